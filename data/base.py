@@ -1,0 +1,48 @@
+"""What a data set is: the contract between the loader and every source of pictures, built in or a plugin's."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class ImageSet(Dataset[dict[str, Tensor]], ABC):
+    """Pictures by index: `image(index)` is uint8 C×H×W, `label(index)` an integer class, or None where there is none.
+
+    The loader asks for whole batches with `__getitems__`; a set that has its pictures in one tensor overrides it. An
+    index that the loader hands over is a `launchbay.data.Index`: draw any randomness from `index.generator()`.
+    """
+
+    uniform: bool = True
+    """Whether all pictures have one size. If not, they are evaluated one at a time."""
+
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of their labels."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def image(self, index: int) -> Tensor: ...
+
+    def label(self, index: int) -> int | None:
+        return None
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """{"image": uint8 N×C×H×W} and, where the set has labels, {"label": int64 N}."""
+        batch = {"image": torch.stack([self.image(index) for index in indices])}
+        labels = [label for index in indices if (label := self.label(index)) is not None]
+        return batch | {"label": torch.tensor(labels)} if labels else batch
+
+
+class Load(Protocol):
+    """How a task gets its data: `load("train")` and `load("val")` open what `--data` and `--data-root` name.
+
+    With `crop`, each sample is a random square of that many pixels. With `multiple`, each picture is cut (right and
+    bottom) to a multiple of that many pixels.
+    """
+
+    def __call__(self, split: str, *, crop: int | None = None, multiple: int = 1) -> ImageSet: ...

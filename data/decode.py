@@ -1,0 +1,33 @@
+"""One picture file -> one uint8 RGB tensor. Every way in which a file can be wrong is named here."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from launchbay import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+def decode(path: Path) -> Tensor:
+    """The picture in `path` as uint8, 3×H×W, upright.
+
+    Grey pictures get three equal channels, 16-bit ones are scaled to 8 bits, transparency is dropped.
+
+    Raises:
+        UserError: the file is missing, empty, cut short or not a picture; it is named.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):  # 16 bits; Pillow would clip them to 255
+                image = Image.fromarray((np.asarray(image, dtype=np.float32) / 257).round().clip(0, 255).astype(np.uint8))
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+    except UnidentifiedImageError:
+        reason = "it is empty" if path.stat().st_size == 0 else "its content is no picture that Pillow knows"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error)
+    raise UserError(f"cannot read the picture {path}: {reason}", "repair it or take it out of the folder")

@@ -1,0 +1,67 @@
+"""Any folder of photographs, in any depth of sub-folders."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from launchbay import UserError
+from launchbay.data.base import ImageSet
+from launchbay.data.decode import SUFFIXES, decode
+
+KEEP_BYTES = 2**30
+"""Folders whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
+
+
+class Folder(ImageSet):
+    """The pictures under `root`, by name. Validation holds out every tenth of them (at least one), training has the
+    others; `split="all"` has them all.
+
+    Raises:
+        UserError: no such folder, no picture in it, too few to hold one out, or one that cannot be read (named).
+    """
+
+    def __init__(self, split: str, root: Path | None = None):
+        if root is None:
+            raise UserError("--data folder needs to know which", "add --data-root DIR")
+        files = find_pictures(root)
+        held_out = files[::10]
+        if split != "all" and len(files) < 2:
+            raise UserError(
+                f"{root} has one picture ({files[0].name}), which cannot serve training and validation both",
+                "add more, or validate on other photographs with --val-root DIR",
+            )
+        self.files = {"train": [file for file in files if file not in set(held_out)], "val": held_out, "all": files}[split]
+        sizes = [size_of(file) for file in self.files]
+        self.uniform = len(set(sizes)) == 1
+        self.kept: list[Tensor] = []
+        if sum(3 * width * height for width, height in sizes) <= KEEP_BYTES:
+            with ThreadPoolExecutor() as pool:
+                self.kept = list(pool.map(decode, self.files))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def image(self, index: int) -> Tensor:
+        return self.kept[index] if self.kept else decode(self.files[index])
+
+
+def find_pictures(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder", f"looked for it in {Path.cwd()}; give an existing folder of photographs")
+    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not files:
+        raise UserError(f"{root} holds no picture", f"known kinds: {' '.join(SUFFIXES)}")
+    return files
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(width, height) from the file's header, as the decoded picture has them."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
+    except Exception:
+        decode(path)  # says what is wrong with it
+        raise

@@ -1,0 +1,163 @@
+"""The options that all tasks share, and one configuration from defaults < YAML < command line. No torch in here."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from launchbay import UserError
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Shared:
+    data: str = "photos"
+    """Data set to train on; `launchbay tasks` lists them. The default needs no download."""
+    data_root: Path | None = None
+    """Folder of the data set, where it needs one."""
+    val_data: str | None = None
+    """Another data set to validate on (all of it)."""
+    val_root: Path | None = None
+    """Folder of the validation set. Alone, it means a folder of photographs."""
+    run: str | None = None
+    """Name of the run, and of its folder. Default: the task's name and a number."""
+    output_dir: Path = Path("runs")
+    """Where run folders go."""
+    steps: int | None = None
+    """Length of the training, in optimizer steps."""
+    epochs: float | None = None
+    """Length of the training, in passes through the data (instead of steps)."""
+    batch_size: int = 64
+    """Samples per optimizer step, over all processes and accumulated batches together."""
+    lr: float = 1e-3
+    """Learning rate at its highest. It depends on the step alone, not on the number of processes."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """sgd has momentum 0.9."""
+    weight_decay: float = 0.0
+    """Weight decay of the optimizer."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup: int = 50
+    """Steps in which the learning rate rises to its highest."""
+    clip_norm: float | None = 1.0
+    """Gradients of a network with a larger norm are scaled down to it. None: never."""
+    accumulate: int = 1
+    """Parts that each batch is computed in, one after the other, to save memory. Does not change the result."""
+    seed: int = 0
+    """Everything random follows from it."""
+    log_every: int = 10
+    """Steps between two lines of training losses."""
+    eval_every: int | None = None
+    """Steps between two validations. Default: ten in the whole training."""
+    save_every: int | None = None
+    """Steps between two checkpoints. Default: with every validation."""
+    keep: int = 3
+    """Checkpoints to keep. The last and the best are always kept."""
+    wandb: Literal["offline", "online", "off"] = "offline"
+    """Weights & Biases. offline: a run in the run folder, for `wandb sync`; nothing leaves this machine."""
+    workers: int = 0
+    """Processes that decode pictures ahead, for each training process. Data kept in memory needs none."""
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] | None = None
+    """Default: what accelerate was told, otherwise fp32. fp64 is for comparing runs to the last digit."""
+    compile: bool = False
+    """torch.compile the networks."""
+    debug: bool = False
+    """Show the whole traceback of an error."""
+
+    def __post_init__(self) -> None:
+        positive = ("batch_size", "lr", "accumulate", "log_every", "keep", "steps", "epochs", "eval_every", "save_every", "clip_norm")
+        for name in positive:
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise UserError(f"{flag(name)} {value} has to be above 0")
+        for name in ("weight_decay", "warmup", "workers"):
+            if (value := getattr(self, name)) < 0:
+                raise UserError(f"{flag(name)} {value} must not be below 0")
+        if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
+            raise UserError(f"--run {self.run!r} has to be a plain folder name", "say where it goes with --output-dir")
+
+
+@dataclass(frozen=True)
+class Config(Generic[C]):
+    """Everything that decides a run: `config.yaml` is this, flat."""
+
+    task: str
+    shared: Shared
+    options: C
+
+    def flat(self) -> dict[str, Any]:
+        parts = [(part, field.name) for part in (self.shared, self.options) for field in fields(part)]  # pyright: ignore
+        return {"task": self.task} | {name: getattr(part, name) for part, name in parts}
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def shared_defaults(task: str, defaults: Mapping[str, object], options: type) -> Shared:
+    """The shared options with a task's own defaults.
+
+    Raises:
+        UserError: the task names a shared option that does not exist, or declares one that does.
+    """
+    known = {field.name for field in fields(Shared)}
+    if unknown := set(defaults) - known:
+        raise UserError(f"task {task!r} sets a default for {', '.join(sorted(unknown))}, which is no shared option")
+    if taken := known & {field.name for field in fields(options)} | {"task", "config"} & {f.name for f in fields(options)}:
+        raise UserError(
+            f"task {task!r} declares {', '.join(map(flag, sorted(taken)))}, which all tasks share",
+            "rename the option, or set the shared one's default in Task.defaults",
+        )
+    return replace(Shared(), **defaults)  # pyright: ignore[reportArgumentType]
+
+
+def parse(task: str, options: type[C], shared: Shared, argv: list[str], file: Path | None, *, quiet: bool) -> tuple[Config[C], list[str]]:
+    """The configuration of a run, and a line on each value that is not the default: what it is and where it came from.
+
+    `argv` has neither --task nor --config. Prints help or an error and exits (0, 2) where `argv` asks for it, as tyro
+    does; `quiet` processes print nothing.
+    """
+    import tyro
+
+    from launchbay.launch.yaml_config import read
+
+    default = Config(task, shared, options())
+    from_file, lines = read(file, default) if file else (default, {})
+    kind: Any = Config[options]
+    parsed = tyro.cli(
+        kind,
+        args=argv,
+        default=from_file,
+        prog=f"run.py --task {task}",
+        description=(sys.modules[options.__module__].__doc__ or "").strip(),
+        console_outputs=not quiet,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed),
+    )
+    parsed = settle_length(parsed, from_file, default)
+    return parsed, changes(parsed, from_file, default, lines)
+
+
+def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -> Config[C]:
+    """Of --steps and --epochs the one that was said last, on the command line or in the file, replaces the other."""
+    shared = parsed.shared
+    if shared.steps is None or shared.epochs is None:
+        return parsed
+    for earlier in (from_file.shared, default.shared):
+        said = [name for name in ("steps", "epochs") if getattr(shared, name) != getattr(earlier, name)]
+        if len(said) == 2:
+            break
+        if len(said) == 1:
+            other = {"steps": "epochs", "epochs": "steps"}[said[0]]
+            return replace(parsed, shared=replace(shared, **{other: None}))
+    raise UserError(f"--steps {shared.steps} and --epochs {shared.epochs:g} both say how long to train", "give one of them")
+
+
+def changes(parsed: Config[C], from_file: Config[C], default: Config[C], lines: dict[str, str]) -> list[str]:
+    """One line for each option that differs from the task's default."""
+    before, file, now = default.flat(), from_file.flat(), parsed.flat()
+    return [
+        f"{flag(name)} {value}  ({lines[name] if value == file[name] and name in lines else 'command line'}; default {before[name]})"
+        for name, value in now.items()
+        if value != before[name]
+    ]

@@ -1,0 +1,124 @@
+"""Processes, devices and precision: what accelerate was told, and whether that is what it does."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import yaml
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+
+from launchbay import UserError
+from launchbay.launch.config import Shared
+
+T = TypeVar("T")
+SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py ..."
+
+
+def start(shared: Shared) -> Accelerator:
+    """The accelerator for this run.
+
+    Raises:
+        UserError: more processes were asked for than were started, or the precision was said twice.
+    """
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if told != "no" and shared.precision not in (None, told):
+        raise UserError(f"accelerate was told {told}, --precision says {shared.precision}", "say it once")
+    torch.set_default_dtype(torch.float64 if shared.precision == "fp64" else torch.float32)
+    launcher = launch_command()
+    accelerator = Accelerator(
+        cpu=on_cpu(launcher),
+        mixed_precision=shared.precision if shared.precision in ("bf16", "fp16") else None,
+        gradient_accumulation_steps=shared.accumulate,
+        # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    check_processes(launcher, accelerator.num_processes)
+    if accelerator.device.type == "cpu":
+        torch.set_num_threads(threads())
+    return accelerator
+
+
+def launch_command() -> list[str]:
+    """The command line of the `accelerate launch` that started this process; empty if nothing of the kind did."""
+    import psutil
+
+    try:
+        command = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return []
+    return command if any("accelerate" in word for word in command) and "launch" in command else []
+
+
+def config_in_force(launcher: list[str]) -> Path | None:
+    """accelerate's configuration file: the one its command line names, otherwise the one in its cache, if any."""
+    from accelerate.commands.config.config_args import default_config_file
+
+    named = option(launcher, "config_file")
+    file = Path(named or default_config_file)
+    return file if file.is_file() else None
+
+
+def option(launcher: list[str], name: str) -> str | None:
+    """The value of accelerate's option `name` on its command line."""
+    for place, word in enumerate(launcher):
+        flag, _, value = word.partition("=")
+        if flag.lstrip("-").replace("-", "_") == name:
+            return value or launcher[place + 1]
+    return None
+
+
+def settings(launcher: list[str]) -> dict[str, Any]:
+    file = config_in_force(launcher) if launcher else None
+    return yaml.safe_load(file.read_text()) or {} if file else {}
+
+
+def on_cpu(launcher: list[str]) -> bool:
+    """Whether this is to run on the CPU. With several processes accelerate has to be told: `use_cpu: true` in its
+    configuration does not reach them, and without a GPU each would take itself for the only one."""
+    asked = settings(launcher).get("use_cpu") is True or "--cpu" in launcher
+    return asked or (int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available())
+
+
+def check_processes(launcher: list[str], seen: int) -> None:
+    """`accelerate launch --cpu --num_processes 2` starts one process and does not say so."""
+    asked = int(option(launcher, "num_processes") or settings(launcher).get("num_processes", 1))
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if max(asked, started) > seen == 1:
+        raise UserError(
+            f"{max(asked, started)} processes were asked for, but accelerate started one",
+            f"on the CPU: {SEVERAL_ON_CPU}   on GPUs: add --multi_gpu",
+        )
+
+
+def threads() -> int:
+    """CPU threads for this process. `accelerate launch` sets OMP_NUM_THREADS to 1 where nobody said otherwise, which
+    would leave all cores but one idle."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def check_batch(shared: Shared, processes: int) -> None:
+    parts = processes * shared.accumulate
+    if shared.batch_size % parts:
+        ways = f"{processes} processes" + (f" × --accumulate {shared.accumulate}" if shared.accumulate > 1 else "")
+        below = shared.batch_size // parts * parts
+        nearest = " or ".join(str(size) for size in (below, below + parts) if size)
+        raise UserError(f"--batch-size {shared.batch_size} does not divide into {ways}", f"try --batch-size {nearest}")
+
+
+def decide(function: Callable[[], T]) -> T:
+    """Run `function` on the main process only; what it gives, or the UserError it raises, comes out on every process."""
+    outcome: list[Any] = [None, None]
+    if Accelerator().is_main_process:
+        try:
+            outcome = [function(), None]
+        except UserError as error:
+            outcome = [None, (error.message, error.hint)]
+    result, mistake = broadcast_object_list(outcome)
+    if mistake:
+        raise UserError(*mistake)
+    return result

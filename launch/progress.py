@@ -1,0 +1,120 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; then the table of results."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from launchbay.launch.tracking import Line, Observer
+
+SECONDS_BETWEEN_LINES = 10
+NO_FIGURE = {"step", "epoch", "split", "samples_per_s"}
+
+
+class Bar(Observer):
+    """For a terminal."""
+
+    def __init__(self, steps: int, console: Console):
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[train]}"),
+            TextColumn("[green]{task.fields[val]}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=4,
+        )
+        self.task = self.bar.add_task("training", total=steps, train="", val="", speed="")
+        self.bar.start()
+
+    def step(self, step: int) -> None:
+        self.bar.update(self.task, completed=step)
+
+    def line(self, line: Line) -> None:
+        if line["split"] == "val":
+            self.bar.update(self.task, val=figures(line, 2))
+        else:
+            self.bar.update(self.task, train=figures(line, 1), speed=f"{line['samples_per_s']:.0f} samples/s")
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+class Lines(Observer):
+    """For a pipe or a file: every validation, and the training loss now and then."""
+
+    def __init__(self, steps: int, console: Console):
+        self.steps, self.console = steps, console
+        self.start = self.last = time.monotonic()
+
+    def line(self, line: Line) -> None:
+        now, step = time.monotonic(), line["step"]
+        if line["split"] == "train" and now - self.last < SECONDS_BETWEEN_LINES and step > 1:
+            return
+        self.last = now
+        left = (now - self.start) / step * (self.steps - step)
+        speed = f"  {line['samples_per_s']:.0f} samples/s" if line["split"] == "train" else ""
+        text = f"step {step}/{self.steps}  {line['split']:5}  {figures(line, 4)}{speed}  {left:.0f} s left"
+        self.console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+class Outcome(Observer):
+    """The last word: the table of results, and where everything is."""
+
+    def __init__(self, folder: str, console: Console):
+        self.folder, self.console = folder, console
+        self.last: Mapping[str, Any] = {}
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        self.last = summary
+
+    def close(self) -> None:
+        if self.last.get("status") != "done":
+            return
+        if self.last["final"]:
+            self.console.print(results(self.last["task"], self.last["final"], self.last["baseline"], self.last["baseline_name"], self.last["data"]))
+        seconds, speed = self.last["seconds"], self.last["samples_per_s"]
+        self.console.print(f"{self.last['step']} steps in {seconds:.0f} s, {speed:.0f} samples/s", highlight=False)
+        self.console.print(f"everything is in {self.folder}", highlight=False, soft_wrap=True)
+
+
+def observers(steps: int, folder: str) -> list[Observer]:
+    console = Console()
+    return [Bar(steps, console) if console.is_terminal else Lines(steps, console), Outcome(folder, console)]
+
+
+def results(task: str, figures: Mapping[str, float], baseline: Mapping[str, float], baseline_name: str, data: str) -> Table:
+    """Each figure of the network beside the same figure without it."""
+    table = Table(title=f"{task}: validation on {data}", title_justify="left")
+    table.add_column("figure")
+    for heading in ("network", baseline_name, "difference") if baseline else ("network",):
+        table.add_column(heading, justify="right")
+    for name, value in figures.items():
+        row = [name, f"{value:.4f}"]
+        if name in baseline:
+            row += [f"{baseline[name]:.4f}", f"{value - baseline[name]:+.4f}"]
+        table.add_row(*row)
+    return table
+
+
+def figures(line: Line, count: int) -> str:
+    """The first `count` figures of a line that are neither a baseline nor a gradient norm."""
+    chosen = [
+        f"{name} {value:.4g}"
+        for name, value in line.items()
+        if name not in NO_FIGURE and name != "lr" and not name.startswith("baseline/") and not name.endswith("grad_norm")
+    ]
+    return "  ".join(chosen[:count])
+
+
+def say(text: str) -> None:
+    """A line of information, before and between."""
+    print(text, file=sys.stdout, flush=True)

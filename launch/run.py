@@ -1,0 +1,18 @@
+"""What `accelerate launch` starts: trains the task that the command line names. Everything it does is elsewhere."""
+
+import sys
+
+if __name__ == "__main__" and __package__ is None:
+    # As a script this file's folder comes first on the path, where launch/config.py would answer a plugin's
+    # `import config`.
+    sys.path.pop(0)
+
+try:
+    from launchbay.launch.train import main
+except ModuleNotFoundError as error:
+    if error.name != "launchbay":
+        raise
+    sys.exit("launchbay is not installed here. In the checkout: pip install -e .   (or start with `uv run`)")
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

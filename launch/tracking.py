@@ -1,0 +1,116 @@
+"""What a run leaves behind: metrics.jsonl (the truth), summary.json, sample grids, curves, and W&B as a view of them."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from launchbay.launch import curves
+from launchbay.launch.checkpoint import write_text
+from launchbay.launch.config import Config
+from launchbay.launch.yaml_config import write as to_yaml
+
+Line = dict[str, Any]
+"""One line of metrics.jsonl: step, epoch, split, and figures by name."""
+
+
+class Observer:
+    """Is told what happens in a run. Observers live on the main process only, and decide nothing."""
+
+    def step(self, step: int) -> None:
+        """A step has been taken."""
+
+    def line(self, line: Line) -> None:
+        """There are new figures."""
+
+    def samples(self, step: int, picture: Image.Image) -> None:
+        """There is a new sample grid."""
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        """The content of summary.json has changed."""
+
+    def close(self) -> None:
+        """The run is over, in whatever way its summary says."""
+
+
+class Record(Observer):
+    """The run folder's own files."""
+
+    def __init__(self, folder: Path, config: Config[Any]):
+        self.folder = folder
+        (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+        (folder / "samples").mkdir()
+        self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+
+    def line(self, line: Line) -> None:
+        self.metrics.write(json.dumps(line) + "\n")
+        self.metrics.flush()
+
+    def samples(self, step: int, picture: Image.Image) -> None:
+        picture.save(self.folder / "samples" / f"step-{step:08d}.png")
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        write_text(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+
+    def close(self) -> None:
+        self.metrics.close()
+        with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+            curves.draw(map(json.loads, lines), self.folder / "curves.png")
+
+
+class WandB(Observer):
+    """A Weights & Biases run. Whatever goes wrong with it is said once, and training goes on without it."""
+
+    def __init__(self, folder: Path, config: Config[Any]):
+        self.run: Any = None
+        self.status = "running"
+        for mode in dict.fromkeys((config.shared.wandb, "offline")):
+            try:
+                self.run = start(folder, config, mode)
+                break
+            except Exception as error:
+                print(f"W&B does not start {mode}: {error}", flush=True)
+
+    def line(self, line: Line) -> None:
+        values = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
+        self.attempt(lambda: self.run.log({"step": line["step"], **values}))
+
+    def samples(self, step: int, picture: Image.Image) -> None:
+        import wandb
+
+        self.attempt(lambda: self.run.log({"step": step, "samples": wandb.Image(picture)}))
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        self.status = summary["status"]
+
+    def close(self) -> None:
+        self.attempt(lambda: self.run.finish(exit_code=0 if self.status == "done" else 1))
+
+    def attempt(self, action: Callable[[], Any]) -> None:
+        if self.run is None:
+            return
+        try:
+            action()
+        except Exception as error:
+            print(f"W&B is switched off for the rest of this run: {error}", flush=True)
+            self.run = None
+
+
+def start(folder: Path, config: Config[Any], mode: str) -> Any:
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    run = wandb.init(
+        project="launchbay",
+        name=folder.name,
+        dir=folder,
+        mode=mode,  # pyright: ignore[reportArgumentType]
+        config={name: str(value) if isinstance(value, Path) else value for name, value in config.flat().items()},
+        settings=wandb.Settings(silent=True, console="off", init_timeout=20),
+    )
+    # The step is data, not W&B's own counter, which starts at 0 again when a run goes on.
+    run.define_metric("*", step_metric="step")
+    return run

@@ -1,0 +1,125 @@
+"""From the command line to a finished run: which task, which options, which hardware, which folder; then the engine."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from launchbay import UserError
+from launchbay.launch import failure, plugins
+from launchbay.launch.config import Config, parse, shared_defaults
+
+
+def main(argv: list[str]) -> int:
+    """Train as `argv` says. Returns the exit code: 0 done, 1 a bug, 2 the user's mistake, 130 stopped by Ctrl-C."""
+    try:
+        return run(argv)
+    except (Exception, KeyboardInterrupt) as error:
+        code = failure.report(error, debug="--debug" in argv)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # taking a broken process group down may hang or abort
+        return code
+
+
+def run(argv: list[str]) -> int:
+    # Nothing heavy is imported before it is needed: help, and most mistakes, are answered at once.
+    main_process = os.environ.get("RANK", "0") == "0"
+    name, file, rest = read_first(argv)
+    if name is None:
+        if main_process:
+            from launchbay.launch.listing import show_help
+
+            show_help()
+        if {"--help", "-h"} & set(rest):
+            return failure.DONE
+        raise UserError("no task was named", "add --task NAME")
+    plugin = plugins.find(plugins.TASKS, name)
+    task_type = plugins.load(plugin)
+    if not isinstance(getattr(task_type, "config_type", None), type):
+        raise UserError(f"{plugin.target} is no task with options", "derive it from Task[ItsConfig]")
+    shared = shared_defaults(name, task_type.defaults, task_type.config_type)
+    config, changes = parse(name, task_type.config_type, shared, rest, file, quiet=not main_process)
+    train(task_type, config, changes)
+    return failure.DONE
+
+
+def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
+    """(--task or the file's `task:`, --config, the other arguments)."""
+    import argparse
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--task")
+    parser.add_argument("--config", type=Path)
+    try:
+        known, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from error
+    name = known.task
+    if known.config is not None:
+        from launchbay.launch.yaml_config import read_task
+
+        name = name or read_task(known.config)
+    return name, known.config, rest
+
+
+def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
+    from launchbay.launch import hardware
+
+    accelerator = hardware.start(config.shared)
+    import torch
+
+    from launchbay.launch.engine import Engine
+    from launchbay.launch.run_folder import create
+    from launchbay.launch.tracking import Observer, Record, WandB
+
+    shared = config.shared
+    hardware.check_batch(shared, accelerator.num_processes)
+    load = open_data(config)
+    torch.manual_seed(shared.seed)
+    task = task_type(config.options)
+    folder = hardware.decide(lambda: create(shared.output_dir, shared.run, config.task))
+
+    def observe(steps: int) -> list[Observer]:
+        if not accelerator.is_main_process:
+            return []
+        from launchbay.launch import progress
+
+        progress.say(opening(config, accelerator, folder, steps, changes))
+        tracking: list[Observer] = [Record(folder, config)]
+        if shared.wandb != "off":
+            tracking.append(WandB(folder, config))
+        return tracking + progress.observers(steps, str(folder))
+
+    Engine(task, config, accelerator, folder, load, observe).fit()
+    accelerator.end_training()
+
+
+def open_data(config: Config[Any]) -> Any:
+    from launchbay.data.sources import Source
+
+    shared = config.shared
+    validation = shared.val_data or ("folder" if shared.val_root else None)
+    return Source(
+        plugins.load(plugins.find(plugins.DATASETS, shared.data)),
+        shared.data_root,
+        plugins.load(plugins.find(plugins.DATASETS, validation)) if validation else None,
+        shared.val_root,
+    )
+
+
+def opening(config: Config[Any], accelerator: Any, folder: Path, steps: int, changes: list[str]) -> str:
+    """The first lines of a run: what, on what, where, and each option that is not the default."""
+    import torch
+
+    shared, processes = config.shared, accelerator.num_processes
+    device = f"{accelerator.device.type}, {torch.get_num_threads()} threads" if accelerator.device.type == "cpu" else str(accelerator.device)
+    precision = shared.precision or {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    lines = [
+        f"{config.task} on {shared.data}: {steps} steps of {shared.batch_size} samples, {processes} process{'es' * (processes > 1)} "
+        f"({device}), {precision} -> {folder}"
+    ]
+    if shared.data == "photos":
+        lines.append("photos are the few that scikit-image carries; for your own: --data folder --data-root DIR")
+    return "\n".join(lines + [f"  {change}" for change in changes])

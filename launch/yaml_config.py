@@ -1,0 +1,98 @@
+"""YAML in and out: a flat file of options. Unknown keys and wrong values are errors that name the file and the line."""
+
+import re
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from launchbay import UserError
+from launchbay.launch.config import Config
+
+C = TypeVar("C")
+
+
+class Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers: PyYAML alone reads `1e-3` as a string."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
+
+
+def read_task(file: Path) -> str | None:
+    """The `task:` of a file of options, if it has one."""
+    values, _ = read_values(file)
+    task = values.get("task")
+    return task if isinstance(task, str) else None
+
+
+def read_values(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """The file's keys with their values, and with their line numbers."""
+    try:
+        loader = Loader(file.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        if node is None:
+            return {}, {}
+        if not isinstance(node, yaml.MappingNode):
+            raise UserError(f"{file} is not a list of options", "write one `name: value` a line")
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if key.value in lines:
+                raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value} is there twice, first in line {lines[key.value]}")
+            lines[key.value] = key.start_mark.line + 1
+        return {str(key).replace("-", "_"): value for key, value in loader.construct_document(node).items()}, {
+            key.replace("-", "_"): line for key, line in lines.items()
+        }
+    except OSError as error:
+        raise UserError(f"cannot read --config {file}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
+    """`default` with the values of `file`, and "file:line" for each of its keys."""
+    from pydantic import TypeAdapter, ValidationError
+
+    values, lines = read_values(file)
+    origins = {name: f"{file}:{line}" for name, line in lines.items()}
+    if values.pop("task", default.task) != default.task:
+        raise UserError(f"{origins['task']}: the file is for another task than --task {default.task}", "leave one of them out")
+    known = default.flat()
+    for name in values:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            raise UserError(
+                f"{origins[name]}: {name} is no option of task {default.task}"
+                + (f"; did you mean {near[0]}?" if near else ""),
+                f"run.py --task {default.task} --help lists them",
+            )
+    parts: list[Any] = []
+    for part in (default.shared, default.options):
+        mine = {field.name: values.get(field.name, getattr(part, field.name)) for field in fields(part)}  # pyright: ignore
+        try:
+            parts.append(TypeAdapter(type(part)).validate_python(mine))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0])
+            raise UserError(f"{origins.get(name, file)}: {name}: {first['msg']}, not {first['input']!r}") from error
+    return Config(default.task, *parts), origins
+
+
+def write(config: Config[Any]) -> str:
+    """The whole configuration as YAML that `read` takes."""
+
+    def plain(value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+
+    values = {name: plain(value) for name, value in config.flat().items()}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,19 @@
+"""launchbay trains image models: `launch` runs `tasks`, which use `models` and `data`. Only what all four share is here."""
+
+__all__ = ["UserError", "__version__"]
+
+__version__ = "0.1.0"
+
+
+class UserError(Exception):
+    """A mistake of the person at the keyboard: shown as one panel without a traceback, exit code 2.
+
+    `message` names the value and the reason; `hint` says what to do next. Any code may raise it, a plugin's too.
+    """
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # it has to come out of loader workers whole
+        return type(self), (self.message, self.hint)

@@ -1,0 +1,98 @@
+"""Super-resolution networks: small RGB image in, image `scale` times larger out (N×3×H×W, values in [0, 1])."""
+
+import torch
+from torch import Tensor, nn
+
+from launchbay.models.resize import upscale
+
+CHANNELS = 3
+
+
+class SRCNN(nn.Module):
+    """SRCNN 9-5-5 with 64 and 32 filters (Dong et al., "Image Super-Resolution Using Deep Convolutional Networks", 2016).
+
+    As published the bicubic upscale comes first and the convolutions work on the large image. With `upscale_last` the
+    same three convolutions work on the small image and the bicubic upscale comes last: `scale`² times less arithmetic.
+
+    The first three filters of every layer start as the identity and the others feed a last layer of zeros, so that
+    training starts at the bicubic image instead of noise; the function class is the paper's.
+    """
+
+    def __init__(self, scale: int, upscale_last: bool = False):
+        super().__init__()
+        self.scale, self.upscale_last = scale, upscale_last
+        self.patches = nn.Conv2d(CHANNELS, 64, 9, padding=4)
+        self.mapping = nn.Conv2d(64, 32, 5, padding=2)
+        self.reconstruction = nn.Conv2d(32, CHANNELS, 5, padding=2)
+        for layer in (self.patches, self.mapping, self.reconstruction):
+            start_as_identity(layer)
+        nn.init.zeros_(self.reconstruction.weight[:, CHANNELS:])
+
+    def forward(self, image: Tensor) -> Tensor:
+        if not self.upscale_last:
+            image = upscale(image, self.scale)
+        image = self.patches(image).relu()
+        image = self.mapping(image).relu()
+        image = self.reconstruction(image)
+        return upscale(image, self.scale) if self.upscale_last else image
+
+
+@torch.no_grad()
+def start_as_identity(layer: nn.Conv2d) -> None:
+    """Make the first three filters of `layer` pass the first three channels on unchanged."""
+    assert layer.bias is not None
+    layer.weight[:CHANNELS] = 0
+    nn.init.dirac_(layer.weight[:CHANNELS, :CHANNELS])
+    layer.bias[:CHANNELS] = 0
+
+
+class ESPCN(nn.Module):
+    """ESPCN 5-3-3 with 64 and 32 filters (Shi et al., "Real-Time Single Image and Video Super-Resolution Using an
+    Efficient Sub-Pixel Convolutional Neural Network", 2016): all work at low resolution, then one sub-pixel convolution.
+    """
+
+    def __init__(self, scale: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(CHANNELS, 64, 5, padding=2), nn.Tanh(),
+            nn.Conv2d(64, 32, 3, padding=1), nn.Tanh(),
+            nn.Conv2d(32, CHANNELS * scale**2, 3, padding=1), nn.PixelShuffle(scale),
+        )  # fmt: skip
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.layers(image)
+
+
+class SRResNet(nn.Module):
+    """Residual network at low resolution (SRResNet: Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a
+    Generative Adversarial Network", 2017), with what later work kept of it:
+
+    no batch normalisation (Lim et al., EDSR, 2017), one sub-pixel convolution as in ESPCN in place of two stages, and
+    the network adds to the bicubic image. `width=64, blocks=16` is the published trunk.
+    """
+
+    def __init__(self, scale: int, width: int, blocks: int):
+        super().__init__()
+        self.scale = scale
+        self.head = nn.Conv2d(CHANNELS, width, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
+        tail = nn.Conv2d(width, CHANNELS * scale**2, 3, padding=1)
+        self.tail = nn.Sequential(tail, nn.PixelShuffle(scale))
+        # The first picture is then exactly the bicubic one.
+        nn.init.zeros_(tail.weight)
+        nn.init.zeros_(tail.bias)  # pyright: ignore[reportArgumentType]
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.head(image).relu()
+        return self.tail(features + self.body(features)) + upscale(image, self.scale)
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.layers(features)

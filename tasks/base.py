@@ -1,0 +1,211 @@
+"""The task interface: all that a plugin author has to know. What a task never sees (devices, processes, steps, tracking)
+is the engine's business in `launch/`.
+
+A task is a class with a frozen dataclass of options, networks as attributes, and a `training_step`. Register it in your
+package's pyproject.toml under `[project.entry-points."launchbay.tasks"]`; `launchbay tasks` then lists it. `Task` and
+`ImageToImage` are there to be subclassed; a finished task is not: give it an option instead.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from itertools import count
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+from torch.optim import Optimizer
+
+from launchbay import UserError
+from launchbay.data import ImageSet, Load, dihedral, generator
+from launchbay.tasks.metrics import psnr, quantize, ssim
+
+Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
+Datasets = tuple[ImageSet, ImageSet]
+C = TypeVar("C")
+
+
+class Batch:
+    """What a data set gave for some samples, on the device: `image` is float N×C×H×W in [0, 1], `label` int64 N.
+
+    Other tensors of the data set go by name, `batch["mask"]`; whatever was uint8 is float in [0, 1] now.
+
+    `rand` and `randn` are the only randomness a task needs. They depend on the seed, the sample and the number of the
+    call alone, so that a run is the same on any number of processes and wherever it was interrupted; in validation a
+    sample gets the same noise every time.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], keys: Sequence[int]):
+        self.tensors, self.keys = dict(tensors), tuple(keys)
+        self._calls = count()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise UserError(
+                f"the data set gives no {name!r}, only {', '.join(self.tensors)}", "choose one that does with --data"
+            )
+        return self.tensors[name]
+
+    @property
+    def image(self) -> Tensor:
+        return self["image"]
+
+    @property
+    def label(self) -> Tensor:
+        return self["label"]
+
+    def with_image(self, image: Tensor) -> Batch:
+        """This batch with other pictures. Its random numbers go on where this one's stopped."""
+        other = Batch({**self.tensors, "image": image}, self.keys)
+        other._calls = self._calls
+        return other
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform on [0, 1), N×`shape`."""
+        return self._draw(torch.rand, shape)
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal, N×`shape`."""
+        return self._draw(torch.randn, shape)
+
+    def _draw(self, function: Any, shape: tuple[int, ...]) -> Tensor:
+        call = next(self._calls)
+        rows = [function(shape, generator=generator(key, call)) for key in self.keys]
+        return torch.stack(rows).to(self.image.device)
+
+
+class CreateOptimizer(Protocol):
+    """Builds the optimizer that `--optimizer`, `--lr` and `--weight-decay` ask for; `options` (lr, betas...) win."""
+
+    def __call__(self, parameters: Iterable[Any], **options: Any) -> Optimizer: ...
+
+
+class Task(nn.Module, ABC, Generic[C]):
+    """What to train: networks, data, losses and figures. The engine decides when and where.
+
+    A network is a child module with trainable parameters. Its attribute name is also the name of its optimizer, of its
+    losses, of its curves (`generator/adversarial`) and of its file (`generator.safetensors`). Call networks only as
+    `self.name(...)`: on several processes the engine puts a distributed wrapper in that place, which has no other method.
+    """
+
+    config_type: ClassVar[type]
+    defaults: ClassVar[Mapping[str, object]] = {}
+    """This task's defaults for options that all tasks share, such as {"batch_size": 64, "data": "photos"}."""
+    monitor: ClassVar[str] = ""
+    """The figure of `evaluate` that says which checkpoint is best: "psnr" (higher is better) or "-mse" (lower is)."""
+
+    baseline_name: ClassVar[str] = "baseline"
+    """What stands beside the result: the heading of its column."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in cls.__dict__.get("__orig_bases__", ()):
+            if (arguments := get_args(base)) and isinstance(arguments[0], type):
+                cls.config_type = arguments[0]
+
+    def __init__(self, config: C):
+        super().__init__()
+        self.config = config
+
+    def networks(self) -> dict[str, nn.Module]:
+        return {name: net for name, net in self.named_children() if any(p.requires_grad for p in net.parameters())}
+
+    def datasets(self, load: Load) -> Datasets:
+        """The training and the validation set. Files are opened here, never in `__init__`."""
+        return load("train"), load("val")
+
+    def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
+        """One optimizer per network, under the network's name. Override for other settings per network."""
+        return {name: create(network.parameters()) for name, network in self.networks().items()}
+
+    @abstractmethod
+    def training_step(self, batch: Batch) -> Losses:
+        """Yield `(network's name, {term: scalar loss})` once per optimizer step.
+
+        At each yield the engine minimises the sum of the terms over that network's parameters and takes the step before
+        this function goes on, so what follows sees the updated network. Each term is logged as `name/term`. Terms are
+        means over the batch. Yield the same names in the same order at every step (processes would wait for each
+        other), and not inside `torch.no_grad()`.
+        """
+        ...
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """Figures of each sample, every one a tensor of N values; the engine averages them over the validation set.
+
+        What a figure would be without any network goes under its name with "baseline/" before it, and is shown beside it.
+        """
+        return {}
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        """Pictures for the sample grid: one column of N×C×H×W, values in [0, 1], per heading."""
+        return {}
+
+
+class ImageToImage(Task[C]):
+    """Restores pictures: `model` takes what `degrade` makes of a picture and should give the picture back.
+
+    Figures: PSNR (dB, on pixels rounded to 8 bits, peak value 1.0) and SSIM (11×11 Gaussian window of 1.5, valid region),
+    of each picture on its RGB channels, then averaged; beside them those of `baseline`, the degraded picture itself.
+    """
+
+    defaults: ClassVar[Mapping[str, object]] = {"data": "photos"}
+    monitor: ClassVar[str] = "psnr"
+    baseline_name: ClassVar[str] = "input"
+    model: nn.Module
+
+    @abstractmethod
+    def degrade(self, batch: Batch) -> Tensor:
+        """What the network gets to see of `batch.image`. Draw noise from `batch`."""
+        ...
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Named terms, to be summed."""
+        return {"l1": l1_loss(output, target)}
+
+    def baseline(self, degraded: Tensor) -> Tensor:
+        """The answer without a network, of the target's size."""
+        return degraded
+
+    def datasets(self, load: Load) -> Datasets:
+        return load("train", crop=96), load("val", multiple=8)
+
+    def augment(self, batch: Batch) -> Batch:
+        """Each training picture flipped and turned by itself."""
+        return batch.with_image(dihedral(batch.image, (batch.rand() * 8).long()))
+
+    def training_step(self, batch: Batch) -> Losses:
+        batch = self.augment(batch)
+        yield "model", self.loss(self.restore(self.degrade(batch), batch.image), batch.image)
+
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(degraded, output, target), as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
+        degraded = self.degrade(batch)
+        return degraded, quantize(self.restore(degraded, batch.image)), batch.image
+
+    def restore(self, degraded: Tensor, target: Tensor) -> Tensor:
+        output = self.model(degraded)
+        if output.shape != target.shape:
+            raise UserError(
+                f"the network of {type(self).__name__} gives {tuple(output.shape)} for an input of {tuple(degraded.shape)}, "
+                f"but the target is {tuple(target.shape)}",
+                f"make {type(self).__name__}.model return the target's shape",
+            )
+        return output
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        degraded, output, target = self.predict(batch)
+        baseline = self.figures(quantize(self.baseline(degraded)), target)
+        return self.figures(output, target) | {f"baseline/{name}": value for name, value in baseline.items()}
+
+    def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """How well each of N pictures is restored: N values per name."""
+        return {"psnr": psnr(output, target), "ssim": ssim(output, target)}
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        degraded, output, target = self.predict(batch)
+        return {"input": quantize(degraded), "output": output, "target": target}

@@ -1,0 +1,36 @@
+"""Figures of single pictures: N×C×H×W in [0, 1] and a target alike in, N values out. Averages are the engine's."""
+
+import torch
+from torch import Tensor
+
+IDENTICAL = 1e-10
+"""Mean squared error that identical pictures are given: 100 dB instead of infinity, so that averages stay finite."""
+
+
+def psnr(output: Tensor, target: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of each picture, 10·log10(1 / MSE): peak value 1, at most 100."""
+    error = (output.double() - target.double()).square().mean(dim=(1, 2, 3))
+    return -10 * torch.log10(error.clamp_min(IDENTICAL))
+
+
+def ssim(output: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of each picture, at most 1 (Wang et al., 2004): torchmetrics' 11×11 Gaussian window of 1.5,
+    means over channels and over the region where the window fits, as papers report it. Pictures below 11×11 have none.
+    """
+    # Here, not at the top: it takes two seconds that training does not have to wait for.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    value = structural_similarity_index_measure(output, target, data_range=1.0, reduction="none")
+    assert isinstance(value, Tensor)
+    return value.reshape(len(output))  # one picture comes back as a scalar
+
+
+def luma(image: Tensor) -> Tensor:
+    """The Y channel (N×1×H×W, in [16, 235] / 255) of ITU-R BT.601 as Matlab's `rgb2ycbcr` computes it."""
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=image.dtype, device=image.device).view(3, 1, 1)
+    return ((image * weights).sum(dim=1, keepdim=True) + 16) / 255
+
+
+def quantize(image: Tensor) -> Tensor:
+    """`image` as an 8-bit file would keep it: clipped to [0, 1], in steps of 1/255."""
+    return (image.clamp(0, 1) * 255).round() / 255

@@ -1,0 +1,93 @@
+"""Super-resolution: recover a photograph from one that was shrunk by bicubic resampling."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+
+from launchbay import UserError
+from launchbay.data import Load
+from launchbay.models.resize import downscale, upscale
+from launchbay.models.superres import ESPCN, SRCNN, SRResNet
+from launchbay.tasks.base import Batch, Datasets, ImageToImage
+from launchbay.tasks.metrics import luma, psnr, quantize, ssim
+
+
+@dataclass(frozen=True)
+class SuperResConfig:
+    scale: Literal[2, 3, 4] = 4
+    """How many times larger the output is, in width and in height."""
+    model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] = "srresnet"
+    """srcnn: bicubic upscale, then convolutions 9-5-5. srcnn-post: the same convolutions first, the upscale last.
+    espcn: sub-pixel convolution. srresnet: residual blocks and sub-pixel convolution."""
+    width: int = 32
+    """Channels of srresnet (64 as published)."""
+    blocks: int = 8
+    """Residual blocks of srresnet (16 as published)."""
+    loss: Literal["mse", "l1", "charbonnier"] = "l1"
+    """charbonnier: a smooth L1, sqrt(error² + 0.001²)."""
+    patch: int = 72
+    """Side of the square that is cropped from each photograph, in pixels of the large image; a multiple of the scale."""
+
+
+class SuperRes(ImageToImage[SuperResConfig]):
+    """The small picture is rounded to 8 bits, as if it had been saved. Figures with `_y` are on the Y channel of YCbCr
+    with `scale` pixels shaved off each side, as papers report them; the others are on RGB without shaving.
+    """
+
+    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 5000, "lr": 2e-3}
+    monitor: ClassVar = "psnr_y"
+    baseline_name: ClassVar = "bicubic"
+
+    def __init__(self, config: SuperResConfig):
+        super().__init__(config)
+        if config.patch % config.scale or config.patch < 1:
+            raise UserError(
+                f"--patch {config.patch} is not a multiple of --scale {config.scale}",
+                f"try --patch {max(1, config.patch // config.scale) * config.scale}",
+            )
+        self.model = build_network(config)
+
+    def datasets(self, load: Load) -> Datasets:
+        return load("train", crop=self.config.patch), load("val", multiple=self.config.scale)
+
+    def degrade(self, batch: Batch) -> Tensor:
+        return quantize(downscale(batch.image, self.config.scale))
+
+    def baseline(self, degraded: Tensor) -> Tensor:
+        return upscale(degraded, self.config.scale)
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        match self.config.loss:
+            case "mse":
+                return {"mse": mse_loss(output, target)}
+            case "l1":
+                return {"l1": l1_loss(output, target)}
+            case "charbonnier":
+                return {"charbonnier": ((output - target).square() + 1e-6).sqrt().mean()}
+
+    def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        output_y, target_y = (shave(luma(image), self.config.scale) for image in (output, target))
+        on_luma = {"psnr_y": psnr(output_y, target_y), "ssim_y": ssim(output_y, target_y)}
+        return on_luma | super().figures(output, target)
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        degraded, output, target = self.predict(batch)
+        return {"input": degraded, "bicubic": quantize(self.baseline(degraded)), "output": output, "target": target}
+
+
+def build_network(config: SuperResConfig) -> nn.Module:
+    match config.model:
+        case "srcnn":
+            return SRCNN(config.scale)
+        case "srcnn-post":
+            return SRCNN(config.scale, upscale_last=True)
+        case "espcn":
+            return ESPCN(config.scale)
+        case "srresnet":
+            return SRResNet(config.scale, config.width, config.blocks)
+
+
+def shave(image: Tensor, border: int) -> Tensor:
+    return image[..., border:-border, border:-border]
