@@ -26,7 +26,9 @@ class Crops(ImageSet):
                 "choose a smaller --patch, or leave small pictures out",
             )
         assert isinstance(index, Index)
-        top, left = (torch.rand(2, generator=index.generator()) * torch.tensor([height, width]).sub(self.size - 1)).long()
+        top, left = (
+            torch.rand(2, generator=index.generator()) * torch.tensor([height, width]).sub(self.size - 1)
+        ).long()
         return image[:, top : top + self.size, left : left + self.size]
 
     def label(self, index: int) -> int | None:

@@ -24,7 +24,9 @@ def decode(path: Path) -> Tensor:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I"):  # 16 bits; Pillow would clip them to 255
-                image = Image.fromarray((np.asarray(image, dtype=np.float32) / 257).round().clip(0, 255).astype(np.uint8))
+                image = Image.fromarray(
+                    (np.asarray(image, dtype=np.float32) / 257).round().clip(0, 255).astype(np.uint8)
+                )
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
     except UnidentifiedImageError:
         reason = "it is empty" if path.stat().st_size == 0 else "its content is no picture that Pillow knows"

@@ -32,7 +32,9 @@ class Folder(ImageSet):
                 f"{root} has one picture ({files[0].name}), which cannot serve training and validation both",
                 "add more, or validate on other photographs with --val-root DIR",
             )
-        self.files = {"train": [file for file in files if file not in set(held_out)], "val": held_out, "all": files}[split]
+        self.files = {"train": [file for file in files if file not in set(held_out)], "val": held_out, "all": files}[
+            split
+        ]
         sizes = [size_of(file) for file in self.files]
         self.uniform = len(set(sizes)) == 1
         self.kept: list[Tensor] = []
@@ -49,7 +51,9 @@ class Folder(ImageSet):
 
 def find_pictures(root: Path) -> list[Path]:
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder", f"looked for it in {Path.cwd()}; give an existing folder of photographs")
+        raise UserError(
+            f"{root} is not a folder", f"looked for it in {Path.cwd()}; give an existing folder of photographs"
+        )
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not files:
         raise UserError(f"{root} holds no picture", f"known kinds: {' '.join(SUFFIXES)}")

@@ -1,7 +1,8 @@
-"""Data set -> batches, in an order that is a function of (seed, step): any number of processes and workers sees the same."""
+"""Data set -> batches, in an order that is a function of (seed, step): the same on any number of processes and workers."""
 
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -17,39 +18,51 @@ Samples = tuple[dict[str, Tensor], list[int]]
 """What the data set gave for some indices, and each sample's key of randomness."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class TrainingOrder:
-    """The index lists of one process, one for each part of each batch.
+    """The index lists of one process for `steps`, one for each of the `accumulate` parts of each batch.
 
     Sample number p of the whole training (p = step · batch size + place in the batch) is the p-th of an endless row of
     permutations of the data set, one for each epoch. There is no partial batch: one that reaches the end of an epoch
     takes its rest from the next. So the place in the data is the number of samples consumed, and nothing else.
     """
 
-    def __init__(self, size: int, batch_size: int, accumulate: int, rank: int, world: int, seed: int, first: int, last: int):
-        self.size, self.seed, self.rank, self.world = size, seed, rank, world
-        self.parts, self.share = range(first * accumulate, last * accumulate), batch_size // (accumulate * world)
-        self.permutation = lru_cache(2)(self.permutation)
+    size: int
+    batch_size: int
+    steps: range
+    seed: int
+    rank: int = 0
+    world: int = 1
+    accumulate: int = 1
 
-    def permutation(self, epoch: int) -> Tensor:
-        return torch.randperm(self.size, generator=generator(self.seed, "order", epoch))
+    def __iter__(self) -> Iterator[list[Index]]:
+        share = self.batch_size // (self.accumulate * self.world)
+        for part in range(self.steps.start * self.accumulate, self.steps.stop * self.accumulate):
+            start = (part * self.world + self.rank) * share
+            yield [self.index(position) for position in range(start, start + share)]
 
     def index(self, position: int) -> Index:
         epoch, place = divmod(position, self.size)
-        return Index(int(self.permutation(epoch)[place]), key(self.seed, "train", position))
-
-    def __iter__(self) -> Iterator[list[Index]]:
-        for part in self.parts:
-            start = (part * self.world + self.rank) * self.share
-            yield [self.index(position) for position in range(start, start + self.share)]
+        return Index(int(permutation(self.size, self.seed, epoch)[place]), key(self.seed, "train", position))
 
 
+@lru_cache(maxsize=2)
+def permutation(size: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(size, generator=generator(seed, "order", epoch))
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationOrder:
     """The index lists of one process: as many for every process, the last ones filled up with sample 0."""
 
-    def __init__(self, size: int, batch_size: int, rank: int, world: int, seed: int):
-        self.size, self.batch_size, self.rank, self.world, self.seed = size, batch_size, rank, world, seed
+    size: int
+    batch_size: int
+    seed: int
+    rank: int = 0
+    world: int = 1
 
     def positions(self) -> Iterator[range]:
+        """Places in the data set; those from `size` on do not count."""
         for start in range(0, self.size, self.batch_size * self.world):
             mine = start + self.rank * self.batch_size
             yield range(mine, mine + self.batch_size)
@@ -58,6 +71,11 @@ class EvaluationOrder:
         for positions in self.positions():
             indices = [position if position < self.size else 0 for position in positions]
             yield [Index(index, key(self.seed, "val", index)) for index in indices]
+
+    def counts(self) -> Iterator[Tensor]:
+        """For each list, which of its samples count: bool N."""
+        for positions in self.positions():
+            yield torch.tensor(positions) < self.size
 
 
 class Keyed(Dataset[Any]):
@@ -73,20 +91,14 @@ class Keyed(Dataset[Any]):
             return error
 
 
-def training_samples(images: ImageSet, order: TrainingOrder, workers: int, device: torch.device) -> Iterator[Samples]:
-    return load(images, order, workers, device)
+def samples(
+    images: ImageSet, order: TrainingOrder | EvaluationOrder, *, workers: int, device: torch.device
+) -> Iterator[Samples]:
+    """What `images` gives for each index list of `order`, fetched ahead by `workers` processes.
 
-
-def evaluation_samples(
-    images: ImageSet, batch_size: int, rank: int, world: int, seed: int, workers: int, device: torch.device
-) -> Iterator[tuple[Samples, Tensor]]:
-    """All samples once, over all processes; the bool tensor says which ones count. Every process gets as many batches."""
-    order = EvaluationOrder(len(images), batch_size if images.uniform else 1, rank, world, seed)
-    for positions, samples in zip(order.positions(), load(images, order, workers, device), strict=True):
-        yield samples, torch.tensor([position < len(images) for position in positions])
-
-
-def load(images: ImageSet, order: TrainingOrder | EvaluationOrder, workers: int, device: torch.device) -> Iterator[Samples]:
+    Raises:
+        UserError: the data set cannot give a sample.
+    """
     loader: Any = DataLoader(
         Keyed(images),
         batch_sampler=order,  # pyright: ignore[reportArgumentType]
@@ -96,14 +108,14 @@ def load(images: ImageSet, order: TrainingOrder | EvaluationOrder, workers: int,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # a loader draws a seed for its workers, by default from the global generator
     )
-    for samples in loader:
-        if isinstance(samples, UserError):
-            raise samples
-        yield samples
+    for item in loader:
+        if isinstance(item, UserError):
+            raise item
+        yield item
 
 
-def unchanged(samples: Any) -> Any:
-    return samples
+def unchanged(item: Any) -> Any:
+    return item
 
 
 def leave_signals_to_the_trainer(worker: int) -> None:

@@ -9,7 +9,7 @@ from launchbay import UserError
 from launchbay.data.base import ImageSet
 from launchbay.data.decode import decode
 
-# Left out on purpose: motorcycle_right (the stereo twin of a picture that is here), brick (one pattern, so that its right
+# Left out on purpose: motorcycle_right (the stereo twin of one that is here), brick (one pattern, so that its right
 # quarter is no test), moon and retina (so smooth that bicubic is near perfect), drawings, and pages of text.
 FILES = (
     "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
@@ -28,7 +28,9 @@ class Photos(ImageSet):
 
     def __init__(self, split: str, root: Path | None = None):
         if root is not None:
-            raise UserError(f"the embedded photos have no --data-root ({root})", "for a folder of photographs: --data folder")
+            raise UserError(
+                f"the embedded photos have no --data-root ({root})", "for a folder of photographs: --data folder"
+            )
         self.regions: list[Tensor] = []
         self.labels: list[int] = []
         for label, name in enumerate(FILES):
@@ -63,5 +65,7 @@ def folder() -> Path:
     """Where scikit-image keeps its pictures, found without importing it (0.25 s)."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
-        raise UserError("the embedded photographs come with scikit-image, which is not installed", "pip install scikit-image")
+        raise UserError(
+            "the embedded photographs come with scikit-image, which is not installed", "pip install scikit-image"
+        )
     return Path(spec.origin).parent / "data"

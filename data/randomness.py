@@ -6,7 +6,7 @@ import torch
 
 
 def key(*parts: int | str) -> int:
-    """A 32-bit number that depends on all `parts` and on nothing else. Torch's CPU generator keeps 32 bits of a seed."""
+    """A number that depends on all `parts` and on nothing else; of 32 bits, which is what torch's CPU generator keeps."""
     return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest(), "little")
 
 

@@ -1,10 +1,10 @@
 """Checkpoints: tensors and JSON, complete or not there at all, verified before use. No pickle, no importable names.
 
-    checkpoints/step-00000400/NAME.safetensors          one per network
-                              optimizers.safetensors    each tensor of optimizer state as NETWORK.PARAMETER.KEY
-                              state.json                the rest
-                              manifest.json             size and SHA-256 of each file, sealed by its own
-    checkpoints/last, best                              the name of a folder
+checkpoints/step-00000400/NAME.safetensors          one per network
+                          optimizers.safetensors    each tensor of optimizer state as NETWORK.PARAMETER.KEY
+                          state.json                the rest
+                          manifest.json             size and SHA-256 of each file, sealed by its own
+checkpoints/last, best                              the name of a folder
 """
 
 import hashlib
@@ -63,7 +63,9 @@ def save(
     return final
 
 
-def write(folder: Path, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], state: dict[str, Any]) -> None:
+def write(
+    folder: Path, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], state: dict[str, Any]
+) -> None:
     for name, network in networks.items():
         save_model(network, str(folder / f"{name}.safetensors"))
     tensors: dict[str, Tensor] = {}
@@ -96,7 +98,7 @@ def describe(
         json.dumps([groups, values], allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"the state of optimizer {name!r} ({type(optimizer).__name__}) cannot be saved as tensors and JSON: {error}",
+            f"the state of {name!r}'s {type(optimizer).__name__} cannot be saved as tensors and JSON: {error}",
             "choose an optimizer that keeps numbers and tensors only",
         ) from error
     return {"class": type(optimizer).__name__, "groups": groups, "values": values}
@@ -125,7 +127,9 @@ def verify(checkpoint: Path) -> dict[str, Any]:
             raise DamagedCheckpoint(f"{checkpoint}: {name} is not what was written ({found['bytes']} bytes)")
     state = json.loads((checkpoint / "state.json").read_bytes())
     if state["format"] != FORMAT:
-        raise UserError(f"{checkpoint} has format {state['format']}, this launchbay reads {FORMAT}", "use the version that wrote it")
+        raise UserError(
+            f"{checkpoint} has format {state['format']}, this launchbay reads {FORMAT}", "use the version that wrote it"
+        )
     return state
 
 

@@ -67,7 +67,18 @@ class Shared:
     """Show the whole traceback of an error."""
 
     def __post_init__(self) -> None:
-        positive = ("batch_size", "lr", "accumulate", "log_every", "keep", "steps", "epochs", "eval_every", "save_every", "clip_norm")
+        positive = (
+            "batch_size",
+            "lr",
+            "accumulate",
+            "log_every",
+            "keep",
+            "steps",
+            "epochs",
+            "eval_every",
+            "save_every",
+            "clip_norm",
+        )
         for name in positive:
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise UserError(f"{flag(name)} {value} has to be above 0")
@@ -76,6 +87,10 @@ class Shared:
                 raise UserError(f"{flag(name)} {value} must not be below 0")
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
             raise UserError(f"--run {self.run!r} has to be a plain folder name", "say where it goes with --output-dir")
+
+    def validation_data(self) -> str:
+        """The name of the data set that figures are of."""
+        return self.val_data or ("folder" if self.val_root else self.data)
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,9 @@ def shared_defaults(task: str, defaults: Mapping[str, object], options: type) ->
     known = {field.name for field in fields(Shared)}
     if unknown := set(defaults) - known:
         raise UserError(f"task {task!r} sets a default for {', '.join(sorted(unknown))}, which is no shared option")
-    if taken := known & {field.name for field in fields(options)} | {"task", "config"} & {f.name for f in fields(options)}:
+    if taken := known & {field.name for field in fields(options)} | {"task", "config"} & {
+        f.name for f in fields(options)
+    }:
         raise UserError(
             f"task {task!r} declares {', '.join(map(flag, sorted(taken)))}, which all tasks share",
             "rename the option, or set the shared one's default in Task.defaults",
@@ -112,7 +129,9 @@ def shared_defaults(task: str, defaults: Mapping[str, object], options: type) ->
     return replace(Shared(), **defaults)  # pyright: ignore[reportArgumentType]
 
 
-def parse(task: str, options: type[C], shared: Shared, argv: list[str], file: Path | None, *, quiet: bool) -> tuple[Config[C], list[str]]:
+def parse(
+    task: str, options: type[C], shared: Shared, argv: list[str], file: Path | None, *, quiet: bool
+) -> tuple[Config[C], list[str]]:
     """The configuration of a run, and a line on each value that is not the default: what it is and where it came from.
 
     `argv` has neither --task nor --config. Prints help or an error and exits (0, 2) where `argv` asks for it, as tyro
@@ -150,14 +169,14 @@ def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -
         if len(said) == 1:
             other = {"steps": "epochs", "epochs": "steps"}[said[0]]
             return replace(parsed, shared=replace(shared, **{other: None}))
-    raise UserError(f"--steps {shared.steps} and --epochs {shared.epochs:g} both say how long to train", "give one of them")
+    raise UserError(
+        f"--steps {shared.steps} and --epochs {shared.epochs:g} both say how long to train", "give one of them"
+    )
 
 
 def changes(parsed: Config[C], from_file: Config[C], default: Config[C], lines: dict[str, str]) -> list[str]:
     """One line for each option that differs from the task's default."""
     before, file, now = default.flat(), from_file.flat(), parsed.flat()
-    return [
-        f"{flag(name)} {value}  ({lines[name] if value == file[name] and name in lines else 'command line'}; default {before[name]})"
-        for name, value in now.items()
-        if value != before[name]
-    ]
+    changed = [name for name, value in now.items() if value != before[name]]
+    origin = {name: lines.get(name, "") if now[name] == file[name] else "command line" for name in changed}
+    return [f"{flag(name)} {now[name]}  ({origin[name]}; default {before[name]})" for name in changed]

@@ -22,7 +22,9 @@ def draw(lines: Iterable[dict[str, Any]], path: Path) -> None:
     for number, (title, curves) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, columns, number)
         for label, points in curves.items():
-            axes.plot(*zip(*points, strict=True), label=label, linestyle="--" if label == "baseline" else "-", linewidth=1.2)
+            axes.plot(
+                *zip(*points, strict=True), label=label, linestyle="--" if label == "baseline" else "-", linewidth=1.2
+            )
         if title == "training loss" and all(value > 0 for points in curves.values() for _, value in points):
             axes.set_yscale("log")
         axes.set_title(title)

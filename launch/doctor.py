@@ -27,9 +27,15 @@ def examine(console: Console) -> None:
         "GPUs": ", ".join(torch.cuda.get_device_name(number) for number in range(gpus)) or "none",
         "CPU": f"{threads()} threads for one process",
         "bf16": "yes" if gpus and torch.cuda.is_bf16_supported() else "slow on most CPUs" if not gpus else "no",
-        "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file" if config else "none, so its defaults",
+        "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file"
+        if config
+        else "none, so its defaults",
         "W&B": "offline unless --wandb online; "
-        + ("a key is set" if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file() else "no key, which offline does not need"),
+        + (
+            "a key is set"
+            if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
+            else "no key, which offline does not need"
+        ),
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free in {Path.cwd()}",
     }
     for name, value in rows.items():
@@ -40,7 +46,9 @@ def examine(console: Console) -> None:
         console.print(f"  {what:28}{command}", highlight=False, soft_wrap=True)
     for variable in ("WORLD_SIZE", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
         if variable in os.environ:
-            console.print(f"note: {variable}={os.environ[variable]} is set here and changes what is started", highlight=False)
+            console.print(
+                f"note: {variable}={os.environ[variable]} is set here and changes what is started", highlight=False
+            )
 
 
 def commands(gpus: int) -> list[tuple[str, str]]:

@@ -1,134 +1,134 @@
-"""The training loop: takes the steps that a task yields, and stops now and then to evaluate, to show and to save.
-Of the project's modules the only one, with train.py, that knows accelerate."""
+"""The training loop: takes the steps that a task yields, and stops now and then to evaluate, to show and to save."""
 
 from __future__ import annotations
 
 import inspect
+import platform
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from launchbay import UserError
-from launchbay.data.loader import TrainingOrder, training_samples
-from launchbay.data.randomness import Index, key
-from launchbay.launch import checkpoint
+from launchbay.data import Load, key
+from launchbay.data.loader import TrainingOrder, samples
+from launchbay.launch import checkpoint, optimizers
 from launchbay.launch.config import Config, Shared
-from launchbay.launch.evaluation import evaluate, to_batch
+from launchbay.launch.evaluation import BASELINE, evaluate, preview, to_batch
+from launchbay.launch.hardware import decide
 from launchbay.launch.pictures import grid
-from launchbay.launch.schedule import factor
 from launchbay.launch.tracking import Observer
 from launchbay.tasks.base import Batch, Losses, Task
-
-SHOWN = 6
-"""Validation samples in a sample grid."""
 
 
 @dataclass
 class State:
-    """What a run knows about itself, beside its weights; also the content of state.json and summary.json."""
+    """How far a run has come."""
 
     step: int = 0
+    epoch: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
-    baseline: dict[str, float] = field(default_factory=dict)
     final: dict[str, float] = field(default_factory=dict)
+    baseline: dict[str, float] = field(default_factory=dict)
+    samples_per_s: float = 0.0
+    seconds: float = 0.0
 
 
 class Engine:
-    """One run of `task`. `observers` is empty on all processes but the main one.
+    """One run of `task` with the data sets that `load` opens.
 
     Raises:
         UserError: the task or its data cannot be trained as asked.
     """
 
-    def __init__(
-        self,
-        task: Task[Any],
-        config: Config[Any],
-        accelerator: Accelerator,
-        folder: Path,
-        load: Callable[..., Any],
-        observe: Callable[[int], list[Observer]],
-    ):
-        self.task, self.config, self.shared, self.accelerator, self.folder = task, config, config.shared, accelerator, folder
+    def __init__(self, task: Task[Any], config: Config[Any], accelerator: Accelerator, load: Load):
+        self.task, self.config, self.shared, self.accelerator = task, config, config.shared, accelerator
         self.training_set, self.validation_set = task.datasets(load)
-        self.steps = self.shared.steps or ceil((self.shared.epochs or 1) * len(self.training_set) / self.shared.batch_size)
+        self.steps = self.shared.steps or ceil(
+            (self.shared.epochs or 1) * len(self.training_set) / self.shared.batch_size
+        )
         self.eval_every = self.shared.eval_every or max(1, self.steps // 10)
         self.save_every = self.shared.save_every or self.eval_every
-        self.state, self.seconds, self.samples_per_s = State(), 0.0, 0.0
+        self.state = State()
 
         task.to(accelerator.device, memory_format=torch.channels_last)
         self.networks = task.networks()
-        plain = task.optimizers(lambda parameters, **options: create_optimizer(self.shared, parameters, options))
-        check(task, self.networks, plain, self.shared)
-        self.base_lrs = {name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in plain.items()}
-        self.parameters = {name: [p for g in optimizer.param_groups for p in g["params"]] for name, optimizer in plain.items()}
-        self.plain_optimizers = dict(plain)
-        self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in plain.items()}
+        self.plain = task.optimizers(lambda parameters, **options: optimizers.create(self.shared, parameters, options))
+        check(task, self.networks, self.plain, self.shared)
+        self.learning_rates = optimizers.LearningRates(self.plain.values(), self.shared, self.steps)
+        self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
+        self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
         if self.shared.compile:
             for network in self.networks.values():
                 network.compile()
         # One wrapper per network: a wrapper around the task itself goes wrong silently with several losses.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
         self.wrapped = {name: accelerator.prepare(network) for name, network in self.networks.items()}
-        self.observers = observe(self.steps)
 
-    def fit(self) -> dict[str, Any]:
-        """Train from the first step to the last. Returns the content of summary.json."""
+    def fit(self, folder: Path, observers: Sequence[Observer]) -> None:
+        """Train from the first step to the last. `observers` is empty on all processes but the main one."""
+        self.folder, self.observers = folder, observers
         status = "failed"
         try:
             self.tell("summary", self.summary("running"))
             self.use(self.wrapped, training=True)
-            started, since, samples_since = time.monotonic(), time.monotonic(), 0
-            for step, parts in enumerate(self.batches(), start=1):
-                self.set_learning_rate(step)
-                self.seed_networks(step)
-                terms = self.step(parts)
-                self.state.step = step
-                samples_since += self.shared.batch_size
-                self.tell("step", step)
-                if step % self.shared.log_every == 0 or step in (1, self.steps):
-                    values = self.average(terms)
-                    self.samples_per_s = samples_since / (time.monotonic() - since)
-                    self.log("train", values | {"lr": self.learning_rate(), "samples_per_s": round(self.samples_per_s, 2)})
-                    since, samples_since = time.monotonic(), 0
-                if self.due(step, self.eval_every) or self.due(step, self.save_every):
-                    pause = time.monotonic()
-                    improved = self.due(step, self.eval_every) and self.validate()
-                    if improved or self.due(step, self.save_every):
-                        self.save(improved)
-                    since += time.monotonic() - pause
-                self.seconds = time.monotonic() - started
+            self.run()
             status = "done"
         finally:
-            summary = self.summary(status)
-            self.tell("summary", summary)
+            self.tell("summary", self.summary(status))
             self.tell("close")
-        return summary
 
-    def due(self, step: int, every: int) -> bool:
-        return step % every == 0 or step == self.steps
+    def run(self) -> None:
+        state, shared = self.state, self.shared
+        started = since = time.monotonic()
+        counted = 0
+        for step, parts in enumerate(self.batches(), start=1):
+            self.learning_rates.set(step)
+            self.seed_networks(step)
+            terms = self.step(parts)
+            state.step, state.epoch = step, round(step * shared.batch_size / len(self.training_set), 4)
+            counted += shared.batch_size
+            self.tell("step", step)
+            if step % shared.log_every == 0 or step in (1, self.steps):
+                values = self.average(terms)  # waits for the device, so that the clock is right
+                state.samples_per_s = round(counted / (time.monotonic() - since), 2)
+                lr, since, counted = self.learning_rates.first(), time.monotonic(), 0
+                self.log("train", {**values, "lr": lr, "samples_per_s": state.samples_per_s})
+            pause = time.monotonic()
+            improved = self.due(self.eval_every) and self.validate()
+            if improved or self.due(self.save_every):
+                self.save(improved)
+            since += time.monotonic() - pause
+            state.seconds = round(time.monotonic() - started, 2)
+
+    def due(self, every: int) -> bool:
+        return self.state.step % every == 0 or self.state.step == self.steps
 
     def batches(self) -> Iterator[list[Batch]]:
         """The batch of each step, as the parts that are computed one after the other."""
-        accelerator, shared = self.accelerator, self.shared
+        shared, device = self.shared, self.accelerator.device
         order = TrainingOrder(
-            len(self.training_set), shared.batch_size, shared.accumulate,
-            accelerator.process_index, accelerator.num_processes, shared.seed, 0, self.steps,
-        )  # fmt: skip
-        samples = training_samples(self.training_set, order, shared.workers, accelerator.device)
-        for _ in range(self.steps):
-            yield [to_batch(next(samples), accelerator.device) for _ in range(shared.accumulate)]
+            size=len(self.training_set),
+            batch_size=shared.batch_size,
+            steps=range(self.steps),
+            seed=shared.seed,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            accumulate=shared.accumulate,
+        )
+        loaded = samples(self.training_set, order, workers=shared.workers, device=device)
+        for _ in order.steps:
+            yield [to_batch(next(loaded), device) for _ in range(shared.accumulate)]
 
     def step(self, parts: list[Batch]) -> dict[str, Tensor]:
         """Minimise each loss that the task yields, in turn. Returns each term, averaged over the parts of the batch."""
@@ -148,20 +148,24 @@ class Engine:
         return logs
 
     def minimise(self, name: str, terms: Mapping[str, Tensor]) -> Tensor:
-        """One backward pass and, with the last part of a batch, one optimizer step. Returns the norm of the gradients."""
+        """One backward pass and, with the last part of a batch, one optimizer step. Returns the gradients' norm."""
         if not torch.is_grad_enabled():
             raise UserError("the task yielded inside torch.no_grad()", "leave that block before the yield")
         if name not in self.optimizers:
             raise UserError(f"the task yielded a loss for {name!r}, but its networks are {', '.join(self.optimizers)}")
         loss = torch.stack(tuple(terms.values())).sum()
         if not loss.requires_grad:
-            raise UserError(f"this loss depends on no parameter of {name!r}", "is there a detach() or no_grad() too many?")
+            raise UserError(
+                f"this loss depends on no parameter of {name!r}", "is there a detach() or no_grad() too many?"
+            )
         self.check_finite(name, terms, loss)
         parameters, optimizer = self.parameters[name], self.optimizers[name]
         # A loss moves only the network it names: the generator's leaves no gradient in the discriminator.
         self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
         if all(parameter.grad is None for parameter in parameters):
-            raise UserError(f"this loss depends on no parameter of {name!r}", "yield it under the network's name that it trains")
+            raise UserError(
+                f"this loss depends on no parameter of {name!r}", "yield it under the network's name that it trains"
+            )
         norm = torch.zeros((), device=loss.device)
         if self.accelerator.sync_gradients:
             limit = self.shared.clip_norm or float("inf")
@@ -180,98 +184,72 @@ class Engine:
             values = ", ".join(f"{term} = {value.item():g}" for term, value in terms.items())
             raise UserError(
                 f"the loss of {name!r} is not finite at step {self.state.step + 1}: {values}",
-                "lower --lr or --clip-norm, or look for bad values in the data; the weights of the last checkpoint are good",
+                "lower --lr or --clip-norm, or look for bad values in the data; checkpoints already saved are good",
             )
 
     def validate(self) -> bool:
-        """Evaluate, record, draw samples. Returns whether this is the best so far."""
-        batch_size = max(1, self.shared.batch_size // (self.shared.accumulate * self.accelerator.num_processes))
+        """Evaluate, record, draw samples. Returns whether the network is the best so far."""
+        share = max(1, self.shared.batch_size // (self.shared.accumulate * self.accelerator.num_processes))
         with self.bare():
-            figures = evaluate(
-                self.task, self.validation_set, self.accelerator, batch_size, self.shared.seed, self.shared.workers
-            )
-            if self.observers and (columns := self.preview()):
+            figures = evaluate(self.task, self.validation_set, self.accelerator, share, self.shared)
+            if self.observers and (columns := preview(self.task, self.validation_set, self.accelerator, self.shared)):
                 self.tell("samples", self.state.step, grid(columns))
         self.log("val", figures)
-        baseline = {name.removeprefix("baseline/"): v for name, v in figures.items() if name.startswith("baseline/")}
-        self.state.baseline = baseline
-        self.state.final = {name: value for name, value in figures.items() if not name.startswith("baseline/")}
-        improved = self.is_best(self.state.final)
+        baseline = {name: value for name, value in figures.items() if name.startswith(BASELINE)}
+        self.state.baseline = {name.removeprefix(BASELINE): value for name, value in baseline.items()}
+        self.state.final = {name: value for name, value in figures.items() if name not in baseline}
+        improved = decide(self.is_best)
         if improved:
             self.state.best = {"step": self.state.step, **self.state.final}
         self.tell("summary", self.summary("running"))
         return improved
 
-    def is_best(self, figures: Mapping[str, float]) -> bool:
-        monitor = self.task.monitor
-        name, sign = monitor.removeprefix("-"), -1 if monitor.startswith("-") else 1
-        if name not in figures:
-            if name and figures:
-                raise UserError(
-                    f"{type(self.task).__name__}.monitor is {monitor!r}, but evaluate gives {', '.join(figures)}"
-                )
+    def is_best(self) -> bool:
+        name, sign = self.task.monitor.removeprefix("-"), -1 if self.task.monitor.startswith("-") else 1
+        figures, best = self.state.final, self.state.best
+        if not name:
             return True  # nothing to compare: the newest is the best
-        better = not self.state.best or sign * figures[name] > sign * self.state.best[name]
-        return broadcast_object_list([better])[0]
-
-    @torch.no_grad()
-    def preview(self) -> dict[str, list[Tensor]]:
-        """Some validation samples, evenly spread, one by one since their sizes may differ."""
-        count = min(SHOWN, len(self.validation_set))
-        columns: dict[str, list[Tensor]] = {}
-        for number in range(count):
-            index = number * len(self.validation_set) // count
-            keyed = Index(index, key(self.shared.seed, "val", index))
-            batch = to_batch((self.validation_set.__getitems__([keyed]), [keyed.key]), self.accelerator.device)
-            for heading, pictures in self.task.preview(batch).items():
-                columns.setdefault(heading, []).extend(pictures.cpu())
-        return columns
+        if name not in figures:
+            raise UserError(
+                f"{type(self.task).__name__}.monitor is {self.task.monitor!r}, but evaluate gives "
+                + (", ".join(figures) or "nothing")
+            )
+        return not best or sign * figures[name] > sign * best[name]
 
     def save(self, best: bool) -> None:
-        """Write a checkpoint on the main process. If it fails it fails everywhere."""
-        state = {
-            "task": self.config.task,
-            "samples": self.state.step * self.shared.batch_size,
-            "best": self.state.best,
-            "world_size": self.accelerator.num_processes,
-        }
-        outcome: list[Any] = [None]
-        if self.accelerator.is_main_process:
+        """Write a checkpoint on the main process. If that fails, it fails everywhere."""
+        samples = self.state.step * self.shared.batch_size
+        state = {"task": self.config.task, "samples": samples, "best": self.state.best, "seed": self.shared.seed}
+
+        def write() -> None:
             try:
+                where = self.folder / "checkpoints"
                 checkpoint.save(
-                    self.folder / "checkpoints", self.state.step, self.networks, self.plain_optimizers, state,
-                    best=best, keep=self.shared.keep,
-                )  # fmt: skip
+                    where, self.state.step, self.networks, self.plain, state, best=best, keep=self.shared.keep
+                )
             except OSError as error:
-                outcome = [f"cannot save the checkpoint of step {self.state.step}: {error}"]
-        if message := broadcast_object_list(outcome)[0]:
-            raise UserError(message, "make room or mend the folder; earlier checkpoints are whole")
+                raise UserError(
+                    f"cannot save the checkpoint of step {self.state.step}: {error}",
+                    "make room; earlier checkpoints are whole",
+                ) from error
+
+        decide(write)
 
     def summary(self, status: str) -> dict[str, Any]:
-        state, shared = self.state, self.shared
         return {
             "task": self.config.task,
-            "data": shared.val_data or shared.data,
+            "data": self.shared.validation_data(),
             "status": status,
-            "step": state.step,
             "steps": self.steps,
-            "epoch": self.epoch(),
-            "best": state.best,
-            "final": state.final,
-            "baseline": state.baseline,
+            **asdict(self.state),
             "baseline_name": self.task.baseline_name,
-            "samples_per_s": round(self.samples_per_s, 2),
-            "seconds": round(self.seconds, 2),
             "world_size": self.accelerator.num_processes,
             "device": str(self.accelerator.device),
+            "versions": versions(),
         }
 
-    def epoch(self) -> float:
-        """Passes through the data so far."""
-        return round(self.state.step * self.shared.batch_size / len(self.training_set), 4)
-
     def log(self, split: str, figures: Mapping[str, Any]) -> None:
-        self.tell("line", {"step": self.state.step, "epoch": self.epoch(), "split": split, **figures})
+        self.tell("line", {"step": self.state.step, "epoch": self.state.epoch, "split": split, **figures})
 
     def average(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
         """The mean of each term over the processes."""
@@ -279,8 +257,13 @@ class Engine:
         return dict(zip(terms, self.accelerator.reduce(stacked, "mean").tolist(), strict=True))  # pyright: ignore
 
     def tell(self, event: str, *arguments: Any) -> None:
-        for observer in self.observers:
-            getattr(observer, event)(*arguments)
+        try:
+            for observer in self.observers:
+                getattr(observer, event)(*arguments)
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.folder}: {error}", "make room; checkpoints already saved are whole"
+            ) from error
 
     def use(self, networks: Mapping[str, torch.nn.Module], *, training: bool) -> None:
         for name, network in networks.items():
@@ -296,32 +279,12 @@ class Engine:
         finally:
             self.use(self.wrapped, training=True)
 
-    def set_learning_rate(self, step: int) -> None:
-        scale = factor(step, self.steps, self.shared.schedule, self.shared.warmup)
-        for name, optimizer in self.plain_optimizers.items():
-            for group, base in zip(optimizer.param_groups, self.base_lrs[name], strict=True):
-                group["lr"] = base * scale
-
-    def learning_rate(self) -> float:
-        return next(iter(self.plain_optimizers.values())).param_groups[0]["lr"]
-
     def seed_networks(self, step: int) -> None:
-        """Dropout and the like draw from the device's own generator: exact where a run goes on, another on each process."""
+        """Dropout and the like draw from the device's own generator: it depends on the step and on the process."""
         seed = key(self.shared.seed, "networks", step, self.accelerator.process_index)
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-
-
-def create_optimizer(shared: Shared, parameters: Iterable[Any], options: Mapping[str, Any]) -> Optimizer:
-    settings: dict[str, Any] = {"lr": shared.lr, "weight_decay": shared.weight_decay, **options}
-    match shared.optimizer:
-        case "adam":
-            return Adam(parameters, **settings)
-        case "adamw":
-            return AdamW(parameters, **settings)
-        case "sgd":
-            return SGD(parameters, **{"momentum": 0.9, **settings})
 
 
 def check(task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str, Optimizer], shared: Shared) -> None:
@@ -338,8 +301,8 @@ def check(task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str,
         raise UserError(f"{name}.training_step has to yield its losses, not return them", "yield 'model', {'l1': loss}")
     if shared.accumulate > 1 and len(optimizers) > 1:
         raise UserError(
-            f"--accumulate {shared.accumulate} with {len(optimizers)} networks that learn in turn ({', '.join(optimizers)}): "
-            "with parts of a batch they would no longer take turns",
+            f"--accumulate {shared.accumulate} with {len(optimizers)} networks ({', '.join(optimizers)}): with parts of a "
+            "batch they would no longer learn in turn",
             "use a smaller --batch-size, or more processes",
         )
 
@@ -347,3 +310,9 @@ def check(task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str,
 def yield_line(task: Task[Any], losses: Losses) -> str:
     code = type(task).training_step.__code__
     return f"{code.co_filename}:{losses.gi_frame.f_lineno} in {type(task).__name__}.training_step"
+
+
+def versions() -> dict[str, str]:
+    return {name: version(name) for name in ("launchbay", "torch", "accelerate")} | {
+        "python": platform.python_version()
+    }

@@ -1,4 +1,4 @@
-"""Exact figures of a validation set: every sample counts once, whatever the batch size and the number of processes."""
+"""The validation set: exact figures (every sample counts once, on any number of processes), and samples to look at."""
 
 from collections import defaultdict
 from typing import Any
@@ -6,11 +6,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data import ImageSet
-from launchbay.data.loader import Samples, evaluation_samples
+from launchbay.data import ImageSet, Index, key
+from launchbay.data.loader import EvaluationOrder, Samples, samples
+from launchbay.launch.config import Shared
 from launchbay.tasks.base import Batch, Task
+
+BASELINE = "baseline/"
+"""What the names of figures begin with that need no network."""
+SHOWN = 6
+"""Samples in a sample grid."""
 
 
 def to_batch(samples: Samples, device: torch.device) -> Batch:
@@ -20,31 +27,52 @@ def to_batch(samples: Samples, device: torch.device) -> Batch:
     return Batch({name: to_picture(t) if t.dtype == torch.uint8 else t for name, t in moved.items()}, keys)
 
 
-def to_picture(pixels: torch.Tensor) -> torch.Tensor:
+def to_picture(pixels: Tensor) -> Tensor:
     return pixels.to(torch.get_default_dtype(), memory_format=torch.channels_last).div_(255)
 
 
 @torch.no_grad()
 def evaluate(
-    task: Task[Any], images: ImageSet, accelerator: Accelerator, batch_size: int, seed: int, workers: int
+    task: Task[Any], images: ImageSet, accelerator: Accelerator, batch_size: int, shared: Shared
 ) -> dict[str, float]:
     """The mean over `images` of each figure of `task.evaluate`, the same on every process.
 
     `task` is in evaluation mode, its networks unwrapped. `batch_size` is per process. Sums are per sample, in float64.
     """
-    rank, world, device = accelerator.process_index, accelerator.num_processes, accelerator.device
-    sums: defaultdict[str, torch.Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=device))
-    for samples, valid in evaluation_samples(images, batch_size, rank, world, seed, workers, device):
-        batch = to_batch(samples, device)
+    device = accelerator.device
+    order = EvaluationOrder(
+        size=len(images),
+        batch_size=batch_size if images.uniform else 1,
+        seed=shared.seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+    )
+    sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=device))
+    loaded = samples(images, order, workers=shared.workers, device=device)
+    for some, counts in zip(loaded, order.counts(), strict=True):
+        batch = to_batch(some, device)
         for name, values in task.evaluate(batch).items():
             if values.shape != (len(batch),):
                 raise UserError(
                     f"{type(task).__name__}.evaluate gives {name!r} as {tuple(values.shape)} for {len(batch)} samples",
                     "give one value per sample; the engine averages them",
                 )
-            sums[name] += values.double()[valid.to(values.device)].sum()
+            sums[name] += values.double()[counts.to(device)].sum()
     if not sums:
         return {}
     total = accelerator.reduce(torch.stack([*sums.values()]), "sum")
     means = dict(zip(sums, (total / len(images)).tolist(), strict=True))  # pyright: ignore
     return broadcast_object_list([means])[0]
+
+
+@torch.no_grad()
+def preview(task: Task[Any], images: ImageSet, accelerator: Accelerator, shared: Shared) -> dict[str, list[Tensor]]:
+    """The columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
+    count = min(SHOWN, len(images))
+    columns: defaultdict[str, list[Tensor]] = defaultdict(list)
+    for number in range(count):
+        index = Index(number * len(images) // count, key(shared.seed, "val", number * len(images) // count))
+        batch = to_batch((images.__getitems__([index]), [index.key]), accelerator.device)
+        for heading, pictures in task.preview(batch).items():
+            columns[heading].extend(pictures.cpu())
+    return columns

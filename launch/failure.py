@@ -13,7 +13,9 @@ DONE, BUG, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 def report(error: BaseException, *, debug: bool) -> int:
     """Show `error` once for all processes; the exit code for it."""
-    code = USER_MISTAKE if isinstance(error, UserError) else INTERRUPTED if isinstance(error, KeyboardInterrupt) else BUG
+    code = (
+        USER_MISTAKE if isinstance(error, UserError) else INTERRUPTED if isinstance(error, KeyboardInterrupt) else BUG
+    )
     if is_first_to_fail():
         if debug:
             traceback.print_exception(error)
@@ -40,7 +42,9 @@ def show(error: BaseException) -> None:
     if hint:
         text.append(f"\n→ {hint}", style="bold")
     console = Console(stderr=True)
-    console.print(Panel(text, title=title + where, title_align="left", border_style="red", width=min(console.width, 110)))
+    console.print(
+        Panel(text, title=title + where, title_align="left", border_style="red", width=min(console.width, 110))
+    )
 
 
 def place(trace: TracebackType | None) -> list[str]:

@@ -111,7 +111,7 @@ def check_batch(shared: Shared, processes: int) -> None:
 
 
 def decide(function: Callable[[], T]) -> T:
-    """Run `function` on the main process only; what it gives, or the UserError it raises, comes out on every process."""
+    """Run `function` on the main process only; what it gives, or the UserError it raises, comes out on all of them."""
     outcome: list[Any] = [None, None]
     if Accelerator().is_main_process:
         try:

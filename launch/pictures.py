@@ -28,7 +28,9 @@ def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
 
     widths = [max(row[column].width for row in rows if column < len(row)) for column in range(len(headings))]
     heights = [row[0].height for row in rows]
-    canvas = Image.new("RGB", (sum(widths) + GAP * (len(widths) + 1), HEADING + sum(heights) + GAP * len(heights)), "white")
+    canvas = Image.new(
+        "RGB", (sum(widths) + GAP * (len(widths) + 1), HEADING + sum(heights) + GAP * len(heights)), "white"
+    )
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
     left = GAP
     for column, (heading, width) in enumerate(zip(headings, widths, strict=True)):
@@ -51,7 +53,7 @@ def same_size(row: list[Image.Image]) -> list[Image.Image]:
     """The middle of each picture, enlarged to the size that the largest of them is shown in."""
     width, height = max(image.width for image in row), max(image.height for image in row)
     shown = (min(width, LARGEST) / width, min(height, LARGEST) / height)
-    enlarge = max(1, SMALLEST // max(width, height))
+    enlarge = ceil(SMALLEST / max(width, height))
     size = (round(width * shown[0]) * enlarge, round(height * shown[1]) * enlarge)
     result = []
     for image in row:

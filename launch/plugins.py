@@ -1,5 +1,4 @@
-"""Entry points -> tasks and data sets. Names, packages and summaries come without importing any plugin, and a broken one
-hurts nobody but who asks for it."""
+"""Entry points -> tasks and data sets. Listing them imports none, and a broken one hurts nobody but who asks for it."""
 
 import ast
 import importlib
@@ -56,8 +55,9 @@ def find(group: str, name: str) -> Plugin:
     chosen = [plugin for plugin in plugins if plugin.name == name]
     kind = KINDS[group]
     if len(chosen) > 1:
+        packages = " and by ".join(f"{plugin.package} {plugin.version}" for plugin in chosen)
         raise UserError(
-            f"{kind} {name!r} is claimed by {' and by '.join(f'{plugin.package} {plugin.version}' for plugin in chosen)}",
+            f"{kind} {name!r} is claimed by {packages}",
             f"uninstall one of them, or name the class: {' or '.join(plugin.target for plugin in chosen)}",
         )
     if not chosen:

@@ -1,6 +1,5 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; then the table of results."""
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; then a table of results."""
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -62,7 +61,8 @@ class Lines(Observer):
         self.last = now
         left = (now - self.start) / step * (self.steps - step)
         speed = f"  {line['samples_per_s']:.0f} samples/s" if line["split"] == "train" else ""
-        text = f"step {step}/{self.steps}  {line['split']:5}  {figures(line, 4)}{speed}  {left:.0f} s left"
+        left = f"  {left:.0f} s left" if 1 < step < self.steps else ""  # the first step tells little
+        text = f"step {step}/{self.steps}  {line['split']:5}  {figures(line, 4)}{speed}{left}"
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -80,7 +80,18 @@ class Outcome(Observer):
         if self.last.get("status") != "done":
             return
         if self.last["final"]:
-            self.console.print(results(self.last["task"], self.last["final"], self.last["baseline"], self.last["baseline_name"], self.last["data"]))
+            self.console.print(
+                results(
+                    self.last["task"],
+                    self.last["final"],
+                    self.last["baseline"],
+                    self.last["baseline_name"],
+                    self.last["data"],
+                )
+            )
+        best = self.last["best"]
+        if best and best["step"] != self.last["step"]:
+            self.console.print(f"the best checkpoint is that of step {best['step']}", highlight=False)
         seconds, speed = self.last["seconds"], self.last["samples_per_s"]
         self.console.print(f"{self.last['step']} steps in {seconds:.0f} s, {speed:.0f} samples/s", highlight=False)
         self.console.print(f"everything is in {self.folder}", highlight=False, soft_wrap=True)
@@ -91,7 +102,9 @@ def observers(steps: int, folder: str) -> list[Observer]:
     return [Bar(steps, console) if console.is_terminal else Lines(steps, console), Outcome(folder, console)]
 
 
-def results(task: str, figures: Mapping[str, float], baseline: Mapping[str, float], baseline_name: str, data: str) -> Table:
+def results(
+    task: str, figures: Mapping[str, float], baseline: Mapping[str, float], baseline_name: str, data: str
+) -> Table:
     """Each figure of the network beside the same figure without it."""
     table = Table(title=f"{task}: validation on {data}", title_justify="left")
     table.add_column("figure")
@@ -110,11 +123,9 @@ def figures(line: Line, count: int) -> str:
     chosen = [
         f"{name} {value:.4g}"
         for name, value in line.items()
-        if name not in NO_FIGURE and name != "lr" and not name.startswith("baseline/") and not name.endswith("grad_norm")
+        if name not in NO_FIGURE
+        and name != "lr"
+        and not name.startswith("baseline/")
+        and not name.endswith("grad_norm")
     ]
     return "  ".join(chosen[:count])
-
-
-def say(text: str) -> None:
-    """A line of information, before and between."""
-    print(text, file=sys.stdout, flush=True)

@@ -19,12 +19,16 @@ def create(output_dir: Path, run: str | None, task: str) -> Path:
         number = 1
         while True:
             try:
-                folder = output_dir / f"{task.split(':')[-1].lower()}-{number}"
+                folder = output_dir / f"{task.rsplit(':', maxsplit=1)[-1].lower()}-{number}"
                 folder.mkdir()
                 return folder
             except FileExistsError:
                 number += 1
     except FileExistsError as error:
-        raise UserError(f"{error.filename} exists already", "choose another --run, or leave it out for the next number") from error
+        raise UserError(
+            f"{error.filename} exists already", "choose another --run, or leave it out for the next number"
+        ) from error
     except OSError as error:
-        raise UserError(f"cannot make a run folder in {output_dir}: {error.strerror}", "say where with --output-dir") from error
+        raise UserError(
+            f"cannot make a run folder in {output_dir}: {error.strerror}", "say where with --output-dir"
+        ) from error

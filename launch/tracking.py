@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics.jsonl (the truth), summary.json, sample grids, curves, and W&B as a view of them."""
+"""What a run leaves behind: metrics.jsonl (the truth), summary.json, sample grids, curves; W&B as a view of them."""
 
 import json
 import os

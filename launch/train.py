@@ -65,48 +65,39 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
 
 
 def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
-    from launchbay.launch import hardware
-
-    accelerator = hardware.start(config.shared)
     import torch
 
+    from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
     from launchbay.launch.run_folder import create
-    from launchbay.launch.tracking import Observer, Record, WandB
 
     shared = config.shared
+    accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
-    load = open_data(config)
     torch.manual_seed(shared.seed)
-    task = task_type(config.options)
+    engine = Engine(task_type(config.options), config, accelerator, open_data(config))
     folder = hardware.decide(lambda: create(shared.output_dir, shared.run, config.task))
-
-    def observe(steps: int) -> list[Observer]:
-        if not accelerator.is_main_process:
-            return []
-        from launchbay.launch import progress
-
-        progress.say(opening(config, accelerator, folder, steps, changes))
-        tracking: list[Observer] = [Record(folder, config)]
-        if shared.wandb != "off":
-            tracking.append(WandB(folder, config))
-        return tracking + progress.observers(steps, str(folder))
-
-    Engine(task, config, accelerator, folder, load, observe).fit()
+    if accelerator.is_main_process:
+        print(opening(config, accelerator, folder, engine.steps, changes), flush=True)
+    engine.fit(folder, observers(config, folder, engine.steps) if accelerator.is_main_process else [])
     accelerator.end_training()
+
+
+def observers(config: Config[Any], folder: Path, steps: int) -> list[Any]:
+    from launchbay.launch import progress, tracking
+
+    wandb = [tracking.WandB(folder, config)] if config.shared.wandb != "off" else []
+    return [tracking.Record(folder, config), *wandb, *progress.observers(steps, str(folder))]
 
 
 def open_data(config: Config[Any]) -> Any:
     from launchbay.data.sources import Source
 
     shared = config.shared
-    validation = shared.val_data or ("folder" if shared.val_root else None)
-    return Source(
-        plugins.load(plugins.find(plugins.DATASETS, shared.data)),
-        shared.data_root,
-        plugins.load(plugins.find(plugins.DATASETS, validation)) if validation else None,
-        shared.val_root,
+    train, validation = (
+        plugins.load(plugins.find(plugins.DATASETS, name)) for name in (shared.data, shared.validation_data())
     )
+    return Source(train, shared.data_root, validation if shared.val_data or shared.val_root else None, shared.val_root)
 
 
 def opening(config: Config[Any], accelerator: Any, folder: Path, steps: int, changes: list[str]) -> str:
@@ -114,11 +105,15 @@ def opening(config: Config[Any], accelerator: Any, folder: Path, steps: int, cha
     import torch
 
     shared, processes = config.shared, accelerator.num_processes
-    device = f"{accelerator.device.type}, {torch.get_num_threads()} threads" if accelerator.device.type == "cpu" else str(accelerator.device)
+    device = (
+        f"{accelerator.device.type}, {torch.get_num_threads()} threads"
+        if accelerator.device.type == "cpu"
+        else str(accelerator.device)
+    )
     precision = shared.precision or {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
     lines = [
-        f"{config.task} on {shared.data}: {steps} steps of {shared.batch_size} samples, {processes} process{'es' * (processes > 1)} "
-        f"({device}), {precision} -> {folder}"
+        f"{config.task} on {shared.data}: {steps} steps of {shared.batch_size} samples, "
+        f"{processes} process{'es' * (processes > 1)} ({device}), {precision} -> {folder}"
     ]
     if shared.data == "photos":
         lines.append("photos are the few that scikit-image carries; for your own: --data folder --data-root DIR")

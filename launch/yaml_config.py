@@ -24,7 +24,9 @@ Loader.yaml_implicit_resolvers = {
 }
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"),
+    re.compile(
+        r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
     list("-+0123456789."),
 )
 
@@ -48,7 +50,9 @@ def read_values(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if key.value in lines:
-                raise UserError(f"{file}:{key.start_mark.line + 1}: {key.value} is there twice, first in line {lines[key.value]}")
+                raise UserError(
+                    f"{file}:{key.start_mark.line + 1}: {key.value} is there twice, first in line {lines[key.value]}"
+                )
             lines[key.value] = key.start_mark.line + 1
         return {str(key).replace("-", "_"): value for key, value in loader.construct_document(node).items()}, {
             key.replace("-", "_"): line for key, line in lines.items()
@@ -66,7 +70,9 @@ def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
     values, lines = read_values(file)
     origins = {name: f"{file}:{line}" for name, line in lines.items()}
     if values.pop("task", default.task) != default.task:
-        raise UserError(f"{origins['task']}: the file is for another task than --task {default.task}", "leave one of them out")
+        raise UserError(
+            f"{origins['task']}: the file is for another task than --task {default.task}", "leave one of them out"
+        )
     known = default.flat()
     for name in values:
         if name not in known:

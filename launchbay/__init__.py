@@ -1,4 +1,4 @@
-"""launchbay trains image models: `launch` runs `tasks`, which use `models` and `data`. Only what all four share is here."""
+"""launchbay trains image models: `launch` runs `tasks`, which use `models` and `data`. Here is what all four share."""
 
 __all__ = ["UserError", "__version__"]
 

@@ -9,7 +9,8 @@ CHANNELS = 3
 
 
 class SRCNN(nn.Module):
-    """SRCNN 9-5-5 with 64 and 32 filters (Dong et al., "Image Super-Resolution Using Deep Convolutional Networks", 2016).
+    """SRCNN 9-5-5 with 64 and 32 filters (Dong et al., "Image Super-Resolution Using Deep Convolutional Networks",
+    2016).
 
     As published the bicubic upscale comes first and the convolutions work on the large image. With `upscale_last` the
     same three convolutions work on the small image and the bicubic upscale comes last: `scale`² times less arithmetic.
@@ -48,7 +49,8 @@ def start_as_identity(layer: nn.Conv2d) -> None:
 
 class ESPCN(nn.Module):
     """ESPCN 5-3-3 with 64 and 32 filters (Shi et al., "Real-Time Single Image and Video Super-Resolution Using an
-    Efficient Sub-Pixel Convolutional Neural Network", 2016): all work at low resolution, then one sub-pixel convolution.
+    Efficient Sub-Pixel Convolutional Neural Network", 2016): all work is done at low resolution, before one sub-pixel
+    convolution.
     """
 
     def __init__(self, scale: int):
@@ -64,11 +66,10 @@ class ESPCN(nn.Module):
 
 
 class SRResNet(nn.Module):
-    """Residual network at low resolution (SRResNet: Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a
-    Generative Adversarial Network", 2017), with what later work kept of it:
-
-    no batch normalisation (Lim et al., EDSR, 2017), one sub-pixel convolution as in ESPCN in place of two stages, and
-    the network adds to the bicubic image. `width=64, blocks=16` is the published trunk.
+    """The residual trunk of SRResNet (Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
+    Adversarial Network", 2017) as later work kept it: without batch normalisation (Lim et al., EDSR, 2017), with one
+    sub-pixel convolution as in ESPCN in place of several stages, and adding to the bicubic image. `width=64, blocks=16`
+    is the published trunk.
     """
 
     def __init__(self, scale: int, width: int, blocks: int):

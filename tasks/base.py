@@ -1,5 +1,5 @@
-"""The task interface: all that a plugin author has to know. What a task never sees (devices, processes, steps, tracking)
-is the engine's business in `launch/`.
+"""The task interface: all that a plugin author has to know. Devices, processes, steps and tracking are the engine's
+business (`launch/`); a task never sees them.
 
 A task is a class with a frozen dataclass of options, networks as attributes, and a `training_step`. Register it in your
 package's pyproject.toml under `[project.entry-points."launchbay.tasks"]`; `launchbay tasks` then lists it. `Task` and
@@ -90,7 +90,7 @@ class Task(nn.Module, ABC, Generic[C]):
 
     A network is a child module with trainable parameters. Its attribute name is also the name of its optimizer, of its
     losses, of its curves (`generator/adversarial`) and of its file (`generator.safetensors`). Call networks only as
-    `self.name(...)`: on several processes the engine puts a distributed wrapper in that place, which has no other method.
+    `self.name(...)`: on several processes the engine puts a distributed wrapper there, which has no other method.
     """
 
     config_type: ClassVar[type]
@@ -137,7 +137,7 @@ class Task(nn.Module, ABC, Generic[C]):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """Figures of each sample, every one a tensor of N values; the engine averages them over the validation set.
 
-        What a figure would be without any network goes under its name with "baseline/" before it, and is shown beside it.
+        What a figure would be without any network goes under "baseline/" and its name, and is shown beside it.
         """
         return {}
 
@@ -149,8 +149,8 @@ class Task(nn.Module, ABC, Generic[C]):
 class ImageToImage(Task[C]):
     """Restores pictures: `model` takes what `degrade` makes of a picture and should give the picture back.
 
-    Figures: PSNR (dB, on pixels rounded to 8 bits, peak value 1.0) and SSIM (11×11 Gaussian window of 1.5, valid region),
-    of each picture on its RGB channels, then averaged; beside them those of `baseline`, the degraded picture itself.
+    Figures: PSNR (dB, on pixels rounded to 8 bits, peak value 1.0) and SSIM (11×11 Gaussian window of 1.5, valid
+    region), of each picture over its channels, then averaged; beside them those of `baseline`, the degraded picture.
     """
 
     defaults: ClassVar[Mapping[str, object]] = {"data": "photos"}
@@ -191,8 +191,8 @@ class ImageToImage(Task[C]):
         output = self.model(degraded)
         if output.shape != target.shape:
             raise UserError(
-                f"the network of {type(self).__name__} gives {tuple(output.shape)} for an input of {tuple(degraded.shape)}, "
-                f"but the target is {tuple(target.shape)}",
+                f"the network of {type(self).__name__} gives {tuple(output.shape)} for an input of "
+                f"{tuple(degraded.shape)}, but the target is {tuple(target.shape)}",
                 f"make {type(self).__name__}.model return the target's shape",
             )
         return output

@@ -28,7 +28,7 @@ class SuperResConfig:
     loss: Literal["mse", "l1", "charbonnier"] = "l1"
     """charbonnier: a smooth L1, sqrt(error² + 0.001²)."""
     patch: int = 72
-    """Side of the square that is cropped from each photograph, in pixels of the large image; a multiple of the scale."""
+    """Side of the square cropped from each photograph, in pixels of the large image; a multiple of the scale."""
 
 
 class SuperRes(ImageToImage[SuperResConfig]):
@@ -36,7 +36,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
     with `scale` pixels shaved off each side, as papers report them; the others are on RGB without shaving.
     """
 
-    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 5000, "lr": 2e-3}
+    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 4000, "lr": 2e-3}
     monitor: ClassVar = "psnr_y"
     baseline_name: ClassVar = "bicubic"
 

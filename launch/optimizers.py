@@ -1,0 +1,37 @@
+"""The optimizers that the shared options ask for."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from launchbay.launch.config import Shared
+from launchbay.launch.schedule import factor
+
+
+def create(shared: Shared, parameters: Iterable[Any], options: Mapping[str, Any]) -> Optimizer:
+    """`--optimizer` with `--lr` and `--weight-decay`; a task's own `options` win."""
+    settings: dict[str, Any] = {"lr": shared.lr, "weight_decay": shared.weight_decay, **options}
+    match shared.optimizer:
+        case "adam":
+            return Adam(parameters, **settings)
+        case "adamw":
+            return AdamW(parameters, **settings)
+        case "sgd":
+            return SGD(parameters, **{"momentum": 0.9, **settings})
+
+
+class LearningRates:
+    """Each parameter group's own learning rate, as it was created, times one factor that depends on the step alone."""
+
+    def __init__(self, optimizers: Iterable[Optimizer], shared: Shared, steps: int):
+        self.groups = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
+        self.shared, self.steps = shared, steps
+
+    def set(self, step: int) -> None:
+        for group, base in self.groups:
+            group["lr"] = base * factor(step, self.steps, self.shared.schedule, self.shared.warmup)
+
+    def first(self) -> float:
+        """The one that is logged."""
+        return self.groups[0][0]["lr"]
