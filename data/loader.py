@@ -1,4 +1,4 @@
-"""Data set -> batches, in an order that is a function of (seed, step): the same on any number of processes and workers."""
+"""Data set -> batches, in an order that is a function of (seed, step), on any number of processes and workers."""
 
 import signal
 from collections.abc import Iterator

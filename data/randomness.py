@@ -6,7 +6,7 @@ import torch
 
 
 def key(*parts: int | str) -> int:
-    """A number that depends on all `parts` and on nothing else; of 32 bits, which is what torch's CPU generator keeps."""
+    """A number that depends on all `parts` and on nothing else. 32 bits are what torch's CPU generator keeps."""
     return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest(), "little")
 
 

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -181,9 +182,14 @@ class Engine:
         if self.accelerator.num_processes > 1:
             finite = self.accelerator.reduce(finite.float(), "sum") == self.accelerator.num_processes  # pyright: ignore
         if not finite:
-            values = ", ".join(f"{term} = {value.item():g}" for term, value in terms.items())
+            values = {term: value.item() for term, value in terms.items()}
+            of_processes = enumerate(gather_object([values]))
+            worst = [(rank, those) for rank, those in of_processes if not isfinite(sum(those.values()))]
+            rank, those = worst[0]
+            where = f" on process {rank}" if self.accelerator.num_processes > 1 else ""
             raise UserError(
-                f"the loss of {name!r} is not finite at step {self.state.step + 1}: {values}",
+                f"the loss of {name!r} is not finite at step {self.state.step + 1}{where}: "
+                + ", ".join(f"{term} = {value:g}" for term, value in those.items()),
                 "lower --lr or --clip-norm, or look for bad values in the data; checkpoints already saved are good",
             )
 
@@ -301,8 +307,8 @@ def check(task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str,
         raise UserError(f"{name}.training_step has to yield its losses, not return them", "yield 'model', {'l1': loss}")
     if shared.accumulate > 1 and len(optimizers) > 1:
         raise UserError(
-            f"--accumulate {shared.accumulate} with {len(optimizers)} networks ({', '.join(optimizers)}): with parts of a "
-            "batch they would no longer learn in turn",
+            f"--accumulate {shared.accumulate} with {len(optimizers)} networks ({', '.join(optimizers)}): "
+            "with parts of a batch they would no longer learn in turn",
             "use a smaller --batch-size, or more processes",
         )
 

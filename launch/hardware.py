@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 import yaml
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 
 from launchbay import UserError
@@ -113,7 +113,7 @@ def check_batch(shared: Shared, processes: int) -> None:
 def decide(function: Callable[[], T]) -> T:
     """Run `function` on the main process only; what it gives, or the UserError it raises, comes out on all of them."""
     outcome: list[Any] = [None, None]
-    if Accelerator().is_main_process:
+    if PartialState().is_main_process:
         try:
             outcome = [function(), None]
         except UserError as error:

@@ -25,13 +25,17 @@ class LearningRates:
     """Each parameter group's own learning rate, as it was created, times one factor that depends on the step alone."""
 
     def __init__(self, optimizers: Iterable[Optimizer], shared: Shared, steps: int):
-        self.groups = [(group, group["lr"]) for optimizer in optimizers for group in optimizer.param_groups]
+        # The groups are looked up anew each time: loading a state, which accelerate does too, replaces them.
+        self.optimizers = list(optimizers)
+        self.bases = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.shared, self.steps = shared, steps
 
     def set(self, step: int) -> None:
-        for group, base in self.groups:
-            group["lr"] = base * factor(step, self.steps, self.shared.schedule, self.shared.warmup)
+        scale = factor(step, self.steps, self.shared.schedule, self.shared.warmup)
+        for optimizer, bases in zip(self.optimizers, self.bases, strict=True):
+            for group, base in zip(optimizer.param_groups, bases, strict=True):
+                group["lr"] = base * scale
 
     def first(self) -> float:
         """The one that is logged."""
-        return self.groups[0][0]["lr"]
+        return self.optimizers[0].param_groups[0]["lr"]

@@ -1,5 +1,6 @@
 """Where a run is kept: runs/NAME. A folder is never written into twice."""
 
+from itertools import count
 from pathlib import Path
 
 from launchbay import UserError
@@ -13,22 +14,28 @@ def create(output_dir: Path, run: str | None, task: str) -> Path:
     """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        if run is not None:
-            (output_dir / run).mkdir()
-            return output_dir / run
-        number = 1
-        while True:
-            try:
-                folder = output_dir / f"{task.rsplit(':', maxsplit=1)[-1].lower()}-{number}"
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                number += 1
-    except FileExistsError as error:
-        raise UserError(
-            f"{error.filename} exists already", "choose another --run, or leave it out for the next number"
-        ) from error
+        return make_named(output_dir / run) if run is not None else make_numbered(output_dir, task)
     except OSError as error:
         raise UserError(
             f"cannot make a run folder in {output_dir}: {error.strerror}", "say where with --output-dir"
         ) from error
+
+
+def make_named(folder: Path) -> Path:
+    try:
+        folder.mkdir()
+    except FileExistsError as error:
+        raise UserError(f"{folder} exists already", "choose another --run, or leave it out") from error
+    return folder
+
+
+def make_numbered(output_dir: Path, task: str) -> Path:
+    name = task.split(":")[-1].lower()
+    for number in count(1):
+        folder = output_dir / f"{name}-{number}"
+        try:
+            folder.mkdir()
+            return folder
+        except FileExistsError:
+            continue
+    raise AssertionError("numbers do not end")

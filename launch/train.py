@@ -28,13 +28,14 @@ def run(argv: list[str]) -> int:
     main_process = os.environ.get("RANK", "0") == "0"
     name, file, rest = read_first(argv)
     if name is None:
+        if not {"--help", "-h"} & set(rest):
+            known = ", ".join(plugin.name for plugin in plugins.installed(plugins.TASKS))
+            raise UserError("no task was named", f"add --task NAME, one of: {known}. --help tells the rest")
         if main_process:
             from launchbay.launch.listing import show_help
 
             show_help()
-        if {"--help", "-h"} & set(rest):
-            return failure.DONE
-        raise UserError("no task was named", "add --task NAME")
+        return failure.DONE
     plugin = plugins.find(plugins.TASKS, name)
     task_type = plugins.load(plugin)
     if not isinstance(getattr(task_type, "config_type", None), type):

@@ -14,21 +14,25 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim(output: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each picture, at most 1 (Wang et al., 2004): torchmetrics' 11×11 Gaussian window of 1.5,
-    means over channels and over the region where the window fits, as papers report it. Pictures below 11×11 have none.
+    """Structural similarity of each picture, at most 1 (Wang et al., 2004): 11×11 Gaussian window of 1.5, mean over the
+    channels and over the places where the whole window fits, as Matlab's `ssim_index` and papers have it.
+
+    Pictures smaller than 11×11 have no such place: their value is nan.
     """
     # Here, not at the top: it takes two seconds that training does not have to wait for.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    value = structural_similarity_index_measure(output, target, data_range=1.0, reduction="none")
-    assert isinstance(value, Tensor)
-    return value.reshape(len(output))  # one picture comes back as a scalar
+    # torchmetrics' own mean takes in a border of five reflected pixels.
+    _, everywhere = structural_similarity_index_measure(
+        output, target, data_range=1.0, reduction="none", return_full_image=True
+    )
+    return everywhere[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
 
 
 def luma(image: Tensor) -> Tensor:
-    """The Y channel (N×1×H×W, in [16, 235] / 255) of ITU-R BT.601 as Matlab's `rgb2ycbcr` computes it."""
+    """The Y channel (N×1×H×W, 16 to 235, over 255) of ITU-R BT.601 as Matlab's `rgb2ycbcr` gives it, in whole numbers."""
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=image.dtype, device=image.device).view(3, 1, 1)
-    return ((image * weights).sum(dim=1, keepdim=True) + 16) / 255
+    return quantize(((image * weights).sum(dim=1, keepdim=True) + 16) / 255)
 
 
 def quantize(image: Tensor) -> Tensor:

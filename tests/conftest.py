@@ -1,0 +1,114 @@
+"""What several test files need: runs in this process, and commands in processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+
+from launchbay.launch.train import main
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(Path(__file__).parent))
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Each test in a folder of its own, without any accelerate configuration of this machine."""
+    for name in [name for name in os.environ if name.startswith(("ACCELERATE_", "WANDB_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.chdir(tmp_path)
+    yield
+    forget_accelerator()
+    torch.set_default_dtype(torch.float32)
+
+
+def forget_accelerator() -> None:
+    """accelerate keeps its settings for the life of the process, which has one run outside of these tests."""
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+
+
+@pytest.fixture
+def train() -> Callable[..., Path]:
+    """Run a task of toys.py, or a built-in one, in this process: the run folder. W&B is off unless asked for."""
+
+    def train(task: str, *options: object) -> Path:
+        forget_accelerator()
+        name = task if ":" in task or task.islower() else f"toys:{task}"
+        assert main(["--task", name, "--run", "it", "--wandb", "off", *map(str, options)]) == 0
+        return Path("runs/it")
+
+    return train
+
+
+@pytest.fixture
+def mistake(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that is wrong, in this process: its one panel, in one line. It exits with 2 and shows no traceback."""
+
+    def mistake(*argv: object) -> str:
+        capfd.readouterr()
+        forget_accelerator()
+        arguments = [str(argument) for argument in argv]
+        try:
+            code = main([*arguments, "--wandb", "off"] if "--task" in arguments else arguments)
+        except SystemExit as exit:
+            code = exit.code
+        output = "".join(capfd.readouterr())
+        assert code == 2, output
+        assert "Traceback" not in output
+        assert output.count("╭") == 1, output
+        return " ".join(output.replace("│", " ").split())
+
+    return mistake
+
+
+@pytest.fixture
+def command() -> Command:
+    """Run a real command, with tests/ on its path."""
+
+    def command(*argv: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment}
+        return subprocess.run([str(a) for a in argv], env=env, capture_output=True, text=True, timeout=300)
+
+    return command
+
+
+@pytest.fixture
+def accelerate(command: Command) -> Command:
+    """`accelerate launch` with one of our configurations."""
+
+    def accelerate(config: str, *argv: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        file = ROOT / "accelerate_configs" / f"{config}.yaml"
+        start = (sys.executable, "-m", "accelerate.commands.launch", "--config_file", file)
+        return command(*start, *argv, **environment)
+
+    return accelerate
+
+
+def lines(run: Path, split: str | None = None) -> list[dict[str, Any]]:
+    """The record of a run."""
+    record = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in record if split in (None, line["split"])]
+
+
+def difference(run: Path, other: Path) -> float:
+    """The largest relative difference between two records, timings aside."""
+    pairs = list(zip(lines(run), lines(other), strict=True))
+    assert pairs
+    return max(
+        abs(a[name] - b[name]) / max(abs(a[name]), 1e-30)
+        for a, b in pairs
+        for name in a.keys() | b.keys()
+        if name not in ("split", "samples_per_s")
+    )

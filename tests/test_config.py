@@ -1,0 +1,133 @@
+"""Options: where they come from, which one wins, and what is said when one is wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from launchbay import UserError
+from launchbay.launch.config import Config, Shared, parse
+from launchbay.launch.yaml_config import read, write
+
+Mistake = Callable[..., str]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a task."""
+
+    width: int = 8
+    """Channels."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    flip: bool = True
+
+
+def configure(*argv: str, yaml: str | None = None, shared: Shared | None = None) -> tuple[Config[Options], list[str]]:
+    file = Path("options.yaml") if yaml is not None else None
+    if file:
+        file.write_text(yaml or "")
+    return parse("toy", Options, shared or Shared(steps=100), list(argv), file, quiet=True)
+
+
+def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults() -> None:
+    config, changes = configure("--lr", "0.5", yaml="lr: 0.25\nwidth: 16\n")
+    assert (config.shared.lr, config.options.width, config.shared.batch_size) == (0.5, 16, 64)
+    assert changes == [
+        "--lr 0.5  (command line; default 0.001)",
+        "--width 16  (options.yaml:2; default 8)",
+    ]
+
+
+def test_numbers_are_those_of_yaml_1_2() -> None:
+    config, _ = configure(
+        yaml="lr: 1e-3\nweight_decay: 1.5E-2\nsteps: 7\nclip_norm: null\nbetas: [0, 0.9]\nflip: false\n"
+    )
+    assert (config.shared.lr, config.shared.weight_decay, config.shared.clip_norm) == (0.001, 0.015, None)
+    assert (config.options.betas, config.options.flip) == ((0.0, 0.9), False)
+
+
+def test_kebab_case_and_underscores_are_one() -> None:
+    assert configure("--batch-size", "8")[0] == configure("--batch_size", "8")[0] == configure(yaml="batch-size: 8")[0]
+
+
+def test_of_steps_and_epochs_the_one_that_was_said_wins() -> None:
+    assert (configure("--epochs", "3")[0].shared.epochs, configure("--epochs", "3")[0].shared.steps) == (3, None)
+    assert configure("--steps", "3", yaml="epochs: 5")[0].shared.epochs is None
+    assert configure(yaml="epochs: 5")[0].shared.steps is None
+    with pytest.raises(UserError, match="both say how long"):
+        configure("--steps", "3", "--epochs", "2")
+
+
+def test_what_is_written_goes_back_in_unchanged() -> None:
+    config, _ = configure(
+        "--lr", "1e-5", "--data-root", "somewhere/ä", "--no-flip", "--betas", "0.5", "0.9", "--epochs", "2"
+    )
+    file = Path("config.yaml")
+    file.write_text(write(config))
+    again, _ = read(file, Config("toy", Shared(steps=100), Options()))
+    assert again == config
+    assert parse("toy", Options, Shared(steps=100), [], file, quiet=True)[0] == config
+
+
+@pytest.mark.parametrize(
+    ("yaml", "said"),
+    [
+        ("lr: 0.1\nbatchsize: 3\n", "options.yaml:2: batchsize is no option of task toy; did you mean batch_size?"),
+        ("lr: fast\n", "options.yaml:1: lr: Input should be a valid number"),
+        ("\noptimizer: adm\n", "options.yaml:2: optimizer: Input should be 'adam'"),
+        ("lr: 0.1\nlr: 0.2\n", "options.yaml:2: lr is there twice, first in line 1"),
+        ("- lr\n", "is not a list of options"),
+        ("lr: [\n", "is not valid YAML"),
+        ("task: other\n", "options.yaml:1: the file is for another task"),
+        ("lr: -1\n", "--lr -1.0 has to be above 0"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_line(yaml: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        configure(yaml=yaml)
+    assert said in error.value.message
+
+
+def test_a_missing_file(mistake: Mistake) -> None:
+    assert "cannot read --config gone.yaml" in mistake("--task", "superres", "--config", "gone.yaml")
+
+
+def test_the_file_can_name_the_task(mistake: Mistake) -> None:
+    Path("options.yaml").write_text("task: superes\n")
+    assert "there is no task 'superes'; did you mean 'superres'?" in mistake("--config", "options.yaml")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--task", "superes"], "did you mean 'superres'?"),
+        (["--task", "superres", "--scal", "4"], "--scale"),
+        (["--task", "superres", "--scale", "5"], "invalid choice '5' for argument '--scale"),
+        (["--task", "superres", "--lr", "fast"], "float"),
+        (["--task", "superres", "--lr", "0"], "--lr 0.0 has to be above 0"),
+        (["--task", "superres", "--warmup", "-1"], "--warmup -1 must not be below 0"),
+        (["--task", "superres", "--patch", "50"], "--patch 50 is not a multiple of --scale 4 → try --patch 48"),
+        (["--task", "superres", "--run", "../x"], "has to be a plain folder name"),
+        (["--task", "superres", "--data", "phtos"], "there is no data set 'phtos'; did you mean 'photos'?"),
+        (["--task", "superres", "--data-root", "x"], "the embedded photos have no --data-root"),
+        (["--task", "superres", "--data", "folder"], "add --data-root DIR"),
+        (["--task", "superres", "--batch-size", "10", "--accumulate", "4"], "try --batch-size 8 or 12"),
+        (["--task"], "expected one argument"),
+        ([], "no task was named"),
+    ],
+)
+def test_a_wrong_command_line(mistake: Mistake, argv: list[str], said: str) -> None:
+    assert said in mistake(*argv)
+    assert not Path("runs").exists()
+
+
+def test_a_run_is_never_written_into_twice(train: Callable[..., Path], mistake: Mistake) -> None:
+    before = (train("Single") / "metrics.jsonl").read_bytes()
+    assert "runs/it exists already" in mistake("--task", "toys:Single", "--run", "it")
+    assert Path("runs/it/metrics.jsonl").read_bytes() == before
+
+
+def test_an_output_folder_that_cannot_be_made(mistake: Mistake) -> None:
+    Path("file").touch()
+    assert "cannot make a run folder in file" in mistake("--task", "toys:Single", "--output-dir", "file")

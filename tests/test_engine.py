@@ -1,0 +1,187 @@
+"""The training loop: what it minimises, in which order, and the mistakes of task authors that it names."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import difference, lines
+from safetensors.torch import load_file
+from toys import Gan, GanConfig, Noise, NoOptions, Single
+
+from launchbay.data.loader import Keyed, TrainingOrder
+from launchbay.launch.evaluation import to_batch
+
+Train = Callable[..., Path]
+Mistake = Callable[..., str]
+
+
+def test_a_gan_trains_both_networks_in_turn(train: Train) -> None:
+    run = train("Gan", "--steps", 3)
+    first = lines(run, "train")[0]
+    assert {"discriminator/real", "discriminator/fake", "generator/adversarial"} <= first.keys()
+    files = {path.name for path in (run / "checkpoints/step-00000003").iterdir()}
+    assert files == {
+        "generator.safetensors", "discriminator.safetensors", "optimizers.safetensors", "state.json", "manifest.json",
+    }  # fmt: skip
+
+
+def test_the_second_loss_sees_the_first_step_taken(train: Train) -> None:
+    """What the engine logs at step 1 equals the alternating algorithm written out by hand."""
+    run = train("Gan", "--steps", 1, "--clip-norm", "None")
+    torch.manual_seed(0)
+    task = Gan(GanConfig())
+    order = TrainingOrder(size=12, batch_size=8, steps=range(1), seed=0)
+    samples = Keyed(Noise(12)).__getitems__(next(iter(order)))
+    assert isinstance(samples, tuple)
+    optimizers = {n: torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999)) for n, net in task.networks().items()}
+    expected = {}
+    for name, terms in task.training_step(to_batch(samples, torch.device("cpu"))):
+        loss = torch.stack(tuple(terms.values())).sum()
+        gradients = torch.autograd.grad(loss, list(task.networks()[name].parameters()), retain_graph=True)
+        for parameter, gradient in zip(task.networks()[name].parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        optimizers[name].step()
+        expected |= {f"{name}/{term}": value.item() for term, value in terms.items()}
+    first = lines(run, "train")[0]
+    assert {name: first[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    weights = load_file(run / "checkpoints/step-00000001/generator.safetensors")
+    assert torch.allclose(weights["0.weight"], task.generator[0].weight, rtol=1e-5, atol=1e-7)
+
+
+def test_a_loss_falls(train: Train) -> None:
+    losses = [line["model/mse"] for line in lines(train("Single", "--steps", 30, "--lr", 0.02), "train")]
+    assert losses[-1] < losses[0] / 2
+
+
+def test_accumulation_does_not_change_the_result(train: Train) -> None:
+    whole = train("Single", "--precision", "fp64").rename("whole")
+    parts = train("Single", "--precision", "fp64", "--accumulate", 2).rename("parts")
+    assert difference(whole, parts) < 1e-12
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(train: Train) -> None:
+    runs = [train("Dropout", "--seed", seed).rename(f"run-{number}") for number, seed in enumerate((1, 1, 2))]
+    assert difference(runs[0], runs[1]) == 0
+    assert difference(runs[0], runs[2]) > 1e-4
+
+
+def test_workers_do_not_change_the_result(train: Train) -> None:
+    runs = [train("superres", "--model", "espcn", "--steps", 3, "--workers", n).rename(f"workers-{n}") for n in (0, 2)]
+    assert difference(*runs) == 0
+
+
+def test_the_learning_rate_warms_up_and_follows_its_schedule(train: Train) -> None:
+    run = train("Single", "--steps", 10, "--warmup", 2, "--lr", 1, "--schedule", "linear", "--clip-norm", 1e-9)
+    rates = [line["lr"] for line in lines(run, "train")]
+    assert rates == pytest.approx([0.5, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+
+
+def test_the_first_step_is_as_long_as_the_learning_rate_says(train: Train) -> None:
+    """Adam's first step moves every weight by the learning rate, here a tenth of --lr."""
+    moved = train("Single", "--steps", 1, "--warmup", 10, "--lr", 0.01)
+    torch.manual_seed(0)
+    start = Single(NoOptions()).model.weight
+    end = load_file(moved / "checkpoints/step-00000001/model.safetensors")["weight"]
+    assert (end - start).abs().max().item() == pytest.approx(0.001, rel=1e-3)
+
+
+def test_epochs_count_passes_through_the_data(train: Train) -> None:
+    run = train("Single", "--epochs", 2)  # 10 samples, 4 a batch
+    last = lines(run)[-1]
+    assert (last["step"], last["epoch"]) == (5, 2.0)
+
+
+def test_the_best_checkpoint_is_kept_and_named(train: Train) -> None:
+    run = train(
+        "Single",
+        "--steps",
+        40,
+        "--lr",
+        0.3,
+        "--clip-norm",
+        "None",
+        "--schedule",
+        "constant",
+        "--eval-every",
+        1,
+        "--keep",
+        1,
+    )
+    errors = {line["step"]: line["error"] for line in lines(run, "val")}
+    best = min(errors, key=lambda step: errors[step])
+    summary = json.loads((run / "summary.json").read_text())
+    assert best < 40, "this test needs a run that gets worse at its end"
+    assert summary["best"] == {"step": best, "error": errors[best]}
+    assert (run / "checkpoints/best").read_text() == f"step-{best:08d}"
+    kept = {path.name for path in (run / "checkpoints").glob("step-*")}
+    assert kept == {f"step-{best:08d}", "step-00000040"}
+
+
+def test_evaluation_is_the_mean_over_samples_for_any_batch_size(train: Train) -> None:
+    runs = [
+        train("Single", "--precision", "fp64", "--steps", 1, "--batch-size", n).rename(f"batch-{n}") for n in (3, 4)
+    ]
+    # The one step differs, so only what comes before it can agree: compare with the network of each run.
+    for run in runs:
+        weights = load_file(run / "checkpoints/step-00000001/model.safetensors")
+        pictures = Noise(5).pixels.double() / 255
+        output = torch.nn.functional.conv2d(pictures, weights["weight"], weights["bias"], padding=1)
+        expected = (output - pictures).square().mean().item()
+        assert lines(run, "val")[0]["error"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp64"])
+def test_precision(train: Train, precision: str) -> None:
+    run = train("Single", "--precision", precision)
+    weights = load_file(run / "checkpoints/step-00000003/model.safetensors")
+    assert weights["weight"].dtype == (torch.float64 if precision == "fp64" else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("Returns", "has to yield its losses"),
+        ("YieldsWithoutGradient", "inside torch.no_grad()"),
+        ("ReachesNothing", "depends on no parameter of 'generator'"),
+        ("Detached", "depends on no parameter of 'model'"),
+        ("Misnames", "yielded a loss for 'modle', but its networks are model"),
+        ("EvaluatesBatches", "give one value per sample"),
+        ("WrongShape", "gives (64, 3, 94, 94) for an input of (64, 3, 96, 96)"),
+        ("Collides", "declares --seed, which all tasks share"),
+        ("NoNetwork", "has no network"),
+        ("StrangeOptimizer", "cannot be saved as tensors and JSON"),
+    ],
+)
+def test_mistakes_of_task_authors_are_named(mistake: Mistake, task: str, said: str) -> None:
+    assert said in mistake("--task", f"toys:{task}", "--steps", 2)
+
+
+def test_a_mistake_in_a_loss_names_the_line_that_yielded_it(mistake: Mistake) -> None:
+    assert "in Misnames.training_step" in mistake("--task", "toys:Misnames")
+
+
+def test_accumulation_with_two_networks_is_refused(mistake: Mistake) -> None:
+    assert "--accumulate 2 with 2 networks (generator, discriminator)" in mistake(
+        "--task", "toys:Gan", "--accumulate", 2
+    )
+    assert not Path("runs").exists()
+
+
+def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(mistake: Mistake) -> None:
+    said = mistake("--task", "toys:TurnsNaN", "--steps", 9, "--save-every", 1, "--run", "nan")
+    assert "the loss of 'model' is not finite at step 4: mse = nan, zero = 0" in said
+    assert Path("runs/nan/checkpoints/last").read_text() == "step-00000003"
+    assert json.loads(Path("runs/nan/summary.json").read_text())["status"] == "failed"
+    assert Path("runs/nan/curves.png").is_file()
+
+
+def test_a_bug_is_a_panel_with_its_place_and_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
+    from launchbay.launch.train import main
+
+    assert main(["--task", "toys:Fails", "--wandb", "off"]) == 1
+    error = capfd.readouterr().err
+    assert "ZeroDivisionError" in error and "toys.py" in error and "Traceback" not in error
+    assert main(["--task", "toys:Fails", "--wandb", "off", "--debug"]) == 1
+    assert "Traceback" in capfd.readouterr().err

@@ -1,0 +1,103 @@
+"""What a run leaves behind, opened file by file, after the command of the README (shortened)."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Command, lines
+from PIL import Image
+from safetensors.torch import load_file
+
+from launchbay.launch.checkpoint import verify
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import os
+    import subprocess
+
+    folder = tmp_path_factory.mktemp("run")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", ROOT / "accelerate_configs/cpu.yaml"]
+    options = ["--steps", STEPS, "--eval-every", 4, "--keep", 1, "--width", 8, "--blocks", 1]
+    argv = [*launch, ROOT / "launch/run.py", "--task", "superres", *options]
+    environment = {**os.environ, "HF_HOME": str(folder / "hf")}
+    done = subprocess.run(list(map(str, argv)), cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder / "output.txt").write_text(done.stdout + done.stderr)
+    return folder / "runs/superres-1"
+
+
+def test_the_output_tells_what_runs_where_and_how_well(run: Path) -> None:
+    output = (run.parents[1] / "output.txt").read_text()
+    assert f"superres on photos: {STEPS} steps of 16 samples, 1 process (cpu" in output
+    assert "for your own: --data folder --data-root DIR" in output
+    assert "--width 8  (command line; default 32)" in output
+    assert f"step {STEPS}/{STEPS}  val" in output
+    assert "network" in output and "bicubic" in output and "psnr_y" in output
+    assert "everything is in runs/superres-1" in output
+    assert "Warning" not in output and "Traceback" not in output
+
+
+def test_metrics(run: Path) -> None:
+    assert [line["step"] for line in lines(run, "train")] == [1, 10, STEPS]
+    assert [line["step"] for line in lines(run, "val")] == [4, 8, STEPS]
+    assert {"step", "epoch", "split", "model/l1", "model/grad_norm", "lr", "samples_per_s"} == lines(run, "train")[
+        0
+    ].keys()
+
+
+def test_summary(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    last = lines(run, "val")[-1]
+    assert (summary["task"], summary["data"], summary["status"]) == ("superres", "photos", "done")
+    assert (summary["step"], summary["world_size"], summary["device"]) == (STEPS, 1, "cpu")
+    assert summary["final"]["psnr_y"] == last["psnr_y"]
+    assert summary["baseline"]["psnr_y"] == last["baseline/psnr_y"] == pytest.approx(30.218, abs=0.01)
+    assert {"launchbay", "torch", "accelerate", "python"} == summary["versions"].keys()
+
+
+def test_sample_grids_and_curves(run: Path) -> None:
+    grids = sorted(path.name for path in (run / "samples").iterdir())
+    assert grids == ["step-00000004.png", "step-00000008.png", "step-00000012.png"]
+    with Image.open(run / "samples" / grids[-1]) as grid:
+        assert grid.width > 4 * 192 and grid.height > 6 * 192  # four columns of six samples, each enlarged to 192
+    with Image.open(run / "curves.png") as curves:
+        assert curves.width > 400
+
+
+def test_checkpoints(run: Path) -> None:
+    last = run / "checkpoints" / (run / "checkpoints/last").read_text()
+    state = verify(last)
+    assert last.name == "step-00000012" and (state["step"], state["samples"]) == (STEPS, STEPS * 16)
+    weights = load_file(last / "model.safetensors")
+    moments = load_file(last / "optimizers.safetensors")
+    assert weights["head.weight"].shape == (8, 3, 3, 3)
+    assert moments["model.head.weight.exp_avg"].shape == (8, 3, 3, 3)
+    assert moments["model.head.weight.step"].item() == STEPS
+    assert {path.name for path in (run / "checkpoints").iterdir()} <= {
+        "last",
+        "best",
+        last.name,
+        state["best"] and f"step-{state['best']['step']:08d}",
+    }
+
+
+def test_the_configuration_goes_back_in(run: Path, command: Command) -> None:
+    again = command(sys.executable, ROOT / "launch/run.py", "--config", run / "config.yaml", "--wandb", "off")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert [line["psnr_y"] for line in lines(Path("runs/superres-1"), "val")] == [
+        line["psnr_y"] for line in lines(run, "val")
+    ]
+
+
+def test_wandb_has_the_same_figures_and_pictures(run: Path, command: Command) -> None:
+    """Read back from disk with W&B's own reader."""
+    (folder,) = run.glob("wandb/offline-run-*")
+    inspected = command(Path(sys.executable).parent / "wandb", "leet", "inspect", folder, "--json")
+    assert inspected.returncode == 0, inspected.stderr
+    rows = [json.loads(row) for row in inspected.stdout.splitlines()]
+    print(rows[:3])
+    assert rows

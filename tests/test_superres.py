@@ -1,0 +1,113 @@
+"""Super-resolution: resampling and figures as the literature has them, networks, and the task as a user runs it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import lines
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from launchbay.data.photos import Photos
+from launchbay.models.resize import bicubic, downscale, upscale
+from launchbay.models.superres import ESPCN, SRCNN, SRResNet
+from launchbay.tasks.metrics import luma, psnr, quantize, ssim
+
+Train = Callable[..., Path]
+
+
+def photograph(index: int) -> torch.Tensor:
+    return Photos("val").image(index)[None] / 255
+
+
+@pytest.mark.parametrize("size", [(24, 24), (32, 48), (200, 180)])
+def test_bicubic_is_that_of_the_literature(size: tuple[int, int]) -> None:
+    """Pillow's kernel is Matlab's (a = -0.5, antialiased), but it rounds to 8 bits between its two passes."""
+    image = photograph(0)
+    ours = quantize(bicubic(image, size))
+    pixels = Image.fromarray((image[0] * 255).byte().permute(1, 2, 0).numpy())
+    theirs = torch.from_numpy(np.array(pixels.resize(size[::-1], Image.Resampling.BICUBIC))).permute(2, 0, 1) / 255
+    error = (ours[0] - theirs).abs() * 255
+    assert error.mean() < 0.2 and error.max() < 5
+
+
+def test_psnr_by_its_definition() -> None:
+    target = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 0.8
+    assert psnr(target + 0.1, target).tolist() == pytest.approx([20, 20], abs=1e-4)
+    assert psnr(target, target).tolist() == [100, 100]
+
+
+def test_ssim_is_scikit_images_on_the_valid_region() -> None:
+    target, output = photograph(0), quantize(upscale(downscale(photograph(0), 4), 4))
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    _, where = structural_similarity(
+        target[0].double().numpy(), output[0].double().numpy(), channel_axis=0, full=True, **settings
+    )
+    assert ssim(output, target).item() == pytest.approx(where[:, 5:-5, 5:-5].mean(), abs=1e-5)
+
+
+def test_luma_is_matlabs() -> None:
+    colours = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0], [0, 0, 1]])[:, :, None, None]
+    assert (luma(colours) * 255).flatten().tolist() == pytest.approx([16, 235, 81, 41], abs=1e-3)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("build", [SRCNN, lambda s: SRCNN(s, upscale_last=True), ESPCN, lambda s: SRResNet(s, 8, 2)])
+def test_networks_enlarge_pictures_of_any_size(build: Callable[[int], torch.nn.Module], scale: int) -> None:
+    network = build(scale)
+    for batch, height, width in ((1, 7, 12), (3, 1, 5)):
+        assert network(torch.rand(batch, 3, height, width)).shape == (batch, 3, height * scale, width * scale)
+
+
+def test_parameter_counts_are_those_of_the_papers() -> None:
+    def count(network: torch.nn.Module) -> int:
+        return sum(p.numel() for p in network.parameters())
+
+    srcnn = 3 * 64 * 81 + 64 + 64 * 32 * 25 + 32 + 32 * 3 * 25 + 3
+    assert count(SRCNN(4)) == count(SRCNN(4, upscale_last=True)) == srcnn == 69251
+    assert count(ESPCN(3)) == 3 * 64 * 25 + 64 + 64 * 32 * 9 + 32 + 32 * 27 * 9 + 27
+
+
+@pytest.mark.parametrize("build", [SRCNN, lambda s: SRCNN(s, upscale_last=True), lambda s: SRResNet(s, 8, 2)])
+def test_training_starts_at_the_bicubic_picture(build: Callable[[int], torch.nn.Module]) -> None:
+    image = downscale(photograph(3), 4).clamp(0, 1)
+    assert torch.allclose(build(4)(image).clamp(0, 1), upscale(image, 4).clamp(0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["srcnn", "srcnn-post", "espcn", "srresnet"])
+@pytest.mark.parametrize(("scale", "loss"), [(2, "mse"), (3, "l1"), (4, "charbonnier")])
+def test_every_network_learns_with_every_scale_and_loss(train: Train, model: str, scale: int, loss: str) -> None:
+    options = ["--scale", scale, "--patch", 24, "--steps", 3, "--batch-size", 4, "--log-every", 1, "--warmup", 0]
+    run = train("superres", "--model", model, "--loss", loss, "--lr", "1e-4", *options)
+    steps = lines(run, "train")
+    assert [line["step"] for line in steps] == [1, 2, 3] and all(0 < line[f"model/{loss}"] < 1 for line in steps)
+    validation = lines(run, "val")[-1]
+    assert {"psnr", "ssim", "psnr_y", "ssim_y"} == {name for name in validation if f"baseline/{name}" in validation}
+
+
+def test_the_network_soon_beats_bicubic(train: Train) -> None:
+    run = train("superres", "--steps", 120, "--width", 16, "--blocks", 2, "--eval-every", 120)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["final"]["psnr_y"] > summary["baseline"]["psnr_y"] + 0.3
+    assert summary["final"]["ssim_y"] > summary["baseline"]["ssim_y"]
+    assert summary["baseline_name"] == "bicubic"
+
+
+def test_photographs_of_different_sizes_validate_one_by_one(train: Train) -> None:
+    Path("photographs").mkdir()
+    sizes = [(61, 50), (48, 75), (90, 90)]
+    for number, (width, height) in enumerate(sizes):
+        pixels = (photograph(number)[0, :, :height, :width] * 255).byte().permute(1, 2, 0).numpy()
+        Image.fromarray(
+            np.pad(pixels, ((0, height - pixels.shape[0]), (0, width - pixels.shape[1]), (0, 0)), "reflect")
+        ).save(f"photographs/{number}.png")
+    run = train("superres", "--val-root", "photographs", "--steps", 1, "--model", "espcn")
+    expected = []
+    for path in sorted(Path("photographs").iterdir()):
+        target = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)[None] / 255
+        target = target[..., : target.shape[-2] // 4 * 4, : target.shape[-1] // 4 * 4]
+        expected.append(psnr(quantize(upscale(quantize(downscale(target, 4)), 4)), target).item())
+    assert lines(run, "val")[0]["baseline/psnr"] == pytest.approx(sum(expected) / 3, abs=1e-6)

@@ -1,0 +1,199 @@
+"""Tasks for tests: the two examples of the documentation, and tasks that are wrong, each in one way."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, softplus
+from torch.optim import Optimizer
+from torchvision.transforms.v2.functional import gaussian_blur
+
+from launchbay.data import ImageSet, Load, generator
+from launchbay.tasks import Batch, CreateOptimizer, Datasets, ImageToImage, Losses, Task
+
+
+class Noise(ImageSet):
+    """`size` pictures of 8×8 random pixels."""
+
+    def __init__(self, size: int):
+        self.pixels = torch.randint(0, 256, (size, 3, 8, 8), generator=generator("pixels"), dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def image(self, index: int) -> Tensor:
+        return self.pixels[index]
+
+
+@dataclass(frozen=True)
+class DeblurConfig:
+    sigma: float = 2.0
+    """Width of the blur, in pixels."""
+
+
+class Deblur(ImageToImage[DeblurConfig]):
+    def __init__(self, config: DeblurConfig):
+        super().__init__(config)
+        self.model = nn.Conv2d(3, 3, 5, padding=2)
+
+    def degrade(self, batch: Batch) -> Tensor:
+        return gaussian_blur(batch.image, [9, 9], [self.config.sigma] * 2)
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"l1": l1_loss(output, target)}
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    latent: int = 4
+    """Length of the noise vector."""
+
+
+class Gan(Task[GanConfig]):
+    defaults: ClassVar = {"batch_size": 8, "steps": 4, "log_every": 1, "warmup": 0}
+
+    def __init__(self, config: GanConfig):
+        super().__init__(config)
+        self.generator = nn.Sequential(nn.Linear(config.latent, 3 * 8 * 8), nn.Tanh(), nn.Unflatten(1, (3, 8, 8)))
+        self.discriminator = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten(), nn.Linear(4 * 36, 1))
+
+    def datasets(self, load: Load) -> Datasets:
+        return Noise(12), Noise(5)
+
+    def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
+        return {name: create(network.parameters(), betas=(0.5, 0.999)) for name, network in self.networks().items()}
+
+    def training_step(self, batch: Batch) -> Losses:
+        fake = self.generator(batch.randn(self.config.latent))
+
+        yield (
+            "discriminator",
+            {
+                "real": softplus(-self.discriminator(batch.image)).mean(),
+                "fake": softplus(self.discriminator(fake.detach())).mean(),
+            },
+        )
+        yield "generator", {"adversarial": softplus(-self.discriminator(fake)).mean()}
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"realism": self.discriminator(self.generator(batch.randn(self.config.latent))).flatten()}
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {"generated": self.generator(batch.randn(self.config.latent)) / 2 + 0.5}
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    pass
+
+
+class Single(Task[NoOptions]):
+    """One network, nothing wrong with it."""
+
+    defaults: ClassVar = {"batch_size": 4, "steps": 3, "log_every": 1, "warmup": 0}
+    monitor: ClassVar = "-error"
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model: nn.Module = nn.Conv2d(3, 3, 3, padding=1)
+
+    def datasets(self, load: Load) -> Datasets:
+        return Noise(10), Noise(5)
+
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", {"mse": (self.model(batch.image) - batch.image).square().mean()}
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"error": (self.model(batch.image) - batch.image).square().mean(dim=(1, 2, 3))}
+
+
+class Dropout(Single):
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Dropout(0.5))
+
+
+class Returns(Single):
+    def training_step(self, batch: Batch) -> Losses:  # pyright: ignore
+        return {"mse": self.model(batch.image).mean()}  # pyright: ignore
+
+
+class YieldsWithoutGradient(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        with torch.no_grad():
+            yield "model", {"mse": self.model(batch.image).mean()}
+
+
+class ReachesNothing(Gan):
+    def training_step(self, batch: Batch) -> Losses:
+        yield "generator", {"wrong": self.discriminator(batch.image).mean()}
+
+
+class Misnames(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        yield "modle", {"mse": self.model(batch.image).mean()}
+
+
+class Detached(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", {"mse": self.model(batch.image).mean().detach()}
+
+
+class TurnsNaN(Single):
+    """Not a number at the fourth step, on the last process only."""
+
+    seen = 0
+
+    def training_step(self, batch: Batch) -> Losses:
+        self.seen += 1
+        last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
+        factor = float("nan") if self.seen == 4 and last else 1.0
+        output = self.model(batch.image)
+        yield "model", {"mse": output.square().mean() * factor, "zero": (output * 0).mean()}
+
+
+class Fails(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        raise ZeroDivisionError("a bug of the plugin")
+        yield
+
+
+class EvaluatesBatches(Single):
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"error": self.model(batch.image).mean()}
+
+
+class WrongShape(ImageToImage[NoOptions]):
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model = nn.Conv2d(3, 3, 3)
+
+    def degrade(self, batch: Batch) -> Tensor:
+        return batch.image
+
+
+@dataclass(frozen=True)
+class TakenOptions:
+    seed: int = 1
+    """Collides with the shared option."""
+
+
+class Collides(Task[TakenOptions]):
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", {}
+
+
+class NoNetwork(Single):
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model = nn.ReLU()
+
+
+class StrangeOptimizer(Single):
+    def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
+        optimizer: Any = create(self.model.parameters())
+        optimizer.param_groups[0]["callback"] = print
+        return {"model": optimizer}
