@@ -9,7 +9,7 @@ from launchbay.data.base import ImageSet
 from launchbay.data.crops import Crops, Multiples
 
 Open = Callable[..., ImageSet]
-"""What an entry point of `launchbay.datasets` names: called with a split ("train", "val", "all") and the root folder."""
+"""What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""
 
 
 @dataclass(frozen=True)

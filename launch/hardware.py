@@ -50,7 +50,8 @@ def launch_command() -> list[str]:
         command = psutil.Process(os.getppid()).cmdline()
     except psutil.Error:
         return []
-    return command if any("accelerate" in word for word in command) and "launch" in command else []
+    names = ("accelerate", "accelerate-launch", "accelerate.commands.launch")
+    return command if any(Path(word).name in names for word in command) else []
 
 
 def config_in_force(launcher: list[str]) -> Path | None:

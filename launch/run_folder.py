@@ -30,7 +30,7 @@ def make_named(folder: Path) -> Path:
 
 
 def make_numbered(output_dir: Path, task: str) -> Path:
-    name = task.split(":")[-1].lower()
+    name = task.rpartition(":")[2].lower()
     for number in count(1):
         folder = output_dir / f"{name}-{number}"
         try:

@@ -13,7 +13,9 @@ from launchbay.launch.config import Config, parse, shared_defaults
 def main(argv: list[str]) -> int:
     """Train as `argv` says. Returns the exit code: 0 done, 1 a bug, 2 the user's mistake, 130 stopped by Ctrl-C."""
     try:
-        return run(argv)
+        run(argv)
+        leave_processes()
+        return failure.DONE
     except (Exception, KeyboardInterrupt) as error:
         code = failure.report(error, debug="--debug" in argv)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -23,7 +25,14 @@ def main(argv: list[str]) -> int:
         return code
 
 
-def run(argv: list[str]) -> int:
+def leave_processes() -> None:
+    """Let go of the other processes, which would otherwise complain that this one went without a word."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def run(argv: list[str]) -> None:
     # Nothing heavy is imported before it is needed: help, and most mistakes, are answered at once.
     main_process = os.environ.get("RANK", "0") == "0"
     name, file, rest = read_first(argv)
@@ -35,7 +44,7 @@ def run(argv: list[str]) -> int:
             from launchbay.launch.listing import show_help
 
             show_help()
-        return failure.DONE
+        return
     plugin = plugins.find(plugins.TASKS, name)
     task_type = plugins.load(plugin)
     if not isinstance(getattr(task_type, "config_type", None), type):
@@ -43,7 +52,6 @@ def run(argv: list[str]) -> int:
     shared = shared_defaults(name, task_type.defaults, task_type.config_type)
     config, changes = parse(name, task_type.config_type, shared, rest, file, quiet=not main_process)
     train(task_type, config, changes)
-    return failure.DONE
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
@@ -81,7 +89,6 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     if accelerator.is_main_process:
         print(opening(config, accelerator, folder, engine.steps, changes), flush=True)
     engine.fit(folder, observers(config, folder, engine.steps) if accelerator.is_main_process else [])
-    accelerator.end_training()
 
 
 def observers(config: Config[Any], folder: Path, steps: int) -> list[Any]:

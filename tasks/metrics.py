@@ -23,14 +23,14 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     # torchmetrics' own mean takes in a border of five reflected pixels.
-    _, everywhere = structural_similarity_index_measure(
+    result = structural_similarity_index_measure(
         output, target, data_range=1.0, reduction="none", return_full_image=True
     )
-    return everywhere[..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
+    return result[1][..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
 
 
 def luma(image: Tensor) -> Tensor:
-    """The Y channel (N×1×H×W, 16 to 235, over 255) of ITU-R BT.601 as Matlab's `rgb2ycbcr` gives it, in whole numbers."""
+    """The Y channel (N×1×H×W, 16 to 235 over 255) of ITU-R BT.601, rounded as by Matlab's `rgb2ycbcr`."""
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=image.dtype, device=image.device).view(3, 1, 1)
     return quantize(((image * weights).sum(dim=1, keepdim=True) + 16) / 255)
 

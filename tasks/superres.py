@@ -36,7 +36,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
     with `scale` pixels shaved off each side, as papers report them; the others are on RGB without shaving.
     """
 
-    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 4000, "lr": 2e-3}
+    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 4000, "lr": 1e-3}
     monitor: ClassVar = "psnr_y"
     baseline_name: ClassVar = "bicubic"
 

@@ -162,7 +162,7 @@ def test_a_picture_stands_upright_and_its_size_is_known(pictures: Path) -> None:
 )
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_corrupt_picture_is_named(
-    pictures: Path, mistake: Mistake, monkeypatch: pytest.MonkeyPatch, content: bytes, said: str, workers: int
+    pictures: Path, mistake: Mistake, monkeypatch: pytest.MonkeyPatch, *, content: bytes, said: str, workers: int
 ) -> None:
     if workers:  # so that it is a worker that finds out
         monkeypatch.setattr("launchbay.data.folder.KEEP_BYTES", 0)

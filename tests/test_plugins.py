@@ -1,0 +1,124 @@
+"""Plugins of other packages: listed without importing, loaded alone, named when broken."""
+
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Command
+
+from launchbay.launch.plugins import TASKS, installed
+
+Mistake = Callable[..., str]
+
+
+@pytest.fixture
+def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Install a package that registers a task, as far as the import system can tell."""
+
+    def package(name: str, version: str, task: str, target: str, source: str) -> None:
+        info = Path(f"site/{name}-{version}.dist-info")
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[launchbay.tasks]\n{task} = {target}\n")
+        (Path("site") / (target.partition(":")[0] + ".py")).write_text(textwrap.dedent(source))
+        monkeypatch.syspath_prepend(str(Path("site").resolve()))
+
+    return package
+
+
+def test_a_plugin_is_listed_with_its_summary_and_not_imported(package: Callable[..., None], command: Command) -> None:
+    package(
+        "acme-deblur", "2.1", "acme", "acme_module:Deblur", '"""Sharp from blurred."""\nraise RuntimeError("imported")'
+    )
+    script = "import sys; from launchbay.launch.cli import main; sys.argv = ['launchbay', 'tasks']; code = main(); "
+    done = command(
+        sys.executable,
+        "-c",
+        script + "sys.exit(code or 'torch' in sys.modules)",
+        PYTHONPATH=str(Path("site").resolve()),
+    )
+    assert done.returncode == 0, done.stderr
+    assert (
+        "acme" in done.stdout
+        and "Sharp from blurred." in done.stdout
+        and "acme-deblur" in done.stdout
+        and "2.1" in done.stdout
+    )
+    assert "superres" in done.stdout and "Super-resolution:" in done.stdout
+
+
+def test_a_broken_plugin_is_named_and_breaks_nothing_else(
+    package: Callable[..., None], mistake: Mistake, train: Callable[..., Path]
+) -> None:
+    package("acme-deblur", "2.1", "acme", "acme_broken:Deblur", '"""Broken."""\nimport kornia_of_acme\n')
+    said = mistake("--task", "acme")
+    assert "'acme' (acme_broken:Deblur, from acme-deblur 2.1) cannot be loaded: ModuleNotFoundError" in said
+    assert train("Single").is_dir()
+
+
+def test_a_name_that_two_packages_claim_is_refused(package: Callable[..., None], mistake: Mistake) -> None:
+    package("first", "1.0", "twice", "one_module:A", '"""A."""')
+    package("second", "3.0", "twice", "other_module:B", '"""B."""')
+    said = mistake("--task", "twice")
+    assert "claimed by first 1.0 and by second 3.0" in said and "one_module:A or other_module:B" in said
+
+
+def test_a_plugin_trains(
+    package: Callable[..., None], train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package("acme-toy", "1.0", "acmetoy", "acme_toy:Toy", "from toys import Single as Toy")
+    assert [plugin.package for plugin in installed(TASKS) if plugin.name == "acmetoy"] == ["acme-toy"]
+    assert (train("acmetoy") / "summary.json").is_file()
+
+
+def test_what_is_no_task_says_so(mistake: Mistake) -> None:
+    assert "toys:Noise is no task" in mistake("--task", "toys:Noise")
+    assert "cannot be loaded: AttributeError" in mistake("--task", "toys:Gone")
+    assert "cannot be loaded: ModuleNotFoundError" in mistake("--task", "gone:Gone")
+
+
+def test_the_examples_of_the_documentation_train(train: Callable[..., Path]) -> None:
+    run = train("Deblur", "--steps", 2, "--batch-size", 2, "--sigma", 1.5).rename("deblur")
+    assert "sigma: 1.5" in (run / "config.yaml").read_text()
+    assert (train("Gan") / "samples/step-00000004.png").is_file()
+
+
+HEAVY = ("torch", "wandb", "timm", "accelerate", "matplotlib", "skimage", "torchmetrics")
+
+
+@pytest.mark.parametrize(
+    "argv", [["launchbay", "tasks"], ["launchbay", "--help"], ["run.py", "--help"], ["run.py", "--task", "nothing"]]
+)
+def test_what_needs_no_torch_imports_none(command: Command, argv: list[str]) -> None:
+    verb = "cli import main; main()" if argv[0] == "launchbay" else "train import main; main(sys.argv[1:])"
+    script = f"""
+import atexit, sys
+atexit.register(lambda: print("HEAVY", [name for name in {HEAVY} if name in sys.modules]))
+sys.argv = {argv}
+from launchbay.launch.{verb}"""
+    done = command(sys.executable, "-c", script)
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_task_interface_brings_in_no_launcher(command: Command) -> None:
+    brought_in = "[name for name in ('wandb', 'tyro', 'accelerate', 'timm', 'torchmetrics') if name in sys.modules]"
+    script = f"import launchbay.tasks, sys; print({brought_in})"
+    assert command(sys.executable, "-c", script).stdout == "[]\n"
+
+
+def test_help_shows_the_tasks_options_and_its_defaults(command: Command) -> None:
+    done = command(sys.executable, ROOT / "launch/run.py", "--task", "superres", "--help")
+    assert done.returncode == 0
+    text = " ".join(done.stdout.replace("│", " ").split())
+    assert "--scale {2,3,4}" in text and "--batch-size INT" in text and "(default: 16)" in text
+    assert "Residual blocks of srresnet (16 as published)" in text
+    assert "Super-resolution: recover a photograph" in text
+
+
+def test_doctor_gives_the_commands(command: Command) -> None:
+    done = command(Path(sys.executable).parent / "launchbay", "doctor")
+    assert done.returncode == 0, done.stderr
+    assert "accelerate launch --config_file accelerate_configs/multi_cpu.yaml" in done.stdout
+    assert "torch" in done.stdout and "threads" in done.stdout

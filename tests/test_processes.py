@@ -1,0 +1,82 @@
+"""Several processes: the same command, the same curve; and the traps of starting them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from conftest import ROOT, Command, difference, lines
+
+SMALL = ("--width", 8, "--blocks", 1, "--patch", 24, "--batch-size", 8, "--log-every", 1, "--eval-every", 25, "--wandb", "off")
+RUNS = {
+    "superres-fp32": ("--task", "superres", *SMALL, "--steps", 10),
+    "superres-fp64": ("--task", "superres", *SMALL, "--steps", 50, "--precision", "fp64"),
+    "gan-fp32": ("--task", "toys:Gan", "--steps", 10, "--eval-every", 5, "--wandb", "off"),
+    "gan-fp64": ("--task", "toys:Gan", "--steps", 50, "--precision", "fp64", "--wandb", "off"),
+    "accumulate": ("--task", "toys:Single", "--steps", 10, "--precision", "fp64", "--wandb", "off"),
+}
+TOLERANCE = {"superres-fp32": 1e-6, "gan-fp32": 1e-6, "superres-fp64": 1e-9, "gan-fp64": 1e-9, "accumulate": 1e-9}
+
+
+def test_one_process_and_two_learn_the_same(accelerate: Command) -> None:
+    """All runs in one launch each, since starting processes is what takes the time."""
+    for config, folder, extra in (("cpu", "one", ()), ("multi_cpu", "two", ("accumulate", "--accumulate", 2))):
+        options = {name: [*argv, "--run", name, "--output-dir", folder] for name, argv in RUNS.items()}
+        if extra:
+            options[extra[0]] += extra[1:]
+        Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in argv] for argv in options.values()]))
+        done = accelerate(config, ROOT / "tests/several_runs.py", f"{folder}.json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count(f"everything is in {folder}/gan-fp32") == 1, "said by every process, or by none"
+    for name, tolerance in TOLERANCE.items():
+        one, two = Path("one", name), Path("two", name)
+        assert json.loads((two / "summary.json").read_text())["world_size"] == 2
+        assert difference(one, two) < tolerance, name
+        assert len(lines(one, "train")) == (50 if "fp64" in name else 10)
+
+
+def test_the_command_of_the_readme_on_two_processes(accelerate: Command) -> None:
+    options = ("--task", "superres", *SMALL, "--steps", 3, "--run", "it")
+    done = accelerate("multi_cpu", ROOT / "launch/run.py", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 processes (cpu, " in done.stdout and done.stdout.count("everything is in") == 1
+    alone = Path("runs/it").rename("two")
+    assert accelerate("cpu", ROOT / "launch/run.py", *options).returncode == 0
+    assert difference(Path("runs/it"), alone) < 1e-6
+
+
+def test_a_failure_on_one_process_is_one_panel(accelerate: Command) -> None:
+    done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "toys:TurnsNaN", "--steps", 9, "--wandb", "off")
+    output = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert output.count("╭─ error on process") == 1, output
+    assert "not finite at step 4 on process 1: mse = nan, zero = 0" in " ".join(output.replace("│", " ").split())
+    assert json.loads(Path("runs/turnsnan-1/summary.json").read_text())["status"] == "failed"
+
+
+def test_processes_that_accelerate_does_not_start_are_missed(command: Command) -> None:
+    launch = (sys.executable, "-m", "accelerate.commands.launch")
+    done = command(*launch, "--cpu", "--num_processes", 2, ROOT / "launch/run.py", "--task", "toys:Single")
+    assert done.returncode != 0
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert "2 processes were asked for, but accelerate started one" in said and "multi_cpu.yaml" in said
+    assert not Path("runs").exists()
+
+
+def test_a_mistake_keeps_its_exit_code_and_shows_no_traceback(command: Command) -> None:
+    done = command(sys.executable, ROOT / "launch/run.py", "--task", "superes")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'superres'?" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["cpu", "multi_cpu", "single_gpu", "multi_gpu"])
+def test_accelerate_takes_our_configurations(name: str) -> None:
+    file = ROOT / "accelerate_configs" / f"{name}.yaml"
+    config: Any = load_config_from_file(str(file))
+    text = yaml.safe_load(file.read_text())
+    assert config.use_cpu is ("cpu" in name) is text["use_cpu"]
+    assert config.num_processes == (2 if "multi" in name else 1)
+    assert config.distributed_type.value == ("MULTI_GPU" if "multi" in name else "NO")

@@ -1,0 +1,63 @@
+"""The house: who may import whom, and what is packaged."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+FOLDERS = ("launch", "tasks", "models", "data")
+MAY_IMPORT = {
+    "launch": {"launch", "tasks.base", "data"},
+    "tasks": {"tasks.base", "tasks.metrics", "models", "data"},
+    "models": {"models"},
+    "data": {"data"},
+}
+FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of ours that a file imports, anywhere in it, without "launchbay."."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name.removeprefix("launchbay.") for name in names if name.startswith("launchbay.")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_one_way(path: Path) -> None:
+    allowed = MAY_IMPORT[path.relative_to(ROOT).parts[0]] | {"UserError", "__version__"}
+    for name in imported(path):
+        assert any(name == module or name.startswith(f"{module}.") for module in allowed), f"{path} imports {name}"
+
+
+def test_the_engine_is_used_by_none_of_its_parts() -> None:
+    for part in ("checkpoint", "tracking", "progress", "schedule", "optimizers", "evaluation", "pictures", "curves"):
+        assert not any(
+            name.startswith(("launch.engine", "launch.train")) for name in imported(ROOT / f"launch/{part}.py")
+        )
+
+
+def test_every_package_is_in_the_wheel() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {
+        f"launchbay.{'.'.join(path.parent.relative_to(ROOT).parts)}" for path in FILES if path.name == "__init__.py"
+    }
+    assert set(setuptools["packages"]) == found | {"launchbay"}
+    for package, folder in setuptools["package-dir"].items():
+        assert (ROOT / folder / "__init__.py").is_file(), package
+
+
+def test_every_file_says_what_belongs_in_it() -> None:
+    for path in FILES:
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_pins_are_the_same_for_pip_and_uv() -> None:
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert tomllib.loads((ROOT / "uv.toml").read_text())["constraint-dependencies"] == pins
