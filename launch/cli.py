@@ -2,34 +2,67 @@
 
 import argparse
 import sys
+from pathlib import Path
+
+from rich.console import Console
 
 from launchbay import __version__
 from launchbay.launch import failure
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="launchbay", description="Train image models. Tasks are plugins.")
-    parser.add_argument("--version", action="version", version=f"launchbay {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("train", add_help=False, help="train in this one process: launchbay train --task NAME [options]")
-    verbs.add_parser("tasks", help="list the installed tasks and data sets")
-    verbs.add_parser("doctor", help="what would run on this machine, and the command for it")
     if sys.argv[1:2] == ["train"]:
         from launchbay.launch.train import main as train
 
         return train(sys.argv[2:])
-    verb = parser.parse_args().verb
+    arguments = parser().parse_args()
     try:
-        from rich.console import Console
+        run(arguments)
+        return failure.DONE
+    except (Exception, KeyboardInterrupt) as error:
+        return failure.report(error, debug=arguments.debug)
 
-        if verb == "tasks":
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="launchbay", description="Train image models. Tasks are plugins.")
+    parser.add_argument("--version", action="version", version=f"launchbay {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs.add_parser("train", add_help=False, help="train in this one process: launchbay train --task NAME [options]")
+    verbs.add_parser("tasks", help="list the installed tasks and data sets")
+    verbs.add_parser("doctor", help="what would run on this machine, and the command for it")
+
+    evaluate = verbs.add_parser("evaluate", help="the figures of a finished run, on its own or on other pictures")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    evaluate.add_argument("--val-data", metavar="NAME", help="data set, all of it (default: the run's validation set)")
+    evaluate.add_argument("--val-root", type=Path, metavar="DIR", help="its folder; alone, a folder of photographs")
+
+    apply = verbs.add_parser("apply", help="run a finished network on your own pictures")
+    apply.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
+    apply.add_argument("target", type=Path, metavar="OUT", help="the picture or folder to write")
+
+    for verb in (evaluate, apply):
+        verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    console = Console()
+    match arguments.verb:
+        case "tasks":
             from launchbay.launch.listing import show_plugins
 
-            show_plugins(Console())
-        else:
+            show_plugins(console)
+        case "doctor":
             from launchbay.launch.doctor import examine
 
-            examine(Console())
-    except Exception as error:
-        return failure.report(error, debug=False)
-    return failure.DONE
+            examine(console)
+        case "evaluate":
+            from launchbay.launch.finished import evaluate_run
+
+            evaluate_run(arguments.run, arguments.checkpoint, arguments.val_data, arguments.val_root, console)
+        case "apply":
+            from launchbay.launch.finished import apply_run
+
+            apply_run(arguments.run, arguments.checkpoint, arguments.source, arguments.target, console)

@@ -129,9 +129,7 @@ def shared_defaults(task: str, defaults: Mapping[str, object], options: type) ->
     return replace(Shared(), **defaults)  # pyright: ignore[reportArgumentType]
 
 
-def parse(
-    task: str, options: type[C], shared: Shared, argv: list[str], file: Path | None, *, quiet: bool
-) -> tuple[Config[C], list[str]]:
+def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool) -> tuple[Config[C], list[str]]:
     """The configuration of a run, and a line on each value that is not the default: what it is and where it came from.
 
     `argv` has neither --task nor --config. Prints help or an error and exits (0, 2) where `argv` asks for it, as tyro
@@ -141,14 +139,14 @@ def parse(
 
     from launchbay.launch.yaml_config import read
 
-    default = Config(task, shared, options())
+    options = type(default.options)
     from_file, lines = read(file, default) if file else (default, {})
     kind: Any = Config[options]
     parsed = tyro.cli(
         kind,
         args=argv,
         default=from_file,
-        prog=f"run.py --task {task}",
+        prog=f"run.py --task {default.task}",
         description=(sys.modules[options.__module__].__doc__ or "").strip(),
         console_outputs=not quiet,
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import platform
 import time
 import warnings
@@ -10,26 +9,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from math import ceil, isfinite
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor
-from torch.optim import Optimizer
 
 from launchbay import UserError
 from launchbay.data import Load, key
 from launchbay.data.loader import TrainingOrder, samples
-from launchbay.launch import checkpoint, optimizers
-from launchbay.launch.config import Config, Shared
+from launchbay.launch import checkpoint, guards, optimizers
+from launchbay.launch.config import Config
 from launchbay.launch.evaluation import BASELINE, evaluate, preview, to_batch
-from launchbay.launch.hardware import decide
+from launchbay.launch.hardware import decide, place
 from launchbay.launch.pictures import grid
 from launchbay.launch.tracking import Observer
-from launchbay.tasks.base import Batch, Losses, Task
+from launchbay.tasks.base import Batch, Task
 
 
 @dataclass
@@ -62,10 +59,10 @@ class Engine:
         self.save_every = self.shared.save_every or self.eval_every
         self.state = State()
 
-        task.to(accelerator.device, memory_format=torch.channels_last)
+        place(task, accelerator.device)
         self.networks = task.networks()
         self.plain = task.optimizers(lambda parameters, **options: optimizers.create(self.shared, parameters, options))
-        check(task, self.networks, self.plain, self.shared)
+        guards.check_task(task, self.networks, self.plain, self.shared)
         self.learning_rates = optimizers.LearningRates(self.plain.values(), self.shared, self.steps)
         self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
         self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
@@ -141,7 +138,7 @@ class Engine:
                     try:
                         logs[f"{name}/grad_norm"] = self.minimise(name, terms)
                     except Exception as error:
-                        error.add_note(f"minimising {name!r}, yielded at {yield_line(self.task, losses)}")
+                        error.add_note(f"minimising {name!r}, yielded at {guards.yield_line(self.task, losses)}")
                         raise
                     for term, value in terms.items():
                         before = logs.get(f"{name}/{term}", 0)
@@ -150,48 +147,20 @@ class Engine:
 
     def minimise(self, name: str, terms: Mapping[str, Tensor]) -> Tensor:
         """One backward pass and, with the last part of a batch, one optimizer step. Returns the gradients' norm."""
-        if not torch.is_grad_enabled():
-            raise UserError("the task yielded inside torch.no_grad()", "leave that block before the yield")
-        if name not in self.optimizers:
-            raise UserError(f"the task yielded a loss for {name!r}, but its networks are {', '.join(self.optimizers)}")
-        loss = torch.stack(tuple(terms.values())).sum()
-        if not loss.requires_grad:
-            raise UserError(
-                f"this loss depends on no parameter of {name!r}", "is there a detach() or no_grad() too many?"
-            )
-        self.check_finite(name, terms, loss)
+        loss = torch.stack(tuple(terms.values())).sum(dim=0)
+        guards.check_loss(name, loss, self.networks)
+        guards.check_finite(name, terms, loss, self.state.step + 1, self.accelerator)
         parameters, optimizer = self.parameters[name], self.optimizers[name]
         # A loss moves only the network it names: the generator's leaves no gradient in the discriminator.
         self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
-        if all(parameter.grad is None for parameter in parameters):
-            raise UserError(
-                f"this loss depends on no parameter of {name!r}", "yield it under the network's name that it trains"
-            )
+        guards.check_gradients(name, parameters)
         norm = torch.zeros((), device=loss.device)
         if self.accelerator.sync_gradients:
-            limit = self.shared.clip_norm or float("inf")
-            norm = self.accelerator.clip_grad_norm_(parameters, limit)
+            norm = self.accelerator.clip_grad_norm_(parameters, self.shared.clip_norm or float("inf"))
         optimizer.step()
         optimizer.zero_grad()
         assert norm is not None
         return norm
-
-    def check_finite(self, name: str, terms: Mapping[str, Tensor], loss: Tensor) -> None:
-        """Stop on all processes before a loss that is no number reaches the weights."""
-        finite = torch.isfinite(loss.detach())
-        if self.accelerator.num_processes > 1:
-            finite = self.accelerator.reduce(finite.float(), "sum") == self.accelerator.num_processes  # pyright: ignore
-        if not finite:
-            values = {term: value.item() for term, value in terms.items()}
-            of_processes = enumerate(gather_object([values]))
-            worst = [(rank, those) for rank, those in of_processes if not isfinite(sum(those.values()))]
-            rank, those = worst[0]
-            where = f" on process {rank}" if self.accelerator.num_processes > 1 else ""
-            raise UserError(
-                f"the loss of {name!r} is not finite at step {self.state.step + 1}{where}: "
-                + ", ".join(f"{term} = {value:g}" for term, value in those.items()),
-                "lower --lr or --clip-norm, or look for bad values in the data; checkpoints already saved are good",
-            )
 
     def validate(self) -> bool:
         """Evaluate, record, draw samples. Returns whether the network is the best so far."""
@@ -293,32 +262,6 @@ class Engine:
             torch.cuda.manual_seed(seed)
 
 
-def check(task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str, Optimizer], shared: Shared) -> None:
-    """What can be known to be wrong before the first step."""
-    name = type(task).__name__
-    if not networks:
-        raise UserError(f"{name} has no network", "set one as an attribute in __init__: self.model = ...")
-    if set(optimizers) != set(networks):
-        raise UserError(
-            f"{name}.optimizers gives {', '.join(optimizers) or 'none'} for the networks {', '.join(networks)}",
-            "give one optimizer per network, under the network's name",
-        )
-    if not inspect.isgeneratorfunction(type(task).training_step):
-        raise UserError(f"{name}.training_step has to yield its losses, not return them", "yield 'model', {'l1': loss}")
-    if shared.accumulate > 1 and len(optimizers) > 1:
-        raise UserError(
-            f"--accumulate {shared.accumulate} with {len(optimizers)} networks ({', '.join(optimizers)}): "
-            "with parts of a batch they would no longer learn in turn",
-            "use a smaller --batch-size, or more processes",
-        )
-
-
-def yield_line(task: Task[Any], losses: Losses) -> str:
-    code = type(task).training_step.__code__
-    return f"{code.co_filename}:{losses.gi_frame.f_lineno} in {type(task).__name__}.training_step"
-
-
 def versions() -> dict[str, str]:
-    return {name: version(name) for name in ("launchbay", "torch", "accelerate")} | {
-        "python": platform.python_version()
-    }
+    names = ("launchbay", "torch", "accelerate")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

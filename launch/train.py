@@ -7,7 +7,7 @@ from typing import Any
 
 from launchbay import UserError
 from launchbay.launch import failure, plugins
-from launchbay.launch.config import Config, parse, shared_defaults
+from launchbay.launch.config import Config, Shared, parse, shared_defaults
 
 
 def main(argv: list[str]) -> int:
@@ -45,13 +45,19 @@ def run(argv: list[str]) -> None:
 
             show_help()
         return
+    task_type, default = task_of(name)
+    config, changes = parse(default, rest, file, quiet=not main_process)
+    train(task_type, config, changes)
+
+
+def task_of(name: str) -> tuple[Any, Config[Any]]:
+    """The class of task `name` and its configuration when nothing is said."""
     plugin = plugins.find(plugins.TASKS, name)
     task_type = plugins.load(plugin)
-    if not isinstance(getattr(task_type, "config_type", None), type):
+    options = getattr(task_type, "config_type", None)
+    if not isinstance(options, type):
         raise UserError(f"{plugin.target} is no task with options", "derive it from Task[ItsConfig]")
-    shared = shared_defaults(name, task_type.defaults, task_type.config_type)
-    config, changes = parse(name, task_type.config_type, shared, rest, file, quiet=not main_process)
-    train(task_type, config, changes)
+    return task_type, Config(name, shared_defaults(name, task_type.defaults, options), options())
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
@@ -84,7 +90,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
     torch.manual_seed(shared.seed)
-    engine = Engine(task_type(config.options), config, accelerator, open_data(config))
+    engine = Engine(task_type(config.options), config, accelerator, open_source(shared))
     folder = hardware.decide(lambda: create(shared.output_dir, shared.run, config.task))
     if accelerator.is_main_process:
         print(opening(config, accelerator, folder, engine.steps, changes), flush=True)
@@ -98,14 +104,13 @@ def observers(config: Config[Any], folder: Path, steps: int) -> list[Any]:
     return [tracking.Record(folder, config), *wandb, *progress.observers(steps, str(folder))]
 
 
-def open_data(config: Config[Any]) -> Any:
+def open_source(shared: Shared) -> Any:
+    """The data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`)."""
     from launchbay.data.sources import Source
 
-    shared = config.shared
-    train, validation = (
-        plugins.load(plugins.find(plugins.DATASETS, name)) for name in (shared.data, shared.validation_data())
-    )
-    return Source(train, shared.data_root, validation if shared.val_data or shared.val_root else None, shared.val_root)
+    names = [shared.data] + ([shared.validation_data()] if shared.val_data or shared.val_root else [])
+    opened = [plugins.load(plugins.find(plugins.DATASETS, name)) for name in names]
+    return Source(opened[0], shared.data_root, *opened[1:], validation_root=shared.val_root)
 
 
 def opening(config: Config[Any], accelerator: Any, folder: Path, steps: int, changes: list[str]) -> str:

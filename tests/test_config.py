@@ -27,7 +27,7 @@ def configure(*argv: str, yaml: str | None = None, shared: Shared | None = None)
     file = Path("options.yaml") if yaml is not None else None
     if file:
         file.write_text(yaml or "")
-    return parse("toy", Options, shared or Shared(steps=100), list(argv), file, quiet=True)
+    return parse(Config("toy", shared or Shared(steps=100), Options()), list(argv), file, quiet=True)
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults() -> None:
@@ -67,7 +67,7 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
     file.write_text(write(config))
     again, _ = read(file, Config("toy", Shared(steps=100), Options()))
     assert again == config
-    assert parse("toy", Options, Shared(steps=100), [], file, quiet=True)[0] == config
+    assert parse(Config("toy", Shared(steps=100), Options()), [], file, quiet=True)[0] == config
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,7 @@ def test_precision(train: Train, precision: str) -> None:
         ("YieldsWithoutGradient", "inside torch.no_grad()"),
         ("ReachesNothing", "depends on no parameter of 'generator'"),
         ("Detached", "depends on no parameter of 'model'"),
+        ("YieldsPictures", "the loss of 'model' has shape (4, 3, 8, 8)"),
         ("Misnames", "yielded a loss for 'modle', but its networks are model"),
         ("EvaluatesBatches", "give one value per sample"),
         ("WrongShape", "gives (64, 3, 94, 94) for an input of (64, 3, 96, 96)"),

@@ -10,7 +10,22 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT, Command, difference, lines
 
-SMALL = ("--width", 8, "--blocks", 1, "--patch", 24, "--batch-size", 8, "--log-every", 1, "--eval-every", 25, "--wandb", "off")
+SMALL = (
+    "--width",
+    8,
+    "--blocks",
+    1,
+    "--patch",
+    24,
+    "--batch-size",
+    8,
+    "--log-every",
+    1,
+    "--eval-every",
+    25,
+    "--wandb",
+    "off",
+)
 RUNS = {
     "superres-fp32": ("--task", "superres", *SMALL, "--steps", 10),
     "superres-fp64": ("--task", "superres", *SMALL, "--steps", 50, "--precision", "fp64"),

@@ -11,8 +11,10 @@ from conftest import ROOT, Command, difference, lines
 from PIL import Image
 from safetensors.torch import load_file
 
+from launchbay.data.photos import Photos
 from launchbay.launch.checkpoint import verify
 
+LAUNCHBAY = Path(sys.executable).parent / "launchbay"
 STEPS = 12
 
 
@@ -98,3 +100,30 @@ def test_wandb_has_the_same_figures_and_pictures(run: Path, command: Command) ->
     rows = [json.loads(row) for row in inspected.stdout.splitlines()]
     print(rows[:3])
     assert rows
+
+
+def test_evaluate_gives_the_figures_of_the_run_again(run: Path, command: Command) -> None:
+    done = command(LAUNCHBAY, "evaluate", run, "--checkpoint", "last")
+    assert done.returncode == 0, done.stderr
+    last = lines(run, "val")[-1]
+    assert f"{last['psnr_y']:.4f}" in done.stdout and f"{last['baseline/ssim']:.4f}" in done.stdout
+
+
+def test_evaluate_and_apply_on_other_pictures(run: Path, command: Command) -> None:
+    for number in range(2):
+        pixels = (Photos("val").image(number)[:, : 50 + number]).permute(1, 2, 0).numpy()
+        Path("other").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(f"other/{number}.png")
+    done = command(LAUNCHBAY, "evaluate", run, "--val-root", "other")
+    assert done.returncode == 0 and "validation on other" in done.stdout, done.stderr
+    done = command(LAUNCHBAY, "apply", run, "other", "larger")
+    assert done.returncode == 0, done.stderr
+    with Image.open("larger/1.png") as larger:
+        assert larger.size == (96 * 4, 51 * 4)
+    again = command(LAUNCHBAY, "apply", run, "other", "larger")
+    assert again.returncode == 2 and "larger/0.png exists already" in again.stderr
+
+
+def test_what_is_no_run_says_so(command: Command) -> None:
+    done = command(LAUNCHBAY, "evaluate", "nowhere")
+    assert done.returncode == 2 and "nowhere is no run folder" in done.stderr and "Traceback" not in done.stderr

@@ -142,6 +142,11 @@ class Detached(Single):
         yield "model", {"mse": self.model(batch.image).mean().detach()}
 
 
+class YieldsPictures(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", {"mse": (self.model(batch.image) - batch.image).square()}
+
+
 class TurnsNaN(Single):
     """Not a number at the fourth step, on the last process only."""
 

@@ -1,0 +1,78 @@
+"""A finished run, used: its figures on other pictures (`launchbay evaluate`), its network on one's own (`apply`)."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+
+from launchbay import UserError
+from launchbay.data.decode import decode
+from launchbay.data.folder import find_pictures
+from launchbay.data.sources import Source
+from launchbay.launch import checkpoint, hardware
+from launchbay.launch.config import Config
+from launchbay.launch.evaluation import BASELINE, evaluate, to_picture
+from launchbay.launch.progress import results
+from launchbay.launch.train import open_source, task_of
+from launchbay.launch.yaml_config import read, read_task
+from launchbay.tasks.base import ImageToImage, Task
+
+
+def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any]]:
+    """The task of `run` in evaluation mode, with the weights of its "best" or "last" checkpoint."""
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{run} is no run folder: it has no config.yaml", "name one, such as runs/superres-1")
+    name = read_task(file)
+    if name is None:
+        raise UserError(f"{file} names no task")
+    task_type, default = task_of(name)
+    config, _ = read(file, default)
+    task = task_type(config.options)
+    checkpoint.load_networks(checkpoint.find(run / "checkpoints", pointer), task.networks())
+    return task.eval(), config
+
+
+def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, console: Console) -> None:
+    """Print the figures of `run` on its own validation set, or on all of another one."""
+    task, config = load_task(run, pointer)
+    source = open_source(config.shared)
+    if data or root:
+        config = replace(config, shared=replace(config.shared, val_data=data, val_root=root))
+        others = open_source(config.shared).validation
+        assert others is not None
+        source = Source(lambda split, root: others("all", root), root)  # the training pictures need not be here
+    accelerator = hardware.start(config.shared)
+    hardware.place(task, accelerator.device)
+    figures = evaluate(task, task.datasets(source)[1], accelerator, config.shared.batch_size, config.shared)
+    baseline = {name.removeprefix(BASELINE): value for name, value in figures.items() if name.startswith(BASELINE)}
+    own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}
+    console.print(results(config.task, own, baseline, task.baseline_name, str(root or config.shared.validation_data())))
+
+
+@torch.no_grad()
+def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Console) -> None:
+    """Write what the network of `run` makes of the picture `source`, or of each picture of that folder, to `target`."""
+    task, config = load_task(run, pointer)
+    if not isinstance(task, ImageToImage):
+        raise UserError(f"task {config.task!r} does not turn a picture into a picture", "apply is for those that do")
+    device = hardware.start(config.shared).device
+    hardware.place(task, device)
+    pairs = [(source, target)]
+    if source.is_dir():
+        pairs = [(path, (target / path.relative_to(source)).with_suffix(".png")) for path in find_pictures(source)]
+    for path, written in pairs:
+        if written.exists():
+            raise UserError(f"{written} exists already", "choose another name, so that nothing is lost")
+        output = task.model(to_picture(decode(path)[None].to(device)))[0].clamp(0, 1)
+        pixels = (output * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        try:
+            written.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.ascontiguousarray(pixels)).save(written)
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot write {written}: {error}") from error
+        console.print(f"{path} -> {written}  {pixels.shape[1]}×{pixels.shape[0]}", highlight=False, soft_wrap=True)

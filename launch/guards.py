@@ -1,0 +1,83 @@
+"""What can be wrong with a task, named before it does harm: at the start, and at each loss that it yields."""
+
+import inspect
+from collections.abc import Mapping
+from math import isfinite
+from types import GeneratorType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from torch import Tensor
+from torch.optim import Optimizer
+
+from launchbay import UserError
+from launchbay.launch.config import Shared
+from launchbay.tasks.base import Losses, Task
+
+
+def check_task(
+    task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str, Optimizer], shared: Shared
+) -> None:
+    """What can be known before the first step."""
+    name = type(task).__name__
+    if not networks:
+        raise UserError(f"{name} has no network", "set one as an attribute in __init__: self.model = ...")
+    if set(optimizers) != set(networks):
+        raise UserError(
+            f"{name}.optimizers gives {', '.join(optimizers) or 'none'} for the networks {', '.join(networks)}",
+            "give one optimizer per network, under the network's name",
+        )
+    if not inspect.isgeneratorfunction(type(task).training_step):
+        raise UserError(f"{name}.training_step has to yield its losses, not return them", "yield 'model', {'l1': loss}")
+    if shared.accumulate > 1 and len(optimizers) > 1:
+        raise UserError(
+            f"--accumulate {shared.accumulate} with {len(optimizers)} networks ({', '.join(optimizers)}): "
+            "with parts of a batch they would no longer learn in turn",
+            "use a smaller --batch-size, or more processes",
+        )
+
+
+def check_loss(name: str, loss: Tensor, networks: Mapping[str, Any]) -> None:
+    """Whether `loss`, yielded for `name`, can be minimised."""
+    if name not in networks:
+        raise UserError(f"the task yielded a loss for {name!r}, but its networks are {', '.join(networks)}")
+    if not torch.is_grad_enabled():
+        raise UserError("the task yielded inside torch.no_grad()", "leave that block before the yield")
+    if loss.ndim:
+        raise UserError(f"the loss of {name!r} has shape {tuple(loss.shape)}", "yield scalars, means over the batch")
+    if not loss.requires_grad:
+        raise UserError(f"this loss depends on no parameter of {name!r}", "is there a detach() too many?")
+
+
+def check_gradients(name: str, parameters: list[Tensor]) -> None:
+    """Whether the loss of `name` reached it."""
+    if all(parameter.grad is None for parameter in parameters):
+        raise UserError(
+            f"this loss depends on no parameter of {name!r}", "yield it under the name of the network that it trains"
+        )
+
+
+def check_finite(name: str, terms: Mapping[str, Tensor], loss: Tensor, step: int, accelerator: Accelerator) -> None:
+    """Stop on all processes before a loss that is no number reaches the weights."""
+    finite = torch.isfinite(loss.detach())
+    if accelerator.num_processes > 1:
+        finite = accelerator.reduce(finite.float(), "sum") == accelerator.num_processes  # pyright: ignore
+    if finite:
+        return
+    of_processes: list[dict[str, float]] = gather_object([{term: value.item() for term, value in terms.items()}])
+    rank = next(rank for rank, values in enumerate(of_processes) if not isfinite(sum(values.values())))
+    where = f" on process {rank}" if accelerator.num_processes > 1 else ""
+    raise UserError(
+        f"the loss of {name!r} is not finite at step {step}{where}: "
+        + ", ".join(f"{term} = {value:g}" for term, value in of_processes[rank].items()),
+        "lower --lr or --clip-norm, or look for bad values in the data; checkpoints already saved are good",
+    )
+
+
+def yield_line(task: Task[Any], losses: Losses) -> str:
+    """Where `losses`, the running training_step of `task`, has just yielded."""
+    assert isinstance(losses, GeneratorType) and losses.gi_frame is not None
+    code = type(task).training_step.__code__
+    return f"{code.co_filename}:{losses.gi_frame.f_lineno} in {type(task).__name__}.training_step"
