@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +38,15 @@ RUNS = {
 TOLERANCE = {"superres-fp32": 1e-6, "gan-fp32": 1e-6, "superres-fp64": 1e-9, "gan-fp64": 1e-9, "accumulate": 1e-9}
 
 
-def test_one_process_and_two_learn_the_same(accelerate: Command) -> None:
+def test_one_process_and_two_learn_the_same(accelerate: Command, command: Command) -> None:
     """All runs in one launch each, since starting processes is what takes the time."""
-    for config, folder, extra in (("cpu", "one", ()), ("multi_cpu", "two", ("accumulate", "--accumulate", 2))):
+    for folder, extra in (("one", ()), ("two", ("accumulate", "--accumulate", 2))):
         options = {name: [*argv, "--run", name, "--output-dir", folder] for name, argv in RUNS.items()}
         if extra:
             options[extra[0]] += extra[1:]
         Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in argv] for argv in options.values()]))
-        done = accelerate(config, ROOT / "tests/several_runs.py", f"{folder}.json")
+        start = partial(accelerate, "multi_cpu") if folder == "two" else partial(command, sys.executable)
+        done = start(ROOT / "tests/several_runs.py", f"{folder}.json")
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count(f"everything is in {folder}/gan-fp32") == 1, "said by every process, or by none"
     for name, tolerance in TOLERANCE.items():
@@ -53,14 +56,12 @@ def test_one_process_and_two_learn_the_same(accelerate: Command) -> None:
         assert len(lines(one, "train")) == (50 if "fp64" in name else 10)
 
 
-def test_the_command_of_the_readme_on_two_processes(accelerate: Command) -> None:
-    options = ("--task", "superres", *SMALL, "--steps", 3, "--run", "it")
-    done = accelerate("multi_cpu", ROOT / "launch/run.py", *options)
+def test_the_command_of_the_readme_on_two_processes(accelerate: Command, train: Callable[..., Path]) -> None:
+    options = (*SMALL, "--steps", 3)
+    done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "superres", *options, "--run", "two")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 processes (cpu, " in done.stdout and done.stdout.count("everything is in") == 1
-    alone = Path("runs/it").rename("two")
-    assert accelerate("cpu", ROOT / "launch/run.py", *options).returncode == 0
-    assert difference(Path("runs/it"), alone) < 1e-6
+    assert difference(train("superres", *options), Path("runs/two")) < 1e-6
 
 
 def test_a_failure_on_one_process_is_one_panel(accelerate: Command) -> None:
