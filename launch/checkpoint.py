@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def write(
     tensors: dict[str, Tensor] = {}
     groups = {name: describe(networks, optimizer, name, tensors) for name, optimizer in optimizers.items()}
     save_file(tensors, folder / "optimizers.safetensors")
-    (folder / "state.json").write_text(json.dumps({**state, "optimizers": groups}, indent=1, allow_nan=False))
+    (folder / "state.json").write_text(to_json({**state, "optimizers": groups}, indent=1))
     files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": seal(files)}, indent=1))
     for path in folder.iterdir():
@@ -185,6 +186,19 @@ def write_text(path: Path, text: str) -> None:
     temporary.write_text(text)
     synchronise(temporary)
     temporary.replace(path)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON as the standard has it: a number that is none (nan, infinity) becomes null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not isfinite(value) else value
+
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
 def synchronise(path: Path) -> None:

@@ -1,19 +1,20 @@
 """metrics.jsonl -> curves.png: training losses, and each validation figure beside its baseline."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
 BASELINE = "baseline/"
+TRAINING = "training loss"
 
 
-def draw(lines: Iterable[dict[str, Any]], path: Path) -> None:
-    """Draw the record's `lines` to `path`."""
+def draw(lines: Iterable[dict[str, Any]], baseline_name: str, path: Path) -> None:
+    """Draw the record's `lines` to `path`. Training losses are smoothed; what they were shows faintly behind."""
     from matplotlib.figure import Figure  # half a second that only a finished run pays
 
-    panels = collect(lines)
+    panels = collect(lines, baseline_name)
     if not panels:
         return
     columns = min(3, len(panels))
@@ -22,10 +23,12 @@ def draw(lines: Iterable[dict[str, Any]], path: Path) -> None:
     for number, (title, curves) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, columns, number)
         for label, points in curves.items():
-            axes.plot(
-                *zip(*points, strict=True), label=label, linestyle="--" if label == "baseline" else "-", linewidth=1.2
-            )
-        if title == "training loss" and all(value > 0 for points in curves.values() for _, value in points):
+            steps, values = zip(*points, strict=True)
+            style = "--" if label == baseline_name else "-"
+            (line,) = axes.plot(steps, smooth(values) if title == TRAINING else values, style, label=label)
+            if title == TRAINING:
+                axes.plot(steps, values, color=line.get_color(), alpha=0.25, linewidth=0.8)
+        if title == TRAINING and all(value > 0 for points in curves.values() for _, value in points):
             axes.set_yscale("log")
         axes.set_title(title)
         axes.set_xlabel("step")
@@ -34,16 +37,23 @@ def draw(lines: Iterable[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def collect(lines: Iterable[dict[str, Any]]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+def collect(lines: Iterable[dict[str, Any]], baseline_name: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """{panel's title: {curve's label: [(step, value)...]}}"""
     panels: defaultdict[str, defaultdict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
         for name, value in line.items():
-            if name in NO_CURVE or name.endswith("/grad_norm"):
+            if name in NO_CURVE or name.endswith("/grad_norm") or value is None:
                 continue
             if line["split"] == "train":
-                title, label = "training loss", name
+                title, label = TRAINING, name
             else:
-                title, label = name.removeprefix(BASELINE), "baseline" if name.startswith(BASELINE) else "validation"
+                title, label = name.removeprefix(BASELINE), baseline_name if name.startswith(BASELINE) else "validation"
             panels[title][label].append((line["step"], value))
     return {title: dict(curves) for title, curves in panels.items()}
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """The mean over a window of a twentieth of all values around each."""
+    half = len(values) // 40
+    windows = (values[max(0, place - half) : place + half + 1] for place in range(len(values)))
+    return [sum(window) / len(window) for window in windows]

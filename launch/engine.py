@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,9 @@ class Engine:
             self.use(self.wrapped, training=True)
             self.run()
             status = "done"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
         finally:
             self.tell("summary", self.summary(status))
             self.tell("close")
@@ -189,7 +192,7 @@ class Engine:
                 f"{type(self.task).__name__}.monitor is {self.task.monitor!r}, but evaluate gives "
                 + (", ".join(figures) or "nothing")
             )
-        return not best or sign * figures[name] > sign * best[name]
+        return isfinite(figures[name]) and (not best or sign * figures[name] > sign * best[name])
 
     def save(self, best: bool) -> None:
         """Write a checkpoint on the main process. If that fails, it fails everywhere."""

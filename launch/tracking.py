@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from launchbay.launch import curves
-from launchbay.launch.checkpoint import write_text
+from launchbay.launch.checkpoint import to_json, write_text
 from launchbay.launch.config import Config
 from launchbay.launch.yaml_config import write as to_yaml
 
@@ -40,25 +40,26 @@ class Record(Observer):
     """The run folder's own files."""
 
     def __init__(self, folder: Path, config: Config[Any]):
-        self.folder = folder
+        self.folder, self.baseline_name = folder, "baseline"
         (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
         (folder / "samples").mkdir()
         self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
 
     def line(self, line: Line) -> None:
-        self.metrics.write(json.dumps(line) + "\n")
+        self.metrics.write(to_json(line) + "\n")
         self.metrics.flush()
 
     def samples(self, step: int, picture: Image.Image) -> None:
         picture.save(self.folder / "samples" / f"step-{step:08d}.png")
 
     def summary(self, summary: Mapping[str, Any]) -> None:
-        write_text(self.folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+        self.baseline_name = summary["baseline_name"]
+        write_text(self.folder / "summary.json", to_json(summary, indent=2) + "\n")
 
     def close(self) -> None:
         self.metrics.close()
         with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
-            curves.draw(map(json.loads, lines), self.folder / "curves.png")
+            curves.draw(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
 
 
 class WandB(Observer):

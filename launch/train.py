@@ -90,10 +90,12 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
     torch.manual_seed(shared.seed)
-    engine = Engine(task_type(config.options), config, accelerator, open_source(shared))
+    source = open_source(shared)
+    engine = Engine(task_type(config.options), config, accelerator, source)
     folder = hardware.decide(lambda: create(shared.output_dir, shared.run, config.task))
     if accelerator.is_main_process:
-        print(opening(config, accelerator, folder, engine.steps, changes), flush=True)
+        data = shared.data if source.used else "data of its own"
+        print(opening(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ", flush=True)
     engine.fit(folder, observers(config, folder, engine.steps) if accelerator.is_main_process else [])
 
 
@@ -113,21 +115,17 @@ def open_source(shared: Shared) -> Any:
     return Source(opened[0], shared.data_root, *opened[1:], validation_root=shared.val_root)
 
 
-def opening(config: Config[Any], accelerator: Any, folder: Path, steps: int, changes: list[str]) -> str:
-    """The first lines of a run: what, on what, where, and each option that is not the default."""
+def opening(config: Config[Any], data: str, accelerator: Any, folder: Path, steps: int) -> str:
+    """The first lines of a run: what, on what data, on what hardware, where."""
     import torch
 
-    shared, processes = config.shared, accelerator.num_processes
-    device = (
-        f"{accelerator.device.type}, {torch.get_num_threads()} threads"
-        if accelerator.device.type == "cpu"
-        else str(accelerator.device)
-    )
-    precision = shared.precision or {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    lines = [
-        f"{config.task} on {shared.data}: {steps} steps of {shared.batch_size} samples, "
+    on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
+    device = f"cpu, {torch.get_num_threads()} threads" if on_cpu else str(accelerator.device)
+    precision = config.shared.precision or {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
+    line = (
+        f"{config.task} on {data}: {steps} steps of {config.shared.batch_size} samples, "
         f"{processes} process{'es' * (processes > 1)} ({device}), {precision} -> {folder}"
-    ]
-    if shared.data == "photos":
-        lines.append("photos are the few that scikit-image carries; for your own: --data folder --data-root DIR")
-    return "\n".join(lines + [f"  {change}" for change in changes])
+    )
+    if data == "photos":
+        line += "\nphotos are the few that scikit-image carries; for your own: --data folder --data-root DIR"
+    return line

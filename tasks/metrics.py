@@ -3,8 +3,12 @@
 import torch
 from torch import Tensor
 
+from launchbay import UserError
+
 IDENTICAL = 1e-10
 """Mean squared error that identical pictures are given: 100 dB instead of infinity, so that averages stay finite."""
+
+WINDOW = 11
 
 
 def psnr(output: Tensor, target: Tensor) -> Tensor:
@@ -17,8 +21,15 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     """Structural similarity of each picture, at most 1 (Wang et al., 2004): 11×11 Gaussian window of 1.5, mean over the
     channels and over the places where the whole window fits, as Matlab's `ssim_index` and papers have it.
 
-    Pictures smaller than 11×11 have no such place: their value is nan.
+    Raises:
+        UserError: the pictures are smaller than the window.
     """
+    if min(output.shape[-2:]) < WINDOW:
+        raise UserError(
+            f"SSIM needs pictures of at least {WINDOW}×{WINDOW} pixels, there is one of "
+            f"{output.shape[-1]}×{output.shape[-2]}",
+            "leave it out of the validation pictures",
+        )
     # Here, not at the top: it takes two seconds that training does not have to wait for.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -26,7 +37,8 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     result = structural_similarity_index_measure(
         output, target, data_range=1.0, reduction="none", return_full_image=True
     )
-    return result[1][..., 5:-5, 5:-5].mean(dim=(1, 2, 3))
+    border = WINDOW // 2
+    return result[1][..., border:-border, border:-border].mean(dim=(1, 2, 3))
 
 
 def luma(image: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -97,9 +98,16 @@ def test_wandb_has_the_same_figures_and_pictures(run: Path, command: Command) ->
     (folder,) = run.glob("wandb/offline-run-*")
     inspected = command(Path(sys.executable).parent / "wandb", "leet", "inspect", folder, "--json")
     assert inspected.returncode == 0, inspected.stderr
-    rows = [json.loads(row) for row in inspected.stdout.splitlines()]
-    print(rows[:3])
-    assert rows
+    records = [json.loads(row) for row in inspected.stdout.splitlines()]
+    history = [record["history"]["item"] for record in records if record["type"] == "history"]
+    logged = [item for item in history if "samples.sha256" not in item]
+    for line, item in zip(lines(run), logged, strict=True):
+        assert item["step"] == line["step"]
+        named = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
+        assert {name: item[name] for name in named} == pytest.approx(named, rel=1e-9)
+    pictures = {item["step"]: item["samples.sha256"] for item in history if "samples.sha256" in item}
+    files = {step: run / f"samples/step-{step:08d}.png" for step in (4, 8, STEPS)}
+    assert pictures == {step: sha256(file.read_bytes()).hexdigest() for step, file in files.items()}
 
 
 def test_evaluate_gives_the_figures_of_the_run_again(run: Path, command: Command) -> None:
