@@ -31,6 +31,15 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
     def label(self, index: int) -> int | None:
         return None
 
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of a picture; override where that is known without decoding it."""
+        height, width = self.image(index).shape[-2:]
+        return height, width
+
+    def name(self, index: int) -> str:
+        """What to call a picture in a message to a person."""
+        return f"picture {int(index)}"
+
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """{"image": uint8 N×C×H×W} and, where the set has labels, {"label": int64 N}."""
         batch = {"image": torch.stack([self.image(index) for index in indices])}
@@ -42,7 +51,7 @@ class Load(Protocol):
     """How a task gets its data: `load("train")` and `load("val")` open what `--data` and `--data-root` name.
 
     With `crop`, each sample is a random square of that many pixels. With `multiple`, each picture is cut (right and
-    bottom) to a multiple of that many pixels.
+    bottom) to a multiple of that many pixels. Pictures below `smallest` pixels in width or height are refused.
     """
 
-    def __call__(self, split: str, *, crop: int | None = None, multiple: int = 1) -> ImageSet: ...
+    def __call__(self, split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet: ...

@@ -8,47 +8,61 @@ from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index
 
 
-class Crops(ImageSet):
-    """One random `size`×`size` square of each picture of `images`; where it lies is drawn anew at every visit."""
+def refuse_small(images: ImageSet, smallest: int, remedy: str) -> None:
+    """Name the first picture that is below `smallest` pixels in width or height.
 
-    def __init__(self, images: ImageSet, size: int):
-        self.images, self.size, self.classes = images, size, images.classes
+    Raises:
+        UserError: there is one.
+    """
+    for index in range(1 if images.uniform else len(images)):
+        height, width = images.size(index)
+        if min(height, width) < smallest:
+            raise UserError(
+                f"{images.name(index)} has {width}×{height} pixels, but {smallest}×{smallest} are needed", remedy
+            )
+
+
+class Part(ImageSet):
+    """Parts of the pictures of `images`."""
+
+    def __init__(self, images: ImageSet):
+        self.images, self.classes, self.uniform = images, images.classes, images.uniform
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def image(self, index: int) -> Tensor:
-        image = self.images.image(index)
-        height, width = image.shape[-2:]
-        if min(height, width) < self.size:
-            raise UserError(
-                f"picture {int(index)} has {width}×{height} pixels, too few for a crop of {self.size}×{self.size}",
-                "choose a smaller --patch, or leave small pictures out",
-            )
-        assert isinstance(index, Index)
-        top, left = (
-            torch.rand(2, generator=index.generator()) * torch.tensor([height, width]).sub(self.size - 1)
-        ).long()
-        return image[:, top : top + self.size, left : left + self.size]
 
     def label(self, index: int) -> int | None:
         return self.images.label(index)
 
+    def name(self, index: int) -> str:
+        return self.images.name(index)
 
-class Multiples(ImageSet):
+
+class Crops(Part):
+    """One random `side`×`side` square of each picture of `images`; where it lies is drawn anew at every visit."""
+
+    def __init__(self, images: ImageSet, side: int):
+        super().__init__(images)
+        self.side, self.uniform = side, True
+        refuse_small(images, side, "choose smaller crops, or leave small pictures out")
+
+    def image(self, index: int) -> Tensor:
+        assert isinstance(index, Index)
+        image = self.images.image(index)
+        room = torch.tensor(image.shape[-2:]) - self.side + 1
+        top, left = (torch.rand(2, generator=index.generator()) * room).long()
+        return image[:, top : top + self.side, left : left + self.side]
+
+
+class Multiples(Part):
     """The pictures of `images`, cut at the right and the bottom to multiples of `multiple` pixels."""
 
-    def __init__(self, images: ImageSet, multiple: int):
-        self.images, self.multiple = images, multiple
-        self.uniform, self.classes = images.uniform, images.classes
-
-    def __len__(self) -> int:
-        return len(self.images)
+    def __init__(self, images: ImageSet, multiple: int, smallest: int):
+        super().__init__(images)
+        self.multiple = multiple
+        refuse_small(images, max(multiple, smallest), "leave small pictures out")
 
     def image(self, index: int) -> Tensor:
         image = self.images.image(index)
         height, width = (length // self.multiple * self.multiple for length in image.shape[-2:])
         return image[:, :height, :width]
-
-    def label(self, index: int) -> int | None:
-        return self.images.label(index)

@@ -35,15 +35,22 @@ class Folder(ImageSet):
         self.files = {"train": [file for file in files if file not in set(held_out)], "val": held_out, "all": files}[
             split
         ]
-        sizes = [size_of(file) for file in self.files]
-        self.uniform = len(set(sizes)) == 1
+        self.sizes = [size_of(file) for file in self.files]
+        self.uniform = len(set(self.sizes)) == 1
         self.kept: list[Tensor] = []
-        if sum(3 * width * height for width, height in sizes) <= KEEP_BYTES:
+        if sum(3 * width * height for width, height in self.sizes) <= KEEP_BYTES:
             with ThreadPoolExecutor() as pool:
                 self.kept = list(pool.map(decode, self.files))
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def size(self, index: int) -> tuple[int, int]:
+        width, height = self.sizes[index]
+        return height, width
+
+    def name(self, index: int) -> str:
+        return str(self.files[index])
 
     def image(self, index: int) -> Tensor:
         return self.kept[index] if self.kept else decode(self.files[index])

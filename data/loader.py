@@ -1,7 +1,7 @@
 """Data set -> batches, in an order that is a function of (seed, step), on any number of processes and workers."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -93,7 +93,7 @@ class Keyed(Dataset[Any]):
 
 def samples(
     images: ImageSet, order: TrainingOrder | EvaluationOrder, *, workers: int, device: torch.device
-) -> Iterator[Samples]:
+) -> Generator[Samples]:
     """What `images` gives for each index list of `order`, fetched ahead by `workers` processes.
 
     Raises:
@@ -104,7 +104,7 @@ def samples(
         batch_sampler=order,  # pyright: ignore[reportArgumentType]
         num_workers=workers,
         collate_fn=unchanged,
-        worker_init_fn=leave_signals_to_the_trainer,
+        worker_init_fn=leave_ctrl_c_to_the_trainer,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # a loader draws a seed for its workers, by default from the global generator
     )
@@ -118,6 +118,5 @@ def unchanged(item: Any) -> Any:
     return item
 
 
-def leave_signals_to_the_trainer(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+def leave_ctrl_c_to_the_trainer(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -23,7 +23,7 @@ class Source:
     used: bool = False
     """Whether the task has asked for anything, instead of bringing data of its own."""
 
-    def __call__(self, split: str, *, crop: int | None = None, multiple: int = 1) -> ImageSet:
+    def __call__(self, split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet:
         self.used = True
         if split == "val" and self.validation is not None:
             images = self.validation("all", self.validation_root)
@@ -33,4 +33,4 @@ class Source:
             raise UserError(f"the data set has no picture in its {split!r} split")
         if crop is not None:
             return Crops(images, crop)
-        return Multiples(images, multiple) if multiple > 1 else images
+        return Multiples(images, multiple, smallest)

@@ -3,10 +3,11 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
-from launchbay import __version__
+from launchbay import UserError, __version__
 from launchbay.launch import failure
 
 
@@ -15,18 +16,23 @@ def main() -> int:
         from launchbay.launch.train import main as train
 
         return train(sys.argv[2:])
-    arguments = parser().parse_args()
     try:
-        run(arguments)
+        run(parser().parse_args())
         return failure.DONE
     except (Exception, KeyboardInterrupt) as error:
-        return failure.report(error, debug=arguments.debug)
+        return failure.report(error, debug="--debug" in sys.argv).code
+
+
+class Parser(argparse.ArgumentParser):
+    """Its errors are panels, as all others are."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message, f"{self.prog} --help")
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="launchbay", description="Train image models. Tasks are plugins.")
+    parser = Parser(prog="launchbay", description="Train image models. Tasks are plugins.")
     parser.add_argument("--version", action="version", version=f"launchbay {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("train", add_help=False, help="train in this one process: launchbay train --task NAME [options]")
     verbs.add_parser("tasks", help="list the installed tasks and data sets")
@@ -43,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     apply.add_argument("target", type=Path, metavar="OUT", help="the picture or folder to write")
 
     for verb in (evaluate, apply):
+        verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
     return parser
 

@@ -1,8 +1,10 @@
 """The options that all tasks share, and one configuration from defaults < YAML < command line. No torch in here."""
 
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, make_dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -67,24 +69,16 @@ class Shared:
     """Show the whole traceback of an error."""
 
     def __post_init__(self) -> None:
-        positive = (
-            "batch_size",
-            "lr",
-            "accumulate",
-            "log_every",
-            "keep",
-            "steps",
-            "epochs",
-            "eval_every",
-            "save_every",
-            "clip_norm",
-        )
-        for name in positive:
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise UserError(f"{flag(name)} {value} has to be above 0")
-        for name in ("weight_decay", "warmup", "workers"):
-            if (value := getattr(self, name)) < 0:
-                raise UserError(f"{flag(name)} {value} must not be below 0")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or field.name == "seed":
+                continue
+            if field.name in ("weight_decay", "warmup", "workers"):
+                good, needed = 0 <= value < inf, "a number from 0 on"
+            else:
+                good, needed = 0 < value < inf, "above 0, and finite"
+            if not good:
+                raise UserError(f"{flag(field.name)} {value} has to be {needed}", f"the default is {field.default}")
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
             raise UserError(f"--run {self.run!r} has to be a plain folder name", "say where it goes with --output-dir")
 
@@ -139,18 +133,20 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
 
     from launchbay.launch.yaml_config import read
 
-    options = type(default.options)
     from_file, lines = read(file, default) if file else (default, {})
-    kind: Any = Config[options]
-    parsed = tyro.cli(
+    own = re.sub(r"\W", "_", default.task)  # tyro heads the task's own options with this
+    kind: Any = make_dataclass("Options", [("shared", Shared), (own, type(default.options))])
+    description = (sys.modules[type(default.options).__module__].__doc__ or "").strip()
+    answers = tyro.cli(
         kind,
         args=argv,
-        default=from_file,
+        default=kind(from_file.shared, from_file.options),
         prog=f"run.py --task {default.task}",
-        description=(sys.modules[options.__module__].__doc__ or "").strip(),
+        description=f"{description}\n\n--config FILE takes any of these options from a YAML file.",
         console_outputs=not quiet,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
+    parsed = Config(default.task, answers.shared, getattr(answers, own))
     parsed = settle_length(parsed, from_file, default)
     return parsed, changes(parsed, from_file, default, lines)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from math import ceil, isfinite
+from math import ceil, isnan
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ class Engine:
         try:
             self.tell("summary", self.summary("running"))
             self.use(self.wrapped, training=True)
-            self.run()
+            with closing(self.batches()) as batches:
+                self.run(batches)
             status = "done"
         except KeyboardInterrupt:
             status = "interrupted"
@@ -89,11 +90,11 @@ class Engine:
             self.tell("summary", self.summary(status))
             self.tell("close")
 
-    def run(self) -> None:
+    def run(self, batches: Iterator[list[Batch]]) -> None:
         state, shared = self.state, self.shared
         started = since = time.monotonic()
         counted = 0
-        for step, parts in enumerate(self.batches(), start=1):
+        for step, parts in enumerate(batches, start=1):
             self.learning_rates.set(step)
             self.seed_networks(step)
             terms = self.step(parts)
@@ -115,7 +116,7 @@ class Engine:
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.steps
 
-    def batches(self) -> Iterator[list[Batch]]:
+    def batches(self) -> Generator[list[Batch]]:
         """The batch of each step, as the parts that are computed one after the other."""
         shared, device = self.shared, self.accelerator.device
         order = TrainingOrder(
@@ -128,8 +129,9 @@ class Engine:
             accumulate=shared.accumulate,
         )
         loaded = samples(self.training_set, order, workers=shared.workers, device=device)
-        for _ in order.steps:
-            yield [to_batch(next(loaded), device) for _ in range(shared.accumulate)]
+        with closing(loaded):  # ends its workers, also where training breaks off
+            for _ in order.steps:
+                yield [to_batch(next(loaded), device) for _ in range(shared.accumulate)]
 
     def step(self, parts: list[Batch]) -> dict[str, Tensor]:
         """Minimise each loss that the task yields, in turn. Returns each term, averaged over the parts of the batch."""
@@ -192,7 +194,12 @@ class Engine:
                 f"{type(self.task).__name__}.monitor is {self.task.monitor!r}, but evaluate gives "
                 + (", ".join(figures) or "nothing")
             )
-        return isfinite(figures[name]) and (not best or sign * figures[name] > sign * best[name])
+        if isnan(figures[name]):
+            raise UserError(
+                f"{name} is no number at step {self.state.step}: the network is spoiled",
+                "lower --lr; checkpoints already saved are good",
+            )
+        return not best or sign * figures[name] > sign * best[name]
 
     def save(self, best: bool) -> None:
         """Write a checkpoint on the main process. If that fails, it fails everywhere."""

@@ -2,25 +2,48 @@
 
 import os
 import sys
+import time
 import traceback
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 
 from launchbay import UserError
 
 DONE, BUG, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
+SECONDS_TO_SPEAK = 10
 
 
-def report(error: BaseException, *, debug: bool) -> int:
-    """Show `error` once for all processes; the exit code for it."""
-    code = (
-        USER_MISTAKE if isinstance(error, UserError) else INTERRUPTED if isinstance(error, KeyboardInterrupt) else BUG
-    )
-    if is_first_to_fail():
+@dataclass(frozen=True)
+class Report:
+    """What came of a failure: the exit code, and whether this process has shown it."""
+
+    code: int
+    shown: bool
+
+
+def report(error: BaseException, *, debug: bool) -> Report:
+    """Show `error`, unless another process of this job does."""
+    known = {UserError: USER_MISTAKE, KeyboardInterrupt: INTERRUPTED}
+    code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
+    shown = is_first_to_fail()
+    if shown:
         if debug:
             traceback.print_exception(error)
         show(error)
-    return code
+    return Report(code, shown)
+
+
+def end(report: Report) -> int:
+    """The exit code; with several processes this one ends here and now."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return report.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if report.code and not report.shown:
+        # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
+        time.sleep(SECONDS_TO_SPEAK)
+    os._exit(report.code)  # taking a broken process group down may hang or abort
 
 
 def show(error: BaseException) -> None:

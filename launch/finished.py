@@ -62,17 +62,31 @@ def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Cons
         raise UserError(f"task {config.task!r} does not turn a picture into a picture", "apply is for those that do")
     device = hardware.start(config.shared).device
     hardware.place(task, device)
-    pairs = [(source, target)]
-    if source.is_dir():
-        pairs = [(path, (target / path.relative_to(source)).with_suffix(".png")) for path in find_pictures(source)]
-    for path, written in pairs:
-        if written.exists():
-            raise UserError(f"{written} exists already", "choose another name, so that nothing is lost")
+    for path, written in outputs(source, target):
         output = task.model(to_picture(decode(path)[None].to(device)))[0].clamp(0, 1)
         pixels = (output * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         try:
             written.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.ascontiguousarray(pixels)).save(written)
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot write {written}: {error}") from error
+            raise UserError(f"cannot write {written}: {error}", "name another place or kind of file") from error
         console.print(f"{path} -> {written}  {pixels.shape[1]}×{pixels.shape[0]}", highlight=False, soft_wrap=True)
+
+
+def outputs(source: Path, target: Path) -> list[tuple[Path, Path]]:
+    """Which picture is written where, before anything is: none may be there, and no two may be one."""
+    if source.is_dir():
+        pairs = [(path, (target / path.relative_to(source)).with_suffix(".png")) for path in find_pictures(source)]
+    elif source.is_file():
+        pairs = [(source, target / f"{source.stem}.png" if target.is_dir() else target)]
+    else:
+        raise UserError(f"there is no {source}", "name a picture, or a folder of them")
+    taken: set[Path] = set()
+    for path, written in pairs:
+        if written.exists() or written in taken:
+            reason = "more than one picture would become it" if written in taken else "it exists already"
+            raise UserError(
+                f"{path} would be written to {written}: {reason}", "choose another name; nothing was written"
+            )
+        taken.add(written)
+    return pairs

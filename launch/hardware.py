@@ -110,7 +110,7 @@ def place(task: torch.nn.Module, device: torch.device) -> None:
 def check_batch(shared: Shared, processes: int) -> None:
     parts = processes * shared.accumulate
     if shared.batch_size % parts:
-        ways = f"{processes} processes" + (f" × --accumulate {shared.accumulate}" if shared.accumulate > 1 else "")
+        ways = f"{parts} parts ({processes} process{'es' * (processes > 1)}, --accumulate {shared.accumulate})"
         below = shared.batch_size // parts * parts
         nearest = " or ".join(str(size) for size in (below, below + parts) if size)
         raise UserError(f"--batch-size {shared.batch_size} does not divide into {ways}", f"try --batch-size {nearest}")

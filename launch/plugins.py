@@ -50,7 +50,7 @@ def find(group: str, name: str) -> Plugin:
     """The plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class"."""
     if ":" in name:
         sys.path.insert(0, str(Path.cwd()))  # a class that is being written, not installed
-        return Plugin(name, name, "not installed", "")
+        return Plugin(name, name, "", "")
     plugins = installed(group)
     chosen = [plugin for plugin in plugins if plugin.name == name]
     kind = KINDS[group]
@@ -81,10 +81,11 @@ def load(plugin: Plugin) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:
+        where = f" ({plugin.target}, from {plugin.package} {plugin.version})" if plugin.package else ""
+        remedy = "mend or uninstall that package" if plugin.package else "is it module:Class, seen from this folder?"
         raise UserError(
-            f"{plugin.name!r} ({plugin.target}, from {plugin.package} {plugin.version}".rstrip()
-            + f") cannot be loaded: {type(error).__name__}: {error}",
-            "mend or uninstall that package; --debug shows where it fails",
+            f"{plugin.name!r}{where} cannot be loaded: {type(error).__name__}: {error}",
+            f"{remedy} (--debug shows where it fails)",
         ) from error
 
 

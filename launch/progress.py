@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -61,7 +62,9 @@ class Lines(Observer):
         self.last = now
         left = (now - self.start) / step * (self.steps - step)
         speed = f"  {line['samples_per_s']:.0f} samples/s" if line["split"] == "train" else ""
-        left = f"  {left:.0f} s left" if 1 < step < self.steps else ""  # the first step tells little
+        left = (
+            f"  {timedelta(seconds=round(left))} left" if 1 < step < self.steps else ""
+        )  # the first step tells little
         text = f"step {step}/{self.steps}  {line['split']:5}  {figures(line, 4)}{speed}{left}"
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
 
@@ -93,7 +96,9 @@ class Outcome(Observer):
         if best and best["step"] != self.last["step"]:
             self.console.print(f"the best checkpoint is that of step {best['step']}", highlight=False)
         seconds, speed = self.last["seconds"], self.last["samples_per_s"]
-        self.console.print(f"{self.last['step']} steps in {seconds:.0f} s, {speed:.0f} samples/s", highlight=False)
+        self.console.print(
+            f"{self.last['step']} steps in {seconds:.0f} s, {speed:.0f} samples/s while training", highlight=False
+        )
         self.console.print(f"everything is in {self.folder}", highlight=False, soft_wrap=True)
 
 

@@ -17,12 +17,14 @@ def main(argv: list[str]) -> int:
         leave_processes()
         return failure.DONE
     except (Exception, KeyboardInterrupt) as error:
-        code = failure.report(error, debug="--debug" in argv)
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)  # taking a broken process group down may hang or abort
-        return code
+        return failure.end(failure.report(error, debug="--debug" in argv))
+    except SystemExit as exit:  # tyro has shown help or an error
+        code = exit.code if isinstance(exit.code, int) else failure.BUG
+        return failure.end(failure.Report(code, shown=main_process()))
+
+
+def main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
 
 
 def leave_processes() -> None:
@@ -34,19 +36,18 @@ def leave_processes() -> None:
 
 def run(argv: list[str]) -> None:
     # Nothing heavy is imported before it is needed: help, and most mistakes, are answered at once.
-    main_process = os.environ.get("RANK", "0") == "0"
     name, file, rest = read_first(argv)
     if name is None:
         if not {"--help", "-h"} & set(rest):
             known = ", ".join(plugin.name for plugin in plugins.installed(plugins.TASKS))
             raise UserError("no task was named", f"add --task NAME, one of: {known}. --help tells the rest")
-        if main_process:
+        if main_process():
             from launchbay.launch.listing import show_help
 
             show_help()
         return
     task_type, default = task_of(name)
-    config, changes = parse(default, rest, file, quiet=not main_process)
+    config, changes = parse(default, rest, file, quiet=not main_process())
     train(task_type, config, changes)
 
 
@@ -82,6 +83,7 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
 def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     import torch
 
+    from launchbay.data import key
     from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
     from launchbay.launch.run_folder import create
@@ -89,7 +91,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     shared = config.shared
     accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
-    torch.manual_seed(shared.seed)
+    torch.manual_seed(key(shared.seed, "weights"))
     source = open_source(shared)
     engine = Engine(task_type(config.options), config, accelerator, source)
     folder = hardware.decide(lambda: create(shared.output_dir, shared.run, config.task))

@@ -15,13 +15,17 @@ C = TypeVar("C")
 
 
 class Loader(yaml.SafeLoader):
-    """YAML 1.2 numbers: PyYAML alone reads `1e-3` as a string."""
+    """YAML 1.2: PyYAML alone reads `1e-3` as a string, and `off` as a truth value."""
 
 
+CHANGED = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
 Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in CHANGED]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -47,20 +51,21 @@ def read_values(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
             return {}, {}
         if not isinstance(node, yaml.MappingNode):
             raise UserError(f"{file} is not a list of options", "write one `name: value` a line")
+        values: dict[str, Any] = {}
         lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if key.value in lines:
-                raise UserError(
-                    f"{file}:{key.start_mark.line + 1}: {key.value} is there twice, first in line {lines[key.value]}"
-                )
-            lines[key.value] = key.start_mark.line + 1
-        return {str(key).replace("-", "_"): value for key, value in loader.construct_document(node).items()}, {
-            key.replace("-", "_"): line for key, line in lines.items()
-        }
+        for key, value in node.value:
+            name, line = str(key.value).replace("-", "_"), key.start_mark.line + 1
+            if name in lines:
+                said = f"{file}:{line}: {name} is there twice, first in line {lines[name]}"
+                raise UserError(said, "keep one of them")
+            values[name], lines[name] = loader.construct_object(value, deep=True), line
+        return values, lines
     except OSError as error:
-        raise UserError(f"cannot read --config {file}: {error.strerror}") from error
+        raise UserError(
+            f"cannot read --config {file}: {error.strerror}", "give a file of options, such as a run's config.yaml"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}", "mend that line") from error
 
 
 def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
@@ -100,5 +105,6 @@ def write(config: Config[Any]) -> str:
     def plain(value: Any) -> Any:
         return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
-    values = {name: plain(value) for name, value in config.flat().items()}
+    # Without the run's name: what is in it may be run again, and a run folder is never written into twice.
+    values = {name: plain(value) for name, value in config.flat().items() if name != "run"}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -172,7 +172,7 @@ class ImageToImage(Task[C]):
         return degraded
 
     def datasets(self, load: Load) -> Datasets:
-        return load("train", crop=96), load("val", multiple=8)
+        return load("train", crop=96), load("val", multiple=8, smallest=16)
 
     def augment(self, batch: Batch) -> Batch:
         """Each training picture flipped and turned by itself."""

@@ -11,7 +11,7 @@ from launchbay.data import Load
 from launchbay.models.resize import downscale, upscale
 from launchbay.models.superres import ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
-from launchbay.tasks.metrics import luma, psnr, quantize, ssim
+from launchbay.tasks.metrics import WINDOW, luma, psnr, quantize, ssim
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class SuperRes(ImageToImage[SuperResConfig]):
 
     def __init__(self, config: SuperResConfig):
         super().__init__(config)
-        if config.patch % config.scale or config.patch < 1:
+        for name, least in (("width", 1), ("blocks", 0), ("patch", 1)):
+            if getattr(config, name) < least:
+                raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
+        if config.patch % config.scale:
             raise UserError(
                 f"--patch {config.patch} is not a multiple of --scale {config.scale}",
                 f"try --patch {max(1, config.patch // config.scale) * config.scale}",
@@ -50,7 +53,8 @@ class SuperRes(ImageToImage[SuperResConfig]):
         self.model = build_network(config)
 
     def datasets(self, load: Load) -> Datasets:
-        return load("train", crop=self.config.patch), load("val", multiple=self.config.scale)
+        scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
+        return load("train", crop=self.config.patch), load("val", multiple=scale, smallest=WINDOW + 3 * scale)
 
     def degrade(self, batch: Batch) -> Tensor:
         return quantize(downscale(batch.image, self.config.scale))

@@ -41,10 +41,10 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults() ->
 
 def test_numbers_are_those_of_yaml_1_2() -> None:
     config, _ = configure(
-        yaml="lr: 1e-3\nweight_decay: 1.5E-2\nsteps: 7\nclip_norm: null\nbetas: [0, 0.9]\nflip: false\n"
+        yaml="lr: 1e-3\nweight_decay: 1.5E-2\nsteps: 7\nclip_norm: null\nbetas: [0, 0.9]\nflip: false\nwandb: off\n"
     )
     assert (config.shared.lr, config.shared.weight_decay, config.shared.clip_norm) == (0.001, 0.015, None)
-    assert (config.options.betas, config.options.flip) == ((0.0, 0.9), False)
+    assert (config.options.betas, config.options.flip, config.shared.wandb) == ((0.0, 0.9), False, "off")
 
 
 def test_kebab_case_and_underscores_are_one() -> None:
@@ -79,6 +79,7 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
         ("lr: 0.1\nlr: 0.2\n", "options.yaml:2: lr is there twice, first in line 1"),
         ("- lr\n", "is not a list of options"),
         ("lr: [\n", "is not valid YAML"),
+        ("null: 2\n", "options.yaml:1: null is no option of task toy"),
         ("task: other\n", "options.yaml:1: the file is for another task"),
         ("lr: -1\n", "--lr -1.0 has to be above 0"),
     ],
@@ -105,8 +106,11 @@ def test_the_file_can_name_the_task(mistake: Mistake) -> None:
         (["--task", "superres", "--scal", "4"], "--scale"),
         (["--task", "superres", "--scale", "5"], "invalid choice '5' for argument '--scale"),
         (["--task", "superres", "--lr", "fast"], "float"),
-        (["--task", "superres", "--lr", "0"], "--lr 0.0 has to be above 0"),
-        (["--task", "superres", "--warmup", "-1"], "--warmup -1 must not be below 0"),
+        (["--task", "superres", "--lr", "0"], "--lr 0.0 has to be above 0, and finite → the default is 0.001"),
+        (["--task", "superres", "--warmup", "-1"], "--warmup -1 has to be a number from 0 on"),
+        (["--task", "superres", "--lr", "inf"], "--lr inf has to be above 0, and finite"),
+        (["--task", "superres", "--weight-decay", "nan"], "--weight-decay nan has to be a number from 0 on"),
+        (["--task", "superres", "--width", "0"], "--width 0 has to be at least 1"),
         (["--task", "superres", "--patch", "50"], "--patch 50 is not a multiple of --scale 4 → try --patch 48"),
         (["--task", "superres", "--run", "../x"], "has to be a plain folder name"),
         (["--task", "superres", "--data", "phtos"], "there is no data set 'phtos'; did you mean 'photos'?"),

@@ -108,7 +108,7 @@ def test_crops_reach_every_corner(pictures: Path) -> None:
 
 
 def test_multiples_cut_right_and_bottom(pictures: Path) -> None:
-    whole, cut = Folder("all", pictures), Multiples(Folder("all", pictures), 4)
+    whole, cut = Folder("all", pictures), Multiples(Folder("all", pictures), 4, 1)
     assert cut.image(0).shape == (3, 28, 40)
     assert torch.equal(cut.image(0), whole.image(0)[:, :28])
 
@@ -195,7 +195,11 @@ def test_folders_that_cannot_be_trained_on(pictures: Path, mistake: Mistake) -> 
     assert "gone is not a folder" in said("--data", "folder", "--data-root", "gone")
     assert "empty holds no picture" in said("--data", "folder", "--data-root", "empty")
     assert "one has one picture (only.png)" in said("--data", "folder", "--data-root", "one")
-    assert "40×30 pixels, too few for a crop of 72×72" in said("--data", "folder", "--data-root", pictures)
+    small = "pictures/0/04.png has 40×30 pixels, but 72×72 are needed"
+    assert small in said("--data", "folder", "--data-root", pictures)
+    Image.new("RGB", (40, 22)).save("one/only.png")
+    assert "one/only.png has 40×22 pixels, but 23×23 are needed" in said("--val-root", "one")
+    assert not Path("runs").exists()
     assert "empty holds no picture" in said("--val-root", "empty")
 
 

@@ -1,7 +1,12 @@
 """Several processes: the same command, the same curve; and the traps of starting them."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -96,3 +101,30 @@ def test_accelerate_takes_our_configurations(name: str) -> None:
     assert config.use_cpu is ("cpu" in name) is text["use_cpu"]
     assert config.num_processes == (2 if "multi" in name else 1)
     assert config.distributed_type.value == ("MULTI_GPU" if "multi" in name else "NO")
+
+
+@pytest.mark.parametrize("argv", [("--lr", "0"), ("--scal", "4"), ("--data", "phtos")])
+def test_a_mistake_on_several_processes_is_one_panel(accelerate: Command, argv: tuple[str, str]) -> None:
+    done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "superres", *argv)
+    assert done.returncode != 0
+    assert done.stderr.count("╭") + done.stdout.count("╭") == 1, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_ends_it_at_once_with_everything_saved(workers: int) -> None:
+    options = ("--task", "superres", *SMALL, "--steps", 100_000, "--save-every", 2, "--workers", workers, "--run", "it")
+    argv = [str(word) for word in (sys.executable, ROOT / "launch/run.py", *options)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        for _ in range(600):
+            if Path("runs/it/checkpoints/last").is_file():
+                break
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers too
+        _, error = process.communicate(timeout=20)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130 and "stopped by Ctrl-C" in error and "Traceback" not in error
+    assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "interrupted"
+    assert Path("runs/it/curves.png").is_file()
