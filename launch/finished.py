@@ -10,9 +10,9 @@ from PIL import Image
 from rich.console import Console
 
 from launchbay import UserError
+from launchbay.data import ImageSet
 from launchbay.data.decode import decode
 from launchbay.data.folder import find_pictures
-from launchbay.data.sources import Source
 from launchbay.launch import checkpoint, hardware
 from launchbay.launch.config import Config
 from launchbay.launch.evaluation import BASELINE, evaluate, to_picture
@@ -40,15 +40,16 @@ def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any]]:
 def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, console: Console) -> None:
     """Print the figures of `run` on its own validation set, or on all of another one."""
     task, config = load_task(run, pointer)
-    source = open_source(config.shared)
     if data or root:
         config = replace(config, shared=replace(config.shared, val_data=data, val_root=root))
-        others = open_source(config.shared).validation
-        assert others is not None
-        source = Source(lambda split, root: others("all", root), root)  # the training pictures need not be here
+    source = open_source(config.shared)
+
+    def only_validation(split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet:
+        return source("val", multiple=multiple, smallest=smallest)  # the training pictures need not be here
+
     accelerator = hardware.start(config.shared)
     hardware.place(task, accelerator.device)
-    figures = evaluate(task, task.datasets(source)[1], accelerator, config.shared.batch_size, config.shared)
+    figures = evaluate(task, task.datasets(only_validation)[1], accelerator, config.shared.batch_size, config.shared)
     baseline = {name.removeprefix(BASELINE): value for name, value in figures.items() if name.startswith(BASELINE)}
     own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}
     console.print(results(config.task, own, baseline, task.baseline_name, str(root or config.shared.validation_data())))

@@ -1,4 +1,9 @@
-"""Super-resolution: recover a photograph from one that was shrunk by bicubic resampling."""
+"""Super-resolution: recover a photograph from one that was shrunk by bicubic resampling.
+
+Reached ×4 with the defaults, after two minutes (4,000 steps) on 2 CPU cores: 31.89 dB / 0.807 on the Y channel of the
+embedded photographs' held-out regions (bicubic: 30.16 dB / 0.750); 30.70 dB / 0.868 on Set5 (bicubic: 28.42 / 0.810).
+benchmarks/quality.md has more, with the commands.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -19,8 +24,8 @@ class SuperResConfig:
     scale: Literal[2, 3, 4] = 4
     """How many times larger the output is, in width and in height."""
     model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] = "srresnet"
-    """srcnn: bicubic upscale, then convolutions 9-5-5. srcnn-post: the same convolutions first, the upscale last.
-    espcn: sub-pixel convolution. srresnet: residual blocks and sub-pixel convolution."""
+    """srcnn: bicubic upscale, then convolutions 9-5-5 (slow). srcnn-post: the same, with the upscale last.
+    espcn: convolutions and a sub-pixel convolution. srresnet: residual blocks and a sub-pixel convolution."""
     width: int = 32
     """Channels of srresnet (64 as published)."""
     blocks: int = 8

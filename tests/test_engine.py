@@ -127,6 +127,11 @@ def test_precision(train: Train, precision: str) -> None:
     assert weights["weight"].dtype == (torch.float64 if precision == "fp64" else torch.float32)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has it")
+def test_a_precision_that_this_machine_lacks_is_named(mistake: Mistake) -> None:
+    assert "fp16 mixed precision requires a GPU" in mistake("--task", "toys:Single", "--precision", "fp16")
+
+
 @pytest.mark.parametrize(
     ("task", "said"),
     [
