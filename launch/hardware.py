@@ -40,7 +40,7 @@ def start(shared: Shared) -> Accelerator:
     except ValueError as error:  # accelerate's word for what this machine cannot do
         raise UserError(str(error), "`launchbay doctor` shows what this machine has") from error
     check_processes(launcher, accelerator.num_processes)
-    if accelerator.device.type == "cpu":
+    if launcher and accelerator.device.type == "cpu":
         torch.set_num_threads(threads())
     return accelerator
 

@@ -1,7 +1,7 @@
 """Super-resolution: recover a photograph from one that was shrunk by bicubic resampling.
 
-Reached ×4 with the defaults, after two minutes (4,000 steps) on 2 CPU cores: 31.89 dB / 0.807 on the Y channel of the
-embedded photographs' held-out regions (bicubic: 30.16 dB / 0.750); 30.70 dB / 0.868 on Set5 (bicubic: 28.42 / 0.810).
+Reached ×4 with the defaults, after two minutes (4,000 steps) on 2 CPU cores: 31.81 dB / 0.806 on the Y channel of the
+embedded photographs' held-out regions (bicubic: 30.16 dB / 0.750); 30.64 dB / 0.868 on Set5 (bicubic: 28.42 / 0.810).
 benchmarks/quality.md has more, with the commands.
 """
 
