@@ -12,7 +12,7 @@ Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Source:
     """A task's `load`: opens the chosen data sets on demand (see `launchbay.data.Load`)."""
 
@@ -20,11 +20,8 @@ class Source:
     train_root: Path | None
     validation: Open | None = None
     validation_root: Path | None = None
-    used: bool = False
-    """Whether the task has asked for anything, instead of bringing data of its own."""
 
     def __call__(self, split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet:
-        self.used = True
         if split == "val" and self.validation is not None:
             images = self.validation("all", self.validation_root)
         else:

@@ -18,7 +18,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data import Load, key
+from launchbay.data import ImageSet, Load, key
 from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch import checkpoint, guards, optimizers
 from launchbay.launch.config import Config
@@ -51,7 +51,8 @@ class Engine:
 
     def __init__(self, task: Task[Any], config: Config[Any], accelerator: Accelerator, load: Load):
         self.task, self.config, self.shared, self.accelerator = task, config, config.shared, accelerator
-        self.training_set, self.validation_set = task.datasets(load)
+        self.data = "data of its own"
+        self.training_set, self.validation_set = task.datasets(self.notice(load))
         self.steps = self.shared.steps or ceil(
             (self.shared.epochs or 1) * len(self.training_set) / self.shared.batch_size
         )
@@ -72,6 +73,15 @@ class Engine:
         # One wrapper per network: a wrapper around the task itself goes wrong silently with several losses.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
         self.wrapped = {name: accelerator.prepare(network) for name, network in self.networks.items()}
+
+    def notice(self, load: Load) -> Load:
+        """`load`, and a note that the task uses it."""
+
+        def noticed(split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet:
+            self.data = self.shared.validation_data()
+            return load(split, crop=crop, multiple=multiple, smallest=smallest)
+
+        return noticed
 
     def fit(self, folder: Path, observers: Sequence[Observer]) -> None:
         """Train from the first step to the last. `observers` is empty on all processes but the main one."""
@@ -223,7 +233,7 @@ class Engine:
     def summary(self, status: str) -> dict[str, Any]:
         return {
             "task": self.config.task,
-            "data": self.shared.validation_data(),
+            "data": self.data,
             "status": status,
             "steps": self.steps,
             **asdict(self.state),

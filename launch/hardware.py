@@ -29,16 +29,13 @@ def start(shared: Shared) -> Accelerator:
         raise UserError(f"accelerate was told {told}, --precision says {shared.precision}", "say it once")
     torch.set_default_dtype(torch.float64 if shared.precision == "fp64" else torch.float32)
     launcher = launch_command()
-    try:
-        accelerator = Accelerator(
-            cpu=on_cpu(launcher),
-            mixed_precision=shared.precision if shared.precision in ("bf16", "fp16") else None,
-            gradient_accumulation_steps=shared.accumulate,
-            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-    except ValueError as error:  # accelerate's word for what this machine cannot do
-        raise UserError(str(error), "`launchbay doctor` shows what this machine has") from error
+    accelerator = Accelerator(
+        cpu=on_cpu(launcher),
+        mixed_precision=shared.precision if shared.precision in ("bf16", "fp16") else None,
+        gradient_accumulation_steps=shared.accumulate,
+        # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
     check_processes(launcher, accelerator.num_processes)
     if launcher and accelerator.device.type == "cpu":
         torch.set_num_threads(threads())

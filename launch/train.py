@@ -92,11 +92,10 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
     torch.manual_seed(key(shared.seed, "weights"))
-    source = open_source(shared)
-    engine = Engine(task_type(config.options), config, accelerator, source)
+    engine = Engine(task_type(config.options), config, accelerator, open_source(shared))
     folder = hardware.decide(lambda: create(shared.output_dir, shared.run, config.task))
     if accelerator.is_main_process:
-        data = shared.data if source.used else "data of its own"
+        data = shared.data if engine.data == shared.validation_data() else engine.data
         print(opening(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ", flush=True)
     engine.fit(folder, observers(config, folder, engine.steps) if accelerator.is_main_process else [])
 
