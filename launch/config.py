@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, make_dataclass, replace
+from keyword import iskeyword
 from math import inf
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -113,9 +114,7 @@ def shared_defaults(task: str, defaults: Mapping[str, object], options: type) ->
     known = {field.name for field in fields(Shared)}
     if unknown := set(defaults) - known:
         raise UserError(f"task {task!r} sets a default for {', '.join(sorted(unknown))}, which is no shared option")
-    if taken := known & {field.name for field in fields(options)} | {"task", "config"} & {
-        f.name for f in fields(options)
-    }:
+    if taken := (known | {"task", "config"}) & {field.name for field in fields(options)}:
         raise UserError(
             f"task {task!r} declares {', '.join(map(flag, sorted(taken)))}, which all tasks share",
             "rename the option, or set the shared one's default in Task.defaults",
@@ -135,6 +134,8 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
 
     from_file, lines = read(file, default) if file else (default, {})
     own = re.sub(r"\W", "_", default.task)  # tyro heads the task's own options with this
+    if not own.isidentifier() or iskeyword(own) or own == "shared":
+        own = f"task_{own}"
     kind: Any = make_dataclass("Options", [("shared", Shared), (own, type(default.options))])
     description = (sys.modules[type(default.options).__module__].__doc__ or "").strip()
     answers = tyro.cli(

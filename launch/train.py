@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,14 @@ def task_of(name: str) -> tuple[Any, Config[Any]]:
     plugin = plugins.find(plugins.TASKS, name)
     task_type = plugins.load(plugin)
     options = getattr(task_type, "config_type", None)
-    if not isinstance(options, type):
-        raise UserError(f"{plugin.target} is no task with options", "derive it from Task[ItsConfig]")
-    return task_type, Config(name, shared_defaults(name, task_type.defaults, options), options())
+    if not isinstance(options, type) or not is_dataclass(options):
+        raise UserError(
+            f"{plugin.target} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass"
+        )
+    shared = shared_defaults(name, task_type.defaults, options)
+    if missing := [f.name for f in fields(options) if f.default is MISSING and f.default_factory is MISSING]:
+        raise UserError(f"{options.__name__} has no default for {', '.join(missing)}", "give every option one")
+    return task_type, Config(name, shared, options())
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:

@@ -139,6 +139,7 @@ def test_precision(train: Train, precision: str) -> None:
         ("EvaluatesBatches", "give one value per sample"),
         ("WrongShape", "gives (64, 3, 94, 94) for an input of (64, 3, 96, 96)"),
         ("Collides", "declares --seed, which all tasks share"),
+        ("NoDefault", "RequiredOptions has no default for size"),
         ("NoNetwork", "has no network"),
         ("StrangeOptimizer", "cannot be saved as tensors and JSON"),
     ],

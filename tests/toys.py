@@ -191,6 +191,17 @@ class Collides(Task[TakenOptions]):
         yield "model", {}
 
 
+@dataclass(frozen=True)
+class RequiredOptions:
+    size: int
+    """Has to be said, but nobody can."""
+
+
+class NoDefault(Task[RequiredOptions]):
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", {}
+
+
 class NoNetwork(Single):
     def __init__(self, config: NoOptions):
         super().__init__(config)
