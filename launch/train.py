@@ -127,7 +127,8 @@ def opening(config: Config[Any], data: str, accelerator: Any, folder: Path, step
     import torch
 
     on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
-    device = f"cpu, {torch.get_num_threads()} threads" if on_cpu else str(accelerator.device)
+    threads = torch.get_num_threads()
+    device = f"cpu, {threads} thread{'s' * (threads > 1)}" if on_cpu else str(accelerator.device)
     precision = config.shared.precision or {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
     line = (
         f"{config.task} on {data}: {steps} steps of {config.shared.batch_size} samples, "
