@@ -110,11 +110,23 @@ def test_a_mistake_on_several_processes_is_one_panel(accelerate: Command, argv: 
     assert done.stderr.count("╭") + done.stdout.count("╭") == 1, done.stdout + done.stderr
 
 
+def take_ctrl_c() -> None:
+    """A shell starts what goes on in the background, such as these tests, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_ctrl_c_ends_it_at_once_with_everything_saved(workers: int) -> None:
     options = ("--task", "superres", *SMALL, "--steps", 100_000, "--save-every", 2, "--workers", workers, "--run", "it")
     argv = [str(word) for word in (sys.executable, ROOT / "launch/run.py", *options)]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=take_ctrl_c,
+    )
     try:
         for _ in range(600):
             if Path("runs/it/checkpoints/last").is_file():
