@@ -125,7 +125,7 @@ def test_ctrl_c_ends_it_at_once_with_everything_saved(workers: int) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=take_ctrl_c,
+        preexec_fn=take_ctrl_c,  # noqa: PLW1509 (no other thread of these tests holds a lock then)
     )
     try:
         for _ in range(600):
