@@ -149,7 +149,7 @@ def find(folder: Path, pointer: str) -> Path:
         raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
     name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text().strip()
     candidates = [folder / Path(name).name, *reversed(steps(folder))]
-    for checkpoint in candidates:
+    for checkpoint in dict.fromkeys(candidates):
         try:
             verify(checkpoint)
             return checkpoint

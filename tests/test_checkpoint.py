@@ -101,7 +101,7 @@ def test_damage_is_found_and_the_one_before_is_taken(
     with pytest.raises(checkpoint.DamagedCheckpoint, match=file):
         checkpoint.verify(where)
     assert checkpoint.find(Path("c"), "last").name == "step-00000001"
-    assert "damaged checkpoint" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("damaged checkpoint") == 1
 
 
 def test_when_all_are_damaged_that_is_said() -> None:
@@ -145,10 +145,8 @@ def test_killed_at_any_moment_the_newest_whole_one_is_found() -> None:
         process.stdout.close()
         for where in checkpoint.steps(Path("c")):
             checkpoint.verify(where)
-        assert (
-            checkpoint.find(Path("c"), "last") == checkpoint.steps(Path("c"))[-1]
-            or len(checkpoint.steps(Path("c"))) > 1
-        )
+        # Killed between the two, the newest has its name and `last` still names the one before.
+        assert checkpoint.find(Path("c"), "last") in checkpoint.steps(Path("c"))[-2:]
         shutil.rmtree("c")
 
 
