@@ -22,6 +22,10 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their labels."""
 
+    @property
+    def channels(self) -> int:
+        return self.image(0).shape[0]
+
     @abstractmethod
     def __len__(self) -> int: ...
 
@@ -50,8 +54,21 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
 class Load(Protocol):
     """How a task gets its data: `load("train")` and `load("val")` open what `--data` and `--data-root` name.
 
-    With `crop`, each sample is a random square of that many pixels. With `multiple`, each picture is cut (right and
+    With `crop`, each sample is a random square of that many pixels; with `size`, each is the whole picture, shrunk or
+    enlarged to a square of that many pixels (cut at its longer sides). With `multiple`, each picture is cut (right and
     bottom) to a multiple of that many pixels. Pictures below `smallest` pixels in width or height are refused.
+    With `channels`, pictures have that many: grey becomes three equal channels, anything else is refused. With
+    `classes`, samples have labels below that number, or the data set is refused; True takes any number.
     """
 
-    def __call__(self, split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet: ...
+    def __call__(
+        self,
+        split: str,
+        *,
+        crop: int | None = None,
+        size: int | None = None,
+        multiple: int = 1,
+        smallest: int = 1,
+        channels: int | None = None,
+        classes: int | bool = False,
+    ) -> ImageSet: ...

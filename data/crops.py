@@ -1,7 +1,10 @@
-"""Parts of pictures: random squares for training, sizes cut to a multiple for networks that need one."""
+"""Parts of pictures: random squares for training, sizes cut to a multiple, or everything fitted to one size."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import center_crop, resize
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet
@@ -23,7 +26,7 @@ def refuse_small(images: ImageSet, smallest: int, remedy: str) -> None:
 
 
 class Part(ImageSet):
-    """Parts of the pictures of `images`."""
+    """Parts of the pictures of `images`; what else that set gives stays as it is."""
 
     def __init__(self, images: ImageSet):
         self.images, self.classes, self.uniform = images, images.classes, images.uniform
@@ -31,11 +34,24 @@ class Part(ImageSet):
     def __len__(self) -> int:
         return len(self.images)
 
+    def image(self, index: int) -> Tensor:
+        return self.cut(self.images.image(index))
+
     def label(self, index: int) -> int | None:
         return self.images.label(index)
 
     def name(self, index: int) -> str:
         return self.images.name(index)
+
+    def cut(self, image: Tensor) -> Tensor:
+        """Of one picture or, where all have one size, of a batch."""
+        return image
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        if not self.images.uniform:
+            return super().__getitems__(indices)
+        batch = self.images.__getitems__(indices)
+        return {**batch, "image": self.cut(batch["image"])}
 
 
 class Crops(Part):
@@ -44,14 +60,20 @@ class Crops(Part):
     def __init__(self, images: ImageSet, side: int):
         super().__init__(images)
         self.side, self.uniform = side, True
+        self.whole = images.uniform and images.size(0) == (side, side)
         refuse_small(images, side, "choose smaller crops, or leave small pictures out")
 
     def image(self, index: int) -> Tensor:
-        assert isinstance(index, Index)
         image = self.images.image(index)
+        if self.whole:
+            return image
+        assert isinstance(index, Index)
         room = torch.tensor(image.shape[-2:]) - self.side + 1
         top, left = (torch.rand(2, generator=index.generator()) * room).long()
         return image[:, top : top + self.side, left : left + self.side]
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        return super().__getitems__(indices) if self.whole else ImageSet.__getitems__(self, indices)
 
 
 class Multiples(Part):
@@ -62,7 +84,34 @@ class Multiples(Part):
         self.multiple = multiple
         refuse_small(images, max(multiple, smallest), "leave small pictures out")
 
-    def image(self, index: int) -> Tensor:
-        image = self.images.image(index)
+    def cut(self, image: Tensor) -> Tensor:
         height, width = (length // self.multiple * self.multiple for length in image.shape[-2:])
-        return image[:, :height, :width]
+        return image[..., :height, :width]
+
+
+class Fitted(Part):
+    """The pictures of `images` with `channels` channels, and shrunk or enlarged to squares of `size` pixels.
+
+    Raises:
+        UserError: they have another number of channels, and not a single one, which could be repeated.
+    """
+
+    def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None):
+        super().__init__(images)
+        self.side, self.wanted = size, channels
+        self.uniform = images.uniform or size is not None
+        if channels is not None and images.channels not in (1, channels):
+            raise UserError(
+                f"the pictures have {images.channels} channels, the network takes {channels}",
+                "train one for these pictures (--channels, where the task has that option)",
+            )
+
+    def size(self, index: int) -> tuple[int, int]:
+        return (self.side, self.side) if self.side is not None else self.images.size(index)
+
+    def cut(self, image: Tensor) -> Tensor:
+        if self.wanted is not None and image.shape[-3] != self.wanted:
+            image = image.expand(*image.shape[:-3], self.wanted, *image.shape[-2:])
+        if self.side is not None and image.shape[-2:] != (self.side, self.side):
+            image = center_crop(resize(image, [self.side], antialias=True), [self.side])
+        return image

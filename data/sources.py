@@ -1,12 +1,12 @@
-"""From the name of a data set to its pictures, ready for a task: which split, cut how."""
+"""From the name of a data set to its pictures, ready for a task: which split, cut how, with what in them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet
-from launchbay.data.crops import Crops, Multiples
+from launchbay.data.crops import Crops, Fitted, Multiples
 
 Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""
@@ -14,20 +14,54 @@ Open = Callable[..., ImageSet]
 
 @dataclass(frozen=True)
 class Source:
-    """A task's `load`: opens the chosen data sets on demand (see `launchbay.data.Load`)."""
+    """A task's `load`: opens the chosen data sets on demand, each split once (see `launchbay.data.Load`)."""
 
     train: Open
     train_root: Path | None
     validation: Open | None = None
     validation_root: Path | None = None
+    opened: dict[str, ImageSet] = field(default_factory=dict)
 
-    def __call__(self, split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet:
-        if split == "val" and self.validation is not None:
-            images = self.validation("all", self.validation_root)
-        else:
-            images = self.train(split, self.train_root)
-        if not len(images):
-            raise UserError(f"the data set has no picture in its {split!r} split")
+    def open(self, split: str) -> ImageSet:
+        if split not in self.opened:
+            if split == "val" and self.validation is not None:
+                images = self.validation("all", self.validation_root)
+            else:
+                images = self.train(split, self.train_root)
+            if not len(images):
+                raise UserError(f"the data set has no picture in its {split!r} split")
+            self.opened[split] = images
+        return self.opened[split]
+
+    def __call__(
+        self,
+        split: str,
+        *,
+        crop: int | None = None,
+        size: int | None = None,
+        multiple: int = 1,
+        smallest: int = 1,
+        channels: int | None = None,
+        classes: int | bool = False,
+    ) -> ImageSet:
+        images = self.open(split)
+        if classes:
+            check_labels(images, classes)
+        if size is not None or channels not in (None, images.channels):
+            images = Fitted(images, size=size, channels=channels)
         if crop is not None:
             return Crops(images, crop)
         return Multiples(images, multiple, smallest)
+
+
+def check_labels(images: ImageSet, classes: int | bool) -> None:
+    count = len(images.classes)
+    if not count:
+        raise UserError(
+            "the pictures have no labels", "a folder of pictures has them if each class is a sub-folder of its own"
+        )
+    if classes is not True and classes != count:
+        raise UserError(
+            f"the data set has {count} classes ({', '.join(images.classes[:12])}), the network {classes}",
+            f"with --classes {count} they agree",
+        )

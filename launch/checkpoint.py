@@ -1,6 +1,7 @@
 """Checkpoints: tensors and JSON, complete or not there at all, verified before use. No pickle, no importable names.
 
 checkpoints/step-00000400/NAME.safetensors          one per network
+                          NAME.trained.safetensors  with --ema, which makes NAME an average: what training goes on with
                           optimizers.safetensors    each tensor of optimizer state as NETWORK.PARAMETER.KEY
                           state.json                the rest
                           manifest.json             size and SHA-256 of each file, sealed by its own
@@ -37,6 +38,7 @@ def save(
     optimizers: Mapping[str, Optimizer],
     state: Mapping[str, Any],
     *,
+    averages: Mapping[str, nn.Module],
     best: bool,
     keep: int,
 ) -> Path:
@@ -51,7 +53,7 @@ def save(
     temporary = folder / f".tmp-{final.name}-{os.getpid()}"
     temporary.mkdir()
     try:
-        write(temporary, networks, optimizers, {"format": FORMAT, "step": step, **state})
+        write(temporary, networks, averages, optimizers, {"format": FORMAT, "step": step, **state})
         synchronise(temporary)
         temporary.rename(final)
     except BaseException:
@@ -65,10 +67,16 @@ def save(
 
 
 def write(
-    folder: Path, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], state: dict[str, Any]
+    folder: Path,
+    networks: Mapping[str, nn.Module],
+    averages: Mapping[str, nn.Module],
+    optimizers: Mapping[str, Optimizer],
+    state: dict[str, Any],
 ) -> None:
     for name, network in networks.items():
-        save_model(network, str(folder / f"{name}.safetensors"))
+        save_model(averages.get(name, network), str(folder / f"{name}.safetensors"))
+        if name in averages:
+            save_model(network, str(folder / f"{name}.trained.safetensors"))
     tensors: dict[str, Tensor] = {}
     groups = {name: describe(networks, optimizer, name, tensors) for name, optimizer in optimizers.items()}
     save_file(tensors, folder / "optimizers.safetensors")

@@ -46,6 +46,8 @@ class Shared:
     """Steps in which the learning rate rises to its highest."""
     clip_norm: float | None = 1.0
     """Gradients of a network with a larger norm are scaled down to it. None: never."""
+    ema: float | None = None
+    """Decay of a running average of the weights, such as 0.999; figures, samples and saved weights are then its."""
     accumulate: int = 1
     """Parts that each batch is computed in, one after the other, to save memory. Does not change the result."""
     seed: int = 0
@@ -76,6 +78,8 @@ class Shared:
                 continue
             if field.name in ("weight_decay", "warmup", "workers"):
                 good, needed = 0 <= value < inf, "a number from 0 on"
+            elif field.name == "ema":
+                good, needed = 0 < value < 1, "between 0 and 1"
             else:
                 good, needed = 0 < value < inf, "above 0, and finite"
             if not good:
@@ -99,6 +103,11 @@ class Config(Generic[C]):
     def flat(self) -> dict[str, Any]:
         parts = [(part, field.name) for part in (self.shared, self.options) for field in fields(part)]  # pyright: ignore
         return {"task": self.task} | {name: getattr(part, name) for part, name in parts}
+
+
+    def plain(self) -> dict[str, Any]:
+        """`flat`, as JSON can have it."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in self.flat().items()}
 
 
 def flag(name: str) -> str:

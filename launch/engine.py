@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, key
@@ -24,7 +25,7 @@ from launchbay.launch import checkpoint, guards, optimizers
 from launchbay.launch.config import Config
 from launchbay.launch.evaluation import BASELINE, evaluate, preview, to_batch
 from launchbay.launch.hardware import decide, place
-from launchbay.launch.pictures import grid
+from launchbay.launch.pictures import grid, to_image
 from launchbay.launch.tracking import Observer
 from launchbay.tasks.base import Batch, Task
 
@@ -62,6 +63,7 @@ class Engine:
 
         place(task, accelerator.device)
         self.networks = task.networks()
+        self.averages = {name: average(net, self.shared.ema) for name, net in self.networks.items() if self.shared.ema}
         self.plain = task.optimizers(lambda parameters, **options: optimizers.create(self.shared, parameters, options))
         guards.check_task(task, self.networks, self.plain, self.shared)
         self.learning_rates = optimizers.LearningRates(self.plain.values(), self.shared, self.steps)
@@ -77,9 +79,9 @@ class Engine:
     def notice(self, load: Load) -> Load:
         """`load`, and a note that the task uses it."""
 
-        def noticed(split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet:
+        def noticed(split: str, **how: Any) -> ImageSet:
             self.data = self.shared.validation_data()
-            return load(split, crop=crop, multiple=multiple, smallest=smallest)
+            return load(split, **how)
 
         return noticed
 
@@ -108,6 +110,8 @@ class Engine:
             self.learning_rates.set(step)
             self.seed_networks(step)
             terms = self.step(parts)
+            for name, averaged in self.averages.items():
+                averaged.update_parameters(self.networks[name])
             state.step, state.epoch = step, round(step * shared.batch_size / len(self.training_set), 4)
             counted += shared.batch_size
             self.tell("step", step)
@@ -180,10 +184,10 @@ class Engine:
     def validate(self) -> bool:
         """Evaluate, record, draw samples. Returns whether the network is the best so far."""
         share = max(1, self.shared.batch_size // (self.shared.accumulate * self.accelerator.num_processes))
-        with self.bare():
-            figures = evaluate(self.task, self.validation_set, self.accelerator, share, self.shared)
-            if self.observers and (columns := preview(self.task, self.validation_set, self.accelerator, self.shared)):
-                self.tell("samples", self.state.step, grid(columns))
+        with self.evaluating():
+            figures, collected = evaluate(self.task, self.validation_set, self.accelerator, share, self.shared)
+            if self.observers:
+                self.show(collected)
         self.log("val", figures)
         baseline = {name: value for name, value in figures.items() if name.startswith(BASELINE)}
         self.state.baseline = {name.removeprefix(BASELINE): value for name, value in baseline.items()}
@@ -193,6 +197,13 @@ class Engine:
             self.state.best = {"step": self.state.step, **self.state.final}
         self.tell("summary", self.summary("running"))
         return improved
+
+    def show(self, collected: Mapping[str, Tensor]) -> None:
+        columns = preview(self.task, self.validation_set, self.accelerator, self.shared)
+        with torch.no_grad():
+            pictures = {name: to_image(picture) for name, picture in self.task.gallery(dict(collected)).items()}
+        if pictures := ({"samples": grid(columns)} if columns else {}) | pictures:
+            self.tell("samples", self.state.step, pictures)
 
     def is_best(self) -> bool:
         name, sign = self.task.monitor.removeprefix("-"), -1 if self.task.monitor.startswith("-") else 1
@@ -214,13 +225,21 @@ class Engine:
     def save(self, best: bool) -> None:
         """Write a checkpoint on the main process. If that fails, it fails everywhere."""
         samples = self.state.step * self.shared.batch_size
-        state = {"task": self.config.task, "samples": samples, "best": self.state.best, "seed": self.shared.seed}
+        state = {"samples": samples, "best": self.state.best, "config": self.config.plain()}
 
         def write() -> None:
             try:
                 where = self.folder / "checkpoints"
+                averages = {name: averaged.module for name, averaged in self.averages.items()}
                 checkpoint.save(
-                    where, self.state.step, self.networks, self.plain, state, best=best, keep=self.shared.keep
+                    where,
+                    self.state.step,
+                    self.networks,
+                    self.plain,
+                    state,
+                    averages=averages,
+                    best=best,
+                    keep=self.shared.keep,
                 )
             except OSError as error:
                 raise UserError(
@@ -260,15 +279,17 @@ class Engine:
                 f"cannot write to {self.folder}: {error}", "make room; checkpoints already saved are whole"
             ) from error
 
-    def use(self, networks: Mapping[str, torch.nn.Module], *, training: bool) -> None:
+    def use(self, networks: Mapping[str, nn.Module], *, training: bool) -> None:
         for name, network in networks.items():
             setattr(self.task, name, network)
         self.task.train(training)
 
     @contextmanager
-    def bare(self) -> Iterator[None]:
-        """The task with its networks as they are, without the wrappers, whose forward talks to other processes."""
-        self.use(self.networks, training=False)
+    def evaluating(self) -> Iterator[None]:
+        """The task with its networks (their averages, with --ema) without the wrappers, whose forward talks to other
+        processes."""
+        averages = {name: averaged.module for name, averaged in self.averages.items()}
+        self.use(averages or self.networks, training=False)
         try:
             yield
         finally:
@@ -280,6 +301,11 @@ class Engine:
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+
+
+def average(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights of `network`, and of its buffers, which belong to them."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def versions() -> dict[str, str]:

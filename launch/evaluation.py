@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Index, key
 from launchbay.data.loader import EvaluationOrder, Samples, samples
 from launchbay.launch.config import Shared
+from launchbay.launch.hardware import decide
 from launchbay.tasks.base import Batch, Task
 
 BASELINE = "baseline/"
@@ -34,8 +34,9 @@ def to_picture(pixels: Tensor) -> Tensor:
 @torch.no_grad()
 def evaluate(
     task: Task[Any], images: ImageSet, accelerator: Accelerator, batch_size: int, shared: Shared
-) -> dict[str, float]:
-    """The mean over `images` of each figure of `task.evaluate`, the same on every process.
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """The mean over `images` of each figure of `task.evaluate` and what `task.summarize` says of the rest, the same on
+    every process; and that rest, in the order of `images`.
 
     `task` is in evaluation mode, its networks unwrapped. `batch_size` is per process. Sums are per sample, in float64.
     """
@@ -48,21 +49,34 @@ def evaluate(
         world=accelerator.num_processes,
     )
     sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=device))
+    rest: defaultdict[str, list[Tensor]] = defaultdict(list)
     loaded = samples(images, order, workers=shared.workers, device=device)
     for some, counts in zip(loaded, order.counts(), strict=True):
         batch = to_batch(some, device)
         for name, values in task.evaluate(batch).items():
-            if values.shape != (len(batch),):
+            if values.shape == (len(batch),):
+                sums[name] += values.double()[counts.to(device)].sum()
+            elif values.ndim == 2 and len(values) == len(batch):
+                rest[name].append(values)
+            else:
                 raise UserError(
                     f"{type(task).__name__}.evaluate gives {name!r} as {tuple(values.shape)} for {len(batch)} samples",
-                    "give one value per sample; the engine averages them",
+                    "give one value per sample, which the engine averages, or N×D for summarize",
                 )
-            sums[name] += values.double()[counts.to(device)].sum()
-    if not sums:
-        return {}
-    total = accelerator.reduce(torch.stack([*sums.values()]), "sum")
-    means = dict(zip(sums, (total / len(images)).tolist(), strict=True))  # pyright: ignore
-    return broadcast_object_list([means])[0]
+    means: dict[str, float] = {}
+    if sums:
+        total = accelerator.reduce(torch.stack([*sums.values()]), "sum")
+        means = dict(zip(sums, (total / len(images)).tolist(), strict=True))  # pyright: ignore
+    collected = {name: collect(values, len(images), accelerator) for name, values in rest.items()}
+    figures = decide(lambda: means | task.summarize(collected))
+    return figures, collected
+
+
+def collect(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tensor:
+    """size×D from the N×D of each batch of each process, in the order of the data set, on the CPU."""
+    mine = torch.stack(batches)
+    everyone: Any = accelerator.gather(mine[None])  # processes × batches × N × D
+    return everyone.cpu().transpose(0, 1).flatten(0, 2)[:size]
 
 
 @torch.no_grad()

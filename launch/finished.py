@@ -44,12 +44,13 @@ def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, c
         config = replace(config, shared=replace(config.shared, val_data=data, val_root=root))
     source = open_source(config.shared)
 
-    def only_validation(split: str, *, crop: int | None = None, multiple: int = 1, smallest: int = 1) -> ImageSet:
-        return source("val", multiple=multiple, smallest=smallest)  # the training pictures need not be here
+    def only_validation(split: str, *, crop: int | None = None, **how: Any) -> ImageSet:
+        return source("val", **how)  # the training pictures need not be here
 
     accelerator = hardware.start(config.shared)
     hardware.place(task, accelerator.device)
-    figures = evaluate(task, task.datasets(only_validation)[1], accelerator, config.shared.batch_size, config.shared)
+    images = task.datasets(only_validation)[1]
+    figures, _ = evaluate(task, images, accelerator, config.shared.batch_size, config.shared)
     baseline = {name.removeprefix(BASELINE): value for name, value in figures.items() if name.startswith(BASELINE)}
     own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}
     console.print(results(config.task, own, baseline, task.baseline_name, str(root or config.shared.validation_data())))

@@ -26,8 +26,8 @@ class Observer:
     def line(self, line: Line) -> None:
         """There are new figures."""
 
-    def samples(self, step: int, picture: Image.Image) -> None:
-        """There is a new sample grid."""
+    def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
+        """There are new pictures: the sample grid, under "samples", and those of the task's gallery."""
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """The content of summary.json has changed."""
@@ -49,8 +49,10 @@ class Record(Observer):
         self.metrics.write(to_json(line) + "\n")
         self.metrics.flush()
 
-    def samples(self, step: int, picture: Image.Image) -> None:
-        picture.save(self.folder / "samples" / f"step-{step:08d}.png")
+    def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
+        for name, picture in pictures.items():
+            suffix = "" if name == "samples" else f"-{name}"
+            picture.save(self.folder / "samples" / f"step-{step:08d}{suffix}.png")
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         self.baseline_name = summary["baseline_name"]
@@ -79,10 +81,10 @@ class WandB(Observer):
         values = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
         self.attempt(lambda: self.run.log({"step": line["step"], **values}))
 
-    def samples(self, step: int, picture: Image.Image) -> None:
+    def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
         import wandb
 
-        self.attempt(lambda: self.run.log({"step": step, "samples": wandb.Image(picture)}))
+        self.attempt(lambda: self.run.log({"step": step} | {name: wandb.Image(p) for name, p in pictures.items()}))
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         self.status = summary["status"]
@@ -109,7 +111,7 @@ def start(folder: Path, config: Config[Any], mode: str) -> Any:
         name=folder.name,
         dir=folder,
         mode=mode,  # pyright: ignore[reportArgumentType]
-        config={name: str(value) if isinstance(value, Path) else value for name, value in config.flat().items()},
+        config=config.plain(),
         settings=wandb.Settings(silent=True, console="off", init_timeout=20),
     )
     # The step is data, not W&B's own counter, which starts at 0 again when a run goes on.

@@ -2,13 +2,21 @@
 
 import os
 import sys
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from launchbay import UserError
 from launchbay.launch import failure, plugins
 from launchbay.launch.config import Config, Shared, parse, shared_defaults
+
+
+EMBEDDED = {
+    "photos": "\nphotos are the few that scikit-image carries; for your own: --data folder --data-root DIR",
+    "glyphs": "\nglyphs are digits drawn with one font; for the real thing: --data mnist, --data cifar10",
+    "glyphs+photos": "\nthis is what needs no download; for the real thing: --data mixture (MNIST and CIFAR-10)",
+}
+"""What to say of the data that come along."""
 
 
 def main(argv: list[str]) -> int:
@@ -93,12 +101,16 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
     from launchbay.launch.run_folder import create
+    from launchbay.tasks.base import Task
 
     shared = config.shared
     accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
+    source = open_source(shared)
+    if task_type.complete.__func__ is not Task.complete.__func__:
+        config = replace(config, options=task_type.complete(config.options, source.open("train")))
     torch.manual_seed(key(shared.seed, "weights"))
-    engine = Engine(task_type(config.options), config, accelerator, open_source(shared))
+    engine = Engine(task_type(config.options), config, accelerator, source)
     folder = hardware.decide(lambda: create(shared.output_dir, shared.run, config.task))
     if accelerator.is_main_process:
         data = shared.data if engine.data == shared.validation_data() else engine.data
@@ -118,8 +130,20 @@ def open_source(shared: Shared) -> Any:
     from launchbay.data.sources import Source
 
     names = [shared.data] + ([shared.validation_data()] if shared.val_data or shared.val_root else [])
-    opened = [plugins.load(plugins.find(plugins.DATASETS, name)) for name in names]
+    opened = [open_named(name) for name in names]
     return Source(opened[0], shared.data_root, *opened[1:], validation_root=shared.val_root)
+
+
+def open_named(name: str) -> Any:
+    """The data set called `name`; "A+B" is the pairs of two."""
+    opened = [plugins.load(plugins.find(plugins.DATASETS, part)) for part in name.split("+")]
+    if len(opened) == 1:
+        return opened[0]
+    from launchbay.data.mixture import pair
+
+    if len(opened) > 2:
+        raise UserError(f"--data {name} names {len(opened)} data sets", "two can be paired: A+B")
+    return pair(*opened)
 
 
 def opening(config: Config[Any], data: str, accelerator: Any, folder: Path, steps: int) -> str:
@@ -134,6 +158,4 @@ def opening(config: Config[Any], data: str, accelerator: Any, folder: Path, step
         f"{config.task} on {data}: {steps} steps of {config.shared.batch_size} samples, "
         f"{processes} process{'es' * (processes > 1)} ({device}), {precision} -> {folder}"
     )
-    if data == "photos":
-        line += "\nphotos are the few that scikit-image carries; for your own: --data folder --data-root DIR"
-    return line
+    return line + EMBEDDED.get(data, "")

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, dihedral, generator
-from launchbay.tasks.metrics import psnr, quantize, ssim
+from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 Datasets = tuple[ImageSet, ImageSet]
@@ -112,6 +112,14 @@ class Task(nn.Module, ABC, Generic[C]):
         super().__init__()
         self.config = config
 
+    @classmethod
+    def complete(cls, config: C, images: ImageSet) -> C:
+        """`config` with those options filled in that follow from the training pictures (their channels, classes...).
+
+        Called once, before the task is built; the result is what config.yaml keeps. `images` are not cut yet.
+        """
+        return config
+
     def networks(self) -> dict[str, nn.Module]:
         return {name: net for name, net in self.named_children() if any(p.requires_grad for p in net.parameters())}
 
@@ -137,31 +145,49 @@ class Task(nn.Module, ABC, Generic[C]):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """Figures of each sample, every one a tensor of N values; the engine averages them over the validation set.
 
-        What a figure would be without any network goes under "baseline/" and its name, and is shown beside it.
+        What a figure would be without any network goes under "baseline/" and its name, and is shown beside it. Tensors
+        of N×D are not averaged but handed to `summarize`, those of all samples together.
         """
+        return {}
+
+    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        """Figures of the validation set as a whole, from what `evaluate` gave as N×D for each sample of it."""
         return {}
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         """Pictures for the sample grid: one column of N×C×H×W, values in [0, 1], per heading."""
         return {}
 
+    def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Pictures by name that belong to no sample, such as generated ones: C×H×W each, values in [0, 1].
+
+        `collected` is that of `summarize`. Draw latents from `launchbay.data.generator("some name")`: then they are the
+        same each time.
+        """
+        return {}
+
 
 class ImageToImage(Task[C]):
-    """Restores pictures: `model` takes what `degrade` makes of a picture and should give the picture back.
+    """Restores pictures: `model` takes what `degrade` makes of a picture and should give `target` back.
 
-    Figures: PSNR (dB, on pixels rounded to 8 bits, peak value 1.0) and SSIM (11×11 Gaussian window of 1.5, valid
-    region), of each picture over its channels, then averaged; beside them those of `baseline`, the degraded picture.
+    Figures: those named in `metrics` (launchbay.tasks.metrics), of each picture, then averaged; beside them those of
+    `baseline`, the degraded picture.
     """
 
     defaults: ClassVar[Mapping[str, object]] = {"data": "photos"}
     monitor: ClassVar[str] = "psnr"
     baseline_name: ClassVar[str] = "input"
+    metrics: Sequence[ImageMetric] = ("psnr", "ssim")
     model: nn.Module
 
     @abstractmethod
     def degrade(self, batch: Batch) -> Tensor:
         """What the network gets to see of `batch.image`. Draw noise from `batch`."""
         ...
+
+    def target(self, batch: Batch) -> Tensor:
+        """What the network should give."""
+        return batch.image
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Named terms, to be summed."""
@@ -180,12 +206,13 @@ class ImageToImage(Task[C]):
 
     def training_step(self, batch: Batch) -> Losses:
         batch = self.augment(batch)
-        yield "model", self.loss(self.restore(self.degrade(batch), batch.image), batch.image)
+        degraded, target = self.degrade(batch), self.target(batch)
+        yield "model", self.loss(self.restore(degraded, target), target)
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """(degraded, output, target), as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
-        degraded = self.degrade(batch)
-        return degraded, quantize(self.restore(degraded, batch.image)), batch.image
+        """(degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
+        degraded, target = self.degrade(batch), self.target(batch)
+        return degraded, quantize(self.restore(degraded, target)), target
 
     def restore(self, degraded: Tensor, target: Tensor) -> Tensor:
         output = self.model(degraded)
@@ -204,7 +231,7 @@ class ImageToImage(Task[C]):
 
     def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """How well each of N pictures is restored: N values per name."""
-        return {"psnr": psnr(output, target), "ssim": ssim(output, target)}
+        return image_figures(self.metrics, output, target)
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         degraded, output, target = self.predict(batch)

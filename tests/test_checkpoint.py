@@ -41,7 +41,7 @@ def trained(steps: int = 3) -> tuple[nn.Sequential, torch.optim.AdamW]:
 def save(folder: Path, step: int, *, best: bool = False, keep: int = 3) -> Path:
     network, optimizer = trained()
     return checkpoint.save(
-        folder, step, {"model": network}, {"model": optimizer}, {"task": "toy"}, best=best, keep=keep
+        folder, step, {"model": network}, {"model": optimizer}, {"task": "toy"}, averages={}, best=best, keep=keep
     )
 
 

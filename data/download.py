@@ -1,0 +1,59 @@
+"""Data sets that are downloaded: once, by one process of a machine, checked, and whole or not there at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from launchbay import UserError
+
+
+def downloads() -> Path:
+    """Where data sets are kept that were given no --data-root."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launchbay"
+
+
+def fetch(name: str, folder: str, open: Callable[..., Any], root: Path | None, addresses: Sequence[str]) -> Path:
+    """The root that has `folder`, after downloading it there if need be. `open(root, download=True)` is torchvision's
+    data set class, which verifies checksums and shows its progress.
+
+    Raises:
+        UserError: it is not there and cannot be downloaded.
+    """
+    root = root or downloads()
+    if (root / folder).is_dir():
+        return root
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{folder}.lock"):  # the other processes of this machine wait here, then find it done
+            if not (root / folder).is_dir():
+                print(f"downloading {name} to {root}", flush=True)
+                with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
+                    open(temporary, download=True)
+                    shutil.move(Path(temporary) / folder, root / folder)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
+        raise UserError(
+            f"{name} is not in {root / folder} and cannot be downloaded: {error}",
+            f"on a machine with a network fetch {' '.join(addresses)} and unpack what they hold into {root / folder}, "
+            "or name the folder above it with --data-root; without either, --data glyphs and --data photos are here",
+        ) from error
+    return root
+
+
+def read(name: str, folder: Path, open: Callable[[], Any]) -> Any:
+    """What torchvision makes of the files in `folder`.
+
+    Raises:
+        UserError: they are damaged or not all there.
+    """
+    try:
+        return open()
+    except Exception as error:
+        raise UserError(
+            f"{name} in {folder} is damaged or not complete: {type(error).__name__}: {error}",
+            "remove that folder, and it will be downloaded again",
+        ) from error

@@ -1,0 +1,65 @@
+"""Pairs: a picture of one data set, one of another, and their per-channel mean. `--data mixture` pairs MNIST with
+CIFAR-10; `--data A+B` pairs any two.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from launchbay.data.base import ImageSet
+from launchbay.data.crops import Crops, Fitted
+from launchbay.data.randomness import Index
+
+SIDE, CHANNELS = 32, 3
+
+
+class Mixture(ImageSet):
+    """{"image": (first + second) / 2, float in [0, 1], "first" and "second": uint8}, all N×3×32×32.
+
+    Smaller pictures are enlarged, of larger ones a random square is taken. There are as many pairs as pictures in
+    `second`: in training each visit draws another partner from `first`, in validation pictures of one number meet.
+    """
+
+    def __init__(self, first: ImageSet, second: ImageSet, shuffle: bool):
+        self.first, self.second = (fit(images) for images in (first, second))
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return len(self.second)
+
+    def image(self, index: int) -> Tensor:
+        return self.__getitems__([index])["image"][0]
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        first = self.first.__getitems__([self.partner(index) for index in indices])["image"]
+        second = self.second.__getitems__(indices)["image"]
+        return {"image": (first / 255 + second / 255) / 2, "first": first, "second": second}
+
+    def partner(self, index: int) -> int:
+        if self.shuffle and isinstance(index, Index):
+            return Index(int(torch.randint(len(self.first), (), generator=index.generator())), index.key)
+        return Index(int(index) % len(self.first), index.key) if isinstance(index, Index) else index % len(self.first)
+
+
+def fit(images: ImageSet) -> ImageSet:
+    images = Fitted(images, channels=CHANNELS)
+    height, width = images.size(0)
+    return Fitted(images, size=SIDE) if images.uniform and min(height, width) < SIDE else Crops(images, SIDE)
+
+
+def pair(first: Callable[..., ImageSet], second: Callable[..., ImageSet]) -> Callable[..., ImageSet]:
+    """A data set of pairs, as an entry point would name it. Both are looked for under the same root."""
+
+    def open(split: str, root: Path | None = None) -> Mixture:
+        return Mixture(first(split, root), second(split, root), shuffle=split == "train")
+
+    return open
+
+
+def mnist_and_cifar10(split: str, root: Path | None = None) -> ImageSet:
+    from launchbay.data.cifar10 import CIFAR10
+    from launchbay.data.mnist import MNIST
+
+    return pair(MNIST, CIFAR10)(split, root)

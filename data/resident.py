@@ -1,0 +1,28 @@
+"""Data sets that are one tensor in memory: a batch is one gather."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from launchbay.data.base import ImageSet
+
+
+class Resident(ImageSet):
+    """`pixels`, uint8 N×C×H×W, and their `labels`, integers of `classes`."""
+
+    def __init__(self, pixels: Tensor, labels: Tensor, classes: Sequence[str]):
+        self.pixels, self.labels, self.classes = pixels, labels.long(), tuple(classes)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def image(self, index: int) -> Tensor:
+        return self.pixels[index]
+
+    def label(self, index: int) -> int:
+        return int(self.labels[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        chosen = torch.tensor(indices)
+        return {"image": self.pixels[chosen], "label": self.labels[chosen]}

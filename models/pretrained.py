@@ -1,0 +1,40 @@
+"""Networks of timm by name, with weights that are downloaded, read from a file, or none."""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from launchbay import UserError
+
+
+def timm_network(name: str, *, pretrained: bool = False, weights: Path | None = None, **options: Any) -> nn.Module:
+    """timm's network `name`, as timm.create_model builds it with `options`.
+
+    Args:
+        pretrained: with the weights that timm downloads.
+        weights: with those of this safetensors file, under timm's names.
+
+    Raises:
+        UserError: timm does not know the name, or the weights cannot be had.
+    """
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:5])
+        raise UserError(f"timm has no network {name!r}" + (f"; it has {near}" if near else ""))
+    local = {"pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
+    if weights and not weights.is_file():
+        raise UserError(f"there is no file of weights {weights}", "name a safetensors file with timm's own names")
+    try:
+        return timm.create_model(name, pretrained=pretrained or weights is not None, **local, **options)
+    except Exception as error:
+        if not (pretrained or weights):
+            raise
+        source = str(weights) if weights else "its weights cannot be downloaded"
+        raise UserError(
+            f"timm's {name} cannot be had with pretrained weights ({source}): {type(error).__name__}: "
+            f"{str(error).splitlines()[0]}",
+            "on a machine with a network: timm.create_model(NAME, pretrained=True), save its state_dict with "
+            "safetensors, and name that file; or train without pretrained weights",
+        ) from error

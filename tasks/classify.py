@@ -1,0 +1,144 @@
+"""Classification: say which kind of thing is in a picture.
+
+HEADER
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from launchbay import UserError
+from launchbay.data import ImageSet, Load
+from launchbay.data.augment import color_jitter, cutout, warp
+from launchbay.models.classify import build
+from launchbay.tasks.base import Batch, Datasets, Losses, Task
+from launchbay.tasks.pictures import confusion_matrix
+
+BLACK_AND_WHITE = 1
+
+
+@dataclass(frozen=True)
+class ClassifyConfig:
+    model: str = "cnn"
+    """cnn: three blocks of convolution and pooling, two fully connected layers. resnet9: small and residual, in the
+    manner of the fast CIFAR-10 records. timm/NAME: any network of timm, such as timm/resnet18."""
+    width: int = 32
+    """Channels of resnet9's first layer; it has four times as many in the end."""
+    pretrained: bool = False
+    """Start a timm network from its published weights (downloaded)."""
+    flip: bool | None = None
+    """Mirror half of the training pictures. Default: where pictures have colours; digits stay as they are."""
+    shift: int = 2
+    """Shift training pictures by up to so many pixels (4 is usual for CIFAR-10)."""
+    rotate: float = 0.0
+    """Turn training pictures by up to so many degrees, either way; at most 90."""
+    jitter: float = 0.0
+    """Change brightness, contrast and saturation by up to this share, and the hue by a quarter of it; at most 1."""
+    cutout: int = 0
+    """Side of a grey square in each training picture, in pixels."""
+    label_smoothing: float = 0.0
+    """Share of certainty that the target gives to all classes alike (0.1 is usual)."""
+    metrics: tuple[Literal["precision", "recall"], ...] = ()
+    """More figures beside accuracy: the mean over the classes of the share of right answers among those that say the
+    class (precision) and among its pictures (recall), both 0 to 1; where classes are equally frequent, recall is
+    accuracy."""
+    channels: int | None = None
+    """Channels of the pictures. Default: as the training pictures have them."""
+    size: int | None = None
+    """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
+    classes: int | None = None
+    """Number of classes. Default: as the training pictures have them."""
+
+
+class Classify(Task[ClassifyConfig]):
+    """The loss of `evaluate` is plain cross-entropy, whatever was smoothed in training."""
+
+    defaults: ClassVar = {"data": "glyphs", "batch_size": 128, "epochs": 5.0, "optimizer": "adamw", "lr": 2e-3}
+    monitor: ClassVar = "accuracy"
+    baseline_name: ClassVar = "chance"
+
+    def __init__(self, config: ClassifyConfig):
+        super().__init__(config)
+        for name, most in (("rotate", 90), ("jitter", 1), ("label_smoothing", 1)):
+            if not 0 <= getattr(config, name) <= most:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)} is not between 0 and {most}")
+        assert config.channels and config.size and config.classes
+        if config.jitter and config.channels != 3:
+            raise UserError("--jitter changes colours, and these pictures have none", "leave it out")
+        self.model = build(
+            config.model, config.channels, config.size, config.classes, config.width, pretrained=config.pretrained
+        )
+        self.names = tuple(map(str, range(config.classes)))
+
+    @classmethod
+    def complete(cls, config: ClassifyConfig, images: ImageSet) -> ClassifyConfig:
+        channels = config.channels or images.channels
+        return replace(
+            config,
+            channels=channels,
+            size=config.size or common_side(images),
+            classes=config.classes or len(images.classes),
+            flip=channels > BLACK_AND_WHITE if config.flip is None else config.flip,
+        )
+
+    def datasets(self, load: Load) -> Datasets:
+        config = self.config
+        how = {"size": config.size, "channels": config.channels, "classes": config.classes}
+        train, validation = (load(split, **how) for split in ("train", "val"))  # pyright: ignore
+        self.names = validation.classes
+        return train, validation
+
+    def augment(self, batch: Batch) -> Tensor:
+        config, image = self.config, batch.image
+        turn, mirror, down, across = batch.rand(4).T
+        if config.flip or config.shift or config.rotate:
+            shift = 2 * config.shift + 1
+            image = warp(
+                image,
+                (2 * turn - 1) * config.rotate,
+                (mirror < 0.5) & bool(config.flip),
+                (down * shift).floor() - config.shift,
+                (across * shift).floor() - config.shift,
+            )
+        if config.jitter:
+            brightness, contrast, saturation, hue = (2 * batch.rand(4).T - 1) * config.jitter
+            image = color_jitter(image, 1 + brightness, 1 + contrast, 1 + saturation, hue / 4)
+        return cutout(image, config.cutout, *batch.rand(2).T) if config.cutout else image
+
+    def training_step(self, batch: Batch) -> Losses:
+        logits = self.model(self.augment(batch))
+        loss = cross_entropy(logits, batch.label, label_smoothing=self.config.label_smoothing)
+        yield "model", {"cross_entropy": loss}
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        logits, classes = self.model(batch.image).float(), len(self.names)
+        answer = logits.argmax(dim=1)
+        chance = torch.full_like(batch.label, 1 / classes, dtype=torch.float32)
+        return {
+            "accuracy": (answer == batch.label).float(),
+            "cross_entropy": cross_entropy(logits, batch.label, reduction="none"),
+            "baseline/accuracy": chance,
+            "baseline/cross_entropy": -chance.log(),
+            "answers": torch.stack([answer, batch.label], dim=1),
+        }
+
+    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        if not self.config.metrics:
+            return {}
+        from torchmetrics.functional.classification import multiclass_precision, multiclass_recall
+
+        functions = {"precision": multiclass_precision, "recall": multiclass_recall}
+        answer, label = collected["answers"].T
+        return {name: float(functions[name](answer, label, len(self.names))) for name in self.config.metrics}
+
+    def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
+        answer, label = collected["answers"].T
+        return {"confusion": confusion_matrix(answer, label, self.names)}
+
+
+def common_side(images: ImageSet) -> int:
+    height, width = images.size(0)
+    return height if images.uniform and height == width else 32

@@ -1,0 +1,45 @@
+"""Pictures of a whole model or set, for `Task.gallery`: tiles of generated pictures, a confusion matrix. C×H×W out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid
+
+SHOWN = 64
+"""Pixels that a tile has at least."""
+
+
+def tiles(images: Tensor, across: int) -> Tensor:
+    """N×C×H×W as one picture, `across` in a row, small ones enlarged."""
+    factor = max(1, -(-SHOWN // images.shape[-1]))
+    enlarged = images.clamp(0, 1).repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
+    return make_grid(enlarged, nrow=across, padding=2, pad_value=1.0)
+
+
+def confusion_matrix(answer: Tensor, label: Tensor, names: Sequence[str]) -> Tensor:
+    """How often pictures of a class (rows) are taken for another (columns), as shares of the row."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    count = len(names)
+    counts = torch.bincount(label * count + answer, minlength=count**2).view(count, count)
+    share = counts / counts.sum(dim=1, keepdim=True).clamp_min(1)
+    figure = Figure(figsize=(2 + 0.45 * count, 1.6 + 0.45 * count), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(count), names, rotation=90)
+    axes.set_yticks(range(count), names)
+    axes.set(xlabel="answer", ylabel="class")
+    if count <= 20:
+        for row in range(count):
+            for column in range(count):
+                if share[row, column] >= 0.005:
+                    text = f"{100 * share[row, column]:.0f}"
+                    axes.text(
+                        column, row, text, ha="center", va="center", color="w" if share[row, column] > 0.5 else "k"
+                    )
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()).permute(2, 0, 1) / 255
