@@ -51,6 +51,12 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
         return batch | {"label": torch.tensor(labels)} if labels else batch
 
 
+def side_of(images: ImageSet) -> int | None:
+    """The side of the pictures in pixels, if they are all squares of one size."""
+    height, width = images.size(0)
+    return height if images.uniform and height == width else None
+
+
 class Load(Protocol):
     """How a task gets its data: `load("train")` and `load("val")` open what `--data` and `--data-root` name.
 

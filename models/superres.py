@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from launchbay.models.residual import ResidualBlock, start_at_zero
 from launchbay.models.resize import upscale
 
 CHANNELS = 3
@@ -77,23 +78,10 @@ class SRResNet(nn.Module):
         self.scale = scale
         self.head = nn.Conv2d(CHANNELS, width, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
-        tail = nn.Conv2d(width, CHANNELS * scale**2, 3, padding=1)
+        tail = start_at_zero(nn.Conv2d(width, CHANNELS * scale**2, 3, padding=1))  # the first picture is the bicubic one
         self.tail = nn.Sequential(tail, nn.PixelShuffle(scale))
-        # The first picture is then exactly the bicubic one.
-        nn.init.zeros_(tail.weight)
-        nn.init.zeros_(tail.bias)  # pyright: ignore[reportArgumentType]
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.head(image).relu()
         return self.tail(features + self.body(features)) + upscale(image, self.scale)
 
-
-class ResidualBlock(nn.Module):
-    def __init__(self, width: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features + self.layers(features)

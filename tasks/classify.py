@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load
+from launchbay.data import ImageSet, Load, side_of
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.models.classify import build
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
@@ -79,7 +79,7 @@ class Classify(Task[ClassifyConfig]):
         return replace(
             config,
             channels=channels,
-            size=config.size or common_side(images),
+            size=config.size or side_of(images) or 32,
             classes=config.classes or len(images.classes),
             flip=channels > BLACK_AND_WHITE if config.flip is None else config.flip,
         )
@@ -137,8 +137,3 @@ class Classify(Task[ClassifyConfig]):
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
         answer, label = collected["answers"].T
         return {"confusion": confusion_matrix(answer, label, self.names)}
-
-
-def common_side(images: ImageSet) -> int:
-    height, width = images.size(0)
-    return height if images.uniform and height == width else 32

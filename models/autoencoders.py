@@ -1,0 +1,48 @@
+"""Small convolutional autoencoders: N×C×H×W in, the same shape out, for any H and W (reconstruction: at least 5)."""
+
+from torch import Tensor, nn
+
+
+class ConvAutoencoder(nn.Module):
+    """Halves the picture `len(widths)` times and doubles it as often, by transposed convolutions (stride 2, output
+    padding 1) or, with `interpolate`, by nearest-neighbour interpolation and a convolution each; a last convolution
+    gives the picture. What odd sides were rounded up by is cut off.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], interpolate: bool):
+        super().__init__()
+        steps = list(zip((channels, *widths), widths, strict=False))
+        encoder = [layer for a, b in steps for layer in (nn.Conv2d(a, b, 3, stride=2, padding=1), nn.SiLU())]
+        decoder: list[nn.Module] = []
+        for after, before in reversed([(widths[0], widths[0]), *steps[1:]]):
+            if interpolate:
+                decoder += [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1), nn.SiLU()]
+            else:
+                decoder += [
+                    nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1), nn.SiLU()
+                ]  # fmt: skip
+        self.layers = nn.Sequential(*encoder, *decoder, nn.Conv2d(widths[0], channels, 3, padding=1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        return self.layers(image)[..., :height, :width]
+
+
+def four_convolutions(channels: int, width: int) -> nn.Sequential:
+    """Two convolutions, two convolutions: no change of size in between."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(width, channels, 3, padding=1),
+    )  # fmt: skip
+
+
+def unpadded(channels: int, width: int = 8) -> nn.Sequential:
+    """Two 3×3 convolutions without padding, mirrored by two transposed ones: four pixels fewer each way in between."""
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 3), nn.ReLU(),
+        nn.Conv2d(width, width, 3), nn.ReLU(),
+        nn.ConvTranspose2d(width, width, 3), nn.ReLU(),
+        nn.ConvTranspose2d(width, channels, 3),
+    )  # fmt: skip

@@ -1,0 +1,59 @@
+"""Generator and discriminator of the DCGAN kind (Radford et al., 2016), without batch normalisation."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+SLOPE = 0.2
+"""Of LeakyReLU, where its input is negative."""
+
+
+class Generator(nn.Module):
+    """N×`latent` standard normal numbers to N×C×S×S pictures in [-1, 1]: fully connected to 256 maps of half the size,
+    a transposed convolution to 128, a convolution to the picture, tanh. 7,147,011 parameters for 3×32×32, 5,593,345 for
+    1×28×28.
+
+    With `noisy`, pixels also have a learned deviation each, between 0.01 and 0.3, and forward takes standard normal
+    noise for them (PresGAN: Dieng et al., "Prescribed Generative Adversarial Networks", 2019).
+    """
+
+    def __init__(self, channels: int, size: int, latent: int, noisy: bool = False):
+        super().__init__()
+        half = size // 2
+        self.layers = nn.Sequential(
+            nn.Linear(latent, 256 * half**2), nn.LeakyReLU(SLOPE), nn.Unflatten(1, (256, half, half)),
+            nn.ConvTranspose2d(256, 128, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE),
+            nn.Conv2d(128, channels, 3, padding=1), nn.Tanh(),
+        )  # fmt: skip
+        if noisy:
+            self.log_deviation = nn.Parameter(torch.full((channels, size, size), 0.1).log())
+
+    def forward(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
+        image = self.layers(latent).float()
+        return image if noise is None else image + self.deviation() * noise
+
+    def deviation(self) -> Tensor:
+        return self.log_deviation.exp().clamp(0.01, 0.3)
+
+
+class Discriminator(nn.Module):
+    """N×C×S×S pictures in [-1, 1] to N logits of being real: convolutions to 2·S, 4·S and 8·S maps (strides 1, 2, 2),
+    LeakyReLU and dropout after each, one fully connected layer. 387,201 parameters for 3×32×32, 294,113 for 1×28×28.
+    """
+
+    def __init__(self, channels: int, size: int, dropout: float, spectral: bool):
+        super().__init__()
+
+        def limited(layer: nn.Module) -> nn.Module:
+            return spectral_norm(layer) if spectral else layer  # Miyato et al., 2018
+
+        layers: list[nn.Module] = []
+        widths = (channels, 2 * size, 4 * size, 8 * size)
+        for before, after, stride in zip(widths, widths[1:], (1, 2, 2), strict=False):
+            layers += [limited(nn.Conv2d(before, after, 3, stride=stride, padding=1)), nn.LeakyReLU(SLOPE)]
+            layers += [nn.Dropout(dropout)]
+        features = 8 * size * (size // 4) ** 2
+        self.layers = nn.Sequential(*layers, nn.Flatten(), limited(nn.Linear(features, 1)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.layers(image).float().flatten()

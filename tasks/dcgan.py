@@ -1,0 +1,141 @@
+"""GAN: a generator learns to draw pictures that a discriminator takes for real.
+
+HEADER
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import relu, softplus
+from torch.optim import Optimizer
+
+from launchbay import UserError
+from launchbay.data import ImageSet, Load, side_of
+from launchbay.data.augment import cutout, warp
+from launchbay.models.dcgan import Discriminator, Generator
+from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, Losses
+from launchbay.tasks.entropy import log_density_gradient
+from launchbay.tasks.generative import Generative, SampleMetric
+
+
+@dataclass(frozen=True)
+class DCGANConfig:
+    latent: int = 100
+    """Random numbers that a picture is made of."""
+    loss: Literal["bce", "hinge"] = "bce"
+    """bce: binary cross-entropy (the generator's in its non-saturating form). hinge: as in later GANs."""
+    dropout: float = 0.3
+    """Share of features that the discriminator drops in training."""
+    spectral_norm: bool = False
+    """Bound the discriminator's slope layer by layer."""
+    r1: float = 0.0
+    """Weight of the penalty on the discriminator's gradient at real pictures (Mescheder et al., 2018); 0.1 to 10."""
+    augment: tuple[Literal["translation", "cutout", "brightness"], ...] = ()
+    """Change real and generated pictures alike before the discriminator sees them (DiffAugment: Zhao et al., 2020):
+    against overfitting where data are few."""
+    generator_lr: float | None = None
+    """Learning rate of the generator. Default: --lr."""
+    discriminator_lr: float | None = None
+    """Learning rate of the discriminator. Default: --lr. Two time scales: some four times the generator's."""
+    regularize: Literal["none", "presgan"] = "none"
+    """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; some ten times slower."""
+    entropy: float = 2e-4
+    """Weight of the entropy, with --regularize presgan."""
+    metrics: tuple[SampleMetric, ...] = ()
+    """fid, kid, inception_score: of as many samples as there are validation pictures, by the judge's features."""
+    judge: str | None = None
+    """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights).
+    Default: none, or timm/resnet18 if --metrics need one."""
+    channels: int | None = None
+    """Channels of the pictures. Default: as the training pictures have them."""
+    size: int | None = None
+    """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
+
+
+class DCGAN(Generative[DCGANConfig]):
+    defaults: ClassVar = {
+        "data": "glyphs", "batch_size": 64, "steps": 1500, "lr": 2e-4, "ema": 0.99, "schedule": "constant",
+        "clip_norm": None,
+    }  # fmt: skip
+
+    def __init__(self, config: DCGANConfig):
+        super().__init__(config)
+        channels, size = config.channels or 1, config.size or 28
+        if size % 4:
+            raise UserError(f"--size {size} does not divide by 4", f"try --size {size // 4 * 4 + 4}")
+        if not 0 <= config.dropout < 1:
+            raise UserError(f"--dropout {config.dropout} has to be from 0 to below 1")
+        self.latent, self.metrics = config.latent, config.metrics
+        self.monitor = "-fid" if "fid" in config.metrics else ""
+        self.prescribed = config.regularize == "presgan"
+        self.generator = Generator(channels, size, config.latent, noisy=self.prescribed)
+        self.discriminator = Discriminator(channels, size, config.dropout, config.spectral_norm)
+        self.plain_generator = [self.generator]  # in a list it is no second network, and stays without a wrapper
+
+    @classmethod
+    def complete(cls, config: DCGANConfig, images: ImageSet) -> DCGANConfig:
+        return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
+
+    def datasets(self, load: Load) -> Datasets:
+        how = {"size": self.config.size, "channels": self.config.channels}
+        train, validation = (load(split, **how) for split in ("train", "val"))  # pyright: ignore
+        self.use_judge(self.config.judge, train)
+        return train, validation
+
+    def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
+        rates = {"generator": self.config.generator_lr, "discriminator": self.config.discriminator_lr}
+        own = {name: {"lr": rate} if rate else {} for name, rate in rates.items()}
+        return {
+            name: create(network.parameters(), betas=(0.5, 0.999), **own[name])
+            for name, network in self.networks().items()
+        }
+
+    def training_step(self, batch: Batch) -> Losses:
+        config, real = self.config, 2 * batch.image - 1
+        latent = batch.randn(config.latent)
+        if self.prescribed:  # real pictures get the noise of generated ones, or it would give these away
+            noise = batch.randn(*real.shape[1:])
+            fake = self.generator(latent, noise)
+            real = real + self.plain_generator[0].deviation().detach() * noise
+        else:
+            fake = self.generator(latent)
+
+        real.requires_grad_(config.r1 > 0)
+        on_real = self.discriminator(self.augment(real, batch))
+        on_fake = self.discriminator(self.augment(fake.detach(), batch))
+        terms = {"real": self.doubt(on_real), "fake": self.doubt(-on_fake)}
+        if config.r1:
+            (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
+            terms["r1"] = config.r1 / 2 * slope.square().flatten(1).sum(dim=1).mean()
+        yield "discriminator", terms
+
+        on_fake = self.discriminator(self.augment(fake, batch))
+        adversarial = softplus(-on_fake) if config.loss == "bce" else -on_fake
+        terms = {"adversarial": adversarial.mean()}
+        if self.prescribed:
+            slope = log_density_gradient(self.plain_generator[0], fake.detach(), latent, batch)
+            terms["entropy"] = config.entropy * (slope * fake).flatten(1).sum(dim=1).mean()
+        yield "generator", terms
+
+    def doubt(self, logits: Tensor) -> Tensor:
+        """How far the discriminator is from holding pictures for real."""
+        return (softplus(-logits) if self.config.loss == "bce" else relu(1 - logits)).mean()
+
+    def augment(self, image: Tensor, batch: Batch) -> Tensor:
+        """Differentiable changes of pictures in [-1, 1], drawn anew for each picture."""
+        kinds, size = self.config.augment, image.shape[-1]
+        if "brightness" in kinds:
+            image = image + (batch.rand(1, 1, 1) - 0.5)
+        if "translation" in kinds:
+            down, across = ((2 * batch.rand(2) - 1) * size / 8).round().T
+            still = torch.zeros_like(down)
+            image = warp(image + 1, still, still > 0, down, across) - 1  # black is -1 here
+        if "cutout" in kinds:
+            image = cutout(image, size // 2, *batch.rand(2).T)
+        return image
+
+    def generate(self, latent: Tensor, condition: Tensor) -> Tensor:
+        return (self.generator(latent) + 1) / 2

@@ -1,0 +1,92 @@
+"""Denoising: recover a picture to which Gaussian noise was added.
+
+HEADER
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+
+from launchbay import UserError
+from launchbay.data import ImageSet, Load, side_of
+from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
+from launchbay.models.residual import DnCNN, UNet
+from launchbay.tasks.base import Batch, Datasets, ImageToImage
+from launchbay.tasks.metrics import ImageMetric
+
+
+PATCH = 64
+
+
+@dataclass(frozen=True)
+class DenoiseConfig:
+    sigma: float = 0.1
+    """Standard deviation of the noise, in units of `pixels`."""
+    pixels: Literal["signed", "unit"] = "signed"
+    """The scale that sigma is on: black to white is -1 to 1 (signed), or 0 to 1 (unit)."""
+    model: Literal["upsampling", "transposed", "conv4", "dncnn", "unet"] = "unet"
+    """upsampling: autoencoder, its decoder by interpolation. transposed: autoencoder 8-16-32, its decoder by transposed
+    convolutions. conv4: two and two convolutions. dncnn, unet: add a correction to the noisy picture, and are better."""
+    width: int = 32
+    """Channels of conv4, dncnn (64 as published) and of unet's largest scale."""
+    depth: int = 9
+    """Convolutions of dncnn (17 as published)."""
+    blocks: int = 2
+    """Residual blocks of each of unet's five stages."""
+    loss: Literal["mse", "l1"] = "mse"
+    """mse is what PSNR measures."""
+    patch: int | None = None
+    """Side of the squares cropped for training, in pixels. Default: 64, or the whole of smaller pictures."""
+    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
+    """Figures of the restored picture and of the noisy one. lpips needs AlexNet's weights."""
+    channels: int | None = None
+    """Channels of the pictures. Default: as the training pictures have them."""
+
+
+class Denoise(ImageToImage[DenoiseConfig]):
+    """The noisy picture is not clipped before the network sees it. Its own figures are of the clipped one, as a file
+    would have it (about 0.2 dB more)."""
+
+    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 1000, "lr": 1e-3}
+    baseline_name: ClassVar = "noisy"
+
+    def __init__(self, config: DenoiseConfig):
+        super().__init__(config)
+        for name, least in (("sigma", 0), ("width", 1), ("depth", 2), ("blocks", 1)):
+            if getattr(config, name) < least:
+                raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
+        self.metrics = config.metrics
+        self.model = build(config)
+
+    @classmethod
+    def complete(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
+        patch = config.patch or min(PATCH, side_of(images) or PATCH)
+        return replace(config, channels=config.channels or images.channels, patch=patch)
+
+    def datasets(self, load: Load) -> Datasets:
+        config = self.config
+        return load("train", crop=config.patch, channels=config.channels), load("val", channels=config.channels)
+
+    def degrade(self, batch: Batch) -> Tensor:
+        deviation = self.config.sigma / (2 if self.config.pixels == "signed" else 1)
+        return batch.image + deviation * batch.randn(*batch.image.shape[1:])
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"mse": mse_loss(output, target)} if self.config.loss == "mse" else {"l1": l1_loss(output, target)}
+
+
+def build(config: DenoiseConfig) -> nn.Module:
+    channels = config.channels or 3
+    match config.model:
+        case "upsampling":
+            return ConvAutoencoder(channels, (32, 64), interpolate=True)
+        case "transposed":
+            return ConvAutoencoder(channels, (8, 16, 32), interpolate=False)
+        case "conv4":
+            return four_convolutions(channels, config.width)
+        case "dncnn":
+            return DnCNN(channels, config.width, config.depth)
+        case "unet":
+            return UNet(channels, config.width, config.blocks)

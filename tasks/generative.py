@@ -1,0 +1,128 @@
+"""What tasks share that generate pictures from latents: samples, walks and classes to look at, and how good they are."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, one_hot
+
+from launchbay.data import ImageSet, generator
+from launchbay.tasks.base import Batch, Task
+from launchbay.tasks.judge import Judge, covered, frechet, inception_score, kernel, load_judge, spread
+from launchbay.tasks.pictures import tiles
+
+C = TypeVar("C")
+SampleMetric = Literal["fid", "kid", "inception_score"]
+
+
+class Generative(Task[C]):
+    """Turns latents into pictures. A task sets `latent`, `classes`, `metrics` and, where `--judge` names one, `judge`
+    (in `datasets`, with `use_judge`).
+
+    Figures of as many samples as there are validation pictures:
+
+    - diversity: the mean distance between two samples, both shrunk to 8×8 pixels, over that of real pictures. 1 is as
+      varied as the data, near 0 is collapse; it does not see whether samples look like anything.
+    - those of `metrics`, from the judge's features, beside what as many training pictures score (the baseline).
+    - with a classifier of this data as the judge, classes: how many are generated at least a quarter as often as they
+      should be; certainty: the mean probability of its answers.
+    """
+
+    baseline_name: ClassVar[str] = "real"
+    latent: int
+    classes: int = 0
+    metrics: Sequence[SampleMetric] = ()
+
+    def __init__(self, config: C):
+        super().__init__(config)
+        self.judge: Judge | None = None
+        self.real_judged: Tensor | None = None
+
+    def generate(self, latent: Tensor, condition: Tensor) -> Tensor:
+        """N×C×H×W in [0, 1] from standard normal N×L and one-hot classes N×K (K = 0 where there are none)."""
+        raise NotImplementedError
+
+    def condition(self, batch: Batch) -> Tensor:
+        """The one-hot classes of a batch, N×0 without --classes."""
+        if not self.classes:
+            return batch.image.new_zeros(len(batch), 0)
+        return one_hot(batch.label, self.classes).to(batch.image.dtype)
+
+    def use_judge(self, name: str | None, training_set: ImageSet) -> None:
+        """Load the judge. `training_set` is what real pictures are taken from for its baseline."""
+        if name is None and self.metrics:
+            name = "timm/resnet18"
+        self.judge = load_judge(name) if name else None
+        self.real_pictures = training_set
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        generated = self.generate(batch.randn(self.latent), self.condition(batch))
+        judged = {} if self.judge is None else {"real": self.judge(batch.image), "generated": self.judge(generated)}
+        small = {f"small_{name}": shrink(image) for name, image in (("real", batch.image), ("generated", generated))}
+        return judged | small
+
+    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        figures = {"diversity": spread(collected["small_generated"]) / spread(collected["small_real"])}
+        if self.judge is not None:
+            real, generated = (self.judge.split(collected[name]) for name in ("real", "generated"))
+            reference = self.judge.split(self.reference(len(collected["real"])))
+            figures |= self.compare(real, generated)
+            figures |= {f"baseline/{name}": value for name, value in self.compare(real, reference).items()}
+        return figures | {"baseline/diversity": 1.0}
+
+    def compare(self, real: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> dict[str, float]:
+        """The judge's figures of `other`, both as (features, probabilities)."""
+        figures: dict[str, float] = {}
+        if "fid" in self.metrics:
+            figures["fid"] = frechet(real[0], other[0])
+        if "kid" in self.metrics:
+            figures["kid"] = kernel(real[0], other[0])
+        if "inception_score" in self.metrics:
+            figures["inception_score"] = inception_score(other[1])
+        if self.judge is not None and self.judge.answers:
+            figures["classes"] = covered(other[1], real[1])
+            figures["certainty"] = float(other[1].max(dim=1).values.mean())
+        return figures
+
+    def reference(self, count: int) -> Tensor:
+        """What the judge says of `count` training pictures; asked once."""
+        if self.real_judged is None:
+            assert self.judge is not None
+            chosen = torch.randperm(len(self.real_pictures), generator=generator("reference"))[:count].tolist()
+            device = next(self.judge.parameters()).device
+            parts = []
+            for start in range(0, len(chosen), 256):
+                pixels = self.real_pictures.__getitems__(chosen[start : start + 256])["image"]
+                parts.append(self.judge(pixels.to(device) / 255).cpu())
+            self.real_judged = torch.cat(parts)
+        return self.real_judged
+
+    def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Samples from fixed latents; walks from one latent to another, a row each; with classes, a row for each."""
+        latents = self.fixed("samples", 64)
+        pictures = {"generated": tiles(self.generate(latents, self.wanted(torch.arange(64))), 8)}
+        ends = self.fixed("walk", 12).view(2, 6, 1, -1)
+        angles = torch.linspace(0, torch.pi / 2, 10).to(ends).view(1, -1, 1)
+        walk = (angles.cos() * ends[0] + angles.sin() * ends[1]).flatten(0, 1)  # keeps the length of normal vectors
+        labels = torch.arange(6).repeat_interleave(10)
+        pictures["walk"] = tiles(self.generate(walk, self.wanted(labels)), 10)
+        if self.classes:
+            labels = torch.arange(self.classes).repeat_interleave(10)
+            rows = self.fixed("classes", 10).repeat(self.classes, 1)
+            pictures["classes"] = tiles(self.generate(rows, self.wanted(labels)), 10)
+        return pictures
+
+    def fixed(self, name: str, count: int) -> Tensor:
+        """The same `count` latents each time."""
+        latents = torch.randn(count, self.latent, generator=generator("gallery", name))
+        return latents.to(next(self.parameters()).device)
+
+    def wanted(self, labels: Tensor) -> Tensor:
+        """One-hot classes, `labels` counted through; N×0 without classes."""
+        latents = torch.zeros(len(labels), 0) if not self.classes else one_hot(labels % self.classes, self.classes)
+        return latents.float().to(next(self.parameters()).device)
+
+
+def shrink(image: Tensor) -> Tensor:
+    return adaptive_avg_pool2d(image, 8).flatten(1).float()

@@ -1,0 +1,60 @@
+"""Reconstruction: a convolutional autoencoder gives back the picture it gets.
+
+HEADER
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from launchbay.data import ImageSet, Load, side_of
+from launchbay.models.autoencoders import unpadded
+from launchbay.tasks.base import Batch, Datasets, ImageToImage
+from launchbay.tasks.metrics import ImageMetric
+
+
+PATCH = 64
+
+
+@dataclass(frozen=True)
+class ReconstructConfig:
+    patch: int | None = None
+    """Side of the squares cropped for training, in pixels. Default: 64, or the whole of smaller pictures."""
+    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
+    """Figures of the reconstruction. lpips needs AlexNet's weights."""
+    channels: int | None = None
+    """Channels of the pictures. Default: as the training pictures have them."""
+
+
+class Reconstruct(ImageToImage[ReconstructConfig]):
+    """Two 3×3 convolutions to 8 channels without padding, ReLU, mirrored by transposed convolutions; MSE. The baseline
+    is each picture's mean colour: the input itself would be perfect.
+    """
+
+    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 1000, "lr": 3e-3}
+    baseline_name: ClassVar = "mean colour"
+
+    def __init__(self, config: ReconstructConfig):
+        super().__init__(config)
+        self.metrics = config.metrics
+        self.model = unpadded(config.channels or 3)
+
+    @classmethod
+    def complete(cls, config: ReconstructConfig, images: ImageSet) -> ReconstructConfig:
+        patch = config.patch or min(PATCH, side_of(images) or PATCH)
+        return replace(config, channels=config.channels or images.channels, patch=patch)
+
+    def datasets(self, load: Load) -> Datasets:
+        config = self.config
+        return load("train", crop=config.patch, channels=config.channels), load("val", channels=config.channels)
+
+    def degrade(self, batch: Batch) -> Tensor:
+        return batch.image
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        return {"mse": mse_loss(output, target)}
+
+    def baseline(self, degraded: Tensor) -> Tensor:
+        return degraded.mean(dim=(2, 3), keepdim=True).expand_as(degraded)

@@ -1,0 +1,142 @@
+"""Variational autoencoder: learn a few numbers that describe a picture, and draw new pictures from them.
+
+HEADER
+"""
+
+from dataclasses import dataclass, replace
+from math import log, pi
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from launchbay import UserError
+from launchbay.data import ImageSet, Load, side_of
+from launchbay.models import vae
+from launchbay.tasks.base import Batch, Datasets, Losses
+from launchbay.tasks.generative import Generative, SampleMetric
+from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    model: Literal["dense", "conv"] = "conv"
+    """dense: three fully connected layers in, three out. conv: strided convolutions, mirrored."""
+    latent: int = 32
+    """Numbers that describe a picture."""
+    width: int = 32
+    """Channels of conv's first layers; its inner ones have twice as many."""
+    loss: Literal["bernoulli", "mse", "l1"] = "bernoulli"
+    """What a pixel is: bernoulli, the probability of white; mse, a Gaussian of variance 1/2; l1, a Laplacian of scale 1.
+    With the latter two a smaller --beta gives sharper pictures."""
+    binarize: bool = False
+    """Draw each pixel as black or white, anew at every visit, its grey being the probability of white. Published
+    log-likelihoods of MNIST are of such pictures; those of grey ones with the bernoulli loss are some 10 to 20 nats
+    lower and no likelihoods."""
+    beta: float = 1.0
+    """Weight of the divergence from the prior (Higgins et al., 2017)."""
+    classes: int = 0
+    """Number of classes: makes the model conditional, it then draws pictures of a class. 0: it is not told."""
+    metrics: tuple[ImageMetric | SampleMetric, ...] = ("psnr", "ssim")
+    """psnr, ssim, mse, mae, lpips: of reconstructions. fid, kid, inception_score: of samples, by the judge."""
+    judge: str | None = None
+    """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights)."""
+    channels: int | None = None
+    """Channels of the pictures. Default: as the training pictures have them."""
+    size: int | None = None
+    """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
+
+
+class VAE(Generative[VAEConfig]):
+    """Figures in nats per picture: elbo, the evidence lower bound (higher is better), is minus the sum of
+    reconstruction (negative log-likelihood, one draw of the latent) and kl (divergence of the posterior from the
+    prior). Those of reconstructions are of the posterior's mean. The baseline is the mean training picture.
+    """
+
+    defaults: ClassVar = {"data": "glyphs", "batch_size": 128, "epochs": 10.0, "lr": 1e-3}
+    monitor: ClassVar = "elbo"
+    baseline_name: ClassVar = "mean or real"
+
+    def __init__(self, config: VAEConfig):
+        super().__init__(config)
+        channels, size = config.channels or 1, config.size or 28
+        for name, least in (("latent", 1), ("width", 1), ("beta", 0), ("classes", 0)):
+            if getattr(config, name) < least:
+                raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
+        if config.model == "conv" and size % 4:
+            raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
+        self.latent, self.classes = config.latent, config.classes
+        self.metrics = [name for name in config.metrics if name in get_args(SampleMetric)]
+        self.of_images = [name for name in config.metrics if name in get_args(ImageMetric)]
+        if config.model == "dense":
+            self.model = vae.dense(channels, size, config.latent, config.classes)
+        else:
+            self.model = vae.convolutional(channels, size, config.latent, config.classes, config.width)
+        self.register_buffer("mean_picture", torch.full((channels, size, size), 0.5), persistent=False)
+
+    @classmethod
+    def complete(cls, config: VAEConfig, images: ImageSet) -> VAEConfig:
+        return replace(
+            config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32
+        )
+
+    def datasets(self, load: Load) -> Datasets:
+        config = self.config
+        how = {"size": config.size, "channels": config.channels, "classes": config.classes}
+        train, validation = (load(split, **how) for split in ("train", "val"))  # pyright: ignore
+        some = train.__getitems__(range(min(1000, len(train))))["image"]
+        self.mean_picture = (some / 255).mean(dim=0).clamp(0.01, 0.99)
+        self.use_judge(config.judge, train)
+        return train, validation
+
+    def target(self, batch: Batch) -> Tensor:
+        return (batch.rand(*batch.image.shape[1:]) < batch.image).to(batch.image.dtype) if self.config.binarize else (
+            batch.image
+        )
+
+    def training_step(self, batch: Batch) -> Losses:
+        image = self.target(batch)
+        logits, mean, log_variance = self.model(image, self.condition(batch), batch.randn(self.latent))
+        kl = divergence(mean, log_variance).mean()
+        yield "model", {
+            "reconstruction": self.unlikelihood(logits, image).mean(),
+            "kl": self.config.beta * kl,
+        }
+
+    def unlikelihood(self, logits: Tensor, image: Tensor) -> Tensor:
+        """Negative log-likelihood of each picture in nats, for mse and l1 as a density of grey values in [0, 1]."""
+        if self.config.loss == "bernoulli":
+            loss = binary_cross_entropy_with_logits(logits, image, reduction="none")
+        elif self.config.loss == "mse":
+            loss = (logits.sigmoid() - image).square() + log(pi) / 2
+        else:
+            loss = (logits.sigmoid() - image).abs() + log(2)
+        return loss.flatten(1).sum(dim=1)
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        image, condition = self.target(batch), self.condition(batch)
+        logits, mean, log_variance = self.model(image, condition, batch.randn(self.latent))
+        reconstruction, kl = self.unlikelihood(logits, image), divergence(mean, log_variance)
+        mean_logits = torch.logit(self.mean_picture).expand_as(image)
+        baseline = self.unlikelihood(mean_logits, image)
+        output = quantize(self.model.decode(mean, condition).sigmoid())
+        of_mean = image_figures(self.of_images, quantize(self.mean_picture.expand_as(image)), image)
+        figures = {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
+        figures |= {"baseline/elbo": -baseline, "baseline/reconstruction": baseline}
+        figures |= image_figures(self.of_images, output, image)
+        figures |= {f"baseline/{name}": value for name, value in of_mean.items()}
+        return figures | super().evaluate(batch)
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        image, condition = self.target(batch), self.condition(batch)
+        mean, _ = self.model.encode(image, condition)
+        return {"input": image, "reconstruction": self.model.decode(mean, condition).sigmoid()}
+
+    def generate(self, latent: Tensor, condition: Tensor) -> Tensor:
+        return self.model.decode(latent, condition).sigmoid()
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of N normal distributions from the standard one, in nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(dim=1)
