@@ -19,9 +19,9 @@ class CIFAR10(Resident):
     """
 
     def __init__(self, split: str, root: Path | None = None):
-        root = fetch("CIFAR-10", FOLDER, datasets.CIFAR10, root, [datasets.CIFAR10.url])
+        folder = fetch("CIFAR-10", FOLDER, datasets.CIFAR10, root, [datasets.CIFAR10.url])
         splits = {"train": (True,), "val": (False,), "all": (True, False)}[split]
-        parts = [read("CIFAR-10", root / FOLDER, lambda train=train: datasets.CIFAR10(root, train)) for train in splits]
+        parts = [read("CIFAR-10", folder, lambda train=train: datasets.CIFAR10(folder, train)) for train in splits]
         pixels = torch.cat([torch.from_numpy(part.data) for part in parts]).permute(0, 3, 1, 2)
         labels = torch.cat([torch.tensor(part.targets) for part in parts])
         super().__init__(pixels, labels, parts[0].classes)

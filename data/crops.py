@@ -34,6 +34,10 @@ class Part(ImageSet):
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def channels(self) -> int:
+        return self.images.channels
+
     def image(self, index: int) -> Tensor:
         return self.cut(self.images.image(index))
 
@@ -59,18 +63,21 @@ class Crops(Part):
 
     def __init__(self, images: ImageSet, side: int):
         super().__init__(images)
-        self.side, self.uniform = side, True
+        self.crop, self.uniform = side, True
         self.whole = images.uniform and images.size(0) == (side, side)
         refuse_small(images, side, "choose smaller crops, or leave small pictures out")
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.crop, self.crop
 
     def image(self, index: int) -> Tensor:
         image = self.images.image(index)
         if self.whole:
             return image
         assert isinstance(index, Index)
-        room = torch.tensor(image.shape[-2:]) - self.side + 1
+        room = torch.tensor(image.shape[-2:]) - self.crop + 1
         top, left = (torch.rand(2, generator=index.generator()) * room).long()
-        return image[:, top : top + self.side, left : left + self.side]
+        return image[:, top : top + self.crop, left : left + self.crop]
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         return super().__getitems__(indices) if self.whole else ImageSet.__getitems__(self, indices)
@@ -105,6 +112,10 @@ class Fitted(Part):
                 f"the pictures have {images.channels} channels, the network takes {channels}",
                 "train one for these pictures (--channels, where the task has that option)",
             )
+
+    @property
+    def channels(self) -> int:
+        return self.wanted or self.images.channels
 
     def size(self, index: int) -> tuple[int, int]:
         return (self.side, self.side) if self.side is not None else self.images.size(index)

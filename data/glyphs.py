@@ -20,7 +20,7 @@ COUNT = {"train": 10_000, "val": 2_000}
 
 
 class Glyphs(Resident):
-    """Grey digits of 28×28 pixels, white on black, 10,000 for training and 2,000 for validation. The label is the digit.
+    """Grey digits of 28×28 pixels, white on black: 10,000 for training, 2,000 for validation. The label is the digit.
 
     Pose (turned up to 20°, scaled, slanted, shifted), stroke, brightness and a little noise follow from the split and
     the digit's number alone. Easier than handwriting: there is one font.

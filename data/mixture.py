@@ -29,6 +29,13 @@ class Mixture(ImageSet):
     def __len__(self) -> int:
         return len(self.second)
 
+    @property
+    def channels(self) -> int:
+        return CHANNELS
+
+    def size(self, index: int) -> tuple[int, int]:
+        return SIDE, SIDE
+
     def image(self, index: int) -> Tensor:
         return self.__getitems__([index])["image"][0]
 

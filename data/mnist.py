@@ -14,9 +14,9 @@ class MNIST(Resident):
 
     def __init__(self, split: str, root: Path | None = None):
         files = [datasets.MNIST.mirrors[0] + name for name, _ in datasets.MNIST.resources]
-        root = fetch("MNIST", "MNIST", datasets.MNIST, root, files)
+        folder = fetch("MNIST", "MNIST", datasets.MNIST, root, files)
         splits = {"train": (True,), "val": (False,), "all": (True, False)}[split]
-        parts = [read("MNIST", root / "MNIST/raw", lambda train=train: datasets.MNIST(root, train)) for train in splits]
+        parts = [read("MNIST", folder, lambda train=train: datasets.MNIST(folder, train)) for train in splits]
         pixels = torch.cat([part.data for part in parts])[:, None]
         labels = torch.cat([part.targets for part in parts])
         super().__init__(pixels, labels, [str(digit) for digit in range(10)])

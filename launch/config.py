@@ -104,7 +104,6 @@ class Config(Generic[C]):
         parts = [(part, field.name) for part in (self.shared, self.options) for field in fields(part)]  # pyright: ignore
         return {"task": self.task} | {name: getattr(part, name) for part, name in parts}
 
-
     def plain(self) -> dict[str, Any]:
         """`flat`, as JSON can have it."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in self.flat().items()}

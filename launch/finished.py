@@ -65,8 +65,15 @@ def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Cons
     device = hardware.start(config.shared).device
     hardware.place(task, device)
     for path, written in outputs(source, target):
-        output = task.model(to_picture(decode(path)[None].to(device)))[0].clamp(0, 1)
-        pixels = (output * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        picture = to_picture(decode(path)[None].to(device))
+        if getattr(config.options, "channels", None) == 1:
+            picture = picture.mean(dim=1, keepdim=True)
+        output = task.answer(picture)[0].clamp(0, 1)
+        if len(output) not in (1, 3):
+            raise UserError(
+                f"task {config.task!r} gives {len(output)} channels", "apply writes grey or colour pictures"
+            )
+        pixels = (output.expand(3, -1, -1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         try:
             written.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.ascontiguousarray(pixels)).save(written)

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from launchbay import UserError
 from launchbay.launch.config import Shared
 from launchbay.launch.schedule import factor
 
@@ -12,13 +13,11 @@ from launchbay.launch.schedule import factor
 def create(shared: Shared, parameters: Iterable[Any], options: Mapping[str, Any]) -> Optimizer:
     """`--optimizer` with `--lr` and `--weight-decay`; a task's own `options` win."""
     settings: dict[str, Any] = {"lr": shared.lr, "weight_decay": shared.weight_decay, **options}
-    match shared.optimizer:
-        case "adam":
-            return Adam(parameters, **settings)
-        case "adamw":
-            return AdamW(parameters, **settings)
-        case "sgd":
-            return SGD(parameters, **{"momentum": 0.9, **settings})
+    if shared.optimizer == "sgd":
+        if "betas" in settings:
+            raise UserError("this task sets the betas of Adam, which sgd does not have", "--optimizer adam or adamw")
+        return SGD(parameters, **{"momentum": 0.9, **settings})
+    return {"adam": Adam, "adamw": AdamW}[shared.optimizer](parameters, **settings)
 
 
 class LearningRates:

@@ -10,7 +10,6 @@ from launchbay import UserError
 from launchbay.launch import failure, plugins
 from launchbay.launch.config import Config, Shared, parse, shared_defaults
 
-
 EMBEDDED = {
     "photos": "\nphotos are the few that scikit-image carries; for your own: --data folder --data-root DIR",
     "glyphs": "\nglyphs are digits drawn with one font; for the real thing: --data mnist, --data cifar10",

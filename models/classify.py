@@ -1,5 +1,6 @@
 """Classifiers: N×C×H×W in [0, 1] in, N×classes logits out. `features` gives what their last layer sees."""
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,10 +16,11 @@ class Classifier(nn.Module):
     Pixels are brought to about zero mean and unit deviation first.
     """
 
+    head: nn.Linear
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, trunk: nn.Module, head: nn.Module, mean: tuple[float, ...] = (0.5,), deviation: Any = (0.25,)):
+    def __init__(self, trunk: nn.Module, head: nn.Linear, mean: tuple[float, ...] = (0.5,), deviation: Any = (0.25,)):
         super().__init__()
         self.trunk, self.head = trunk, head
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
@@ -37,7 +39,7 @@ def cnn(channels: int, size: int, classes: int) -> Classifier:
     """
     widths = (channels, 32, 64, 128)
     blocks: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         # Pooling first gives the same numbers as ReLU first, from a quarter of the work.
         blocks += [nn.Conv2d(before, after, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
     trunk = nn.Sequential(*blocks, nn.Flatten(), nn.Linear(128 * (size // 8) ** 2, 128), nn.ReLU())

@@ -19,9 +19,11 @@ def timm_network(name: str, *, pretrained: bool = False, weights: Path | None = 
         UserError: timm does not know the name, or the weights cannot be had.
     """
     import timm
+    from huggingface_hub.utils import logging
 
-    if not timm.is_model(name.split(".")[0]):
-        near = ", ".join(timm.list_models(f"*{name.split('.')[0][:6]}*")[:5])
+    logging.set_verbosity_error()  # it would report five attempts, each with two lines
+    if not timm.is_model(name.split(".", maxsplit=1)[0]):
+        near = ", ".join(timm.list_models(f"*{name.split('.', maxsplit=1)[0][:6]}*")[:5])
         raise UserError(f"timm has no network {name!r}" + (f"; it has {near}" if near else ""))
     local = {"pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
     if weights and not weights.is_file():

@@ -78,10 +78,11 @@ class SRResNet(nn.Module):
         self.scale = scale
         self.head = nn.Conv2d(CHANNELS, width, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
-        tail = start_at_zero(nn.Conv2d(width, CHANNELS * scale**2, 3, padding=1))  # the first picture is the bicubic one
+        tail = start_at_zero(
+            nn.Conv2d(width, CHANNELS * scale**2, 3, padding=1)
+        )  # the first picture is the bicubic one
         self.tail = nn.Sequential(tail, nn.PixelShuffle(scale))
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.head(image).relu()
         return self.tail(features + self.body(features)) + upscale(image, self.scale)
-

@@ -1,4 +1,4 @@
-"""Variational autoencoders: N×C×S×S pictures in [0, 1] to the mean and log variance of N×L latents, latents to logits of
+"""Variational autoencoders: N×C×S×S pictures in [0, 1] to mean and log variance of N×L latents, latents to logits of
 pixels. `condition` is N×K, one-hot classes or, with K = 0, nothing: conditional or not, the code is the same.
 """
 

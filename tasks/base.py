@@ -207,15 +207,18 @@ class ImageToImage(Task[C]):
     def training_step(self, batch: Batch) -> Losses:
         batch = self.augment(batch)
         degraded, target = self.degrade(batch), self.target(batch)
-        yield "model", self.loss(self.restore(degraded, target), target)
+        yield "model", self.loss(self.check(degraded, self.model(degraded), target), target)
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
         degraded, target = self.degrade(batch), self.target(batch)
-        return degraded, quantize(self.restore(degraded, target)), target
+        return degraded, quantize(self.check(degraded, self.answer(degraded), target)), target
 
-    def restore(self, degraded: Tensor, target: Tensor) -> Tensor:
-        output = self.model(degraded)
+    def answer(self, degraded: Tensor) -> Tensor:
+        """What is made of a degraded picture once the network is trained."""
+        return self.model(degraded)
+
+    def check(self, degraded: Tensor, output: Tensor, target: Tensor) -> Tensor:
         if output.shape != target.shape:
             raise UserError(
                 f"the network of {type(self).__name__} gives {tuple(output.shape)} for an input of "

@@ -41,7 +41,7 @@ class DCGANConfig:
     discriminator_lr: float | None = None
     """Learning rate of the discriminator. Default: --lr. Two time scales: some four times the generator's."""
     regularize: Literal["none", "presgan"] = "none"
-    """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; some ten times slower."""
+    """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; ten times slower."""
     entropy: float = 2e-4
     """Weight of the entropy, with --regularize presgan."""
     metrics: tuple[SampleMetric, ...] = ()
@@ -68,8 +68,8 @@ class DCGAN(Generative[DCGANConfig]):
             raise UserError(f"--size {size} does not divide by 4", f"try --size {size // 4 * 4 + 4}")
         if not 0 <= config.dropout < 1:
             raise UserError(f"--dropout {config.dropout} has to be from 0 to below 1")
-        self.latent, self.metrics = config.latent, config.metrics
-        self.monitor = "-fid" if "fid" in config.metrics else ""
+        self.latent, self.sample_metrics = config.latent, config.metrics
+        self.monitor = "-fid" if "fid" in config.metrics else ""  # pyright: ignore[reportAttributeAccessIssue]
         self.prescribed = config.regularize == "presgan"
         self.generator = Generator(channels, size, config.latent, noisy=self.prescribed)
         self.discriminator = Discriminator(channels, size, config.dropout, config.spectral_norm)

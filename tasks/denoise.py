@@ -16,7 +16,6 @@ from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
 from launchbay.tasks.metrics import ImageMetric
 
-
 PATCH = 64
 
 
@@ -28,7 +27,7 @@ class DenoiseConfig:
     """The scale that sigma is on: black to white is -1 to 1 (signed), or 0 to 1 (unit)."""
     model: Literal["upsampling", "transposed", "conv4", "dncnn", "unet"] = "unet"
     """upsampling: autoencoder, its decoder by interpolation. transposed: autoencoder 8-16-32, its decoder by transposed
-    convolutions. conv4: two and two convolutions. dncnn, unet: add a correction to the noisy picture, and are better."""
+    convolutions. conv4: two and two convolutions. dncnn, unet: correct the noisy picture, and are better."""
     width: int = 32
     """Channels of conv4, dncnn (64 as published) and of unet's largest scale."""
     depth: int = 9

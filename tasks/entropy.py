@@ -10,7 +10,7 @@ from launchbay.tasks.base import Batch
 
 BURN_IN, SAMPLES, LEAPFROG = 2, 2, 5
 STEP_SIZE = 0.02
-"""Of the leapfrog. The authors adapt it as training goes on; a constant keeps a step a function of its samples alone."""
+"""Of the leapfrog. The authors adapt it in training; a constant keeps a step a function of its samples alone."""
 
 
 def log_density_gradient(generator: Generator, image: Tensor, latent: Tensor, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""What tasks share that generate pictures from latents: samples, walks and classes to look at, and how good they are."""
+"""What tasks share that draw pictures from latents: samples, walks and classes to look at, and how good they are."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeVar
@@ -17,14 +17,14 @@ SampleMetric = Literal["fid", "kid", "inception_score"]
 
 
 class Generative(Task[C]):
-    """Turns latents into pictures. A task sets `latent`, `classes`, `metrics` and, where `--judge` names one, `judge`
-    (in `datasets`, with `use_judge`).
+    """Turns latents into pictures. A task sets `latent`, `classes` and `sample_metrics`, and calls `use_judge` in its
+    `datasets`.
 
     Figures of as many samples as there are validation pictures:
 
     - diversity: the mean distance between two samples, both shrunk to 8×8 pixels, over that of real pictures. 1 is as
       varied as the data, near 0 is collapse; it does not see whether samples look like anything.
-    - those of `metrics`, from the judge's features, beside what as many training pictures score (the baseline).
+    - those of `sample_metrics`, from the judge's features, beside what as many training pictures score (the baseline).
     - with a classifier of this data as the judge, classes: how many are generated at least a quarter as often as they
       should be; certainty: the mean probability of its answers.
     """
@@ -32,7 +32,7 @@ class Generative(Task[C]):
     baseline_name: ClassVar[str] = "real"
     latent: int
     classes: int = 0
-    metrics: Sequence[SampleMetric] = ()
+    sample_metrics: Sequence[SampleMetric] = ()
 
     def __init__(self, config: C):
         super().__init__(config)
@@ -51,7 +51,7 @@ class Generative(Task[C]):
 
     def use_judge(self, name: str | None, training_set: ImageSet) -> None:
         """Load the judge. `training_set` is what real pictures are taken from for its baseline."""
-        if name is None and self.metrics:
+        if name is None and self.sample_metrics:
             name = "timm/resnet18"
         self.judge = load_judge(name) if name else None
         self.real_pictures = training_set
@@ -74,11 +74,11 @@ class Generative(Task[C]):
     def compare(self, real: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> dict[str, float]:
         """The judge's figures of `other`, both as (features, probabilities)."""
         figures: dict[str, float] = {}
-        if "fid" in self.metrics:
+        if "fid" in self.sample_metrics:
             figures["fid"] = frechet(real[0], other[0])
-        if "kid" in self.metrics:
+        if "kid" in self.sample_metrics:
             figures["kid"] = kernel(real[0], other[0])
-        if "inception_score" in self.metrics:
+        if "inception_score" in self.sample_metrics:
             figures["inception_score"] = inception_score(other[1])
         if self.judge is not None and self.judge.answers:
             figures["classes"] = covered(other[1], real[1])

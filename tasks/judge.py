@@ -22,7 +22,8 @@ class Judge(nn.Module):
 
     def __init__(self, classifier: Classifier, channels: int, side: int, answers: bool):
         super().__init__()
-        self.classifier, self.channels, self.side, self.answers = classifier, channels, side, answers
+        self.classifier = classifier
+        self.channels, self.side, self.answers = channels, side, answers
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:

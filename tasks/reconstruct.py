@@ -14,7 +14,6 @@ from launchbay.models.autoencoders import unpadded
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
 from launchbay.tasks.metrics import ImageMetric
 
-
 PATCH = 64
 
 

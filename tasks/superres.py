@@ -8,15 +8,16 @@ benchmarks/quality.md has more, with the commands.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from launchbay import UserError
 from launchbay.data import Load
 from launchbay.models.resize import downscale, upscale
-from launchbay.models.superres import ESPCN, SRCNN, SRResNet
+from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
-from launchbay.tasks.metrics import WINDOW, luma, psnr, quantize, ssim
+from launchbay.tasks.metrics import WINDOW, ImageMetric, luma, psnr, quantize, ssim
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class SuperResConfig:
     """charbonnier: a smooth L1, sqrt(error² + 0.001²)."""
     patch: int = 72
     """Side of the square cropped from each photograph, in pixels of the large image; a multiple of the scale."""
+    tta: bool = False
+    """Self-ensemble: in validation and use, average what the network makes of the picture in its eight positions (Lim
+    et al., 2017). Eight times the work; `launchbay evaluate` and `apply` take it from the run."""
+    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
+    """Figures on RGB, beside those on Y. lpips needs AlexNet's weights."""
 
 
 class SuperRes(ImageToImage[SuperResConfig]):
@@ -55,14 +61,28 @@ class SuperRes(ImageToImage[SuperResConfig]):
                 f"--patch {config.patch} is not a multiple of --scale {config.scale}",
                 f"try --patch {max(1, config.patch // config.scale) * config.scale}",
             )
+        self.metrics = config.metrics
         self.model = build_network(config)
 
     def datasets(self, load: Load) -> Datasets:
         scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
-        return load("train", crop=self.config.patch), load("val", multiple=scale, smallest=WINDOW + 3 * scale)
+        train = load("train", crop=self.config.patch, channels=CHANNELS)
+        return train, load("val", multiple=scale, smallest=WINDOW + 3 * scale, channels=CHANNELS)
 
     def degrade(self, batch: Batch) -> Tensor:
         return quantize(downscale(batch.image, self.config.scale))
+
+    def answer(self, degraded: Tensor) -> Tensor:
+        if not self.config.tta:
+            return self.model(degraded)
+        # Each flip is its own inverse, and so is a turn about the diagonal, which comes last: undone first.
+        positions = [(code & 4, [dim for bit, dim in ((1, -2), (2, -1)) if code & bit]) for code in range(8)]
+        outputs = []
+        for swap, flips in positions:
+            turned = degraded.flip(flips).transpose(-2, -1) if swap else degraded.flip(flips)
+            output = self.model(turned)
+            outputs.append((output.transpose(-2, -1) if swap else output).flip(flips))
+        return torch.stack(outputs).mean(dim=0)
 
     def baseline(self, degraded: Tensor) -> Tensor:
         return upscale(degraded, self.config.scale)

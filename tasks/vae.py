@@ -5,7 +5,7 @@ HEADER
 
 from dataclasses import dataclass, replace
 from math import log, pi
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -28,8 +28,8 @@ class VAEConfig:
     width: int = 32
     """Channels of conv's first layers; its inner ones have twice as many."""
     loss: Literal["bernoulli", "mse", "l1"] = "bernoulli"
-    """What a pixel is: bernoulli, the probability of white; mse, a Gaussian of variance 1/2; l1, a Laplacian of scale 1.
-    With the latter two a smaller --beta gives sharper pictures."""
+    """What a pixel is: bernoulli, the probability of white; mse, a Gaussian of variance 1/2; l1, a Laplacian of scale
+    1. With the latter two a smaller --beta gives sharper pictures."""
     binarize: bool = False
     """Draw each pixel as black or white, anew at every visit, its grey being the probability of white. Published
     log-likelihoods of MNIST are of such pictures; those of grey ones with the bernoulli loss are some 10 to 20 nats
@@ -38,10 +38,13 @@ class VAEConfig:
     """Weight of the divergence from the prior (Higgins et al., 2017)."""
     classes: int = 0
     """Number of classes: makes the model conditional, it then draws pictures of a class. 0: it is not told."""
-    metrics: tuple[ImageMetric | SampleMetric, ...] = ("psnr", "ssim")
-    """psnr, ssim, mse, mae, lpips: of reconstructions. fid, kid, inception_score: of samples, by the judge."""
+    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
+    """Figures of reconstructions. lpips needs AlexNet's weights."""
+    sample_metrics: tuple[SampleMetric, ...] = ()
+    """Figures of as many samples as there are validation pictures, by the judge's features."""
     judge: str | None = None
-    """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights)."""
+    """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights).
+    Default: none, or timm/resnet18 if --sample-metrics need one."""
     channels: int | None = None
     """Channels of the pictures. Default: as the training pictures have them."""
     size: int | None = None
@@ -67,8 +70,7 @@ class VAE(Generative[VAEConfig]):
         if config.model == "conv" and size % 4:
             raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
         self.latent, self.classes = config.latent, config.classes
-        self.metrics = [name for name in config.metrics if name in get_args(SampleMetric)]
-        self.of_images = [name for name in config.metrics if name in get_args(ImageMetric)]
+        self.sample_metrics = config.sample_metrics
         if config.model == "dense":
             self.model = vae.dense(channels, size, config.latent, config.classes)
         else:
@@ -77,9 +79,7 @@ class VAE(Generative[VAEConfig]):
 
     @classmethod
     def complete(cls, config: VAEConfig, images: ImageSet) -> VAEConfig:
-        return replace(
-            config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32
-        )
+        return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
 
     def datasets(self, load: Load) -> Datasets:
         config = self.config
@@ -91,18 +91,23 @@ class VAE(Generative[VAEConfig]):
         return train, validation
 
     def target(self, batch: Batch) -> Tensor:
-        return (batch.rand(*batch.image.shape[1:]) < batch.image).to(batch.image.dtype) if self.config.binarize else (
-            batch.image
+        return (
+            (batch.rand(*batch.image.shape[1:]) < batch.image).to(batch.image.dtype)
+            if self.config.binarize
+            else (batch.image)
         )
 
     def training_step(self, batch: Batch) -> Losses:
         image = self.target(batch)
         logits, mean, log_variance = self.model(image, self.condition(batch), batch.randn(self.latent))
         kl = divergence(mean, log_variance).mean()
-        yield "model", {
-            "reconstruction": self.unlikelihood(logits, image).mean(),
-            "kl": self.config.beta * kl,
-        }
+        yield (
+            "model",
+            {
+                "reconstruction": self.unlikelihood(logits, image).mean(),
+                "kl": self.config.beta * kl,
+            },
+        )
 
     def unlikelihood(self, logits: Tensor, image: Tensor) -> Tensor:
         """Negative log-likelihood of each picture in nats, for mse and l1 as a density of grey values in [0, 1]."""
@@ -121,10 +126,10 @@ class VAE(Generative[VAEConfig]):
         mean_logits = torch.logit(self.mean_picture).expand_as(image)
         baseline = self.unlikelihood(mean_logits, image)
         output = quantize(self.model.decode(mean, condition).sigmoid())
-        of_mean = image_figures(self.of_images, quantize(self.mean_picture.expand_as(image)), image)
+        of_mean = image_figures(self.config.metrics, quantize(self.mean_picture.expand_as(image)), image)
         figures = {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
         figures |= {"baseline/elbo": -baseline, "baseline/reconstruction": baseline}
-        figures |= image_figures(self.of_images, output, image)
+        figures |= image_figures(self.config.metrics, output, image)
         figures |= {f"baseline/{name}": value for name, value in of_mean.items()}
         return figures | super().evaluate(batch)
 

@@ -1,0 +1,89 @@
+"""Unmixing: recover two pictures, a digit and a photograph, from their mean.
+
+HEADER
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+from torch.optim import Optimizer
+
+from launchbay.data import Load
+from launchbay.models.unmix import Multiscale, Transposed, Unmixer
+from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, ImageToImage
+from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
+
+OUTPUTS = ("first", "second")
+
+
+@dataclass(frozen=True)
+class UnmixConfig:
+    decoder: Literal["transposed", "multiscale"] = "multiscale"
+    """transposed: four transposed convolutions from the encoder's 512 features, which say little of where things are.
+    multiscale: from the maps of all of the encoder's scales."""
+    second: Literal["decode", "subtract"] = "decode"
+    """decode: a decoder for each picture. subtract: one for the first; the second is 2·mean - first."""
+    pretrained: bool = False
+    """Start the encoder, timm's ResNet18, from its published weights (downloaded)."""
+    encoder_weights: Path | None = None
+    """Start it from this safetensors file, under timm's names."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of Adam's averages of gradients and of their squares."""
+    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
+    """Figures of each output, beside the mixture's own. lpips needs AlexNet's weights."""
+
+
+class Unmix(ImageToImage[UnmixConfig]):
+    """Figures end in the picture they are of; `psnr` is the mean of both. Pictures are in [0, 1]: the peak value is
+    1. The baseline takes the mixture for the answer.
+    """
+
+    defaults: ClassVar = {"data": "glyphs+photos", "batch_size": 64, "steps": 400, "lr": 1e-3}
+    baseline_name: ClassVar = "mixture"
+
+    def __init__(self, config: UnmixConfig):
+        super().__init__(config)
+        decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
+        self.model = Unmixer(decoder, config.second == "subtract", config.pretrained, config.encoder_weights)
+
+    def datasets(self, load: Load) -> Datasets:
+        return load("train"), load("val")
+
+    def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
+        return {"model": create(self.model.parameters(), betas=self.config.betas)}
+
+    def augment(self, batch: Batch) -> Batch:
+        return batch
+
+    def degrade(self, batch: Batch) -> Tensor:
+        return batch.image
+
+    def target(self, batch: Batch) -> Tensor:
+        return torch.cat([batch[name] for name in OUTPUTS], dim=1)
+
+    def baseline(self, degraded: Tensor) -> Tensor:
+        return torch.cat([degraded, degraded], dim=1)
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        pairs = zip(OUTPUTS, output.chunk(2, dim=1), target.chunk(2, dim=1), strict=True)
+        return {name: mse_loss(one, other) for name, one, other in pairs}
+
+    def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        pairs = zip(OUTPUTS, output.chunk(2, dim=1), target.chunk(2, dim=1), strict=True)
+        each = {name: image_figures({"psnr", *self.config.metrics}, one, other) for name, one, other in pairs}
+        figures = {f"{metric}_{name}": each[name][metric] for metric in self.config.metrics for name in OUTPUTS}
+        return {"psnr": (each["first"]["psnr"] + each["second"]["psnr"]) / 2} | figures
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        mixture, output, target = self.predict(batch)
+        first, second = target.chunk(2, dim=1)
+        first_output, second_output = output.chunk(2, dim=1)
+        return {
+            "mixture": quantize(mixture), "first": first, "its output": first_output, "second": second,
+            "its output ": second_output,
+        }  # fmt: skip
