@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from launchbay import UserError
+
 
 class ImageSet(Dataset[dict[str, Tensor]], ABC):
     """Pictures by index: `image(index)` is uint8 C×H×W, `label(index)` an integer class, or None where there is none.
@@ -55,6 +57,20 @@ def side_of(images: ImageSet) -> int | None:
     """The side of the pictures in pixels, if they are all squares of one size."""
     height, width = images.size(0)
     return height if images.uniform and height == width else None
+
+
+def count_classes(images: ImageSet) -> int:
+    """The number of classes.
+
+    Raises:
+        UserError: the pictures have no labels.
+    """
+    if not images.classes:
+        raise UserError(
+            "the pictures have no labels",
+            "choose a data set that has; a folder of pictures has them if each class is a sub-folder of its own",
+        )
+    return len(images.classes)
 
 
 class Load(Protocol):

@@ -16,7 +16,8 @@ KEEP_BYTES = 2**30
 
 class Folder(ImageSet):
     """The pictures under `root`, by name. Validation holds out every tenth of them (at least one), training has the
-    others; `split="all"` has them all.
+    others; `split="all"` has them all. If every picture is in a sub-folder, and there are several, their names are the
+    classes.
 
     Raises:
         UserError: no such folder, no picture in it, too few to hold one out, or one that cannot be read (named).
@@ -35,6 +36,10 @@ class Folder(ImageSet):
         self.files = {"train": [file for file in files if file not in set(held_out)], "val": held_out, "all": files}[
             split
         ]
+        kinds = {file: file.relative_to(root).parts[0] for file in files if file.parent != root}
+        if len(kinds) == len(files) and len(set(kinds.values())) > 1:
+            self.classes = tuple(sorted(set(kinds.values())))
+            self.labels = [self.classes.index(kinds[file]) for file in self.files]
         self.sizes = [size_of(file) for file in self.files]
         self.uniform = len(set(self.sizes)) == 1
         self.kept: list[Tensor] = []
@@ -44,6 +49,9 @@ class Folder(ImageSet):
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def label(self, index: int) -> int | None:
+        return self.labels[index] if self.classes else None
 
     def size(self, index: int) -> tuple[int, int]:
         width, height = self.sizes[index]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launchbay import UserError
-from launchbay.data.base import ImageSet
+from launchbay.data.base import ImageSet, count_classes
 from launchbay.data.crops import Crops, Fitted, Multiples
 
 Open = Callable[..., ImageSet]
@@ -47,6 +47,7 @@ class Source:
         images = self.open(split)
         if classes:
             check_labels(images, classes)
+            check_same_classes(images, self.opened.get("train", images))
         if size is not None or channels not in (None, images.channels):
             images = Fitted(images, size=size, channels=channels)
         if crop is not None:
@@ -55,13 +56,18 @@ class Source:
 
 
 def check_labels(images: ImageSet, classes: int | bool) -> None:
-    count = len(images.classes)
-    if not count:
-        raise UserError(
-            "the pictures have no labels", "a folder of pictures has them if each class is a sub-folder of its own"
-        )
+    count = count_classes(images)
     if classes is not True and classes != count:
         raise UserError(
             f"the data set has {count} classes ({', '.join(images.classes[:12])}), the network {classes}",
             f"with --classes {count} they agree",
+        )
+
+
+def check_same_classes(validation: ImageSet, training: ImageSet) -> None:
+    if validation.classes != training.classes:
+        different = sorted(set(validation.classes) ^ set(training.classes))
+        raise UserError(
+            f"the validation set has other classes than the training set: {', '.join(different[:6]) or 'another order'}",
+            "give it sub-folders of the same names",
         )

@@ -57,7 +57,7 @@ class Engine:
         self.steps = self.shared.steps or ceil(
             (self.shared.epochs or 1) * len(self.training_set) / self.shared.batch_size
         )
-        self.eval_every = self.shared.eval_every or max(1, self.steps // 10)
+        self.eval_every = self.shared.eval_every or ceil(self.steps / 10)
         self.save_every = self.shared.save_every or self.eval_every
         self.state = State()
 

@@ -29,7 +29,7 @@ class Generator(nn.Module):
             self.log_deviation = nn.Parameter(torch.full((channels, size, size), 0.1).log())
 
     def forward(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
-        image = self.layers(latent).float()
+        image = self.layers(latent)
         return image if noise is None else image + self.deviation() * noise
 
     def deviation(self) -> Tensor:
@@ -56,4 +56,4 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), limited(nn.Linear(features, 1)))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.layers(image).float().flatten()
+        return self.layers(image).flatten()

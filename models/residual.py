@@ -24,8 +24,8 @@ class DnCNN(nn.Module):
 
 class UNet(nn.Module):
     """A U-shaped network of residual blocks in the manner of DRUNet (Zhang et al., "Plug-and-Play Image Restoration
-    with Deep Denoiser Prior", 2021): three scales of `width`, 2 and 4 times that many channels, strided and transposed 2×2
-    convolutions between them, sums across. Sides that do not divide by 4 are padded by repetition, and cut again.
+    with Deep Denoiser Prior", 2021): three scales of `width`, 2 and 4 times that many channels, strided and transposed
+    2×2 convolutions between them, sums across. Sides that do not divide by 4 are padded by repetition, and cut again.
     """
 
     def __init__(self, channels: int, width: int, blocks: int):

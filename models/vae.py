@@ -26,11 +26,11 @@ class VAE(nn.Module):
 
     def encode(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         features = torch.cat([self.trunk(image), condition], dim=1)
-        mean, log_variance = self.posterior(features).float().chunk(2, dim=1)
+        mean, log_variance = self.posterior(features).chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, latent: Tensor, condition: Tensor) -> Tensor:
-        return self.decoder(torch.cat([latent, condition], dim=1)).float()
+        return self.decoder(torch.cat([latent, condition], dim=1))
 
 
 def dense(channels: int, size: int, latent: int, classes: int) -> VAE:

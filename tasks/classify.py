@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, side_of
+from launchbay.data import ImageSet, Load, count_classes, side_of
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.models.classify import build
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
@@ -80,7 +80,7 @@ class Classify(Task[ClassifyConfig]):
             config,
             channels=channels,
             size=config.size or side_of(images) or 32,
-            classes=config.classes or len(images.classes),
+            classes=config.classes or count_classes(images),
             flip=channels > BLACK_AND_WHITE if config.flip is None else config.flip,
         )
 
@@ -114,7 +114,7 @@ class Classify(Task[ClassifyConfig]):
         yield "model", {"cross_entropy": loss}
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        logits, classes = self.model(batch.image).float(), len(self.names)
+        logits, classes = self.model(batch.image), len(self.names)
         answer = logits.argmax(dim=1)
         chance = torch.full_like(batch.label, 1 / classes, dtype=torch.float32)
         return {

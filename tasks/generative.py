@@ -121,8 +121,8 @@ class Generative(Task[C]):
     def wanted(self, labels: Tensor) -> Tensor:
         """One-hot classes, `labels` counted through; N×0 without classes."""
         latents = torch.zeros(len(labels), 0) if not self.classes else one_hot(labels % self.classes, self.classes)
-        return latents.float().to(next(self.parameters()).device)
+        return latents.to(torch.get_default_dtype()).to(next(self.parameters()).device)
 
 
 def shrink(image: Tensor) -> Tensor:
-    return adaptive_avg_pool2d(image, 8).flatten(1).float()
+    return adaptive_avg_pool2d(image, 8).flatten(1)

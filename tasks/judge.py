@@ -1,6 +1,7 @@
 """Judges of generated pictures: a classifier's features and answers, and the figures that are made of them."""
 
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ class Judge(nn.Module):
         if image.shape[-1] != self.side:
             image = interpolate(image, self.side, mode="bilinear", antialias=True)
         features = self.classifier.features(image)
-        return torch.cat([features, self.classifier.head(features).softmax(dim=1)], dim=1).float()
+        return torch.cat([features, self.classifier.head(features).softmax(dim=1)], dim=1)
 
     def split(self, judged: Tensor) -> tuple[Tensor, Tensor]:
         """(features, probabilities) of what `forward` gave."""
@@ -84,7 +85,8 @@ def kernel(real: Tensor, other: Tensor) -> float:
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it keeps the features, which are here anyway
         torch.manual_seed(0)  # it draws its subsets from the global generator
         metric = KernelInceptionDistance(
             feature=Features(real.shape[1]), subsets=50, subset_size=min(1000, len(real), len(other))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,9 @@ from torch.optim import Optimizer
 from torchvision.transforms.v2.functional import gaussian_blur
 
 from launchbay.data import ImageSet, Load, generator
+from launchbay.data.glyphs import Glyphs
+from launchbay.data.photos import Photos
+from launchbay.data.resident import Resident
 from launchbay.tasks import Batch, CreateOptimizer, Datasets, ImageToImage, Losses, Task
 
 
@@ -213,3 +217,20 @@ class StrangeOptimizer(Single):
         optimizer: Any = create(self.model.parameters())
         optimizer.param_groups[0]["callback"] = print
         return {"model": optimizer}
+
+
+class Digits(Resident):
+    """A few of the embedded digits: 24 to train on, 7 to validate on."""
+
+    def __init__(self, split: str, root: Path | None = None):
+        glyphs, count = Glyphs("val"), {"train": 24, "val": 7, "all": 31}[split]
+        super().__init__(glyphs.pixels[:count], glyphs.labels[:count], glyphs.classes)
+
+
+class Patches(Resident):
+    """A few squares of 48×48 of the embedded photographs."""
+
+    def __init__(self, split: str, root: Path | None = None):
+        photos, count = Photos("val"), {"train": 9, "val": 5, "all": 14}[split]
+        pixels = torch.stack([photos.image(index)[:, :48, :48] for index in range(count)])
+        super().__init__(pixels, torch.tensor(photos.labels[:count]), photos.classes)

@@ -1,0 +1,114 @@
+"""VAE and GAN: networks as tabled, bounds that hold, judges that see collapse."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from conftest import lines
+
+from launchbay.models.dcgan import Discriminator, Generator
+from launchbay.tasks import Batch
+from launchbay.tasks.entropy import log_density_gradient
+from launchbay.tasks.judge import covered, frechet, inception_score, kernel, spread
+from launchbay.tasks.vae import VAE, VAEConfig, divergence
+
+Train = Callable[..., Path]
+Mistake = Callable[..., str]
+
+
+def count(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "size", "discriminator", "generator"), [(3, 32, 387_201, 7_147_011), (1, 28, 294_113, 5_593_345)]
+)
+def test_gan_networks_are_the_tabled_ones(
+    channels: int, size: int, discriminator: int, generator: int, *, spectral: bool
+) -> None:
+    judging, drawing = Discriminator(channels, size, 0.3, spectral), Generator(channels, size, 100)
+    assert (count(judging), count(drawing)) == (discriminator, generator)
+    image = drawing(torch.randn(1, 100))
+    assert image.shape == (1, channels, size, size) and image.abs().max() <= 1
+    assert judging(image).shape == (1,)
+
+
+def test_presgan_estimates_the_gradient_of_the_log_density() -> None:
+    """For any density p of D dimensions, E[x · ∇ log p(x)] = -D; here p is Gaussian, so each gradient is known too."""
+    torch.manual_seed(0)
+    matrix, deviation, number = torch.randn(4, 2), 0.2, 20_000
+    drawn: Any = lambda latent: (latent @ matrix.T).view(-1, 1, 2, 2)  # noqa: E731
+    generator: Any = type("Linear", (), {"__call__": lambda _, z: drawn(z), "deviation": lambda _: torch.tensor(0.2)})()
+    latent = torch.randn(number, 2)
+    image = drawn(latent) + deviation * torch.randn(number, 1, 2, 2)
+    batch: Any = SimpleNamespace(rand=lambda *s: torch.rand(number, *s), randn=lambda *s: torch.randn(number, *s))
+    slope = log_density_gradient(generator, image, latent, batch).flatten(1)
+    covariance = matrix @ matrix.T + deviation**2 * torch.eye(4)
+    exact = -torch.linalg.solve(covariance, image.flatten(1).T).T
+    assert (slope * image.flatten(1)).sum(dim=1).mean().item() == pytest.approx(-4, abs=0.25)
+    within = torch.corrcoef(torch.stack([(slope * exact).sum(1) / exact.norm(dim=1), exact.norm(dim=1)]))[0, 1]
+    assert within > 0.3, "the estimate follows the exact gradient, with the noise of two posterior samples"
+
+
+def test_divergence_is_torchs() -> None:
+    mean, log_variance = torch.randn(5, 3), torch.randn(5, 3)
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(dim=1)
+    assert torch.allclose(divergence(mean, log_variance), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["bernoulli", "mse", "l1"])
+def test_unlikelihoods_are_those_of_distributions(loss: Any) -> None:
+    task = VAE(VAEConfig(model="dense", loss=loss, channels=1, size=4))
+    logits, image = torch.randn(3, 1, 4, 4), torch.rand(3, 1, 4, 4).round()
+    density: Any = {
+        "bernoulli": torch.distributions.Bernoulli(logits=logits),
+        "mse": torch.distributions.Normal(logits.sigmoid(), 0.5**0.5),
+        "l1": torch.distributions.Laplace(logits.sigmoid(), 1.0),
+    }[loss]
+    assert torch.allclose(task.unlikelihood(logits, image), -density.log_prob(image).flatten(1).sum(1), atol=1e-4)
+
+
+def test_one_code_path_with_and_without_classes() -> None:
+    label, image = torch.tensor([1, 0]), torch.rand(2, 1, 8, 8)
+    for classes in (0, 3):
+        task = VAE(VAEConfig(classes=classes, channels=1, size=8, latent=5, width=4))
+        batch = Batch({"image": image, "label": label}, [1, 2])
+        assert task.condition(batch).shape == (2, classes)
+        assert task.generate(torch.randn(2, 5), task.condition(batch)).shape == image.shape
+        assert set(task.gallery({})) == {"generated", "walk"} | ({"classes"} if classes else set())
+
+
+def test_distances_of_feature_sets() -> None:
+    torch.manual_seed(0)
+    real, same, shifted = torch.randn(4000, 8), torch.randn(4000, 8), torch.randn(4000, 8) + 1
+    assert frechet(real, shifted) == pytest.approx(8, rel=0.1)  # the squared distance of the means
+    assert frechet(real, same) < 0.1
+    state = torch.get_rng_state()
+    assert kernel(real, shifted) > 1 and abs(kernel(real, same)) < 0.1
+    assert kernel(real, shifted) == kernel(real, shifted) and torch.equal(torch.get_rng_state(), state)
+
+
+def test_collapse_is_seen() -> None:
+    real = torch.eye(10).repeat(50, 1)
+    collapsed = torch.eye(10)[torch.tensor([3, 7])].repeat(250, 1)
+    assert (covered(real, real), covered(collapsed, real)) == (10, 2)
+    assert inception_score(real) == pytest.approx(10, rel=1e-4) and inception_score(collapsed) == pytest.approx(2)
+    assert spread(collapsed[::2] + 0.0) == 0 and spread(real) > 1
+
+
+def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake) -> None:
+    """The whole way: train a classifier, then a GAN whose samples it judges, beside real pictures."""
+    train("classify", "--steps", 60, "--eval-every", 60).rename("judge")
+    metrics = ("--metrics", "fid", "kid", "inception_score", "--judge", "judge")
+    run = train("dcgan", "--data", "toys:Digits", "--val-data", "toys:Digits", "--steps", 1, *metrics)
+    line = lines(run, "val")[0]
+    for name in ("fid", "kid", "inception_score", "classes", "certainty", "diversity"):
+        assert f"baseline/{name}" in line, name
+    assert line["baseline/diversity"] == 1 and line["diversity"] < 0.5
+    assert line["fid"] > 5 * line["baseline/fid"] and line["classes"] < line["baseline/classes"]
+    assert "is a run of dcgan" in mistake("--task", "dcgan", "--data", "toys:Digits", "--judge", run)

@@ -1,0 +1,231 @@
+"""What holds for every built-in task: it learns, on any size and batch, and says what is wrong with its data."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import lines
+from PIL import Image
+from toys import Digits, Patches
+
+from launchbay.data import ImageSet, Index
+from launchbay.data.glyphs import Glyphs
+from launchbay.launch.evaluation import to_batch
+from launchbay.launch.train import open_named, task_of
+from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions, unpadded
+from launchbay.models.classify import build
+from launchbay.models.residual import DnCNN, UNet
+from launchbay.tasks.base import Task
+
+Train = Callable[..., Path]
+Mistake = Callable[..., str]
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "cnn": ("classify", {"rotate": 20.0, "cutout": 4}),
+    "resnet9": ("classify", {"model": "resnet9", "width": 8, "label_smoothing": 0.1}),
+    "timm": ("classify", {"model": "timm/resnet18", "shift": 0}),
+    "upsampling": ("denoise", {"model": "upsampling"}),
+    "transposed": ("denoise", {"model": "transposed"}),
+    "conv4": ("denoise", {"model": "conv4", "loss": "l1"}),
+    "dncnn": ("denoise", {"model": "dncnn", "depth": 3, "pixels": "unit"}),
+    "unet": ("denoise", {"width": 8, "blocks": 1}),
+    "reconstruct": ("reconstruct", {}),
+    "vae-conv": ("vae", {"width": 8, "binarize": True}),
+    "vae-dense": ("vae", {"model": "dense", "loss": "mse"}),
+    "cvae": ("vae", {"model": "dense", "classes": 10, "loss": "l1", "beta": 0.5}),
+    "dcgan": ("dcgan", {"dropout": 0.0}),
+    "hinge": ("dcgan", {"loss": "hinge", "spectral_norm": True, "r1": 1.0, "augment": ("translation", "cutout")}),
+    "presgan": ("dcgan", {"regularize": "presgan", "augment": ("brightness",)}),
+    "unmix": ("unmix", {"second": "subtract"}),
+    "unmix-transposed": ("unmix", {"decoder": "transposed"}),
+    "superres": ("superres", {"model": "espcn", "tta": True, "metrics": ("mse", "mae")}),
+}
+
+
+def build_task(variant: str) -> tuple[Task[Any], ImageSet]:
+    """A task on a few embedded pictures, and these."""
+    from dataclasses import replace
+
+    name, options = VARIANTS[variant]
+    kind, default = task_of(name)
+    images = {"unmix": open_named("toys:Digits+toys:Patches"), "superres": Patches}.get(name, Digits)("train")
+    torch.manual_seed(0)
+    return kind(kind.complete(replace(default.options, **options), images)), images
+
+
+def batch_of(images: ImageSet, count: int) -> Any:
+    indices = [Index(number % len(images), number) for number in range(count)]
+    return to_batch((images.__getitems__(indices), [index.key for index in indices]), torch.device("cpu"))
+
+
+def train_on(task: Task[Any], batch: Callable[[], Any], steps: int) -> Iterator[dict[str, float]]:
+    """Each step's losses, on one batch that repeats."""
+    optimizers = {name: torch.optim.Adam(net.parameters(), 3e-3) for name, net in task.networks().items()}
+    for _ in range(steps):
+        losses = {}
+        for name, terms in task.training_step(batch()):
+            loss = torch.stack(tuple(terms.values())).sum()
+            parameters = list(task.networks()[name].parameters())
+            gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            optimizers[name].step()
+            losses[name] = loss.item()
+        yield losses
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_it_learns_one_batch_by_heart(variant: str) -> None:
+    """The loss falls; of the two of a GAN the discriminator's does, at the generator's expense."""
+    task, images = build_task(variant)
+    torch.manual_seed(0)
+    slow = variant == "presgan"  # each step samples posteriors
+    steps = list(train_on(task, lambda: batch_of(images, 2 if slow else 8), 4 if slow else 20))
+    assert all(torch.tensor(list(losses.values())).isfinite().all() for losses in steps)
+    name = "discriminator" if "discriminator" in steps[0] else "model"
+    assert min(losses[name] for losses in steps[-3:]) < (0.95 if slow else 0.9) * steps[0][name]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@torch.no_grad()
+def test_figures_and_pictures_are_well_formed(variant: str) -> None:
+    task, images = build_task(variant)
+    task.datasets(lambda split, **how: images)  # names of classes, the mean picture
+    task.eval()
+    batch = batch_of(images, 3)
+    figures = task.evaluate(batch)
+    collected = {name: values for name, values in figures.items() if values.ndim == 2}
+    averaged = {name: values for name, values in figures.items() if values.ndim == 1}
+    assert all(values.shape == (3,) and values.isfinite().all() for values in averaged.values())
+    assert {name for name in averaged if f"baseline/{name}" in averaged} or "baseline/diversity" in task.summarize(
+        collected
+    )
+    assert all(torch.tensor(value).isfinite() for value in task.summarize(collected).values())
+    pictures = [*task.preview(batch).values(), *(picture[None] for picture in task.gallery(collected).values())]
+    assert pictures
+    for picture in pictures:
+        assert picture.ndim == 4 and picture.shape[1] in (1, 3) and picture.min() >= 0 and picture.max() <= 1
+
+
+@pytest.mark.parametrize("height", [5, 28, 31])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda c: ConvAutoencoder(c, (32, 64), interpolate=True),
+        lambda c: ConvAutoencoder(c, (8, 16, 32), interpolate=False),
+        lambda c: four_convolutions(c, 8),
+        lambda c: DnCNN(c, 8, 3),
+        lambda c: UNet(c, 8, 1),
+        unpadded,
+    ],
+)
+def test_restoring_networks_keep_any_size(
+    network: Callable[[int], torch.nn.Module], channels: int, height: int
+) -> None:
+    image = torch.rand(1, channels, height, height + 3)
+    assert network(channels)(image).shape == image.shape
+
+
+@pytest.mark.parametrize(("size", "features"), [(32, 2048), (28, 1152)])
+def test_the_cnn_is_the_tabled_one(size: int, features: int) -> None:
+    network = build("cnn", 3, size, 10, 0, pretrained=False)
+    convolutions = 3 * 32 * 9 + 32 + 32 * 64 * 9 + 64 + 64 * 128 * 9 + 128
+    assert sum(p.numel() for p in network.parameters()) == convolutions + features * 128 + 128 + 128 * 10 + 10
+    assert network(torch.rand(1, 3, size, size)).shape == (1, 10)
+
+
+def test_tta_averages_the_eight_positions() -> None:
+    task: Any = build_task("superres")[0]
+    image = torch.rand(1, 3, 12, 9)
+    expected = []
+    for turns in range(4):
+        for mirror in (False, True):
+            turned = image.rot90(turns, (2, 3))
+            turned = turned.flip(-1) if mirror else turned
+            output = task.model(turned)
+            expected.append((output.flip(-1) if mirror else output).rot90(-turns, (2, 3)))
+    assert torch.allclose(task.answer(image), torch.stack(expected).mean(dim=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("task", ["classify", "denoise", "reconstruct", "vae", "dcgan", "unmix"])
+def test_a_run_of_each_task(task: str, train: Train) -> None:
+    """With small pictures, all shared options in play; the folder has everything, and goes through --config again."""
+    data = {"unmix": "toys:Digits+toys:Patches"}.get(task, "toys:Digits")
+    options = ("--data", data, "--batch-size", 4, "--ema", 0.9, "--steps", 2, "--eval-every", 2)
+    run = train(task, *options, "--log-every", 1)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "done" and summary["final"] and summary["baseline"]
+    assert len(lines(run, "train")) == 2 and len(lines(run, "val")) == 1
+    assert list((run / "samples").glob("step-00000002*.png")) and (run / "curves.png").is_file()
+    saved = {path.name for path in (run / "checkpoints/step-00000002").iterdir()}
+    assert {f"{name}.safetensors" for name in ("model", "generator")} & saved
+    assert {f"{name}.trained.safetensors" for name in ("model", "generator")} & saved
+    first = run.rename("first")
+    again = train(task, "--config", first / "config.yaml", "--output-dir", "runs")
+    assert lines(first, "val") == lines(again, "val")
+
+
+@pytest.fixture
+def folder() -> Path:
+    """Colour pictures without classes, 40×40."""
+    for number in range(12):
+        path = Path(f"plain/{number:02}.png")
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * number, 100, 50)).save(path)
+    return Path("plain")
+
+
+def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path) -> None:
+    def said(task: str, *options: object) -> str:
+        return mistake("--task", task, "--steps", 1, *options)
+
+    own = ("--data", "folder", "--data-root", folder)
+    assert "the pictures have no labels" in said("classify", *own)
+    assert "the pictures have no labels" in said("vae", *own, "--classes", 3)
+    assert "has 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9), the network 3" in said("vae", "--classes", 3)
+    assert "01.png has 40×40 pixels, but 48×48 are needed" in said("denoise", *own, "--patch", 48)
+    assert "the pictures have 3 channels, the network takes 1" in said("denoise", *own, "--channels", 1)
+    assert "gives no 'first', only image" in said("unmix", "--data", "toys:Digits")
+    assert "--size 30 does not divide by 4" in said("dcgan", "--size", 30)
+    assert "invalid choice" in said("superres", "--scale", 5)
+    assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
+    assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
+    assert "timm has no network 'resnet1818'" in said("classify", "--model", "timm/resnet1818")
+    assert "no file of weights gone.safetensors" in said("unmix", "--encoder-weights", "gone.safetensors")
+    assert "is no run of classify" in said("dcgan", "--judge", "gone", "--data", "toys:Digits")
+    assert "--ema 1.0 has to be between 0 and 1" in said("vae", "--ema", 1)
+    assert "the pictures have 3 channels" in said("denoise", "--data", "toys:Digits", "--val-root", folder)
+
+
+def test_a_folder_of_sub_folders_has_classes(train: Train, mistake: Mistake, folder: Path) -> None:
+    for number, path in enumerate(sorted(folder.glob("*.png"))):
+        (folder / "red" if number % 2 else folder / "blue").mkdir(exist_ok=True)
+        path.rename(folder / ("red" if number % 2 else "blue") / path.name)
+    options = ("--data", "folder", "--data-root", folder, "--size", 16)
+    run = train("classify", *options, "--steps", 2)
+    config = json.loads((run / "checkpoints/step-00000002/state.json").read_text())["config"]
+    assert (config["classes"], config["channels"], config["size"], config["flip"]) == (2, 3, 16, True)
+    (folder / "red").rename(folder / "green")
+    other = Path("other")
+    folder.rename(other)
+    (other / "green").rename(other / "red")
+    (other / "blue").rename(other / "azure")
+    Image.new("RGB", (40, 40)).save("x.png")
+    (Path("again/red")).mkdir(parents=True)
+    (Path("again/blue")).mkdir(parents=True)
+    for kind in ("red", "blue"):
+        for number in range(3):
+            Image.new("RGB", (40, 40)).save(f"again/{kind}/{number}.png")
+    said = mistake("--task", "classify", "--data", "folder", "--data-root", "again", "--val-root", other, "--steps", 1)
+    assert "other classes than the training set: azure, blue" in said
+
+
+def test_glyphs_are_the_same_each_time_and_differ_between_splits() -> None:
+    train, again, validation = Glyphs("train"), Glyphs("train"), Glyphs("val")
+    assert torch.equal(train.pixels, again.pixels)
+    assert not torch.equal(train.pixels[:2000], validation.pixels)
+    assert train.pixels.shape == (10000, 1, 28, 28) and validation.labels.bincount().tolist() == [200] * 10
