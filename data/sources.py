@@ -68,6 +68,7 @@ def check_same_classes(validation: ImageSet, training: ImageSet) -> None:
     if validation.classes != training.classes:
         different = sorted(set(validation.classes) ^ set(training.classes))
         raise UserError(
-            f"the validation set has other classes than the training set: {', '.join(different[:6]) or 'another order'}",
+            "the validation set has other classes than the training set: "
+            + (", ".join(different[:6]) or "the same in another order"),
             "give it sub-folders of the same names",
         )

@@ -1,6 +1,8 @@
 """A finished run, used: its figures on other pictures (`launchbay evaluate`), its network on one's own (`apply`)."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
+from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet
@@ -44,12 +47,12 @@ def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, c
         config = replace(config, shared=replace(config.shared, val_data=data, val_root=root))
     source = open_source(config.shared)
 
-    def only_validation(split: str, *, crop: int | None = None, **how: Any) -> ImageSet:
-        return source("val", **how)  # the training pictures need not be here
+    def load(split: str, **how: Any) -> ImageSet:
+        return source(split, **how) if split == "val" else OnDemand(lambda: source(split, **how))
 
     accelerator = hardware.start(config.shared)
     hardware.place(task, accelerator.device)
-    images = task.datasets(only_validation)[1]
+    images = task.datasets(load)[1]
     figures, _ = evaluate(task, images, accelerator, config.shared.batch_size, config.shared)
     baseline = {name.removeprefix(BASELINE): value for name, value in figures.items() if name.startswith(BASELINE)}
     own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}
@@ -80,6 +83,24 @@ def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Cons
         except (OSError, ValueError) as error:
             raise UserError(f"cannot write {written}: {error}", "name another place or kind of file") from error
         console.print(f"{path} -> {written}  {pixels.shape[1]}×{pixels.shape[0]}", highlight=False, soft_wrap=True)
+
+
+class OnDemand(ImageSet):
+    """A data set that is not opened before a picture of it is wanted: training pictures need not be here to evaluate,
+    unless figures of theirs are the baseline.
+    """
+
+    def __init__(self, open: Callable[[], ImageSet]):
+        self.open = cache(open)
+
+    def __len__(self) -> int:
+        return len(self.open())
+
+    def image(self, index: int) -> Tensor:
+        return self.open().image(index)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        return self.open().__getitems__(indices)
 
 
 def outputs(source: Path, target: Path) -> list[tuple[Path, Path]]:

@@ -1,5 +1,6 @@
 """Networks of timm by name, with weights that are downloaded, read from a file, or none."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ def timm_network(name: str, *, pretrained: bool = False, weights: Path | None = 
         UserError: timm does not know the name, or the weights cannot be had.
     """
     import timm
-    from huggingface_hub.utils import logging
 
-    logging.set_verbosity_error()  # it would report five attempts, each with two lines
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would report each of five attempts
     if not timm.is_model(name.split(".", maxsplit=1)[0]):
         near = ", ".join(timm.list_models(f"*{name.split('.', maxsplit=1)[0][:6]}*")[:5])
         raise UserError(f"timm has no network {name!r}" + (f"; it has {near}" if near else ""))

@@ -1,21 +1,42 @@
 """Data sets and the order they are visited in."""
 
+import gzip
+import hashlib
+import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision import datasets
+from torchvision.transforms.v2.functional import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    hflip,
+    rotate,
+)
 
 from launchbay import UserError
 from launchbay.data import Index, dihedral
-from launchbay.data.crops import Crops, Multiples
+from launchbay.data.augment import color_jitter, cutout, warp
+from launchbay.data.crops import Crops, Fitted, Multiples
 from launchbay.data.decode import decode
 from launchbay.data.folder import Folder
+from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import EvaluationOrder, Keyed, TrainingOrder
+from launchbay.data.mixture import Mixture
+from launchbay.data.mnist import MNIST
 from launchbay.data.photos import FILES, Photos
+from launchbay.data.test_sets import open_test_set
 
 Mistake = Callable[..., str]
 
@@ -219,3 +240,150 @@ def test_a_data_set_without_labels_says_so() -> None:
 
     with pytest.raises(UserError, match="gives no 'label', only image"):
         _ = Batch({"image": torch.zeros(1, 3, 2, 2)}, [1]).label
+
+
+@pytest.mark.parametrize("angle", [-90.0, 0.0, 37.0, 90.0])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_warp_is_torchvisions_flip_and_rotation(angle: float, mirror: bool) -> None:
+    image = photos_batch(2, 33)
+    expected = rotate(hflip(image) if mirror else image, angle)
+    ours = warp(image, torch.full((2,), angle), torch.full((2,), mirror), torch.zeros(2), torch.zeros(2))
+    assert (ours - expected).abs().gt(1e-6).float().mean() < 0.01  # rounding at half pixels
+
+
+def test_warp_shifts_in_black() -> None:
+    image = photos_batch(1, 8)
+    moved = warp(image, torch.zeros(1), torch.zeros(1).bool(), torch.tensor([2.0]), torch.tensor([-3.0]))
+    assert torch.equal(moved[..., 2:, :5], image[..., :6, 3:])
+    assert not moved[..., :2, :].any() and not moved[..., 5:].any()
+
+
+def test_color_jitter_is_torchvisions() -> None:
+    image = photos_batch(3, 16) * 0.5 + 0.25  # nothing is clipped on the way
+    ones, zeros = torch.ones(3), torch.zeros(3)
+    for factor in (0.8, 1.0, 1.2):
+        factors = torch.full((3,), factor)
+        assert torch.allclose(color_jitter(image, factors, ones, ones, zeros), adjust_brightness(image, factor))
+        saturated = color_jitter(image, ones, ones, factors, zeros)
+        assert torch.allclose(saturated, adjust_saturation(image, factor), atol=1e-4)
+        contrasted = torch.cat([adjust_contrast(one[None], factor) for one in image])
+        assert torch.allclose(color_jitter(image, ones, factors, ones, zeros), contrasted, atol=1e-4)
+    grey = image.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+    turned = color_jitter(grey, ones, ones, ones, torch.tensor([0.1, 0.25, 0.5]))
+    assert torch.allclose(turned, grey, atol=5e-3), "grey has no hue"
+    assert torch.allclose(color_jitter(image, ones, ones, ones, ones), image, atol=1e-4), "a whole turn is none"
+
+
+def test_cutout_covers_a_square() -> None:
+    image = torch.ones(2, 1, 8, 8)
+    cut = cutout(image, 4, torch.tensor([0.5, 0.0]), torch.tensor([0.5, 0.99]))
+    assert [(one == 0.5).sum().item() for one in cut] == [16, 4]
+    assert (cut[0, 0, 2:6, 2:6] == 0.5).all()
+
+
+def photos_batch(count: int, side: int) -> torch.Tensor:
+    photos = Photos("val")
+    return torch.stack([photos.image(index)[:, :side, :side] for index in range(count)]) / 255
+
+
+def test_fitted_pictures_have_one_size_and_the_channels_asked_for(pictures: Path) -> None:
+    fitted = Fitted(Folder("all", pictures), size=16)
+    assert fitted.__getitems__([Index(0, 1), Index(3, 1)])["image"].shape == (2, 3, 16, 16)
+    coloured = Fitted(Glyphs("val"), channels=3)
+    batch = coloured.__getitems__([Index(0, 1)])
+    assert torch.equal(batch["image"][0, 0], batch["image"][0, 2]) and batch["label"].tolist() == [0]
+    with pytest.raises(UserError, match="have 3 channels, the network takes 1"):
+        Fitted(Folder("all", pictures), channels=1)
+
+
+def test_pairs_and_their_mean() -> None:
+    train, validation = (Mixture(Glyphs("val"), Photos("val"), shuffle=shuffle) for shuffle in (True, False))
+    for images in (train, validation):
+        batch = images.__getitems__([Index(3, 1), Index(4, 2)])
+        assert {name: tensor.shape for name, tensor in batch.items()} == dict.fromkeys(
+            ("image", "first", "second"), (2, 3, 32, 32)
+        )
+        both = batch["first"].double() + batch["second"].double()
+        assert torch.allclose(batch["image"].double() * 510, both, atol=1e-3)
+    partners = {train.partner(Index(0, key)) for key in range(20)}
+    assert len(partners) > 10 and validation.partner(Index(3, 1)) == 3
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Files of tmp_path/served over HTTP; the address."""
+    (tmp_path / "served").mkdir()
+    handler = partial(QuietHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}/"
+        http.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        QuietHandler.asked.append(self.path)
+
+    asked: ClassVar[list[str]] = []
+
+
+def serve_mnist(folder: Path) -> list[tuple[str, str]]:
+    """A small MNIST in its own format: (file, md5) as torchvision lists them."""
+    resources = []
+    for part, count in (("train", 6), ("t10k", 2)):
+        pixels = struct.pack(">iiii", 2051, count, 28, 28) + bytes(range(count)) * 28 * 28
+        labels = struct.pack(">ii", 2049, count) + bytes(range(count))
+        for kind, content in (("images-idx3", pixels), ("labels-idx1", labels)):
+            file = folder / f"{part}-{kind}-ubyte.gz"
+            file.write_bytes(gzip.compress(content))
+            resources.append((file.name, hashlib.md5(file.read_bytes()).hexdigest()))
+    return resources
+
+
+def test_a_download_is_checked_and_happens_once(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [server])
+    resources = serve_mnist(tmp_path / "served")
+    monkeypatch.setattr(datasets.MNIST, "resources", [(name, "0" * 32) for name, _ in resources])
+    with pytest.raises(UserError, match="corrupted") as caught:
+        MNIST("train")
+    assert "train-images-idx3-ubyte.gz" in caught.value.hint and "--data-root" in caught.value.hint
+    assert not list((tmp_path / "cache/launchbay").glob("MNIST")), "nothing half-done has the name"
+
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
+    QuietHandler.asked.clear()
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(MNIST, ["train", "val"]))
+    asked = Counter(QuietHandler.asked)
+    assert set(asked) == {f"/{name}" for name, _ in resources}
+    assert max(asked.values()) <= 2, "HEAD and GET, of one of the two"
+    assert [len(images) for images in both] == [6, 2] and len(MNIST("all")) == 8
+    assert both[0].__getitems__([Index(5, 1)])["label"].tolist() == [5]
+    assert "downloading MNIST" in capfd.readouterr().out
+
+    (tmp_path / "cache/launchbay/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"short")
+    with pytest.raises(UserError, match="is damaged or not complete"):
+        MNIST("val")
+
+
+@pytest.mark.parametrize(("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "cifar-10-python")])
+def test_without_a_network_it_says_which_file_to_put_where(
+    name: str, file: str, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    said = mistake("--task", "classify", "--data", name, "--data-root", "here")
+    assert "cannot be downloaded" in said and file in said and "unpack" in said and "--data glyphs" in said
+
+
+def test_test_sets_are_found_by_name(pictures: Path, mistake: Mistake) -> None:
+    options = ("--task", "superres", "--steps", 1, "--val-data", "set5")
+    assert "put the 5 high-resolution pictures of Set5" in mistake(*options, "--val-root", ".")
+    pictures.rename("Set5")
+    assert "Set5 holds 12 pictures, Set5 has 5" in mistake(*options, "--val-root", ".")
+    assert "is there to validate on" in mistake("--task", "superres", "--data", "set5")
+    for path in sorted(Path("Set5").rglob("*.png"))[5:]:
+        path.unlink()
+    assert len(open_test_set("Set5", "all", Path())) == 5

@@ -17,36 +17,9 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT, Command, difference, lines
 
-SMALL = [
-    "--width",
-    "8",
-    "--blocks",
-    "1",
-    "--patch",
-    "24",
-    "--batch-size",
-    "8",
-    "--log-every",
-    "1",
-    "--eval-every",
-    "25",
-    "--wandb",
-    "off",
-]
-TASK = [
-    "--data",
-    "toys:Digits",
-    "--batch-size",
-    "4",
-    "--steps",
-    "6",
-    "--log-every",
-    "1",
-    "--eval-every",
-    "6",
-    "--wandb",
-    "off",
-]
+QUIET = ("--wandb", "off")
+SMALL = ("--width", 8, "--blocks", 1, "--patch", 24, "--batch-size", 8, "--log-every", 1, "--eval-every", 25, *QUIET)
+TASK = ("--data", "toys:Digits", "--batch-size", 4, "--steps", 6, "--log-every", 1, "--eval-every", 6, *QUIET)
 EXACT = (*TASK, "--precision", "fp64")
 RUNS = {
     "superres-fp32": ("--task", "superres", *SMALL, "--steps", 10),
