@@ -1,5 +1,6 @@
-"""Pairs: a picture of one data set, one of another, and their per-channel mean. `--data mixture` pairs MNIST with
-CIFAR-10; `--data A+B` pairs any two.
+"""Pairs of MNIST and CIFAR-10 with their mean; `--data A+B` pairs any two data sets.
+
+They are the data of unmixing: what is learned is to recover both pictures from the mean.
 """
 
 from collections.abc import Callable, Sequence

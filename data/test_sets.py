@@ -1,4 +1,4 @@
-"""The classic test sets of super-resolution by name: --val-data set5 --val-root DIR, the folder above Set5."""
+"""A classic test set, to validate super-resolution on: --val-data NAME --val-root DIR, the folder above it."""
 
 from pathlib import Path
 

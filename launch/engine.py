@@ -9,21 +9,20 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from math import ceil, isnan
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, key
 from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch import checkpoint, guards, optimizers
 from launchbay.launch.config import Config
-from launchbay.launch.evaluation import BASELINE, evaluate, preview, to_batch
+from launchbay.launch.evaluation import BASELINE, evaluate, is_best, preview, to_batch
 from launchbay.launch.hardware import decide, place
 from launchbay.launch.pictures import grid, to_image
 from launchbay.launch.tracking import Observer
@@ -63,7 +62,9 @@ class Engine:
 
         place(task, accelerator.device)
         self.networks = task.networks()
-        self.averages = {name: average(net, self.shared.ema) for name, net in self.networks.items() if self.shared.ema}
+        self.averages = {
+            name: optimizers.average(net, self.shared.ema) for name, net in self.networks.items() if self.shared.ema
+        }
         self.plain = task.optimizers(lambda parameters, **options: optimizers.create(self.shared, parameters, options))
         guards.check_task(task, self.networks, self.plain, self.shared)
         self.learning_rates = optimizers.LearningRates(self.plain.values(), self.shared, self.steps)
@@ -192,7 +193,7 @@ class Engine:
         baseline = {name: value for name, value in figures.items() if name.startswith(BASELINE)}
         self.state.baseline = {name.removeprefix(BASELINE): value for name, value in baseline.items()}
         self.state.final = {name: value for name, value in figures.items() if name not in baseline}
-        improved = decide(self.is_best)
+        improved = decide(lambda: is_best(self.task, self.state.step, self.state.final, self.state.best))
         if improved:
             self.state.best = {"step": self.state.step, **self.state.final}
         self.tell("summary", self.summary("running"))
@@ -204,23 +205,6 @@ class Engine:
             pictures = {name: to_image(picture) for name, picture in self.task.gallery(dict(collected)).items()}
         if pictures := ({"samples": grid(columns)} if columns else {}) | pictures:
             self.tell("samples", self.state.step, pictures)
-
-    def is_best(self) -> bool:
-        name, sign = self.task.monitor.removeprefix("-"), -1 if self.task.monitor.startswith("-") else 1
-        figures, best = self.state.final, self.state.best
-        if not name:
-            return True  # nothing to compare: the newest is the best
-        if name not in figures:
-            raise UserError(
-                f"{type(self.task).__name__}.monitor is {self.task.monitor!r}, but evaluate gives "
-                + (", ".join(figures) or "nothing")
-            )
-        if isnan(figures[name]):
-            raise UserError(
-                f"{name} is no number at step {self.state.step}: the network is spoiled",
-                "lower --lr; checkpoints already saved are good",
-            )
-        return not best or sign * figures[name] > sign * best[name]
 
     def save(self, best: bool) -> None:
         """Write a checkpoint on the main process. If that fails, it fails everywhere."""
@@ -301,11 +285,6 @@ class Engine:
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-
-
-def average(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the weights of `network`, and of its buffers, which belong to them."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 def versions() -> dict[str, str]:

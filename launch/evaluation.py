@@ -1,6 +1,8 @@
 """The validation set: exact figures (every sample counts once, on any number of processes), and samples to look at."""
 
 from collections import defaultdict
+from collections.abc import Mapping
+from math import isnan
 from typing import Any
 
 import torch
@@ -90,3 +92,24 @@ def preview(task: Task[Any], images: ImageSet, accelerator: Accelerator, shared:
         for heading, pictures in task.preview(batch).items():
             columns[heading].extend(pictures.cpu())
     return columns
+
+
+def is_best(task: Task[Any], step: int, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    """Whether `figures` are better than `best` (empty at first) by what `task.monitor` says.
+
+    Raises:
+        UserError: that is not among the figures, or no number.
+    """
+    name, sign = task.monitor.removeprefix("-"), -1 if task.monitor.startswith("-") else 1
+    if not name:
+        return True  # nothing to compare: the newest is the best
+    if name not in figures:
+        raise UserError(
+            f"{type(task).__name__}.monitor is {task.monitor!r}, but evaluate gives {', '.join(figures) or 'nothing'}"
+        )
+    if isnan(figures[name]):
+        raise UserError(
+            f"{name} is no number at step {step}: the network is spoiled",
+            "lower --lr; checkpoints already saved are good",
+        )
+    return not best or sign * figures[name] > sign * best[name]

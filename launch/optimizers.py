@@ -1,9 +1,11 @@
-"""The optimizers that the shared options ask for."""
+"""The optimizers that the shared options ask for, the course of their learning rates, and averages of the weights."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from launchbay import UserError
 from launchbay.launch.config import Shared
@@ -18,6 +20,11 @@ def create(shared: Shared, parameters: Iterable[Any], options: Mapping[str, Any]
             raise UserError("this task sets the betas of Adam, which sgd does not have", "--optimizer adam or adamw")
         return SGD(parameters, **{"momentum": 0.9, **settings})
     return {"adam": Adam, "adamw": AdamW}[shared.optimizer](parameters, **settings)
+
+
+def average(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights of `network`, and of its buffers, which belong to them."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 class LearningRates:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import difference, lines
+from PIL import Image
 from safetensors.torch import load_file
 from toys import Gan, GanConfig, Noise, NoOptions, Single
 
@@ -175,3 +176,35 @@ def test_a_bug_is_a_panel_with_its_place_and_exit_code_1(capfd: pytest.CaptureFi
     assert "ZeroDivisionError" in error and "toys.py" in error and "Traceback" not in error
     assert main(["--task", "toys:Fails", "--wandb", "off", "--debug"]) == 1
     assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_figures_of_the_whole_set_see_each_sample_once_in_order(train: Train, batch_size: int) -> None:
+    run = train("Noticing", "--batch-size", batch_size, "--steps", 1)
+    corners = Noise(5).pixels[:, :, 0, 0].double() / 255
+    expected = (torch.arange(1, 16).view(5, 3) * corners).sum().item()
+    figures = lines(run, "val")[0]
+    assert figures["samples"] == 5 and figures["in_order"] == pytest.approx(expected, rel=1e-6)
+    with Image.open(run / "samples/step-00000001-corners.png") as picture:
+        assert picture.size == (5, 1)
+
+
+def test_averaged_weights_are_evaluated_and_saved(train: Train) -> None:
+    """The average starts at the first step's weights and then follows by a half; figures and files are of it."""
+    run = train("Single", "--ema", 0.5, "--steps", 4, "--save-every", 1, "--eval-every", 1, "--keep", 9, "--lr", 0.1)
+    steps = [run / f"checkpoints/step-{step:08d}" for step in range(1, 5)]
+    trained = [load_file(step / "model.trained.safetensors")["weight"] for step in steps]
+    expected = trained[0]
+    for step, weights in zip(steps, trained, strict=True):
+        expected = (expected + weights) / 2
+        averaged = load_file(step / "model.safetensors")
+        assert torch.allclose(averaged["weight"], expected, atol=1e-6)
+        output = torch.nn.functional.conv2d(Noise(5).pixels / 255, averaged["weight"], averaged["bias"], padding=1)
+        error = (output - Noise(5).pixels / 255).square().mean().item()
+        line = lines(run, "val")[steps.index(step)]
+        assert line["error"] == pytest.approx(error, rel=1e-5)
+    run = run.rename("averaged")
+    plain = train("Single", "--steps", 4, "--lr", 0.1)
+    assert [line["model/mse"] for line in lines(plain, "train")] == [
+        line["model/mse"] for line in lines(run, "train")
+    ], "averaging does not touch the training"

@@ -27,6 +27,7 @@ RUNS = {
     "gan-fp32": ("--task", "toys:Gan", "--steps", 10, "--eval-every", 5, "--wandb", "off"),
     "gan-fp64": ("--task", "toys:Gan", "--steps", 50, "--precision", "fp64", "--wandb", "off"),
     "accumulate": ("--task", "toys:Single", "--steps", 10, "--precision", "fp64", "--wandb", "off"),
+    "noticing-fp64": ("--task", "toys:Noticing", "--steps", 10, "--precision", "fp64", *QUIET),
     "classify": ("--task", "classify", *EXACT, "--rotate", 20, "--cutout", 4, "--ema", 0.9),
     "denoise": ("--task", "denoise", *EXACT, "--width", 8),
     "reconstruct": ("--task", "reconstruct", *EXACT),

@@ -234,3 +234,18 @@ class Patches(Resident):
         photos, count = Photos("val"), {"train": 9, "val": 5, "all": 14}[split]
         pixels = torch.stack([photos.image(index)[:, :48, :48] for index in range(count)])
         super().__init__(pixels, torch.tensor(photos.labels[:count]), photos.classes)
+
+
+class Noticing(Single):
+    """Says which samples it was given, and in which order, as figures of the whole set."""
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"error": super().evaluate(batch)["error"], "corner": batch.image[:, :, 0, 0]}
+
+    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        corners = collected["corner"].double()
+        weights = torch.arange(1, corners.numel() + 1, dtype=torch.float64).view_as(corners)
+        return {"samples": float(len(corners)), "in_order": float((weights * corners).sum())}
+
+    def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"corners": collected["corner"].T[:, None, :]}
