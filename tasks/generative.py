@@ -63,7 +63,7 @@ class Generative(Task[C]):
         return judged | small
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
-        figures = {"diversity": spread(collected["small_generated"]) / spread(collected["small_real"])}
+        figures = {"diversity": float(spread(collected["small_generated"]) / spread(collected["small_real"]))}
         if self.judge is not None:
             real, generated = (self.judge.split(collected[name]) for name in ("real", "generated"))
             reference = self.judge.split(self.reference(len(collected["real"])))

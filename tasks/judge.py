@@ -110,9 +110,9 @@ def covered(probabilities: Tensor, real: Tensor) -> float:
     return float(((share >= expected / 4) & (expected > 0)).sum())
 
 
-def spread(small: Tensor) -> float:
+def spread(small: Tensor) -> Tensor:
     """Mean distance between two of up to 1,000 pictures N×D. It falls to 0 as a generator collapses."""
-    return float(pdist(small[:1000].double()).mean())
+    return pdist(small[:1000].double()).mean()
 
 
 class Features(nn.Module):
