@@ -86,11 +86,11 @@ def turn_hue(hue: Tensor) -> Tensor:
     return torch.linalg.inv(to_yiq) @ turn @ to_yiq
 
 
-def cutout(image: Tensor, side: int, down: Tensor, across: Tensor) -> Tensor:
-    """A grey square of `side` pixels in each picture (DeVries and Taylor, 2017), its centre anywhere in it.
+def cutout(image: Tensor, side: int, down: Tensor, across: Tensor, fill: float = 0.5) -> Tensor:
+    """A square of `side` pixels in each picture is set to `fill` (DeVries and Taylor, 2017), its centre anywhere.
 
     Args:
-        image: N×C×H×W in [0, 1].
+        image: N×C×H×W.
         down, across: N numbers in [0, 1): where the centre is.
     """
     height, width = image.shape[-2:]
@@ -98,4 +98,4 @@ def cutout(image: Tensor, side: int, down: Tensor, across: Tensor) -> Tensor:
     top, left = (down * height - side / 2).round(), (across * width - side / 2).round()
     in_rows = (rows >= top[:, None]) & (rows < top[:, None] + side)
     in_columns = (columns >= left[:, None]) & (columns < left[:, None] + side)
-    return image.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], 0.5)
+    return image.masked_fill((in_rows[:, :, None] & in_columns[:, None, :])[:, None], fill)

@@ -4,7 +4,7 @@ HEADER
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -13,10 +13,9 @@ from torch.nn.functional import relu, softplus
 from torch.optim import Optimizer
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, side_of
 from launchbay.data.augment import cutout, warp
 from launchbay.models.dcgan import Discriminator, Generator
-from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, Losses
+from launchbay.tasks.base import Batch, CreateOptimizer, Losses
 from launchbay.tasks.entropy import log_density_gradient
 from launchbay.tasks.generative import Generative, SampleMetric
 
@@ -75,16 +74,6 @@ class DCGAN(Generative[DCGANConfig]):
         self.discriminator = Discriminator(channels, size, config.dropout, config.spectral_norm)
         self.plain_generator = [self.generator]  # in a list it is no second network, and stays without a wrapper
 
-    @classmethod
-    def complete(cls, config: DCGANConfig, images: ImageSet) -> DCGANConfig:
-        return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
-
-    def datasets(self, load: Load) -> Datasets:
-        how = {"size": self.config.size, "channels": self.config.channels}
-        train, validation = (load(split, **how) for split in ("train", "val"))  # pyright: ignore
-        self.use_judge(self.config.judge, train)
-        return train, validation
-
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
         rates = {"generator": self.config.generator_lr, "discriminator": self.config.discriminator_lr}
         own = {name: {"lr": rate} if rate else {} for name, rate in rates.items()}
@@ -134,7 +123,7 @@ class DCGAN(Generative[DCGANConfig]):
             still = torch.zeros_like(down)
             image = warp(image + 1, still, still > 0, down, across) - 1  # black is -1 here
         if "cutout" in kinds:
-            image = cutout(image, size // 2, *batch.rand(2).T)
+            image = cutout(image, size // 2, *batch.rand(2).T, fill=0.0)
         return image
 
     def generate(self, latent: Tensor, condition: Tensor) -> Tensor:

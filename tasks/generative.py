@@ -1,14 +1,15 @@
 """What tasks share that draw pictures from latents: samples, walks and classes to look at, and how good they are."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal, TypeVar
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
-from launchbay.data import ImageSet, generator
-from launchbay.tasks.base import Batch, Task
+from launchbay.data import ImageSet, Load, generator, side_of
+from launchbay.tasks.base import Batch, Datasets, Task
 from launchbay.tasks.judge import Judge, covered, frechet, inception_score, kernel, load_judge, spread
 from launchbay.tasks.pictures import tiles
 
@@ -17,8 +18,8 @@ SampleMetric = Literal["fid", "kid", "inception_score"]
 
 
 class Generative(Task[C]):
-    """Turns latents into pictures. A task sets `latent`, `classes` and `sample_metrics`, and calls `use_judge` in its
-    `datasets`.
+    """Turns latents into pictures. A task sets `latent`, `classes` and `sample_metrics`; its options have `channels`,
+    `size` and `judge`.
 
     Figures of as many samples as there are validation pictures:
 
@@ -39,6 +40,19 @@ class Generative(Task[C]):
         self.judge: Judge | None = None
         self.real_judged: Tensor | None = None
 
+    @classmethod
+    def complete(cls, config: Any, images: ImageSet) -> Any:
+        return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
+
+    def datasets(self, load: Load) -> Datasets:
+        config: Any = self.config
+        how: Any = {"size": config.size, "channels": config.channels, "classes": self.classes}
+        train, validation = (load(split, **how) for split in ("train", "val"))
+        name = config.judge or ("timm/resnet18" if self.sample_metrics else None)
+        self.judge = load_judge(name) if name else None
+        self.real_pictures = train  # what the judge says of them is the baseline
+        return train, validation
+
     def generate(self, latent: Tensor, condition: Tensor) -> Tensor:
         """N×C×H×W in [0, 1] from standard normal N×L and one-hot classes N×K (K = 0 where there are none)."""
         raise NotImplementedError
@@ -48,13 +62,6 @@ class Generative(Task[C]):
         if not self.classes:
             return batch.image.new_zeros(len(batch), 0)
         return one_hot(batch.label, self.classes).to(batch.image.dtype)
-
-    def use_judge(self, name: str | None, training_set: ImageSet) -> None:
-        """Load the judge. `training_set` is what real pictures are taken from for its baseline."""
-        if name is None and self.sample_metrics:
-            name = "timm/resnet18"
-        self.judge = load_judge(name) if name else None
-        self.real_pictures = training_set
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         generated = self.generate(batch.randn(self.latent), self.condition(batch))

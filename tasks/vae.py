@@ -3,7 +3,7 @@
 HEADER
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log, pi
 from typing import ClassVar, Literal
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, side_of
+from launchbay.data import Load
 from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
 from launchbay.tasks.generative import Generative, SampleMetric
@@ -54,12 +54,12 @@ class VAEConfig:
 class VAE(Generative[VAEConfig]):
     """Figures in nats per picture: elbo, the evidence lower bound (higher is better), is minus the sum of
     reconstruction (negative log-likelihood, one draw of the latent) and kl (divergence of the posterior from the
-    prior). Those of reconstructions are of the posterior's mean. The baseline is the mean training picture.
+    prior). Those of reconstructions are of the posterior's mean. The baseline of all is the mean training picture.
     """
 
     defaults: ClassVar = {"data": "glyphs", "batch_size": 128, "epochs": 10.0, "lr": 1e-3}
     monitor: ClassVar = "elbo"
-    baseline_name: ClassVar = "mean or real"
+    baseline_name: ClassVar = "baseline"
 
     def __init__(self, config: VAEConfig):
         super().__init__(config)
@@ -77,37 +77,22 @@ class VAE(Generative[VAEConfig]):
             self.model = vae.convolutional(channels, size, config.latent, config.classes, config.width)
         self.register_buffer("mean_picture", torch.full((channels, size, size), 0.5), persistent=False)
 
-    @classmethod
-    def complete(cls, config: VAEConfig, images: ImageSet) -> VAEConfig:
-        return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
-
     def datasets(self, load: Load) -> Datasets:
-        config = self.config
-        how = {"size": config.size, "channels": config.channels, "classes": config.classes}
-        train, validation = (load(split, **how) for split in ("train", "val"))  # pyright: ignore
+        train, validation = super().datasets(load)
         some = train.__getitems__(range(min(1000, len(train))))["image"]
         self.mean_picture = (some / 255).mean(dim=0).clamp(0.01, 0.99)
-        self.use_judge(config.judge, train)
         return train, validation
 
     def target(self, batch: Batch) -> Tensor:
-        return (
-            (batch.rand(*batch.image.shape[1:]) < batch.image).to(batch.image.dtype)
-            if self.config.binarize
-            else (batch.image)
-        )
+        if not self.config.binarize:
+            return batch.image
+        return (batch.rand(*batch.image.shape[1:]) < batch.image).to(batch.image.dtype)
 
     def training_step(self, batch: Batch) -> Losses:
         image = self.target(batch)
         logits, mean, log_variance = self.model(image, self.condition(batch), batch.randn(self.latent))
         kl = divergence(mean, log_variance).mean()
-        yield (
-            "model",
-            {
-                "reconstruction": self.unlikelihood(logits, image).mean(),
-                "kl": self.config.beta * kl,
-            },
-        )
+        yield "model", {"reconstruction": self.unlikelihood(logits, image).mean(), "kl": self.config.beta * kl}
 
     def unlikelihood(self, logits: Tensor, image: Tensor) -> Tensor:
         """Negative log-likelihood of each picture in nats, for mse and l1 as a density of grey values in [0, 1]."""
