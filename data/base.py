@@ -68,7 +68,8 @@ def count_classes(images: ImageSet) -> int:
     if not images.classes:
         raise UserError(
             "the pictures have no labels",
-            "choose a data set that has; a folder of pictures has them if each class is a sub-folder of its own",
+            "choose a data set that has; a folder of pictures has them if it holds a sub-folder for each of several "
+            "classes, and no picture beside these",
         )
     return len(images.classes)
 

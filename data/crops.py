@@ -65,7 +65,7 @@ class Crops(Part):
         super().__init__(images)
         self.crop, self.uniform = side, True
         self.whole = images.uniform and images.size(0) == (side, side)
-        refuse_small(images, side, "choose smaller crops, or leave small pictures out")
+        refuse_small(images, side, "choose smaller crops (--patch, where the task has it), or leave small pictures out")
 
     def size(self, index: int) -> tuple[int, int]:
         return self.crop, self.crop

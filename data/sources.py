@@ -60,15 +60,14 @@ def check_labels(images: ImageSet, classes: int | bool) -> None:
     if classes is not True and classes != count:
         raise UserError(
             f"the data set has {count} classes ({', '.join(images.classes[:12])}), the network {classes}",
-            f"with --classes {count} they agree",
+            f"train with --classes {count}",
         )
 
 
 def check_same_classes(validation: ImageSet, training: ImageSet) -> None:
     if validation.classes != training.classes:
-        different = sorted(set(validation.classes) ^ set(training.classes))
+        theirs, ours = (", ".join(images.classes[:12]) for images in (validation, training))
         raise UserError(
-            "the validation set has other classes than the training set: "
-            + (", ".join(different[:6]) or "the same in another order"),
-            "give it sub-folders of the same names",
+            f"the validation set has other classes ({theirs}) than the training set ({ours})",
+            "validate on the same classes; in folders, the sub-folders' names have to agree",
         )

@@ -79,11 +79,11 @@ class Shared:
             if field.name in ("weight_decay", "warmup", "workers"):
                 good, needed = 0 <= value < inf, "a number from 0 on"
             elif field.name == "ema":
-                good, needed = 0 < value < 1, "between 0 and 1"
+                good, needed = 0 < value < 1, "above 0 and below 1"
             else:
                 good, needed = 0 < value < inf, "above 0, and finite"
             if not good:
-                raise UserError(f"{flag(field.name)} {value} has to be {needed}", f"the default is {field.default}")
+                raise UserError(f"{flag(field.name)} {value} has to be {needed}", "--help shows the defaults")
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
             raise UserError(f"--run {self.run!r} has to be a plain folder name", "say where it goes with --output-dir")
 

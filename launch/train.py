@@ -135,13 +135,14 @@ def open_source(shared: Shared) -> Any:
 
 def open_named(name: str) -> Any:
     """The data set called `name`; "A+B" is the pairs of two."""
-    opened = [plugins.load(plugins.find(plugins.DATASETS, part)) for part in name.split("+")]
+    names = name.split("+")
+    if len(names) > 2 or not all(names):
+        raise UserError(f"--data {name} is no pair of data sets", "two can be paired: A+B, such as glyphs+photos")
+    opened = [plugins.load(plugins.find(plugins.DATASETS, part)) for part in names]
     if len(opened) == 1:
         return opened[0]
     from launchbay.data.mixture import pair
 
-    if len(opened) > 2:
-        raise UserError(f"--data {name} names {len(opened)} data sets", "two can be paired: A+B")
     return pair(*opened)
 
 

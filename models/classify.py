@@ -37,6 +37,8 @@ def cnn(channels: int, size: int, classes: int) -> Classifier:
     """Three blocks of convolution, ReLU and pooling, and two fully connected layers: 32-64-128, then 2048-128-classes
     for pictures of 32×32.
     """
+    if size < 8:
+        raise RuntimeError("three times halved, nothing is left")
     widths = (channels, 32, 64, 128)
     blocks: list[nn.Module] = []
     for before, after in pairwise(widths):
@@ -76,12 +78,26 @@ class Residual(nn.Module):
         return features + self.layers(features)
 
 
+@torch.no_grad()
 def build(name: str, channels: int, size: int, classes: int, width: int, *, pretrained: bool) -> Classifier:
     """The classifier called `name`: cnn, resnet9 or timm/NAME.
 
     Raises:
-        UserError: there is none of that name, or its weights cannot be had.
+        UserError: there is none of that name, its weights cannot be had, or it cannot take pictures of that size.
     """
+    try:
+        network = by_name(name, channels, size, classes, width, pretrained=pretrained)
+        network.eval()(torch.zeros(1, channels, size, size))
+    except (RuntimeError, AssertionError, ZeroDivisionError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{name} cannot take pictures of {size}×{size}: {reason}",
+            "choose another --size: cnn and resnet9 need 8 or more, networks of timm often 224",
+        ) from error
+    return network.train()
+
+
+def by_name(name: str, channels: int, size: int, classes: int, width: int, *, pretrained: bool) -> Classifier:
     if name.startswith("timm/"):
         network: Any = timm_network(
             name.removeprefix("timm/"), pretrained=pretrained, in_chans=channels, num_classes=classes

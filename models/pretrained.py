@@ -24,10 +24,14 @@ def timm_network(name: str, *, pretrained: bool = False, weights: Path | None = 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would report each of five attempts
     if not timm.is_model(name.split(".", maxsplit=1)[0]):
         near = ", ".join(timm.list_models(f"*{name.split('.', maxsplit=1)[0][:6]}*")[:5])
-        raise UserError(f"timm has no network {name!r}" + (f"; it has {near}" if near else ""))
+        raise UserError(
+            f"timm has no network {name!r}" + (f"; it has {near}" if near else ""), "timm.list_models() names them all"
+        )
     local = {"pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
     if weights and not weights.is_file():
         raise UserError(f"there is no file of weights {weights}", "name a safetensors file with timm's own names")
+    if pretrained:
+        print(f"fetching the weights of timm/{name}, unless they are here already", flush=True)
     try:
         return timm.create_model(name, pretrained=pretrained or weights is not None, **local, **options)
     except Exception as error:

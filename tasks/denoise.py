@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, side_of
+from launchbay.data import ImageSet, Load
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
-from launchbay.tasks.metrics import ImageMetric
+from launchbay.tasks.metrics import ImageMetric, smallest_for
 
 PATCH = 64
 
@@ -37,7 +37,8 @@ class DenoiseConfig:
     loss: Literal["mse", "l1"] = "mse"
     """mse is what PSNR measures."""
     patch: int | None = None
-    """Side of the squares cropped for training, in pixels. Default: 64, or the whole of smaller pictures."""
+    """Side of the squares cropped for training, in pixels. Default: 64, less if all pictures have
+    one smaller size."""
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of the restored picture and of the noisy one. lpips needs AlexNet's weights."""
     channels: int | None = None
@@ -61,12 +62,13 @@ class Denoise(ImageToImage[DenoiseConfig]):
 
     @classmethod
     def complete(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
-        patch = config.patch or min(PATCH, side_of(images) or PATCH)
+        patch = config.patch or (min(PATCH, *images.size(0)) if images.uniform else PATCH)
         return replace(config, channels=config.channels or images.channels, patch=patch)
 
     def datasets(self, load: Load) -> Datasets:
         config = self.config
-        return load("train", crop=config.patch, channels=config.channels), load("val", channels=config.channels)
+        train = load("train", crop=config.patch, channels=config.channels)
+        return train, load("val", channels=config.channels, smallest=smallest_for(config.metrics))
 
     def degrade(self, batch: Batch) -> Tensor:
         deviation = self.config.sigma / (2 if self.config.pixels == "signed" else 1)

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
+from launchbay import UserError
 from launchbay.data import ImageSet, Load, generator, side_of
 from launchbay.tasks.base import Batch, Datasets, Task
 from launchbay.tasks.judge import Judge, covered, frechet, inception_score, kernel, load_judge, spread
 from launchbay.tasks.pictures import tiles
 
 C = TypeVar("C")
+SMALLEST = 4
 SampleMetric = Literal["fid", "kid", "inception_score"]
 
 
@@ -42,6 +44,8 @@ class Generative(Task[C]):
 
     @classmethod
     def complete(cls, config: Any, images: ImageSet) -> Any:
+        if config.size is not None and config.size < SMALLEST:
+            raise UserError(f"--size {config.size} has to be at least {SMALLEST}")
         return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
 
     def datasets(self, load: Load) -> Datasets:

@@ -15,6 +15,11 @@ from launchbay.models.classify import Classifier, build
 TIMM_SIDE = 64
 """Pixels that networks of timm are shown, trained on 224: a compromise with what this costs on a CPU."""
 
+HINT = (
+    "train a judge with --task classify on the same data and name its run folder, such as --judge runs/classify-1; "
+    "or leave out the metrics that need one"
+)
+
 
 class Judge(nn.Module):
     """A frozen classifier: `forward` gives N×(D + K), the features its last layer sees and the K classes'
@@ -48,8 +53,13 @@ def load_judge(name: str) -> Judge:
         UserError: its weights cannot be had, or it is neither.
     """
     if name.startswith("timm/"):
-        return Judge(build(name, 3, TIMM_SIDE, 1000, 0, pretrained=True), 3, TIMM_SIDE, answers=False)
+        try:
+            return Judge(build(name, 3, TIMM_SIDE, 1000, 0, pretrained=True), 3, TIMM_SIDE, answers=False)
+        except UserError as error:
+            raise UserError(f"no judge: {error.message}", HINT) from error
     checkpoints = Path(name) / "checkpoints"
+    if not (checkpoints / "best").is_file():
+        raise UserError(f"--judge {name} is no run folder with a checkpoint", HINT)
     try:
         checkpoint = checkpoints / (checkpoints / "best").read_text().strip()
         config = json.loads((checkpoint / "state.json").read_text())["config"]
@@ -61,7 +71,7 @@ def load_judge(name: str) -> Judge:
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(
             f"--judge {name} is no run of classify: {error}",
-            "train one (--task classify), and name its run folder, such as runs/classify-1; or --judge timm/resnet18",
+            HINT,
         ) from error
     return Judge(classifier, channels, size, answers=True)
 

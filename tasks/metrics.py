@@ -22,6 +22,11 @@ def image_figures(names: Iterable[ImageMetric], output: Tensor, target: Tensor) 
     return {name: METRICS[name](output, target) for name in names}
 
 
+def smallest_for(names: Iterable[ImageMetric]) -> int:
+    """The side in pixels that pictures need for these metrics."""
+    return WINDOW if "ssim" in names else 1
+
+
 def psnr(output: Tensor, target: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each picture, 10·log10(1 / MSE): peak value 1, at most 100; higher is better.
 

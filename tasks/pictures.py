@@ -31,7 +31,7 @@ def confusion_matrix(answer: Tensor, label: Tensor, names: Sequence[str]) -> Ten
     axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(count), names, rotation=90)
     axes.set_yticks(range(count), names)
-    axes.set(xlabel="answer", ylabel="class")
+    axes.set(xlabel="answer, % of the class", ylabel="class")
     if count <= 20:
         for row in range(count):
             for column in range(count):

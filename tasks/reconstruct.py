@@ -9,18 +9,21 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from launchbay.data import ImageSet, Load, side_of
+from launchbay.data import ImageSet, Load
 from launchbay.models.autoencoders import unpadded
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
-from launchbay.tasks.metrics import ImageMetric
+from launchbay.tasks.metrics import ImageMetric, smallest_for
 
 PATCH = 64
+SMALLEST = 5
+"""Pixels that two convolutions without padding need."""
 
 
 @dataclass(frozen=True)
 class ReconstructConfig:
     patch: int | None = None
-    """Side of the squares cropped for training, in pixels. Default: 64, or the whole of smaller pictures."""
+    """Side of the squares cropped for training, in pixels. Default: 64, less if all pictures have
+    one smaller size."""
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of the reconstruction. lpips needs AlexNet's weights."""
     channels: int | None = None
@@ -42,12 +45,13 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
 
     @classmethod
     def complete(cls, config: ReconstructConfig, images: ImageSet) -> ReconstructConfig:
-        patch = config.patch or min(PATCH, side_of(images) or PATCH)
+        patch = config.patch or (min(PATCH, *images.size(0)) if images.uniform else PATCH)
         return replace(config, channels=config.channels or images.channels, patch=patch)
 
     def datasets(self, load: Load) -> Datasets:
         config = self.config
-        return load("train", crop=config.patch, channels=config.channels), load("val", channels=config.channels)
+        train = load("train", crop=config.patch, channels=config.channels)
+        return train, load("val", channels=config.channels, smallest=max(SMALLEST, smallest_for(config.metrics)))
 
     def degrade(self, batch: Batch) -> Tensor:
         return batch.image

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
 
-from launchbay.data import Load
+from launchbay import UserError
+from launchbay.data import Index, Load
 from launchbay.models.unmix import Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, ImageToImage
 from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
@@ -52,7 +53,14 @@ class Unmix(ImageToImage[UnmixConfig]):
         self.model = Unmixer(decoder, config.second == "subtract", config.pretrained, config.encoder_weights)
 
     def datasets(self, load: Load) -> Datasets:
-        return load("train"), load("val")
+        sets = load("train"), load("val")
+        for images in sets:
+            if OUTPUTS[0] not in images.__getitems__([Index(0, 0)]):
+                raise UserError(
+                    "unmixing needs pairs, and this data set has single pictures",
+                    "--data (or --val-data) mixture, or A+B for two others, such as glyphs+photos",
+                )
+        return sets
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
         return {"model": create(self.model.parameters(), betas=self.config.betas)}

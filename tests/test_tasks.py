@@ -189,15 +189,19 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path) -> None:
     assert "has 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9), the network 3" in said("vae", "--classes", 3)
     assert "01.png has 40×40 pixels, but 48×48 are needed" in said("denoise", *own, "--patch", 48)
     assert "the pictures have 3 channels, the network takes 1" in said("denoise", *own, "--channels", 1)
-    assert "gives no 'first', only image" in said("unmix", "--data", "toys:Digits")
+    assert "unmixing needs pairs" in said("unmix", "--data", "toys:Digits")
     assert "--size 30 does not divide by 4" in said("dcgan", "--size", 30)
     assert "invalid choice" in said("superres", "--scale", 5)
+    assert "cnn cannot take pictures of 1×1" in said("classify", "--size", 1)
+    assert "cannot take pictures of 28×28: Input height" in said("classify", "--model", "timm/vit_tiny_patch16_224")
+    assert "--size -4 has to be at least 4" in said("vae", "--size", -4)
+    assert "is no pair of data sets" in said("unmix", "--data", "glyphs+")
     assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
     assert "timm has no network 'resnet1818'" in said("classify", "--model", "timm/resnet1818")
     assert "no file of weights gone.safetensors" in said("unmix", "--encoder-weights", "gone.safetensors")
-    assert "is no run of classify" in said("dcgan", "--judge", "gone", "--data", "toys:Digits")
-    assert "--ema 1.0 has to be between 0 and 1" in said("vae", "--ema", 1)
+    assert "gone is no run folder with a checkpoint" in said("dcgan", "--judge", "gone", "--data", "toys:Digits")
+    assert "--ema 1.0 has to be above 0 and below 1" in said("vae", "--ema", 1)
     assert "the pictures have 3 channels" in said("denoise", "--data", "toys:Digits", "--val-root", folder)
 
 
@@ -221,7 +225,7 @@ def test_a_folder_of_sub_folders_has_classes(train: Train, mistake: Mistake, fol
         for number in range(3):
             Image.new("RGB", (40, 40)).save(f"again/{kind}/{number}.png")
     said = mistake("--task", "classify", "--data", "folder", "--data-root", "again", "--val-root", other, "--steps", 1)
-    assert "other classes than the training set: azure, blue" in said
+    assert "has other classes (azure, red) than the training set (blue, red)" in said
 
 
 def test_glyphs_are_the_same_each_time_and_differ_between_splits() -> None:
