@@ -86,7 +86,7 @@ def turn_hue(hue: Tensor) -> Tensor:
     return torch.linalg.inv(to_yiq) @ turn @ to_yiq
 
 
-def cutout(image: Tensor, side: int, down: Tensor, across: Tensor, fill: float = 0.5) -> Tensor:
+def cutout(image: Tensor, side: int, down: Tensor, across: Tensor, *, fill: float = 0.5) -> Tensor:
     """A square of `side` pixels in each picture is set to `fill` (DeVries and Taylor, 2017), its centre anywhere.
 
     Args:

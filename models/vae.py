@@ -2,6 +2,8 @@
 pixels. `condition` is N×K, one-hot classes or, with K = 0, nothing: conditional or not, the code is the same.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,14 +12,26 @@ class VAE(nn.Module):
     """Encoder and decoder in one network, since one loss trains both (Kingma and Welling, "Auto-Encoding Variational
     Bayes", 2014; with classes: Sohn et al., 2015).
 
-    `encoder` takes pictures and condition flattened into what its first layer wants, see `dense` and `convolutional`.
+    `trunk` takes pictures to `width` features; `tail` takes the last of the `hidden` layers' features to logits. The
+    class acts on the posterior and on the hidden layers, so that latents need not tell it.
     """
 
-    def __init__(self, trunk: nn.Module, width: int, latent: int, classes: int, decoder: nn.Module):
+    def __init__(
+        self,
+        trunk: nn.Module,
+        width: int,
+        latent: int,
+        classes: int,
+        *,
+        hidden: Sequence[int],
+        activation: nn.Module,
+        tail: nn.Module,
+    ):
         super().__init__()
-        self.trunk = trunk
-        self.posterior = nn.Linear(width + classes, 2 * latent)
-        self.decoder = decoder
+        self.trunk, self.activation, self.tail = trunk, activation, tail
+        self.posterior = Conditioned(width, 2 * latent, classes)
+        befores = (latent, *hidden)
+        self.hidden = nn.ModuleList(Conditioned(b, a, classes) for b, a in zip(befores, hidden, strict=False))
 
     def forward(self, image: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(logits of a reconstruction, posterior mean, posterior log variance); `noise` is standard normal, N×L."""
@@ -25,29 +39,45 @@ class VAE(nn.Module):
         return self.decode(mean + noise * (log_variance / 2).exp(), condition), mean, log_variance
 
     def encode(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        features = torch.cat([self.trunk(image), condition], dim=1)
-        mean, log_variance = self.posterior(features).chunk(2, dim=1)
+        mean, log_variance = self.posterior(self.trunk(image), condition).chunk(2, dim=1)
         return mean, log_variance
 
     def decode(self, latent: Tensor, condition: Tensor) -> Tensor:
-        return self.decoder(torch.cat([latent, condition], dim=1))
+        features = latent
+        for layer in self.hidden:
+            features = self.activation(layer(features, condition))
+        return self.tail(features)
+
+
+class Conditioned(nn.Module):
+    """A fully connected layer whose outputs each class scales and shifts (Perez et al., "FiLM", 2018)."""
+
+    def __init__(self, before: int, after: int, classes: int):
+        super().__init__()
+        self.linear = nn.Linear(before, after)
+        self.film = nn.Linear(classes, 2 * after, bias=False) if classes else None
+        if self.film is not None:
+            nn.init.zeros_(self.film.weight)
+
+    def forward(self, features: Tensor, condition: Tensor) -> Tensor:
+        features = self.linear(features)
+        if self.film is None:
+            return features
+        scale, shift = self.film(condition).chunk(2, dim=1)
+        return torch.addcmul(features + shift, features, scale)
 
 
 def dense(channels: int, size: int, latent: int, classes: int) -> VAE:
     """Three fully connected layers in (512, 256, latent), three out, ReLU between."""
     pixels = channels * size**2
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(pixels, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU())
-    decoder = nn.Sequential(
-        nn.Linear(latent + classes, 256), nn.ReLU(), nn.Linear(256, 512), nn.ReLU(),
-        nn.Linear(512, pixels), nn.Unflatten(1, (channels, size, size)),
-    )  # fmt: skip
-    return VAE(trunk, 256, latent, classes, decoder)
+    tail = nn.Sequential(nn.Linear(512, pixels), nn.Unflatten(1, (channels, size, size)))
+    return VAE(trunk, 256, latent, classes, hidden=(256, 512), activation=nn.ReLU(), tail=tail)
 
 
 def convolutional(channels: int, size: int, latent: int, classes: int, width: int) -> VAE:
     """Strided convolutions to `width` and 2·`width` maps of a quarter of the size and a fully connected layer of 256,
-    mirrored by transposed convolutions, SiLU between. The decoder's first layer sees the class beside the latent, the
-    encoder's last one does.
+    mirrored by transposed convolutions, SiLU between.
     """
     quarter, wide = size // 4, 2 * width
     trunk = nn.Sequential(
@@ -57,12 +87,12 @@ def convolutional(channels: int, size: int, latent: int, classes: int, width: in
         nn.Conv2d(wide, wide, 4, stride=2, padding=1), nn.SiLU(),
         nn.Flatten(), nn.Linear(wide * quarter**2, 256), nn.SiLU(),
     )  # fmt: skip
-    decoder = nn.Sequential(
-        nn.Linear(latent + classes, 256), nn.SiLU(),
-        nn.Linear(256, wide * quarter**2), nn.SiLU(), nn.Unflatten(1, (wide, quarter, quarter)),
+    tail = nn.Sequential(
+        nn.Unflatten(1, (wide, quarter, quarter)),
         nn.ConvTranspose2d(wide, wide, 4, stride=2, padding=1), nn.SiLU(),
         nn.Conv2d(wide, width, 3, padding=1), nn.SiLU(),
         nn.ConvTranspose2d(width, width, 4, stride=2, padding=1), nn.SiLU(),
         nn.Conv2d(width, channels, 3, padding=1),
     )  # fmt: skip
-    return VAE(trunk, 256, latent, classes, decoder)
+    hidden = (256, wide * quarter**2)
+    return VAE(trunk, 256, latent, classes, hidden=hidden, activation=nn.SiLU(), tail=tail)

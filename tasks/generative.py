@@ -29,7 +29,8 @@ class Generative(Task[C]):
       varied as the data, near 0 is collapse; it does not see whether samples look like anything.
     - those of `sample_metrics`, from the judge's features, beside what as many training pictures score (the baseline).
     - with a classifier of this data as the judge, classes: how many are generated at least a quarter as often as they
-      should be; certainty: the mean probability of its answers.
+      should be; certainty: the mean probability of its answers; class_accuracy, where classes were asked for: how
+      often it sees that class.
     """
 
     baseline_name: ClassVar[str] = "real"
@@ -70,6 +71,8 @@ class Generative(Task[C]):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         generated = self.generate(batch.randn(self.latent), self.condition(batch))
         judged = {} if self.judge is None else {"real": self.judge(batch.image), "generated": self.judge(generated)}
+        if self.classes:
+            judged["wanted"] = batch.label[:, None]
         small = {f"small_{name}": shrink(image) for name, image in (("real", batch.image), ("generated", generated))}
         return judged | small
 
@@ -80,6 +83,10 @@ class Generative(Task[C]):
             reference = self.judge.split(self.reference(len(collected["real"])))
             figures |= self.compare(real, generated)
             figures |= {f"baseline/{name}": value for name, value in self.compare(real, reference).items()}
+            if self.classes and self.judge.answers:
+                for prefix, judged in (("", generated), ("baseline/", real)):
+                    right = judged[1].argmax(dim=1) == collected["wanted"].flatten()
+                    figures[f"{prefix}class_accuracy"] = float(right.double().mean())
         return figures | {"baseline/diversity": 1.0}
 
     def compare(self, real: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> dict[str, float]:

@@ -321,7 +321,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments: object) -> None:
+    def log_message(self, format: str, *arguments: object) -> None:
         QuietHandler.asked.append(self.path)
 
     asked: ClassVar[list[str]] = []
