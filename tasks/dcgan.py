@@ -56,7 +56,7 @@ class DCGANConfig:
 
 class DCGAN(Generative[DCGANConfig]):
     defaults: ClassVar = {
-        "data": "glyphs", "batch_size": 64, "steps": 1500, "lr": 2e-4, "ema": 0.99, "schedule": "constant",
+        "data": "glyphs", "batch_size": 32, "steps": 1500, "lr": 5e-4, "ema": 0.99, "schedule": "constant",
         "clip_norm": None,
     }  # fmt: skip
 

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Tests run two at a time (pyproject.toml), each on its own core: two threads each would stand in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
