@@ -1,5 +1,6 @@
 """Checkpoints: exact, whole or absent, verified before use, and without pickle."""
 
+import ast
 import json
 import os
 import shutil
@@ -160,9 +161,18 @@ def save_for_ever() -> None:
 def test_nothing_reads_or_writes_pickle() -> None:
     for folder in ("launch", "tasks", "models", "data"):
         for path in (ROOT / folder).glob("*.py"):
-            source = path.read_text()
-            assert (
-                "pickle" not in source.replace("No pickle", "")
-                and "torch.load" not in source
-                and "torch.save" not in source
-            )
+            code = ast.unparse(without_docstrings(ast.parse(path.read_text())))
+            assert not any(word in code for word in ("pickle", "torch.load", "torch.save")), path
+
+
+def without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", [])
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            body[0].value.value = ""
+    return tree

@@ -106,7 +106,7 @@ def test_the_file_can_name_the_task(mistake: Mistake) -> None:
         (["--task", "superres", "--scal", "4"], "--scale"),
         (["--task", "superres", "--scale", "5"], "invalid choice '5' for argument '--scale"),
         (["--task", "superres", "--lr", "fast"], "float"),
-        (["--task", "superres", "--lr", "0"], "--lr 0.0 has to be above 0, and finite → the default is 0.001"),
+        (["--task", "superres", "--lr", "0"], "--lr 0.0 has to be above 0, and finite → --help shows the defaults"),
         (["--task", "superres", "--warmup", "-1"], "--warmup -1 has to be a number from 0 on"),
         (["--task", "superres", "--lr", "inf"], "--lr inf has to be above 0, and finite"),
         (["--task", "superres", "--weight-decay", "nan"], "--weight-decay nan has to be a number from 0 on"),

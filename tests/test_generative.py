@@ -112,3 +112,8 @@ def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake) -> None:
     assert line["baseline/diversity"] == 1 and line["diversity"] < 0.5
     assert line["fid"] > 5 * line["baseline/fid"] and line["classes"] < line["baseline/classes"]
     assert "is a run of dcgan" in mistake("--task", "dcgan", "--data", "toys:Digits", "--judge", run)
+    run.rename("gan")
+    run = train("vae", "--data", "toys:Digits", "--model", "dense", "--classes", 10, "--judge", "judge", "--steps", 1)
+    line = lines(run, "val")[-1]
+    assert line["class_accuracy"] < 0.5 < line["baseline/class_accuracy"]
+    assert (run / "samples/step-00000001-classes.png").is_file()

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from launchbay.data.photos import Photos
 from launchbay.launch.checkpoint import verify
+from launchbay.launch.hardware import threads
 
 LAUNCHBAY = Path(sys.executable).parent / "launchbay"
 STEPS = 12
@@ -88,7 +89,8 @@ def test_checkpoints(run: Path) -> None:
 
 
 def test_the_configuration_goes_back_in(run: Path, command: Command) -> None:
-    again = command(sys.executable, ROOT / "launch/run.py", "--config", run / "config.yaml", "--wandb", "off")
+    argv = ("--config", run / "config.yaml", "--wandb", "off")
+    again = command(sys.executable, ROOT / "launch/run.py", *argv, OMP_NUM_THREADS=str(threads()))  # as the launcher
     assert again.returncode == 0, again.stdout + again.stderr
     assert difference(Path("runs/superres-1"), run) == 0
 
