@@ -17,8 +17,6 @@ from launchbay.models.classify import build
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.pictures import confusion_matrix
 
-BLACK_AND_WHITE = 1
-
 
 @dataclass(frozen=True)
 class ClassifyConfig:
@@ -81,7 +79,7 @@ class Classify(Task[ClassifyConfig]):
             channels=channels,
             size=config.size or side_of(images) or 32,
             classes=config.classes or count_classes(images),
-            flip=channels > BLACK_AND_WHITE if config.flip is None else config.flip,
+            flip=channels > 1 if config.flip is None else config.flip,
         )
 
     def datasets(self, load: Load) -> Datasets:
