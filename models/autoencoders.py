@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from launchbay.models.initial import start_as_identity
+
 
 class ConvAutoencoder(nn.Module):
     """Halves the picture `len(widths)` times and doubles it as often, by transposed convolutions (stride 2, output
@@ -39,10 +41,15 @@ def four_convolutions(channels: int, width: int) -> nn.Sequential:
 
 
 def unpadded(channels: int, width: int = 8) -> nn.Sequential:
-    """Two 3×3 convolutions without padding, mirrored by two transposed ones: four pixels fewer each way in between."""
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3), nn.ReLU(),
-        nn.Conv2d(width, width, 3), nn.ReLU(),
-        nn.ConvTranspose2d(width, width, 3), nn.ReLU(),
-        nn.ConvTranspose2d(width, channels, 3),
-    )  # fmt: skip
+    """Two 3×3 convolutions without padding, mirrored by two transposed ones: four pixels fewer each way in between.
+
+    `channels` of the `width` maps start by passing the picture on. From a usual start half of the maps soon give zero
+    for whatever they see, and those that are left cannot hold a colour picture (27 instead of 31 dB on CIFAR-10).
+    """
+    convolutions = [nn.Conv2d(channels, width, 3), nn.Conv2d(width, width, 3)]
+    transposed = [nn.ConvTranspose2d(width, width, 3), nn.ConvTranspose2d(width, channels, 3)]
+    for layer in (*convolutions, *transposed):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        start_as_identity(layer, channels)
+    first, second, third, fourth = (*convolutions, *transposed)
+    return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third, nn.ReLU(), fourth)

@@ -1,8 +1,9 @@
 """Networks that add a correction to the picture they get: N×C×H×W in, the same shape out, for any H and W."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+
+from launchbay.models.initial import start_at_zero
 
 
 class DnCNN(nn.Module):
@@ -65,12 +66,3 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.layers(features)
-
-
-@torch.no_grad()
-def start_at_zero(layer: nn.Conv2d) -> nn.Conv2d:
-    """Make training start where nothing is corrected."""
-    layer.weight.zero_()
-    assert layer.bias is not None
-    layer.bias.zero_()
-    return layer

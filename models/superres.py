@@ -1,9 +1,9 @@
 """Super-resolution networks: small RGB image in, image `scale` times larger out (N×3×H×W, values in [0, 1])."""
 
-import torch
 from torch import Tensor, nn
 
-from launchbay.models.residual import ResidualBlock, start_at_zero
+from launchbay.models.initial import start_as_identity, start_at_zero
+from launchbay.models.residual import ResidualBlock
 from launchbay.models.resize import upscale
 
 CHANNELS = 3
@@ -27,7 +27,7 @@ class SRCNN(nn.Module):
         self.mapping = nn.Conv2d(64, 32, 5, padding=2)
         self.reconstruction = nn.Conv2d(32, CHANNELS, 5, padding=2)
         for layer in (self.patches, self.mapping, self.reconstruction):
-            start_as_identity(layer)
+            start_as_identity(layer, CHANNELS)
         nn.init.zeros_(self.reconstruction.weight[:, CHANNELS:])
 
     def forward(self, image: Tensor) -> Tensor:
@@ -37,15 +37,6 @@ class SRCNN(nn.Module):
         image = self.mapping(image).relu()
         image = self.reconstruction(image)
         return upscale(image, self.scale) if self.upscale_last else image
-
-
-@torch.no_grad()
-def start_as_identity(layer: nn.Conv2d) -> None:
-    """Make the first three filters of `layer` pass the first three channels on unchanged."""
-    assert layer.bias is not None
-    layer.weight[:CHANNELS] = 0
-    nn.init.dirac_(layer.weight[:CHANNELS, :CHANNELS])
-    layer.bias[:CHANNELS] = 0
 
 
 class ESPCN(nn.Module):
