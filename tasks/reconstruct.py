@@ -1,7 +1,7 @@
 """Reconstruction: a convolutional autoencoder gives back the picture it gets.
 
-Reached on CIFAR-10's test set after a minute (4,000 steps of 64) on 2 CPU cores: 30.8 dB / 0.993. What is lost is at the
-border, two pixels of which an unpadded convolution sees less: it has some 25 dB, the rest 37 dB.
+Reached on CIFAR-10's test set after a minute (4,000 steps of 64) on 2 CPU cores: 30.8 dB / 0.993. What is lost is at
+the border, two pixels of which an unpadded convolution sees less: it has some 25 dB, the rest 37 dB.
 """
 
 from dataclasses import dataclass, replace
