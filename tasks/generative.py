@@ -1,5 +1,6 @@
 """What tasks share that draw pictures from latents: samples, walks and classes to look at, and how good they are."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, TypeVar
@@ -16,6 +17,7 @@ from launchbay.tasks.pictures import tiles
 
 C = TypeVar("C")
 SMALLEST = 4
+"""Pixels that a side has at least."""
 SampleMetric = Literal["fid", "kid", "inception_score"]
 
 
@@ -58,9 +60,10 @@ class Generative(Task[C]):
         self.real_pictures = train  # what the judge says of them is the baseline
         return train, validation
 
+    @abstractmethod
     def generate(self, latent: Tensor, condition: Tensor) -> Tensor:
         """N×C×H×W in [0, 1] from standard normal N×L and one-hot classes N×K (K = 0 where there are none)."""
-        raise NotImplementedError
+        ...
 
     def condition(self, batch: Batch) -> Tensor:
         """The one-hot classes of a batch, N×0 without --classes."""
