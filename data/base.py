@@ -59,6 +59,11 @@ def side_of(images: ImageSet) -> int | None:
     return height if images.uniform and height == width else None
 
 
+def patch_of(images: ImageSet, most: int) -> int:
+    """The side of squares to crop for training, in pixels: `most`, less if all pictures have one smaller size."""
+    return min(most, *images.size(0)) if images.uniform else most
+
+
 def count_classes(images: ImageSet) -> int:
     """The number of classes.
 
@@ -81,7 +86,7 @@ class Load(Protocol):
     enlarged to a square of that many pixels (cut at its longer sides). With `multiple`, each picture is cut (right and
     bottom) to a multiple of that many pixels. Pictures below `smallest` pixels in width or height are refused.
     With `channels`, pictures have that many: grey becomes three equal channels, anything else is refused. With
-    `classes`, samples have labels below that number, or the data set is refused; True takes any number.
+    `classes`, samples have labels below that number, or the data set is refused.
     """
 
     def __call__(
@@ -93,5 +98,5 @@ class Load(Protocol):
         multiple: int = 1,
         smallest: int = 1,
         channels: int | None = None,
-        classes: int | bool = False,
+        classes: int = 0,
     ) -> ImageSet: ...

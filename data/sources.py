@@ -42,7 +42,7 @@ class Source:
         multiple: int = 1,
         smallest: int = 1,
         channels: int | None = None,
-        classes: int | bool = False,
+        classes: int = 0,
     ) -> ImageSet:
         images = self.open(split)
         if classes:
@@ -55,9 +55,9 @@ class Source:
         return Multiples(images, multiple, smallest)
 
 
-def check_labels(images: ImageSet, classes: int | bool) -> None:
+def check_labels(images: ImageSet, classes: int) -> None:
     count = count_classes(images)
-    if classes is not True and classes != count:
+    if classes != count:
         raise UserError(
             f"the data set has {count} classes ({', '.join(images.classes[:12])}), the network {classes}",
             f"train with --classes {count}",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load
+from launchbay.data import ImageSet, Load, patch_of
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
@@ -63,8 +63,9 @@ class Denoise(ImageToImage[DenoiseConfig]):
 
     @classmethod
     def complete(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
-        patch = config.patch or (min(PATCH, *images.size(0)) if images.uniform else PATCH)
-        return replace(config, channels=config.channels or images.channels, patch=patch)
+        return replace(
+            config, channels=config.channels or images.channels, patch=config.patch or patch_of(images, PATCH)
+        )
 
     def datasets(self, load: Load) -> Datasets:
         config = self.config

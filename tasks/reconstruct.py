@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from launchbay.data import ImageSet, Load
+from launchbay.data import ImageSet, Load, patch_of
 from launchbay.models.autoencoders import unpadded
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
 from launchbay.tasks.metrics import ImageMetric, smallest_for
@@ -46,8 +46,9 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
 
     @classmethod
     def complete(cls, config: ReconstructConfig, images: ImageSet) -> ReconstructConfig:
-        patch = config.patch or (min(PATCH, *images.size(0)) if images.uniform else PATCH)
-        return replace(config, channels=config.channels or images.channels, patch=patch)
+        return replace(
+            config, channels=config.channels or images.channels, patch=config.patch or patch_of(images, PATCH)
+        )
 
     def datasets(self, load: Load) -> Datasets:
         config = self.config

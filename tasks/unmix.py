@@ -15,7 +15,7 @@ from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
 
 from launchbay import UserError
-from launchbay.data import Index, Load
+from launchbay.data import ImageSet, Index, Load
 from launchbay.models.unmix import Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, ImageToImage
 from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
@@ -53,15 +53,13 @@ class Unmix(ImageToImage[UnmixConfig]):
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
         self.model = Unmixer(decoder, config.second == "subtract", config.pretrained, config.encoder_weights)
 
+    @classmethod
+    def complete(cls, config: UnmixConfig, images: ImageSet) -> UnmixConfig:
+        check_pairs(images)
+        return config
+
     def datasets(self, load: Load) -> Datasets:
-        sets = load("train"), load("val")
-        for images in sets:
-            if OUTPUTS[0] not in images.__getitems__([Index(0, 0)]):
-                raise UserError(
-                    "unmixing needs pairs, and this data set has single pictures",
-                    "--data (or --val-data) mixture, or A+B for two others, such as glyphs+photos",
-                )
-        return sets
+        return load("train"), check_pairs(load("val"))
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
         return {"model": create(self.model.parameters(), betas=self.config.betas)}
@@ -96,3 +94,17 @@ class Unmix(ImageToImage[UnmixConfig]):
             "mixture": quantize(mixture), "first": first, "its output": first_output, "second": second,
             "its output ": second_output,
         }  # fmt: skip
+
+
+def check_pairs(images: ImageSet) -> ImageSet:
+    """`images`.
+
+    Raises:
+        UserError: they are no pairs.
+    """
+    if OUTPUTS[0] not in images.__getitems__([Index(0, 0)]):
+        raise UserError(
+            "unmixing needs pairs, and this data set has single pictures",
+            "--data (or --val-data) mixture, or A+B for two others, such as glyphs+photos",
+        )
+    return images
