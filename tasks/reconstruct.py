@@ -10,6 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from launchbay import UserError
 from launchbay.data import ImageSet, Load, patch_of
 from launchbay.models.autoencoders import unpadded
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
@@ -22,6 +23,8 @@ SMALLEST = 5
 
 @dataclass(frozen=True)
 class ReconstructConfig:
+    width: int = 32
+    """Maps between the two convolutions. The code has 8: with as many in between, the border comes back blurred."""
     patch: int | None = None
     """Side of the squares cropped for training, in pixels. Default: 64, less if all pictures have
     one smaller size."""
@@ -36,13 +39,16 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
     is each picture's mean colour: the input itself would be perfect.
     """
 
-    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 1000, "lr": 1e-2}
+    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 1000, "lr": 5e-3}
     baseline_name: ClassVar = "mean colour"
 
     def __init__(self, config: ReconstructConfig):
         super().__init__(config)
+        channels = config.channels or 3
+        if config.width < channels:
+            raise UserError(f"--width {config.width} is less than the {channels} channels of the pictures")
         self.metrics = config.metrics
-        self.model = unpadded(config.channels or 3)
+        self.model = unpadded(channels, config.width)
 
     @classmethod
     def complete(cls, config: ReconstructConfig, images: ImageSet) -> ReconstructConfig:
