@@ -47,6 +47,9 @@ class Part(ImageSet):
     def name(self, index: int) -> str:
         return self.images.name(index)
 
+    def fingerprint(self) -> str:
+        return self.images.fingerprint()
+
     def cut(self, image: Tensor) -> Tensor:
         """Of one picture or, where all have one size, of a batch."""
         return image

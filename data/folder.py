@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data.base import ImageSet
+from launchbay.data.base import ImageSet, digest
 from launchbay.data.decode import SUFFIXES, decode
 
 KEEP_BYTES = 2**30
@@ -36,6 +36,7 @@ class Folder(ImageSet):
         self.files = {"train": [file for file in files if file not in set(held_out)], "val": held_out, "all": files}[
             split
         ]
+        self.root = root
         kinds = {file: file.relative_to(root).parts[0] for file in files if file.parent != root}
         if len(kinds) == len(files) and len(set(kinds.values())) > 1:
             self.classes = tuple(sorted(set(kinds.values())))
@@ -59,6 +60,10 @@ class Folder(ImageSet):
 
     def name(self, index: int) -> str:
         return str(self.files[index])
+
+    def fingerprint(self) -> str:
+        known = ((file.relative_to(self.root).as_posix(), file.stat().st_size) for file in self.files)
+        return digest(*(part for each in known for part in each))
 
     def image(self, index: int) -> Tensor:
         return self.kept[index] if self.kept else decode(self.files[index])

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay.data.base import ImageSet
+from launchbay.data.base import ImageSet, digest
 from launchbay.data.crops import Crops, Fitted
 from launchbay.data.randomness import Index
 
@@ -36,6 +36,9 @@ class Mixture(ImageSet):
 
     def size(self, index: int) -> tuple[int, int]:
         return SIDE, SIDE
+
+    def fingerprint(self) -> str:
+        return digest(self.first.fingerprint(), self.second.fingerprint())
 
     def image(self, index: int) -> Tensor:
         return self.__getitems__([index])["image"][0]

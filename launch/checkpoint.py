@@ -13,35 +13,40 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model, save_file, save_model
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from launchbay import UserError
+from launchbay.launch.optimizer_state import describe, restore
 
 FORMAT = 1
 PREFIX = "step-"
+TRAINED = ".trained"
+"""What is added to the names of networks that training goes on with, where their averages have the plain ones."""
 
 
 class DamagedCheckpoint(Exception):
     """A file of a checkpoint is missing, cut short or changed."""
 
 
-def save(
-    folder: Path,
-    step: int,
-    networks: Mapping[str, nn.Module],
-    optimizers: Mapping[str, Optimizer],
-    state: Mapping[str, Any],
-    *,
-    averages: Mapping[str, nn.Module],
-    best: bool,
-    keep: int,
-) -> Path:
+@dataclass(frozen=True)
+class Parts:
+    """What of a run is saved as tensors: networks, their averages (--ema) and their optimizers, by the same names."""
+
+    networks: Mapping[str, nn.Module]
+    averages: Mapping[str, AveragedModel]
+    optimizers: Mapping[str, Optimizer]
+
+
+def save(folder: Path, step: int, parts: Parts, state: Mapping[str, Any], *, best: bool, keep: int) -> Path:
     """Write checkpoint `step`, point `last` (and `best`) to it, delete all but the newest `keep` and the best.
 
     Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
@@ -53,8 +58,10 @@ def save(
     temporary = folder / f".tmp-{final.name}-{os.getpid()}"
     temporary.mkdir()
     try:
-        write(temporary, networks, averages, optimizers, {"format": FORMAT, "step": step, **state})
+        write(temporary, parts, {"format": FORMAT, "step": step, **state})
         synchronise(temporary)
+        if final.exists():  # damaged, or it would have been gone on from
+            shutil.rmtree(final.rename(folder / f".tmp-{final.name}-old"))
         temporary.rename(final)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -66,19 +73,14 @@ def save(
     return final
 
 
-def write(
-    folder: Path,
-    networks: Mapping[str, nn.Module],
-    averages: Mapping[str, nn.Module],
-    optimizers: Mapping[str, Optimizer],
-    state: dict[str, Any],
-) -> None:
-    for name, network in networks.items():
-        save_model(averages.get(name, network), str(folder / f"{name}.safetensors"))
-        if name in averages:
-            save_model(network, str(folder / f"{name}.trained.safetensors"))
+def write(folder: Path, parts: Parts, state: dict[str, Any]) -> None:
+    for name, network in parts.networks.items():
+        averaged = parts.averages[name].module if name in parts.averages else network
+        save_model(averaged, str(folder / f"{name}.safetensors"))
+        if name in parts.averages:
+            save_model(network, str(folder / f"{name}{TRAINED}.safetensors"))
     tensors: dict[str, Tensor] = {}
-    groups = {name: describe(networks, optimizer, name, tensors) for name, optimizer in optimizers.items()}
+    groups = {name: describe(parts.networks, own, name, tensors) for name, own in parts.optimizers.items()}
     save_file(tensors, folder / "optimizers.safetensors")
     (folder / "state.json").write_text(to_json({**state, "optimizers": groups}, indent=1))
     files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
@@ -87,30 +89,22 @@ def write(
         synchronise(path)
 
 
-def describe(
-    networks: Mapping[str, nn.Module], optimizer: Optimizer, name: str, tensors: dict[str, Tensor]
-) -> dict[str, Any]:
-    """The optimizer's state by parameter name: tensors go into `tensors`, what is returned is JSON."""
-    names = {id(p): f"{network}.{key}" for network, module in networks.items() for key, p in module.named_parameters()}
-    groups, values = [], {}
-    for group in optimizer.param_groups:
-        groups.append({key: value for key, value in group.items() if key != "params"})
-        groups[-1]["params"] = [names[id(parameter)] for parameter in group["params"]]
-        for parameter in group["params"]:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                where = f"{names[id(parameter)]}.{key}"
-                if isinstance(value, Tensor):
-                    tensors[where] = value.detach().cpu().contiguous()
-                else:
-                    values[where] = value
-    try:
-        json.dumps([groups, values], allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"the state of {name!r}'s {type(optimizer).__name__} cannot be saved as tensors and JSON: {error}",
-            "choose an optimizer that keeps numbers and tensors only",
-        ) from error
-    return {"class": type(optimizer).__name__, "groups": groups, "values": values}
+def load(checkpoint: Path, parts: Parts) -> dict[str, Any]:
+    """Put a verified checkpoint's tensors where they were taken from. Returns the content of its state.json.
+
+    Raises:
+        UserError: they do not fit, or are not what the networks and optimizers of a training can be.
+    """
+    state = json.loads((checkpoint / "state.json").read_bytes())
+    load_networks(checkpoint, parts.networks, suffix=TRAINED if parts.averages else "")
+    load_networks(checkpoint, {name: averaged.module for name, averaged in parts.averages.items()})
+    for averaged in parts.averages.values():
+        averaged.n_averaged.fill_(state["step"])
+    tensors = read_tensors(checkpoint / "optimizers.safetensors")
+    for name, optimizer in parts.optimizers.items():
+        mine = {where: tensor for where, tensor in tensors.items() if where.startswith(f"{name}.")}
+        restore(parts.networks, optimizer, name, mine, state["optimizers"][name])
+    return state
 
 
 def verify(checkpoint: Path) -> dict[str, Any]:
@@ -142,13 +136,24 @@ def verify(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module]) -> None:
+def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module], suffix: str = "") -> None:
     """Put the weights of a verified checkpoint into `networks`."""
     for name, network in networks.items():
+        file = checkpoint / f"{name}{suffix}.safetensors"
+        for tensor, value in read_tensors(file).items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")
         try:
-            load_model(network, checkpoint / f"{name}.safetensors")
-        except (OSError, RuntimeError) as error:
+            load_model(network, file)
+        except RuntimeError as error:
             raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} is no file of tensors: {error}", "go back to an earlier checkpoint") from error
 
 
 def find(folder: Path, pointer: str) -> Path:
@@ -156,14 +161,24 @@ def find(folder: Path, pointer: str) -> Path:
     if not (folder / "last").is_file():
         raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
     name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text().strip()
-    candidates = [folder / Path(name).name, *reversed(steps(folder))]
+    return first_whole([folder / Path(name).name, *reversed(steps(folder))], folder)
+
+
+def newest(folder: Path) -> Path:
+    """The newest checkpoint that is whole, wherever `last` points: a run may have ended between the two."""
+    return first_whole(list(reversed(steps(folder))), folder)
+
+
+def first_whole(candidates: list[Path], folder: Path) -> Path:
     for checkpoint in dict.fromkeys(candidates):
         try:
             verify(checkpoint)
             return checkpoint
         except DamagedCheckpoint as error:
             print(f"damaged checkpoint, taking the one before: {error}", flush=True)
-    raise UserError(f"no checkpoint in {folder} is whole")
+    raise UserError(
+        f"no checkpoint in {folder} is whole", "restore one from a copy, or start another --run; nothing was changed"
+    )
 
 
 def steps(folder: Path) -> list[Path]:

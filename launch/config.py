@@ -25,7 +25,7 @@ class Shared:
     val_root: Path | None = None
     """Folder of the validation set. Alone, it means a folder of photographs."""
     run: str | None = None
-    """Name of the run, and of its folder. Default: the task's name and a number."""
+    """Name of the run, and of its folder; if it was begun before, it goes on. Default: the task's name and a number."""
     output_dir: Path = Path("runs")
     """Where run folders go."""
     steps: int | None = None
@@ -54,6 +54,10 @@ class Shared:
     """Everything random follows from it."""
     log_every: int = 10
     """Steps between two lines of training losses."""
+    resume: str = "auto"
+    """auto: with --run, go on where that run stopped. Or where to start from: a run's folder, or a checkpoint's."""
+    max_time: str | None = None
+    """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command goes on from there."""
     eval_every: int | None = None
     """Steps between two validations. Default: ten in the whole training."""
     save_every: int | None = None
@@ -84,6 +88,11 @@ class Shared:
                 good, needed = 0 < value < inf, "above 0, and finite"
             if not good:
                 raise UserError(f"{flag(field.name)} {value} has to be {needed}", "--help shows the defaults")
+        if self.max_time is not None:
+            try:
+                seconds_of(self.max_time)
+            except ValueError as error:
+                raise UserError(f"--max-time {self.max_time} is no time", "such as 90s, 45m or 11.5h") from error
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
             raise UserError(f"--run {self.run!r} has to be a plain folder name", "say where it goes with --output-dir")
 
@@ -107,6 +116,18 @@ class Config(Generic[C]):
     def plain(self) -> dict[str, Any]:
         """`flat`, as JSON can have it."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in self.flat().items()}
+
+
+def seconds_of(duration: str) -> float:
+    """Seconds of "90s", "45m" or "11.5h".
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    seconds = float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}.get(duration[-1:], float("nan"))
+    if not 0 < seconds < float("inf"):
+        raise ValueError(duration)
+    return seconds
 
 
 def flag(name: str) -> str:

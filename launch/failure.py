@@ -10,8 +10,12 @@ from types import TracebackType
 
 from launchbay import UserError
 
-DONE, BUG, USER_MISTAKE, INTERRUPTED = 0, 1, 2, 130
+DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED = 0, 1, 2, 75, 130
 SECONDS_TO_SPEAK = 10
+
+
+class Stopped(Exception):
+    """The run was ended before its last step, with a checkpoint to go on from."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Report:
 
 def report(error: BaseException, *, debug: bool) -> Report:
     """Show `error`, unless another process of this job does."""
-    known = {UserError: USER_MISTAKE, KeyboardInterrupt: INTERRUPTED}
+    known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
     shown = is_first_to_fail()
     if shown:
@@ -55,6 +59,8 @@ def show(error: BaseException) -> None:
     where = f" on process {rank} of {world}" if world != "1" else ""
     if isinstance(error, UserError):
         title, lines, hint = "error", [error.message], error.hint
+    elif isinstance(error, Stopped):
+        title, lines, hint = "stopped", [str(error)], "the same command, with --run, goes on from there"
     elif isinstance(error, KeyboardInterrupt):
         title, lines, hint = "interrupted", ["stopped by Ctrl-C; checkpoints already saved are whole"], ""
     else:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,9 +11,11 @@ import torch
 import yaml
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from torch import distributed
 
 from launchbay import UserError
 from launchbay.launch.config import Shared
+from launchbay.launch.stopping import end_with_parent
 
 T = TypeVar("T")
 SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py ..."
@@ -29,6 +32,10 @@ def start(shared: Shared) -> Accelerator:
         raise UserError(f"accelerate was told {told}, --precision says {shared.precision}", "say it once")
     torch.set_default_dtype(torch.float64 if shared.precision == "fp64" else torch.float32)
     launcher = launch_command()
+    if launcher:
+        end_with_parent()
+    if "TORCHELASTIC_RESTART_COUNT" in os.environ and on_cpu(launcher) and not distributed.is_initialized():
+        join_processes()
     accelerator = Accelerator(
         cpu=on_cpu(launcher),
         mixed_precision=shared.precision if shared.precision in ("bf16", "fp16") else None,
@@ -40,6 +47,18 @@ def start(shared: Shared) -> Accelerator:
     if launcher and accelerator.device.type == "cpu":
         torch.set_num_threads(threads())
     return accelerator
+
+
+def join_processes() -> None:
+    """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
+    restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
+    processes that are gone.
+    """
+    rank, world, attempt = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"))
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = distributed.TCPStore(address, port, world, is_master=False, timeout=timedelta(seconds=60))  # pyright: ignore[reportPrivateImportUsage]
+    of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
+    distributed.init_process_group("gloo", store=of_attempt, rank=rank, world_size=world)
 
 
 def launch_command() -> list[str]:

@@ -18,7 +18,7 @@ NO_FIGURE = {"step", "epoch", "split", "samples_per_s"}
 class Bar(Observer):
     """For a terminal."""
 
-    def __init__(self, steps: int, console: Console):
+    def __init__(self, step: int, steps: int, console: Console):
         self.bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
@@ -32,7 +32,7 @@ class Bar(Observer):
             console=console,
             refresh_per_second=4,
         )
-        self.task = self.bar.add_task("training", total=steps, train="", val="", speed="")
+        self.task = self.bar.add_task("training", completed=step, total=steps, train="", val="", speed="")
         self.bar.start()
 
     def step(self, step: int) -> None:
@@ -51,19 +51,19 @@ class Bar(Observer):
 class Lines(Observer):
     """For a pipe or a file: every validation, and the training loss now and then."""
 
-    def __init__(self, steps: int, console: Console):
-        self.steps, self.console = steps, console
+    def __init__(self, step: int, steps: int, console: Console):
+        self.first, self.steps, self.console = step, steps, console
         self.start = self.last = time.monotonic()
 
     def line(self, line: Line) -> None:
         now, step = time.monotonic(), line["step"]
-        if line["split"] == "train" and now - self.last < SECONDS_BETWEEN_LINES and step > 1:
+        if line["split"] == "train" and now - self.last < SECONDS_BETWEEN_LINES and step > self.first + 1:
             return
         self.last = now
-        left = (now - self.start) / step * (self.steps - step)
+        left = (now - self.start) / max(1, step - self.first) * (self.steps - step)
         speed = f"  {line['samples_per_s']:.0f} samples/s" if line["split"] == "train" else ""
         left = (
-            f"  {timedelta(seconds=round(left))} left" if 1 < step < self.steps else ""
+            f"  {timedelta(seconds=round(left))} left" if self.first + 1 < step < self.steps else ""
         )  # the first step tells little
         text = f"step {step}/{self.steps}  {line['split']:5}  {figures(line, 4)}{speed}{left}"
         self.console.print(text, soft_wrap=True, highlight=False, markup=False)
@@ -102,9 +102,9 @@ class Outcome(Observer):
         self.console.print(f"everything is in {self.folder}", highlight=False, soft_wrap=True)
 
 
-def observers(steps: int, folder: str) -> list[Observer]:
+def observers(step: int, steps: int, folder: str) -> list[Observer]:
     console = Console()
-    return [Bar(steps, console) if console.is_terminal else Lines(steps, console), Outcome(folder, console)]
+    return [Bar(step, steps, console) if console.is_terminal else Lines(step, steps, console), Outcome(folder, console)]
 
 
 def results(

@@ -1,31 +1,34 @@
-"""Where a run is kept: runs/NAME. A folder is never written into twice."""
+"""Where a run is kept: runs/NAME, which one process at a time may write to."""
 
+import os
 from itertools import count
 from pathlib import Path
+from typing import IO
 
 from launchbay import UserError
 
+LOCK = ".lock"
 
-def create(output_dir: Path, run: str | None, task: str) -> Path:
-    """Make the folder of a new run: `run`, or the task's name and the next free number.
+
+def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
+    """The folder of the run called `run`, new or begun before; or a new one: the task's name and the next free number.
 
     Raises:
-        UserError: there is a run of that name, or the folder cannot be made.
+        UserError: there is something else of that name, or the folder cannot be made.
     """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        return make_named(output_dir / run) if run is not None else make_numbered(output_dir, task)
+        return open_named(output_dir / run) if run is not None else make_numbered(output_dir, task)
     except OSError as error:
         raise UserError(
             f"cannot make a run folder in {output_dir}: {error.strerror}", "say where with --output-dir"
         ) from error
 
 
-def make_named(folder: Path) -> Path:
-    try:
-        folder.mkdir()
-    except FileExistsError as error:
-        raise UserError(f"{folder} exists already", "choose another --run, or leave it out") from error
+def open_named(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    if any(folder.iterdir()) and not (folder / LOCK).exists():
+        raise UserError(f"{folder} exists already, and is no run that could go on", "choose another --run")
     return folder
 
 
@@ -39,3 +42,30 @@ def make_numbered(output_dir: Path, task: str) -> Path:
         except FileExistsError:
             continue
     raise AssertionError("numbers do not end")
+
+
+def lock(folder: Path) -> IO[str]:
+    """Keep other runs out of `folder` as long as this process lives, or until what is returned is closed.
+
+    Raises:
+        UserError: another process is in it, or it cannot be written to.
+    """
+    try:
+        file = (folder / LOCK).open("a+")
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}", "say where with --output-dir") from error
+    if os.name == "posix":
+        import fcntl
+
+        try:
+            # Not flock, which loader workers inherit: the run would stay locked after its process was killed.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            with file:
+                file.seek(0)
+                owner = file.read().strip()
+            raise UserError(f"{folder} is in use by process {owner}", "wait for it, or choose another --run") from error
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

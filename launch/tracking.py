@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,12 @@ class Observer:
 class Record(Observer):
     """The run folder's own files."""
 
-    def __init__(self, folder: Path, config: Config[Any]):
+    def __init__(self, folder: Path, config: Config[Any], step: int):
         self.folder, self.baseline_name = folder, "baseline"
-        (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
-        (folder / "samples").mkdir()
+        write_text(folder / "config.yaml", to_yaml(config))
+        (folder / "samples").mkdir(exist_ok=True)
+        # What was recorded after the checkpoint that the run goes on from happens again.
+        write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in record(folder, step)))
         self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
 
     def line(self, line: Line) -> None:
@@ -64,10 +66,22 @@ class Record(Observer):
             curves.draw(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
 
 
+def record(folder: Path, last: int) -> Iterator[Line]:
+    """The lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
+    file = folder / "metrics.jsonl"
+    for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            return
+        if line["step"] <= last:
+            yield line
+
+
 class WandB(Observer):
     """A Weights & Biases run. Whatever goes wrong with it is said once, and training goes on without it."""
 
-    def __init__(self, folder: Path, config: Config[Any]):
+    def __init__(self, folder: Path, config: Config[Any], step: int):
         self.run: Any = None
         self.status = "running"
         for mode in dict.fromkeys((config.shared.wandb, "offline")):

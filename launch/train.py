@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import ExitStack
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ EMBEDDED = {
 
 
 def main(argv: list[str]) -> int:
-    """Train as `argv` says. Returns the exit code: 0 done, 1 a bug, 2 the user's mistake, 130 stopped by Ctrl-C."""
+    """Train as `argv` says. Returns the exit code: 0 done, 1 a bug, 2 the user's mistake, 75 stopped with a checkpoint
+    to go on from, 130 stopped by Ctrl-C without one."""
     try:
         run(argv)
         leave_processes()
@@ -99,7 +101,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     from launchbay.data import key
     from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
-    from launchbay.launch.run_folder import create
+    from launchbay.launch.run_folder import open_folder
     from launchbay.tasks.base import Task
 
     shared = config.shared
@@ -110,18 +112,46 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
         config = replace(config, options=task_type.complete(config.options, source.open("train")))
     torch.manual_seed(key(shared.seed, "weights"))
     engine = Engine(task_type(config.options), config, accelerator, source)
-    folder = hardware.decide(lambda: create(shared.output_dir, shared.run, config.task))
-    if accelerator.is_main_process:
-        data = shared.data if engine.data == shared.validation_data() else engine.data
-        print(opening(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ", flush=True)
-    engine.fit(folder, observers(config, folder, engine.steps) if accelerator.is_main_process else [])
+    folder = hardware.decide(lambda: open_folder(shared.output_dir, shared.run, config.task))
+    with ExitStack() as held:
+        start = hardware.decide(lambda: enter(folder, config, engine.fingerprints, held))
+        if start is not None:
+            engine.restore(start)
+        if accelerator.is_main_process:
+            data = shared.data if engine.data == shared.validation_data() else engine.data
+            print(opening(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ")
+            print(*whence(config, engine, start), sep="\n", end="", flush=True)
+        if engine.state.step < engine.steps:
+            engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [])
 
 
-def observers(config: Config[Any], folder: Path, steps: int) -> list[Any]:
+def whence(config: Config[Any], engine: Any, start: Path | None) -> list[str]:
+    """What to say of where the run begins."""
+    step = engine.state.step
+    if start is None:
+        return ["no checkpoint to go on from: starts afresh", ""] if config.shared.run else []
+    if step >= engine.steps:
+        return [f"it is finished: {step} steps. More --steps or --epochs would go on", ""]
+    return [f"goes on from step {step}: {start}", ""]
+
+
+def enter(folder: Path, config: Config[Any], data: dict[str, str], held: ExitStack) -> Path | None:
+    """Make `folder` this process' own, while `held` is open. Returns the checkpoint to go on from, if there is one."""
+    from launchbay.launch import checkpoint, resume, run_folder
+
+    held.enter_context(run_folder.lock(folder))
+    start = resume.find_start(folder, config.shared.resume)
+    if start is not None:
+        resume.check_same(checkpoint.verify(start), config.plain(), data, start)
+    return start
+
+
+def observers(config: Config[Any], folder: Path, engine: Any) -> list[Any]:
     from launchbay.launch import progress, tracking
 
-    wandb = [tracking.WandB(folder, config)] if config.shared.wandb != "off" else []
-    return [tracking.Record(folder, config), *wandb, *progress.observers(steps, str(folder))]
+    step = engine.state.step
+    wandb = [tracking.WandB(folder, config, step)] if config.shared.wandb != "off" else []
+    return [tracking.Record(folder, config, step), *wandb, *progress.observers(step, engine.steps, str(folder))]
 
 
 def open_source(shared: Shared) -> Any:

@@ -50,14 +50,19 @@ class VAE(nn.Module):
 
 
 class Conditioned(nn.Module):
-    """A fully connected layer whose outputs each class scales and shifts (Perez et al., "FiLM", 2018)."""
+    """A fully connected layer whose outputs each class scales and shifts (Perez et al., "FiLM", 2018).
+
+    The shifts start far apart: if the class says little at first, latents learn to tell it, and keep to that.
+    """
 
     def __init__(self, before: int, after: int, classes: int):
         super().__init__()
         self.linear = nn.Linear(before, after)
         self.film = nn.Linear(classes, 2 * after, bias=False) if classes else None
         if self.film is not None:
-            nn.init.zeros_(self.film.weight)
+            scale, shift = self.film.weight.chunk(2)
+            nn.init.zeros_(scale)
+            nn.init.normal_(shift)
 
     def forward(self, features: Tensor, condition: Tensor) -> Tensor:
         features = self.linear(features)

@@ -18,6 +18,7 @@ from torch import nn
 
 from launchbay import UserError
 from launchbay.launch import checkpoint
+from launchbay.launch.checkpoint import Parts
 
 FILES = ("model.safetensors", "optimizers.safetensors", "state.json", "manifest.json")
 
@@ -42,7 +43,7 @@ def trained(steps: int = 3) -> tuple[nn.Sequential, torch.optim.AdamW]:
 def save(folder: Path, step: int, *, best: bool = False, keep: int = 3) -> Path:
     network, optimizer = trained()
     return checkpoint.save(
-        folder, step, {"model": network}, {"model": optimizer}, {"task": "toy"}, averages={}, best=best, keep=keep
+        folder, step, Parts({"model": network}, {}, {"model": optimizer}), {"task": "toy"}, best=best, keep=keep
     )
 
 

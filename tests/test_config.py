@@ -126,10 +126,11 @@ def test_a_wrong_command_line(mistake: Mistake, argv: list[str], said: str) -> N
     assert not Path("runs").exists()
 
 
-def test_a_run_is_never_written_into_twice(train: Callable[..., Path], mistake: Mistake) -> None:
-    before = (train("Single") / "metrics.jsonl").read_bytes()
-    assert "runs/it exists already" in mistake("--task", "toys:Single", "--run", "it")
-    assert Path("runs/it/metrics.jsonl").read_bytes() == before
+def test_a_folder_that_is_no_run_is_left_alone(mistake: Mistake) -> None:
+    Path("runs/it").mkdir(parents=True)
+    Path("runs/it/thesis.tex").touch()
+    assert "runs/it exists already, and is no run" in mistake("--task", "toys:Single", "--run", "it")
+    assert [path.name for path in Path("runs/it").iterdir()] == ["thesis.tex"]
 
 
 def test_an_output_folder_that_cannot_be_made(mistake: Mistake) -> None:

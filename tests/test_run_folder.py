@@ -84,7 +84,7 @@ def test_checkpoints(run: Path) -> None:
         "last",
         "best",
         last.name,
-        state["best"] and f"step-{state['best']['step']:08d}",
+        f"step-{state['progress']['best']['step']:08d}",
     }
 
 

@@ -1,0 +1,132 @@
+"""What learns: the networks of a task with their optimizers, and one step of learning on one batch."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from launchbay.data import key
+from launchbay.launch import checkpoint, guards, optimizers
+from launchbay.launch.config import Shared
+from launchbay.launch.hardware import place
+from launchbay.tasks.base import Batch, Task
+
+
+class Learner:
+    """The networks of `task`, on the device and wrapped for several processes, each with its optimizer and, with --ema,
+    its average. `steps` is the length of the training.
+
+    Raises:
+        UserError: the task cannot be trained as asked.
+    """
+
+    def __init__(self, task: Task[Any], shared: Shared, accelerator: Accelerator, steps: int):
+        self.task, self.shared, self.accelerator = task, shared, accelerator
+        place(task, accelerator.device)
+        self.networks = task.networks()
+        self.averages = {name: optimizers.average(net, shared.ema) for name, net in self.networks.items() if shared.ema}
+        self.plain = task.optimizers(lambda parameters, **options: optimizers.create(shared, parameters, options))
+        guards.check_task(task, self.networks, self.plain, shared)
+        self.learning_rates = optimizers.LearningRates(self.plain.values(), shared, steps)
+        self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
+        self.parts = checkpoint.Parts(self.networks, self.averages, self.plain)
+        self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
+        if shared.compile:
+            for network in self.networks.values():
+                network.compile()
+        # One wrapper per network: a wrapper around the task itself goes wrong silently with several losses.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
+        self.wrapped = {name: accelerator.prepare(network) for name, network in self.networks.items()}
+
+    def step(self, number: int, parts: list[Batch]) -> dict[str, Tensor]:
+        """Step `number`, from 1: minimise each loss that the task yields, in turn. Returns each term, averaged over the
+        parts of the batch."""
+        self.learning_rates.set(number)
+        self.seed_networks(number)
+        logs: dict[str, Tensor] = {}
+        for part in parts:
+            losses = self.task.training_step(part)
+            with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
+                for name, terms in losses:
+                    try:
+                        logs[f"{name}/grad_norm"] = self.minimise(number, name, terms)
+                    except Exception as error:
+                        error.add_note(f"minimising {name!r}, yielded at {guards.yield_line(self.task, losses)}")
+                        raise
+                    for term, value in terms.items():
+                        before = logs.get(f"{name}/{term}", 0)
+                        logs[f"{name}/{term}"] = before + value.detach() / len(parts)
+        self.share_buffers()
+        for name, averaged in self.averages.items():
+            averaged.update_parameters(self.networks[name])
+        return logs
+
+    def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
+        """One backward pass and, with the last part of a batch, one optimizer step. Returns the gradients' norm."""
+        loss = torch.stack(tuple(terms.values())).sum(dim=0)
+        guards.check_loss(name, loss, self.networks)
+        guards.check_finite(name, terms, loss, number, self.accelerator)
+        parameters, optimizer = self.parameters[name], self.optimizers[name]
+        # A loss moves only the network it names: the generator's leaves no gradient in the discriminator.
+        self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
+        guards.check_gradients(name, parameters)
+        norm = torch.zeros((), device=loss.device)
+        if self.accelerator.sync_gradients:
+            norm = self.accelerator.clip_grad_norm_(parameters, self.shared.clip_norm or float("inf"))
+        optimizer.step()
+        optimizer.zero_grad()
+        assert norm is not None
+        return norm
+
+    def share_buffers(self) -> None:
+        """Give all processes the mean of their buffers. BatchNorm's statistics are of each one's own samples: without
+        this each would evaluate another network, and only the first one's would be saved.
+        """
+        buffers = [b for network in self.networks.values() for b in network.buffers() if b.is_floating_point()]
+        if self.accelerator.num_processes == 1 or not buffers:
+            return
+        mean: Any = self.accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")
+        for buffer, part in zip(buffers, mean.split([buffer.numel() for buffer in buffers]), strict=True):
+            buffer.copy_(part.view_as(buffer))
+
+    def restore(self, where: Path, batch: list[Batch] | None) -> dict[str, Any]:
+        """Take weights, averages and optimizer states from the verified checkpoint `where`; the rest of it is returned.
+
+        From its second step on DDP adds gradients up in another order, and with three processes or more this rounds
+        differently: with `batch`, a step on it is taken before, for that effect alone.
+        """
+        if batch is not None:
+            self.use(self.wrapped, training=True)
+            self.step(1, batch)
+        state = checkpoint.load(where, self.parts)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        return state
+
+    def use(self, networks: Mapping[str, nn.Module], *, training: bool) -> None:
+        for name, network in networks.items():
+            setattr(self.task, name, network)
+        self.task.train(training)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The task with its networks (their averages, with --ema) without the wrappers, whose forward talks to other
+        processes."""
+        averages = {name: averaged.module for name, averaged in self.averages.items()}
+        self.use(averages or self.networks, training=False)
+        try:
+            yield
+        finally:
+            self.use(self.wrapped, training=True)
+
+    def seed_networks(self, step: int) -> None:
+        """Dropout and the like draw from the device's own generator: it depends on the step and on the process."""
+        seed = key(self.shared.seed, "networks", step, self.accelerator.process_index)
+        torch.default_generator.manual_seed(seed)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.manual_seed(seed)

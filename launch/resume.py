@@ -1,0 +1,63 @@
+"""Where a run goes on: from which checkpoint, and whether what is asked for is still the same run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from launchbay import UserError
+from launchbay.launch import checkpoint
+from launchbay.launch.config import flag
+
+MAY_CHANGE = {
+    "data_root", "val_root", "run", "output_dir", "steps", "epochs", "accumulate", "log_every", "eval_every",
+    "save_every", "keep", "wandb", "workers", "resume", "max_time", "debug",
+}  # fmt: skip
+"""Options that another start of a run may have: none of them decides what the next step does to the weights, except
+for the length of the training, which is meant to."""
+
+
+def find_start(folder: Path, resume: str) -> Path | None:
+    """The checkpoint to go on from: the newest good one in `folder`, a run's; otherwise what `resume` names, a run's
+    folder or a checkpoint's; None if there is none and `resume` is "auto".
+
+    Raises:
+        UserError: there is nothing under that name, or no whole checkpoint.
+    """
+    own = folder / "checkpoints"
+    if checkpoint.steps(own):
+        return checkpoint.newest(own)
+    if resume == "auto":
+        return None
+    path = Path(resume)
+    if not path.is_dir():
+        raise UserError(f"--resume {path}: there is no such folder", "name a run's folder or a checkpoint's, or auto")
+    if checkpoint.steps(path / "checkpoints"):
+        return checkpoint.newest(path / "checkpoints")
+    try:
+        checkpoint.verify(path)
+    except checkpoint.DamagedCheckpoint as error:
+        raise UserError(f"--resume: {error}", "name a run's folder or a checkpoint's, or auto") from error
+    return path
+
+
+def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], data: Mapping[str, str], where: Path) -> None:
+    """Whether the state `saved` in checkpoint `where` is of a run with these options, on these data.
+
+    Raises:
+        UserError: it is not; says what differs.
+    """
+    before, config = saved["config"], json.loads(checkpoint.to_json(config))
+    names = [name for name in {**before, **config} if name not in MAY_CHANGE and before.get(name) != config.get(name)]
+    if names:
+        told = [f"{flag(name)} was {before.get(name)}, is now {config.get(name)}" for name in names]
+        raise UserError(
+            "\n".join([f"{where} is of a run with other options:", *told]),
+            "give the same ones (config.yaml in the run's folder has them all), or choose another --run",
+        )
+    changed = [split for split, fingerprint in data.items() if saved["data"].get(split) != fingerprint]
+    if changed:
+        raise UserError(
+            f"the {' and '.join(changed)} pictures are not those that {where} was trained with",
+            "put the data back as they were, or start another --run",
+        )

@@ -1,0 +1,65 @@
+"""Stopping in good order: a signal, or --max-time, ends a run at the next step boundary with a checkpoint."""
+
+import ctypes
+import signal
+import sys
+import threading
+import time
+from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
+TIME_IS_UP = 1000
+"""Beyond the number of any signal."""
+
+
+class Stop(AbstractContextManager["Stop"]):
+    """Within it, a signal only makes a note; a second Ctrl-C ends the run at once.
+
+    `max_seconds` is the time after which the run is to stop.
+    """
+
+    def __init__(self, max_seconds: float | None):
+        self.end = None if max_seconds is None else time.monotonic() + max_seconds
+        self.noted = 0
+
+    def __enter__(self) -> "Stop":
+        # Only the main thread may listen; elsewhere (in a notebook's thread) signals keep their usual effect.
+        listening = threading.current_thread() is threading.main_thread()
+        self.before: dict[int, Any] = {s: signal.signal(s, self.note) for s in SIGNALS} if listening else {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def note(self, number: int, _: FrameType | None) -> None:
+        if number == self.noted == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.noted = number
+
+    def asked(self, accelerator: Accelerator) -> str:
+        """Why to stop now, the same on all processes; empty if nothing asks for it."""
+        late = self.end is not None and time.monotonic() >= self.end
+        code = self.noted or (TIME_IS_UP if late else 0)
+        if accelerator.num_processes > 1:
+            told = torch.tensor(code, device=accelerator.device)
+            torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+            code = int(told)
+        if not code:
+            return ""
+        return "--max-time is over" if code == TIME_IS_UP else signal.Signals(code).name
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when the launcher dies: otherwise this process would train on, unseen. Linux only.
+
+    Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

@@ -1,0 +1,102 @@
+"""A run that is interrupted and goes on ends as if nothing had happened: the same bits, the same record."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Command, difference, lines
+
+SMALL = ("--batch-size", 4, "--log-every", 1, "--eval-every", 4, "--wandb", "off")
+PICTURES = ("--data", "toys:Patches")
+DIGITS = ("--data", "toys:Digits")
+TASKS = {
+    "classify": (*DIGITS, "--rotate", 20, "--cutout", 4),
+    "denoise": (*PICTURES, "--model", "conv4", "--width", 4, "--patch", 16),
+    "reconstruct": (*PICTURES, "--patch", 16),
+    "superres": ("--width", 4, "--blocks", 1),
+    "vae": (*DIGITS, "--width", 4, "--classes", 10),
+    "dcgan": (*DIGITS, "--spectral-norm"),
+    "unmix": ("--data", "toys:Digits+toys:Patches", "--decoder", "transposed"),
+}
+"""Each built-in task, as small as it gets."""
+
+
+def tensors(run: Path) -> dict[str, str]:
+    """The SHA-256 of every file of tensors in the last checkpoint."""
+    last = run / "checkpoints" / (run / "checkpoints/last").read_text()
+    files = json.loads((last / "manifest.json").read_text())["files"]
+    return {name: file["sha256"] for name, file in files.items() if name.endswith(".safetensors")}
+
+
+def record(run: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without timings."""
+    return [{name: value for name, value in line.items() if name != "samples_per_s"} for line in lines(run)]
+
+
+def assert_same(run: Path, other: Path) -> None:
+    assert record(run) == record(other)
+    assert tensors(run) == tensors(other)
+
+
+def forget(run: Path, step: int) -> None:
+    """Leave `run` as a kill -9 after the checkpoint of `step` would: what came later is on disk in part."""
+    for checkpoint in (run / "checkpoints").glob("step-*"):
+        if int(checkpoint.name[5:]) > step:
+            for file in checkpoint.iterdir():
+                file.unlink()
+            checkpoint.rmdir()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 99')
+
+
+VARIANTS = {
+    **TASKS,
+    "classify": (*TASKS["classify"], "--precision", "bf16"),
+    "denoise": (*TASKS["denoise"], "--ema", 0.9, "--precision", "bf16"),
+    "superres": (*TASKS["superres"], "--ema", 0.9, "--accumulate", 2),
+    "vae": (*TASKS["vae"], "--accumulate", 2, "--optimizer", "adamw", "--weight-decay", 0.1),
+    "dcgan": (*TASKS["dcgan"], "--ema", 0.9),
+    "reconstruct": (*TASKS["reconstruct"], "--optimizer", "sgd"),
+}
+
+
+def begin_and_continue(
+    start: Callable[..., Any], runs: dict[str, tuple[Any, ...]], start_again: Callable[..., Any] | None = None
+) -> None:
+    """Each run whole, and once more from its checkpoint of step 3, in the middle of an epoch."""
+    for folder, launch in (("whole", start), ("again", start_again or start)):
+        argv = [
+            ["--task", name, *SMALL, *options, "--steps", 6, "--save-every", 3, "--output-dir", folder, "--run", name]
+            for name, options in runs.items()
+        ]
+        Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in words] for words in argv]))
+        done = launch(ROOT / "tests/several_runs.py", f"{folder}.json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        if folder == "whole":
+            shutil.copytree("whole", "again")
+            for name in runs:
+                forget(Path("again", name), 3)
+        else:
+            assert done.stdout.count("goes on from step 3") == len(runs), done.stdout
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_task_goes_on_bit_for_bit(processes: int, command: Command, accelerate: Command) -> None:
+    start = partial(command, sys.executable) if processes == 1 else partial(accelerate, "multi_cpu")
+    begin_and_continue(start, VARIANTS)
+    for name in VARIANTS:
+        assert_same(Path("whole", name), Path("again", name))
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_another_number_of_processes_goes_on_too(first: int, command: Command, accelerate: Command) -> None:
+    """In float64 to 1e-9, as one process agrees with two."""
+    starts = [partial(command, sys.executable), partial(accelerate, "multi_cpu")]
+    runs = {"superres": (*TASKS["superres"], "--precision", "fp64")}
+    begin_and_continue(starts[first - 1], runs, starts[2 - first])
+    assert difference(Path("whole/superres"), Path("again/superres")) < 1e-9
