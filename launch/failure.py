@@ -30,7 +30,7 @@ def report(error: BaseException, *, debug: bool) -> Report:
     """Show `error`, unless another process of this job does."""
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
-    shown = is_first_to_fail()
+    shown = os.environ.get("RANK", "0") == "0" if code == STOPPED else is_first_to_fail()  # all have stopped
     if shown:
         if debug:
             traceback.print_exception(error)
@@ -46,7 +46,7 @@ def end(report: Report) -> int:
     sys.stderr.flush()
     if report.code and not report.shown:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
-        time.sleep(SECONDS_TO_SPEAK)
+        time.sleep(1 if report.code == STOPPED else SECONDS_TO_SPEAK)
     os._exit(report.code)  # taking a broken process group down may hang or abort
 
 

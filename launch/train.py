@@ -122,7 +122,11 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
             print(opening(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ")
             print(*whence(config, engine, start), sep="\n", end="", flush=True)
         if engine.state.step < engine.steps:
-            engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [])
+            try:
+                engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [])
+            except failure.Stopped:
+                accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
+                raise
 
 
 def whence(config: Config[Any], engine: Any, start: Path | None) -> list[str]:

@@ -1,6 +1,7 @@
 """Tasks for tests: the two examples of the documentation, and tasks that are wrong, each in one way."""
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +119,14 @@ class Dropout(Single):
     def __init__(self, config: NoOptions):
         super().__init__(config)
         self.model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Dropout(0.5))
+
+
+class Slow(Dropout):
+    """Slow enough to be killed in between."""
+
+    def training_step(self, batch: Batch) -> Losses:
+        time.sleep(0.05)
+        yield from super().training_step(batch)
 
 
 class Returns(Single):

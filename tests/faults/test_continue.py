@@ -85,12 +85,29 @@ def begin_and_continue(
             assert done.stdout.count("goes on from step 3") == len(runs), done.stdout
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_every_task_goes_on_bit_for_bit(processes: int, command: Command, accelerate: Command) -> None:
-    start = partial(command, sys.executable) if processes == 1 else partial(accelerate, "multi_cpu")
-    begin_and_continue(start, VARIANTS)
-    for name in VARIANTS:
+def check_bit_for_bit(start: Callable[..., Any], variants: dict[str, tuple[Any, ...]]) -> None:
+    begin_and_continue(start, variants)
+    for name in variants:
         assert_same(Path("whole", name), Path("again", name))
+
+
+def test_every_task_goes_on_bit_for_bit(command: Command) -> None:
+    check_bit_for_bit(partial(command, sys.executable), VARIANTS)
+
+
+def test_so_it_does_on_two_processes(accelerate: Command) -> None:
+    """A GAN, one with BatchNorm, one with averages and parts of batches."""
+    check_bit_for_bit(
+        partial(accelerate, "multi_cpu"), {name: VARIANTS[name] for name in ("dcgan", "unmix", "superres")}
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3, 4])
+def test_so_does_every_task_on_more(processes: int, accelerate: Command) -> None:
+    options = ("--batch-size", 12)
+    variants = {name: (*words, *options) for name, words in VARIANTS.items() if "--accumulate" not in words}
+    check_bit_for_bit(partial(accelerate, "multi_cpu", "--num_processes", processes), variants)
 
 
 @pytest.mark.parametrize("first", [1, 2])

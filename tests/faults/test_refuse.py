@@ -1,0 +1,190 @@
+"""What a run will not go on from, and what it says then. Nothing is lost: a refused start changes no file."""
+
+import json
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import lines
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from launchbay.launch import checkpoint
+
+Train = Callable[..., Path]
+Mistake = Callable[..., str]
+OPTIONS = ("--steps", 6, "--save-every", 2, "--eval-every", 6)
+AGAIN = ("--task", "toys:Single", *OPTIONS, "--run", "it")
+LAST = Path("runs/it/checkpoints/step-00000006")
+
+
+@pytest.fixture
+def run(train: Train) -> Path:
+    """A run that has lost its last steps."""
+    folder = train("Single", *OPTIONS, "--keep", 9)
+    shutil.rmtree(LAST)
+    return folder
+
+
+def seal(folder: Path) -> None:
+    """Make a checkpoint that was tampered with pass for a whole one."""
+    files = {p.name: checkpoint.fingerprint(p) for p in folder.iterdir() if p.name != "manifest.json"}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoint.seal(files)}))
+
+
+def test_it_goes_on_and_ends_the_same(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = lines(run)
+    train("Single", *OPTIONS)
+    assert "goes on from step 4" in capfd.readouterr().out
+    assert [line["step"] for line in lines(run)] == [line["step"] for line in before]
+
+
+def test_a_finished_run_says_so(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    run = train("Single", *OPTIONS)
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    train("Single", *OPTIONS)
+    assert "it is finished: 6 steps" in capfd.readouterr().out
+    assert {path: path.read_bytes() for path in files} == files
+    train("Single", "--steps", 8, "--save-every", 2, "--eval-every", 6)
+    assert lines(run)[-1]["step"] == 8
+
+
+def test_other_options_are_refused(mistake: Mistake, run: Path) -> None:
+    before = (run / "metrics.jsonl").read_bytes()
+    said = mistake(*AGAIN, "--lr", "0.5", "--seed", 1, "--workers", 1)
+    assert "--lr was 0.001, is now 0.5" in said and "--seed was 0, is now 1" in said and "workers" not in said
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_other_data_are_refused(mistake: Mistake, train: Train) -> None:
+    Path("pictures").mkdir()
+    for number in range(4):
+        write_picture(Path(f"pictures/{number}.png"), number)
+    data = ("--data", "folder", "--data-root", "pictures", "--patch", 16, "--width", 4, "--model", "conv4")
+    train("denoise", *data, "--steps", 2, "--batch-size", 2)
+    write_picture(Path("pictures/3.png"), 99)
+    said = mistake("--task", "denoise", *data, "--steps", 3, "--batch-size", 2, "--run", "it")
+    assert "the training pictures are not those that runs/it/checkpoints/step-00000002 was trained with" in said
+
+
+def write_picture(file: Path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 20 + seed, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+
+
+@pytest.mark.parametrize("resume", ["runs/nothing", "runs"])
+def test_a_place_without_a_checkpoint_is_refused(mistake: Mistake, resume: str) -> None:
+    Path("runs").mkdir()
+    said = mistake("--task", "toys:Single", "--resume", resume)
+    assert f"{resume}" in said and "a run's folder or a checkpoint's, or auto" in said
+
+
+def test_another_run_starts_from_a_checkpoint(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    train("Single", *OPTIONS).rename("runs/first")
+    train("Single", *OPTIONS, "--steps", 8, "--resume", "runs/first")
+    assert "goes on from step 6: runs/first/checkpoints/step-00000006" in capfd.readouterr().out
+    assert [line["step"] for line in lines(Path("runs/it"), "train")] == [7, 8]
+
+
+def test_no_checkpoint_yet_starts_afresh(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(run / "checkpoints")
+    train("Single", *OPTIONS)
+    assert "no checkpoint to go on from: starts afresh" in capfd.readouterr().out
+    assert [line["step"] for line in lines(run, "train")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizers.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "longer", "gone"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
+    train: Train, run: Path, file: str, damage: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = run / "checkpoints/step-00000004" / file
+    data = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    else:
+        path.write_bytes({"cut": data[:-9], "empty": b"", "longer": data + b"x"}[damage])
+    train("Single", *OPTIONS)
+    said = capfd.readouterr().out
+    assert "damaged checkpoint, taking the one before: runs/it/checkpoints/step-00000004: " in said and file in said
+    assert "goes on from step 2" in said
+    assert lines(run)[-1]["step"] == 6
+
+
+def test_if_all_are_damaged_it_does_not_start_afresh(mistake: Mistake, run: Path) -> None:
+    for file in run.glob("checkpoints/step-*/state.json"):
+        file.write_bytes(b"{}")
+    assert "no checkpoint in runs/it/checkpoints is whole" in mistake(*AGAIN)
+
+
+def test_weights_that_are_no_numbers_are_refused(mistake: Mistake, run: Path) -> None:
+    file = run / "checkpoints/step-00000004/model.safetensors"
+    weights = load_file(file)
+    weights["bias"][0] = float("nan")
+    save_file(weights, file)
+    seal(file.parent)
+    assert "bias has values that are no numbers" in mistake(*AGAIN)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return Path.touch, (Path("owned"),)  # pyright: ignore
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(Evil()), struct.pack("<Q", 1 << 60) + b"{}"])
+@pytest.mark.parametrize("name", ["model", "optimizers"])
+def test_a_hostile_file_is_not_believed(mistake: Mistake, run: Path, content: bytes, name: str) -> None:
+    """A pickle that passes for tensors; a header that claims an exabyte."""
+    file = run / f"checkpoints/step-00000004/{name}.safetensors"
+    file.write_bytes(content)
+    seal(file.parent)
+    assert f"{name}.safetensors is no file of tensors" in mistake(*AGAIN)
+    assert not Path("owned").exists()
+
+
+def test_a_manifest_cannot_name_files_elsewhere(run: Path) -> None:
+    folder = run / "checkpoints/step-00000004"
+    files = {"../../../../secret": {"bytes": 1, "sha256": ""}}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoint.seal(files)}))
+    with pytest.raises(checkpoint.DamagedCheckpoint, match="secret"):
+        checkpoint.verify(folder)
+
+
+def test_weights_of_another_shape_are_refused(mistake: Mistake, run: Path) -> None:
+    file = run / "checkpoints/step-00000004/model.safetensors"
+    save_file({"weight": torch.zeros(1), "bias": torch.zeros(3)}, file)
+    seal(file.parent)
+    assert "does not fit network 'model'" in mistake(*AGAIN)
+
+
+def test_two_runs_do_not_share_a_folder(mistake: Mistake, run: Path) -> None:
+    script = "import sys, pathlib, time; from launchbay.launch.run_folder import lock\n"
+    script += "held = lock(pathlib.Path('runs/it')); print('locked', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert f"runs/it is in use by process {other.pid}" in mistake(*AGAIN)
+        other.kill()
+
+
+def test_no_pickle_is_read_or_written(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("a pickle")
+
+    for name in ("dump", "dumps", "load", "loads"):
+        monkeypatch.setattr(pickle, name, refuse)
+    for name in ("save", "load"):
+        monkeypatch.setattr(torch, name, refuse)
+    train("Single", *OPTIONS)
+    shutil.rmtree(LAST)
+    train("Single", *OPTIONS)

@@ -1,0 +1,148 @@
+"""A run that is told to stop, or is killed, loses nothing: it has a checkpoint, and goes on from it."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT, Command
+from test_continue import assert_same
+
+from launchbay.launch import checkpoint
+
+TASK = ("--task", "toys:Dropout", "--log-every", 1, "--eval-every", 50, "--wandb", "off")
+LONG = (*TASK, "--steps", 1_000_000, "--save-every", 1000)
+
+
+def launch(config: str, *options: object) -> list[object]:
+    file = ROOT / "accelerate_configs" / f"{config}.yaml"
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", file]
+    return [*start, *options, ROOT / "launch/run.py"]
+
+
+def hear_ctrl_c() -> None:
+    """A shell starts what goes on in the background, such as these tests, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def started(*argv: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in a session of its own, with whatever it starts; none of them outlives the test."""
+    process = subprocess.Popen(
+        [str(word) for word in argv],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509 (no other thread of these tests holds a lock then)
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for_step(run: Path, step: int) -> None:
+    for _ in range(1200):
+        with contextlib.suppress(OSError):
+            if len((run / "metrics.jsonl").read_text().splitlines()) >= step:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"{run} has not reached step {step}")
+
+
+def trainers(launcher: int) -> list[psutil.Process]:
+    """The training processes below `launcher`, by rank."""
+    children = [p for p in psutil.Process(launcher).children(recursive=True) if "run.py" in " ".join(p.cmdline())]
+    return sorted(children, key=lambda process: int(process.environ().get("RANK", "0")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals) -> None:
+    with started(sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it") as process:
+        wait_for_step(Path("runs/it"), 5)
+        process.send_signal(number)
+        output = process.communicate(timeout=20)[0]
+    assert process.returncode == 75, output
+    assert f"{number.name}: stopped after step" in output and "Traceback" not in output
+    summary = json.loads(Path("runs/it/summary.json").read_text())
+    state = checkpoint.verify(checkpoint.newest(Path("runs/it/checkpoints")))
+    assert summary["status"] == "stopped" and state["step"] == summary["step"] >= 4
+    assert Path("runs/it/curves.png").is_file()
+
+
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+def test_a_signal_to_one_process_stops_all(rank: int) -> None:
+    with started(*launch("multi_cpu"), *LONG, "--run", "it") as process:
+        wait_for_step(Path("runs/it"), 5)
+        trainers(process.pid)[rank].send_signal(signal.SIGUSR1)
+        output = process.communicate(timeout=40)[0]
+    assert output.count("SIGUSR1: stopped after step") == 1, output
+    assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
+
+
+@pytest.mark.parametrize("config", ["cpu", pytest.param("multi_cpu", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -> None:
+    with started(*launch(config), *LONG, "--run", "it") as process:
+        wait_for_step(Path("runs/it"), 5)
+        children = trainers(process.pid)
+        assert len(children) == (2 if config == "multi_cpu" else 1)
+        process.send_signal(number)
+        assert not psutil.wait_procs(children, timeout=15)[1]
+    checkpoint.verify(checkpoint.newest(Path("runs/it/checkpoints")))
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits() -> None:
+    """`--save-every 1`: many of the kills hit a save."""
+    options = (*TASK, "--steps", 60, "--save-every", 1, "--keep", 2)
+    with started(sys.executable, ROOT / "launch/run.py", *options, "--run", "whole") as process:
+        assert "everything is in" in process.communicate(timeout=60)[0]
+    chance, kills = random.Random(0), 0
+    while True:
+        with started(sys.executable, ROOT / "launch/run.py", *options, "--run", "killed") as process:
+            with contextlib.suppress(AssertionError):
+                reached = len(Path("runs/killed/metrics.jsonl").read_text().splitlines()) if kills else 0
+                wait_for_step(Path("runs/killed"), min(reached + 1, 60))
+            try:
+                output = process.communicate(timeout=chance.uniform(0, 0.3) if kills < 4 else 60)[0]
+                break
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+    assert process.returncode == 0 and kills >= 3, output
+    assert_same(Path("runs/whole"), Path("runs/killed"))
+
+
+def test_time_is_up(command: Command) -> None:
+    run = (sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it", "--max-time")
+    first = command(*run, "1s")
+    assert first.returncode == 75 and "--max-time is over: stopped after step" in first.stderr, first.stdout
+    step = json.loads(Path("runs/it/summary.json").read_text())["step"]
+    second = command(*run, "1s")
+    assert second.returncode == 75 and f"goes on from step {step}" in second.stdout, second.stdout + second.stderr
+    assert json.loads(Path("runs/it/summary.json").read_text())["step"] > step
+
+
+def test_a_killed_process_comes_back(command: Command) -> None:
+    """`--max_restarts`: the launcher starts all processes again, and they go on."""
+    options = ("--task", "toys:Slow", *TASK[2:], "--steps", 40, "--save-every", 5)
+    assert command(*launch("multi_cpu"), *options, "--run", "whole").returncode == 0
+    with started(*launch("multi_cpu", "--max_restarts", 2), *options, "--run", "killed") as process:
+        wait_for_step(Path("runs/killed"), 12)
+        trainers(process.pid)[1].kill()
+        output = process.communicate(timeout=90)[0]
+    assert process.returncode == 0 and "goes on from step" in output, output
+    assert_same(Path("runs/whole"), Path("runs/killed"))
