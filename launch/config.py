@@ -49,7 +49,8 @@ class Shared:
     ema: float | None = None
     """Decay of a running average of the weights, such as 0.999; figures, samples and saved weights are then its."""
     accumulate: int = 1
-    """Parts that each batch is computed in, one after the other, to save memory. Does not change the result."""
+    """Parts that each batch is computed in, one after the other, to save memory. Does not change the result.
+    For tasks with one network."""
     seed: int = 0
     """Everything random follows from it."""
     log_every: int = 10
@@ -201,6 +202,7 @@ def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -
 def changes(parsed: Config[C], from_file: Config[C], default: Config[C], lines: dict[str, str]) -> list[str]:
     """One line for each option that differs from the task's default."""
     before, file, now = default.flat(), from_file.flat(), parsed.flat()
-    changed = [name for name, value in now.items() if value != before[name]]
+    settled = [name for name in ("steps", "epochs") if now[name] is None]  # the other one was given
+    changed = [name for name, value in now.items() if value != before[name] and name not in settled]
     origin = {name: lines.get(name, "") if now[name] == file[name] else "command line" for name in changed}
     return [f"{flag(name)} {now[name]}  ({origin[name]}; default {before[name]})" for name in changed]

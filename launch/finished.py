@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from rich.console import Console
 from torch import Tensor
@@ -25,8 +26,8 @@ from launchbay.launch.yaml_config import read, read_task
 from launchbay.tasks.base import ImageToImage, Task
 
 
-def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any]]:
-    """The task of `run` in evaluation mode, with the weights of its "best" or "last" checkpoint."""
+def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any], Accelerator]:
+    """The task of `run` on its device in evaluation mode, with the weights of its "best" or "last" checkpoint."""
     file = run / "config.yaml"
     if not file.is_file():
         raise UserError(f"{run} is no run folder: it has no config.yaml", "name one, such as runs/superres-1")
@@ -35,14 +36,16 @@ def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any]]:
         raise UserError(f"{file} names no task")
     task_type, default = task_of(name)
     config, _ = read(file, default)
+    accelerator = hardware.start(config.shared)  # before the network is built: it decides on float64
     task = task_type(config.options)
     checkpoint.load_networks(checkpoint.find(run / "checkpoints", pointer), task.networks())
-    return task.eval(), config
+    hardware.place(task, accelerator.device)
+    return task.eval(), config, accelerator
 
 
 def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, console: Console) -> None:
     """Print the figures of `run` on its own validation set, or on all of another one."""
-    task, config = load_task(run, pointer)
+    task, config, accelerator = load_task(run, pointer)
     if data or root:
         config = replace(config, shared=replace(config.shared, val_data=data, val_root=root))
     source = open_source(config.shared)
@@ -50,8 +53,6 @@ def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, c
     def load(split: str, **how: Any) -> ImageSet:
         return source(split, **how) if split == "val" else OnDemand(lambda: source(split, **how))
 
-    accelerator = hardware.start(config.shared)
-    hardware.place(task, accelerator.device)
     images = task.datasets(load)[1]
     figures, _ = evaluate(task, images, accelerator, config.shared.batch_size, config.shared)
     baseline = {name.removeprefix(BASELINE): value for name, value in figures.items() if name.startswith(BASELINE)}
@@ -62,13 +63,11 @@ def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, c
 @torch.no_grad()
 def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Console) -> None:
     """Write what the network of `run` makes of the picture `source`, or of each picture of that folder, to `target`."""
-    task, config = load_task(run, pointer)
+    task, config, accelerator = load_task(run, pointer)
     if not isinstance(task, ImageToImage):
         raise UserError(f"task {config.task!r} does not turn a picture into a picture", "apply is for those that do")
-    device = hardware.start(config.shared).device
-    hardware.place(task, device)
     for path, written in outputs(source, target):
-        picture = to_picture(decode(path)[None].to(device))
+        picture = to_picture(decode(path)[None].to(accelerator.device))
         if getattr(config.options, "channels", None) == 1:
             picture = picture.mean(dim=1, keepdim=True)
         output = task.answer(picture)[0].clamp(0, 1)

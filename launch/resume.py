@@ -48,6 +48,10 @@ def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], data: Mappin
         UserError: it is not; says what differs.
     """
     before, config = saved["config"], json.loads(checkpoint.to_json(config))
+    if before["task"] != config["task"]:
+        raise UserError(
+            f"{where} is of task {before['task']!r}, not {config['task']!r}", "choose another --run or --resume"
+        )
     names = [name for name in {**before, **config} if name not in MAY_CHANGE and before.get(name) != config.get(name)]
     if names:
         told = [f"{flag(name)} was {before.get(name)}, is now {config.get(name)}" for name in names]

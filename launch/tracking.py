@@ -81,7 +81,7 @@ def record(folder: Path, last: int) -> Iterator[Line]:
 class WandB(Observer):
     """A Weights & Biases run. Whatever goes wrong with it is said once, and training goes on without it."""
 
-    def __init__(self, folder: Path, config: Config[Any], step: int):
+    def __init__(self, folder: Path, config: Config[Any]):
         self.run: Any = None
         self.status = "running"
         for mode in dict.fromkeys((config.shared.wandb, "offline")):
@@ -119,9 +119,15 @@ class WandB(Observer):
 def start(folder: Path, config: Config[Any], mode: str) -> Any:
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
+    from wandb.sdk.lib.runid import generate_id
 
+    kept = folder / "wandb_id"  # a run that goes on stays one run
+    if not kept.is_file():
+        kept.write_text(generate_id())
     run = wandb.init(
         project="launchbay",
+        id=kept.read_text(),
+        resume="allow",
         name=folder.name,
         dir=folder,
         mode=mode,  # pyright: ignore[reportArgumentType]

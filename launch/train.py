@@ -154,7 +154,7 @@ def observers(config: Config[Any], folder: Path, engine: Any) -> list[Any]:
     from launchbay.launch import progress, tracking
 
     step = engine.state.step
-    wandb = [tracking.WandB(folder, config, step)] if config.shared.wandb != "off" else []
+    wandb = [tracking.WandB(folder, config)] if config.shared.wandb != "off" else []
     return [tracking.Record(folder, config, step), *wandb, *progress.observers(step, engine.steps, str(folder))]
 
 

@@ -31,7 +31,8 @@ def timm_network(name: str, *, pretrained: bool = False, weights: Path | None = 
     if weights and not weights.is_file():
         raise UserError(f"there is no file of weights {weights}", "name a safetensors file with timm's own names")
     if pretrained:
-        print(f"fetching the weights of timm/{name}, unless they are here already", flush=True)
+        wait = "without a network it takes a minute to find that out"
+        print(f"fetching the weights of timm/{name}, unless they are here already; {wait}", flush=True)
     try:
         return timm.create_model(name, pretrained=pretrained or weights is not None, **local, **options)
     except Exception as error:

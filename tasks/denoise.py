@@ -43,7 +43,7 @@ class DenoiseConfig:
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of the restored picture and of the noisy one. lpips needs AlexNet's weights."""
     channels: int | None = None
-    """Channels of the pictures. Default: as the training pictures have them."""
+    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
 
 
 class Denoise(ImageToImage[DenoiseConfig]):

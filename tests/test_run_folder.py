@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -134,6 +135,13 @@ def test_evaluate_and_apply_on_other_pictures(run: Path, command: Command) -> No
     assert again.returncode == 2 and "larger/0.png: it exists already" in " ".join(
         again.stderr.replace("│", " ").split()
     )
+
+
+def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], command: Command) -> None:
+    small = ("--data", "toys:Patches", "--patch", 16, "--batch-size", 2, "--steps", 1, "--precision", "fp64")
+    last = lines(train("reconstruct", *small), "val")[-1]
+    done = command(LAUNCHBAY, "evaluate", "runs/it")
+    assert f"{last['psnr']:.4f}" in done.stdout, done.stdout + done.stderr
 
 
 def test_what_is_no_run_says_so(command: Command) -> None:

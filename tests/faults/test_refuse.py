@@ -46,6 +46,14 @@ def test_it_goes_on_and_ends_the_same(train: Train, run: Path, capfd: pytest.Cap
     assert [line["step"] for line in lines(run)] == [line["step"] for line in before]
 
 
+def test_wandb_has_one_run(train: Train) -> None:
+    for steps in (2, 4):
+        train("Single", *OPTIONS, "--steps", steps, "--wandb", "offline")
+    folders = [path.name for path in Path("runs/it/wandb").glob("offline-run-*")]
+    assert len(folders) == 2
+    assert {name.rpartition("-")[2] for name in folders} == {Path("runs/it/wandb_id").read_text()}
+
+
 def test_a_finished_run_says_so(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     run = train("Single", *OPTIONS)
     files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
