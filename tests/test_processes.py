@@ -60,6 +60,7 @@ def test_one_process_and_two_learn_the_same(accelerate: Command, command: Comman
         assert len(lines(one, "train")) == {"superres-fp64": 50, "gan-fp64": 50}.get(name, 6 if name in TASKS else 10)
 
 
+@pytest.mark.slow
 def test_the_command_of_the_readme_on_two_processes(accelerate: Command, train: Callable[..., Path]) -> None:
     options = (*SMALL, "--steps", 3)
     done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "superres", *options, "--run", "two")

@@ -9,12 +9,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command, difference, lines
+from conftest import ROOT, Command, difference, forget_accelerator, lines
 from PIL import Image
+from rich.console import Console
 from safetensors.torch import load_file
 
 from launchbay.data.photos import Photos
 from launchbay.launch.checkpoint import verify
+from launchbay.launch.finished import evaluate_run
 from launchbay.launch.hardware import threads
 
 LAUNCHBAY = Path(sys.executable).parent / "launchbay"
@@ -137,11 +139,13 @@ def test_evaluate_and_apply_on_other_pictures(run: Path, command: Command) -> No
     )
 
 
-def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], command: Command) -> None:
+def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
     small = ("--data", "toys:Patches", "--patch", 16, "--batch-size", 2, "--steps", 1, "--precision", "fp64")
     last = lines(train("reconstruct", *small), "val")[-1]
-    done = command(LAUNCHBAY, "evaluate", "runs/it")
-    assert f"{last['psnr']:.4f}" in done.stdout, done.stdout + done.stderr
+    capfd.readouterr()
+    forget_accelerator()
+    evaluate_run(Path("runs/it"), "best", None, None, Console())
+    assert f"{last['psnr']:.4f}" in capfd.readouterr().out
 
 
 def test_what_is_no_run_says_so(command: Command) -> None:

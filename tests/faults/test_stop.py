@@ -8,17 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, Command
+from conftest import ROOT, Command, forget_accelerator
 from test_continue import assert_same
 
 from launchbay.launch import checkpoint
+from launchbay.launch.train import main
 
+SLOW = pytest.mark.slow
 TASK = ("--task", "toys:Dropout", "--log-every", 1, "--eval-every", 50, "--wandb", "off")
 LONG = (*TASK, "--steps", 1_000_000, "--save-every", 1000)
 
@@ -69,7 +71,9 @@ def trainers(launcher: int) -> list[psutil.Process]:
     return sorted(children, key=lambda process: int(process.environ().get("RANK", "0")))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=SLOW) for n in (signal.SIGINT, signal.SIGUSR1))]
+)
 def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals) -> None:
     with started(sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it") as process:
         wait_for_step(Path("runs/it"), 5)
@@ -83,7 +87,7 @@ def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals) -> None:
     assert Path("runs/it/curves.png").is_file()
 
 
-@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=SLOW), 1])
 def test_a_signal_to_one_process_stops_all(rank: int) -> None:
     with started(*launch("multi_cpu"), *LONG, "--run", "it") as process:
         wait_for_step(Path("runs/it"), 5)
@@ -93,8 +97,8 @@ def test_a_signal_to_one_process_stops_all(rank: int) -> None:
     assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
 
 
-@pytest.mark.parametrize("config", ["cpu", pytest.param("multi_cpu", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("config", ["cpu", pytest.param("multi_cpu", marks=SLOW)])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=SLOW), signal.SIGKILL])
 def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -> None:
     with started(*launch(config), *LONG, "--run", "it") as process:
         wait_for_step(Path("runs/it"), 5)
@@ -105,37 +109,37 @@ def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -
     checkpoint.verify(checkpoint.newest(Path("runs/it/checkpoints")))
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bits() -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=SLOW)])
+def test_killed_at_random_moments_it_ends_with_the_same_bits(kills: int, train: Callable[..., Path]) -> None:
     """`--save-every 1`: many of the kills hit a save."""
-    options = (*TASK, "--steps", 60, "--save-every", 1, "--keep", 2)
-    with started(sys.executable, ROOT / "launch/run.py", *options, "--run", "whole") as process:
-        assert "everything is in" in process.communicate(timeout=60)[0]
-    chance, kills = random.Random(0), 0
-    while True:
-        with started(sys.executable, ROOT / "launch/run.py", *options, "--run", "killed") as process:
-            with contextlib.suppress(AssertionError):
-                reached = len(Path("runs/killed/metrics.jsonl").read_text().splitlines()) if kills else 0
-                wait_for_step(Path("runs/killed"), min(reached + 1, 60))
-            try:
-                output = process.communicate(timeout=chance.uniform(0, 0.3) if kills < 4 else 60)[0]
-                break
-            except subprocess.TimeoutExpired:
-                process.kill()
-                kills += 1
-    assert process.returncode == 0 and kills >= 3, output
-    assert_same(Path("runs/whole"), Path("runs/killed"))
+    options = (*TASK[2:], "--steps", 20 * kills, "--save-every", 1, "--keep", 2)
+    whole = train("Dropout", *options).rename("runs/whole")
+    killed, chance = Path("runs/killed"), random.Random(0)
+    again = (sys.executable, ROOT / "launch/run.py", "--task", "toys:Dropout", *options, "--run", "killed")
+    for _ in range(kills):
+        reached = len((killed / "metrics.jsonl").read_text().splitlines()) if killed.exists() else 0
+        with started(*again) as process:
+            wait_for_step(killed, reached + 1)
+            time.sleep(chance.uniform(0, 0.1))
+            process.kill()
+    with started(*again) as process:
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and "goes on from step" in output, output
+    assert_same(whole, killed)
 
 
-def test_time_is_up(command: Command) -> None:
-    run = (sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it", "--max-time")
-    first = command(*run, "1s")
-    assert first.returncode == 75 and "--max-time is over: stopped after step" in first.stderr, first.stdout
-    step = json.loads(Path("runs/it/summary.json").read_text())["step"]
-    second = command(*run, "1s")
-    assert second.returncode == 75 and f"goes on from step {step}" in second.stdout, second.stdout + second.stderr
-    assert json.loads(Path("runs/it/summary.json").read_text())["step"] > step
+def test_time_is_up(capfd: pytest.CaptureFixture[str]) -> None:
+    steps = []
+    for _ in range(2):
+        forget_accelerator()
+        assert main([*map(str, LONG), "--run", "it", "--max-time", "0.2s"]) == 75
+        steps.append(json.loads(Path("runs/it/summary.json").read_text())["step"])
+    said = capfd.readouterr()
+    assert said.err.count("--max-time is over: stopped after step") == 2
+    assert f"goes on from step {steps[0]}:" in said.out and steps[1] > steps[0]
 
 
+@SLOW
 def test_a_killed_process_comes_back(command: Command) -> None:
     """`--max_restarts`: the launcher starts all processes again, and they go on."""
     options = ("--task", "toys:Slow", *TASK[2:], "--steps", 40, "--save-every", 5)
