@@ -133,6 +133,7 @@ def test_a_full_disk_is_a_mistake_with_a_name(mistake: Any, monkeypatch: pytest.
     assert "cannot save the checkpoint of step 1: [Errno 28] No space left" in mistake("--task", "toys:Single")
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_newest_whole_one_is_found() -> None:
     """A process saves as fast as it can and is killed: whatever has a checkpoint's name is whole."""
     script = "import sys; sys.path.insert(0, sys.argv[1]); from test_checkpoint import save_for_ever; save_for_ever()"

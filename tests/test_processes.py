@@ -115,7 +115,7 @@ def take_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
 def test_ctrl_c_ends_it_at_once_with_everything_saved(workers: int) -> None:
     options = ("--task", "superres", *SMALL, "--steps", 100_000, "--save-every", 2, "--workers", workers, "--run", "it")
     argv = [str(word) for word in (sys.executable, ROOT / "launch/run.py", *options)]

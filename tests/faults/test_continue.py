@@ -108,7 +108,8 @@ def test_so_does_every_task_on_more(processes: int, accelerate: Command) -> None
     check_bit_for_bit(partial(accelerate, "multi_cpu", "--num_processes", processes), variants)
 
 
-@pytest.mark.parametrize("first", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("first", [1, 2])
 def test_another_number_of_processes_goes_on_too(first: int, command: Command, accelerate: Command) -> None:
     """In float64 to 1e-9, as one process agrees with two."""
     starts = [partial(command, sys.executable), partial(accelerate, "multi_cpu")]
