@@ -104,7 +104,7 @@ def samples(
         batch_sampler=order,  # pyright: ignore[reportArgumentType]
         num_workers=workers,
         collate_fn=unchanged,
-        worker_init_fn=leave_ctrl_c_to_the_trainer,
+        worker_init_fn=leave_signals_to_the_trainer,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # a loader draws a seed for its workers, by default from the global generator
     )
@@ -118,5 +118,7 @@ def unchanged(item: Any) -> Any:
     return item
 
 
-def leave_ctrl_c_to_the_trainer(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def leave_signals_to_the_trainer(worker: int) -> None:
+    """A terminal or a cluster's scheduler sends them to all processes at once; the trainer still needs its batches."""
+    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,12 +1,7 @@
 """Several processes: the same command, the same curve; and the traps of starting them."""
 
-import contextlib
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -108,35 +103,3 @@ def test_a_mistake_on_several_processes_is_one_panel(accelerate: Command, argv: 
     done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "superres", *argv)
     assert done.returncode != 0
     assert done.stderr.count("╭") + done.stdout.count("╭") == 1, done.stdout + done.stderr
-
-
-def take_ctrl_c() -> None:
-    """A shell starts what goes on in the background, such as these tests, deaf to it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 2])
-def test_ctrl_c_ends_it_at_once_with_everything_saved(workers: int) -> None:
-    options = ("--task", "superres", *SMALL, "--steps", 100_000, "--save-every", 2, "--workers", workers, "--run", "it")
-    argv = [str(word) for word in (sys.executable, ROOT / "launch/run.py", *options)]
-    process = subprocess.Popen(
-        argv,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=take_ctrl_c,  # noqa: PLW1509 (no other thread of these tests holds a lock then)
-    )
-    try:
-        for _ in range(600):
-            if Path("runs/it/checkpoints/last").is_file():
-                break
-            time.sleep(0.1)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers too
-        _, error = process.communicate(timeout=20)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 75 and "SIGINT: stopped after step" in error and "Traceback" not in error
-    assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
-    assert Path("runs/it/curves.png").is_file()

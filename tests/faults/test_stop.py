@@ -72,12 +72,12 @@ def trainers(launcher: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, *(pytest.param(n, marks=SLOW) for n in (signal.SIGINT, signal.SIGUSR1))]
+    ("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2), pytest.param(signal.SIGUSR1, 2, marks=SLOW)]
 )
-def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals) -> None:
-    with started(sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it") as process:
+def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals, workers: int) -> None:
+    with started(sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it", "--workers", workers) as process:
         wait_for_step(Path("runs/it"), 5)
-        process.send_signal(number)
+        os.killpg(process.pid, number)  # to loader workers too
         output = process.communicate(timeout=20)[0]
     assert process.returncode == 75, output
     assert f"{number.name}: stopped after step" in output and "Traceback" not in output
