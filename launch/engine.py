@@ -27,7 +27,7 @@ from launchbay.launch.hardware import decide
 from launchbay.launch.learner import Learner
 from launchbay.launch.pictures import grid, to_image
 from launchbay.launch.stopping import Stop
-from launchbay.launch.tracking import Observer
+from launchbay.launch.tracking import SAMPLES, Observer
 from launchbay.tasks.base import Batch, Task
 
 
@@ -175,7 +175,7 @@ class Engine:
         columns = preview(self.task, self.validation_set, self.accelerator, self.shared)
         with torch.no_grad():
             pictures = {name: to_image(picture) for name, picture in self.task.gallery(dict(collected)).items()}
-        if pictures := ({"samples": grid(columns)} if columns else {}) | pictures:
+        if pictures := ({SAMPLES: grid(columns)} if columns else {}) | pictures:
             self.tell("samples", self.state.step, pictures)
 
     def save(self, best: bool) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from launchbay.launch.yaml_config import write as to_yaml
 
 Line = dict[str, Any]
 """One line of metrics.jsonl: step, epoch, split, and figures by name."""
+SAMPLES = "samples"
+"""The name of the sample grid among a run's pictures."""
 
 
 class Observer:
@@ -27,7 +31,7 @@ class Observer:
         """There are new figures."""
 
     def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
-        """There are new pictures: the sample grid, under "samples", and those of the task's gallery."""
+        """There are new pictures: the sample grid, under SAMPLES, and those of the task's gallery."""
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         """The content of summary.json has changed."""
@@ -53,8 +57,8 @@ class Record(Observer):
 
     def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
         for name, picture in pictures.items():
-            suffix = "" if name == "samples" else f"-{name}"
-            picture.save(self.folder / "samples" / f"step-{step:08d}{suffix}.png")
+            suffix = "" if name == SAMPLES else f"-{name}"
+            picture.save(self.folder / "samples" / f"{picture_name(step)}{suffix}.png")
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         self.baseline_name = summary["baseline_name"]
@@ -64,6 +68,10 @@ class Record(Observer):
         self.metrics.close()
         with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
             curves.draw(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
+
+
+def picture_name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def record(folder: Path, last: int) -> Iterator[Line]:
@@ -79,26 +87,30 @@ def record(folder: Path, last: int) -> Iterator[Line]:
 
 
 class WandB(Observer):
-    """A Weights & Biases run. Whatever goes wrong with it is said once, and training goes on without it."""
+    """A Weights & Biases run: its row number i is line i of metrics.jsonl, with the pictures of that step.
 
-    def __init__(self, folder: Path, config: Config[Any]):
+    A run that goes on from `step` sends what a killed process left unsent, and not again what it had sent. Whatever
+    goes wrong with W&B is said once, and training goes on without it.
+    """
+
+    def __init__(self, folder: Path, config: Config[Any], step: int):
+        self.folder = folder
         self.run: Any = None
         self.status = "running"
+        self.row = self.sent = 0
         for mode in dict.fromkeys((config.shared.wandb, "offline")):
             try:
-                self.run = start(folder, config, mode)
+                self.run, self.sent = start(folder, config, mode)
                 break
             except Exception as error:
                 print(f"W&B does not start {mode}: {error}", flush=True)
+        for line in record(folder, step):
+            self.line(line)
 
     def line(self, line: Line) -> None:
-        values = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
-        self.attempt(lambda: self.run.log({"step": line["step"], **values}))
-
-    def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
-        import wandb
-
-        self.attempt(lambda: self.run.log({"step": step} | {name: wandb.Image(p) for name, p in pictures.items()}))
+        if self.row >= self.sent:
+            self.attempt(lambda: self.run.log(to_row(line, self.folder), step=self.row, commit=True))
+        self.row += 1
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         self.status = summary["status"]
@@ -116,14 +128,26 @@ class WandB(Observer):
             self.run = None
 
 
-def start(folder: Path, config: Config[Any], mode: str) -> Any:
+def to_row(line: Line, folder: Path) -> dict[str, Any]:
+    import wandb
+
+    row = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
+    if line["split"] == "val":
+        for picture in sorted((folder / "samples").glob(f"{picture_name(line['step'])}*.png")):
+            row[picture.stem.partition("-")[2].partition("-")[2] or SAMPLES] = wandb.Image(str(picture))
+    return {"step": line["step"], **row}
+
+
+def start(folder: Path, config: Config[Any], mode: str) -> tuple[Any, int]:
+    """The W&B run of `folder`, begun or gone on with, and how many rows it has."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
     from wandb.sdk.lib.runid import generate_id
 
     kept = folder / "wandb_id"  # a run that goes on stays one run
     if not kept.is_file():
-        kept.write_text(generate_id())
+        write_text(kept, generate_id())
+    on_disk = rows_on_disk(folder, kept.read_text())
     run = wandb.init(
         project="launchbay",
         id=kept.read_text(),
@@ -134,6 +158,17 @@ def start(folder: Path, config: Config[Any], mode: str) -> Any:
         config=config.plain(),
         settings=wandb.Settings(silent=True, console="off", init_timeout=20),
     )
-    # The step is data, not W&B's own counter, which starts at 0 again when a run goes on.
+    # The step is data, not W&B's own counter, which counts rows.
     run.define_metric("*", step_metric="step")
-    return run
+    return run, run.step if mode == "online" else on_disk
+
+
+def rows_on_disk(folder: Path, identity: str) -> int:
+    """How many rows of W&B run `identity` its files have, by W&B's own reader: a killed process has not written all."""
+    rows = 0
+    for part in folder.glob(f"wandb/*run-*-{identity}"):
+        reader = (sys.executable, "-m", "wandb", "leet", "inspect", str(part), "--json")
+        written = subprocess.run(reader, capture_output=True, text=True, check=True).stdout
+        records = (json.loads(text) for text in written.splitlines() if '"history"' in text)
+        rows = max([rows, *(1 + int(r["history"]["step"].get("num", 0)) for r in records if r["type"] == "history")])
+    return rows

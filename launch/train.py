@@ -154,8 +154,10 @@ def observers(config: Config[Any], folder: Path, engine: Any) -> list[Any]:
     from launchbay.launch import progress, tracking
 
     step = engine.state.step
-    wandb = [tracking.WandB(folder, config)] if config.shared.wandb != "off" else []
-    return [tracking.Record(folder, config, step), *wandb, *progress.observers(step, engine.steps, str(folder))]
+    kept: list[tracking.Observer] = [tracking.Record(folder, config, step)]
+    if config.shared.wandb != "off":
+        kept.append(tracking.WandB(folder, config, step))
+    return [*kept, *progress.observers(step, engine.steps, str(folder))]
 
 
 def open_source(shared: Shared) -> Any:

@@ -105,6 +105,17 @@ def lines(run: Path, split: str | None = None) -> list[dict[str, Any]]:
     return [line for line in record if split in (None, line["split"])]
 
 
+def wandb_rows(run: Path) -> list[dict[str, Any]]:
+    """The rows of all parts of its W&B run in the order of their numbers, by W&B's own reader."""
+    rows: list[dict[str, Any]] = []
+    for part in sorted(run.glob("wandb/offline-run-*")):
+        reader = (sys.executable, "-m", "wandb", "leet", "inspect", str(part), "--json")
+        written = subprocess.run(reader, capture_output=True, text=True, check=True).stdout
+        records = [json.loads(row) for row in written.splitlines()]
+        rows += [record["history"]["item"] for record in records if record["type"] == "history"]
+    return rows
+
+
 def difference(run: Path, other: Path) -> float:
     """The largest relative difference between two records, timings aside."""
     pairs = list(zip(lines(run), lines(other), strict=True))

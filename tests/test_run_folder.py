@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command, difference, forget_accelerator, lines
+from conftest import ROOT, Command, difference, forget_accelerator, lines, wandb_rows
 from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
@@ -98,15 +98,10 @@ def test_the_configuration_goes_back_in(run: Path, command: Command) -> None:
     assert difference(Path("runs/superres-1"), run) == 0
 
 
-def test_wandb_has_the_same_figures_and_pictures(run: Path, command: Command) -> None:
+def test_wandb_has_the_same_figures_and_pictures(run: Path) -> None:
     """Read back from disk with W&B's own reader."""
-    (folder,) = run.glob("wandb/offline-run-*")
-    inspected = command(Path(sys.executable).parent / "wandb", "leet", "inspect", folder, "--json")
-    assert inspected.returncode == 0, inspected.stderr
-    records = [json.loads(row) for row in inspected.stdout.splitlines()]
-    history = [record["history"]["item"] for record in records if record["type"] == "history"]
-    logged = [item for item in history if "samples.sha256" not in item]
-    for line, item in zip(lines(run), logged, strict=True):
+    history = wandb_rows(run)
+    for line, item in zip(lines(run), history, strict=True):
         assert item["step"] == line["step"]
         named = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
         assert {name: item[name] for name in named} == pytest.approx(named, rel=1e-9)

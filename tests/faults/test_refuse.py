@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, Command, lines
+from conftest import lines
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -44,17 +44,6 @@ def test_it_goes_on_and_ends_the_same(train: Train, run: Path, capfd: pytest.Cap
     train("Single", *OPTIONS)
     assert "goes on from step 4" in capfd.readouterr().out
     assert [line["step"] for line in lines(run)] == [line["step"] for line in before]
-
-
-@pytest.mark.slow
-def test_wandb_has_one_run(command: Command) -> None:
-    """In processes of their own: W&B leaves a service behind, for all that this process starts."""
-    for steps in (2, 4):
-        done = command(sys.executable, ROOT / "launch/run.py", *AGAIN, "--steps", steps)
-        assert done.returncode == 0, done.stdout + done.stderr
-    folders = [path.name for path in Path("runs/it/wandb").glob("offline-run-*")]
-    assert len(folders) == 2
-    assert {name.rpartition("-")[2] for name in folders} == {Path("runs/it/wandb_id").read_text()}
 
 
 def test_a_finished_run_says_so(train: Train, capfd: pytest.CaptureFixture[str]) -> None:

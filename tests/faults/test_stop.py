@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, Command, forget_accelerator
+from conftest import ROOT, Command, forget_accelerator, lines, wandb_rows
 from test_continue import assert_same
 
 from launchbay.launch import checkpoint
@@ -126,6 +126,22 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(kills: int, train: 
         output = process.communicate(timeout=60)[0]
     assert process.returncode == 0 and "goes on from step" in output, output
     assert_same(whole, killed)
+
+
+def test_wandb_has_each_point_once(command: Command) -> None:
+    """Killed between two checkpoints: some of what it sent happens again, and some it had not sent yet. W&B writes
+    blocks of some 80 rows."""
+    options = ("--task", "toys:Dropout", "--steps", 600, "--eval-every", 200, "--log-every", 1, "--run", "it")
+    with started(sys.executable, ROOT / "launch/run.py", *options) as process:
+        wait_for_step(Path("runs/it"), 350)
+        process.kill()
+    sent = len(wandb_rows(Path("runs/it")))
+    done = command(sys.executable, ROOT / "launch/run.py", *options)
+    assert "goes on from step" in done.stdout, done.stdout + done.stderr
+    rows, record = wandb_rows(Path("runs/it")), lines(Path("runs/it"))
+    assert 0 < sent < len(rows)
+    assert [(row["step"], "val/error" in row) for row in rows] == [(x["step"], x["split"] == "val") for x in record]
+    assert len({part.name.rpartition("-")[2] for part in Path("runs/it/wandb").glob("offline-run-*")}) == 1
 
 
 def test_time_is_up(capfd: pytest.CaptureFixture[str]) -> None:
