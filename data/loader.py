@@ -1,6 +1,7 @@
 """Data set -> batches, in an order that is a function of (seed, step), on any number of processes and workers."""
 
 import signal
+import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -99,6 +100,7 @@ def samples(
     Raises:
         UserError: the data set cannot give a sample.
     """
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as was asked for
     loader: Any = DataLoader(
         Keyed(images),
         batch_sampler=order,  # pyright: ignore[reportArgumentType]

@@ -19,18 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from launchbay import UserError
-from launchbay.launch.optimizer_state import describe, restore
+from launchbay.launch.optimizer_state import restore
 
 FORMAT = 1
 PREFIX = "step-"
-TRAINED = ".trained"
-"""What is added to the names of networks that training goes on with, where their averages have the plain ones."""
+OPTIMIZERS = "optimizers.safetensors"
 
 
 class DamagedCheckpoint(Exception):
@@ -46,7 +45,21 @@ class Parts:
     optimizers: Mapping[str, Optimizer]
 
 
-def save(folder: Path, step: int, parts: Parts, state: Mapping[str, Any], *, best: bool, keep: int) -> Path:
+@dataclass(frozen=True)
+class Content:
+    """What of a run is saved, in memory: tensors by file and name, further names of tied ones by file, and JSON."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    aliases: Mapping[str, dict[str, str]]
+    state: Mapping[str, Any]
+
+
+def file_of(network: str, *, trained: bool = False) -> str:
+    """The file of a network's weights; with --ema, which makes that an average, `trained` ones have another."""
+    return f"{network}.trained.safetensors" if trained else f"{network}.safetensors"
+
+
+def save(folder: Path, step: int, content: Content, *, best: bool, keep: int) -> Path:
     """Write checkpoint `step`, point `last` (and `best`) to it, delete all but the newest `keep` and the best.
 
     Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
@@ -58,7 +71,7 @@ def save(folder: Path, step: int, parts: Parts, state: Mapping[str, Any], *, bes
     temporary = folder / f".tmp-{final.name}-{os.getpid()}"
     temporary.mkdir()
     try:
-        write(temporary, parts, {"format": FORMAT, "step": step, **state})
+        write(temporary, content, {"format": FORMAT, "step": step, **content.state})
         synchronise(temporary)
         if final.exists():  # damaged, or it would have been gone on from
             shutil.rmtree(final.rename(folder / f".tmp-{final.name}-old"))
@@ -73,16 +86,10 @@ def save(folder: Path, step: int, parts: Parts, state: Mapping[str, Any], *, bes
     return final
 
 
-def write(folder: Path, parts: Parts, state: dict[str, Any]) -> None:
-    for name, network in parts.networks.items():
-        averaged = parts.averages[name].module if name in parts.averages else network
-        save_model(averaged, str(folder / f"{name}.safetensors"))
-        if name in parts.averages:
-            save_model(network, str(folder / f"{name}{TRAINED}.safetensors"))
-    tensors: dict[str, Tensor] = {}
-    groups = {name: describe(parts.networks, own, name, tensors) for name, own in parts.optimizers.items()}
-    save_file(tensors, folder / "optimizers.safetensors")
-    (folder / "state.json").write_text(to_json({**state, "optimizers": groups}, indent=1))
+def write(folder: Path, content: Content, state: dict[str, Any]) -> None:
+    for file, tensors in content.tensors.items():
+        save_file(dict(tensors), folder / file, content.aliases.get(file) or None)
+    (folder / "state.json").write_text(to_json(state, indent=1))
     files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": seal(files)}, indent=1))
     for path in folder.iterdir():
@@ -96,11 +103,11 @@ def load(checkpoint: Path, parts: Parts) -> dict[str, Any]:
         UserError: they do not fit, or are not what the networks and optimizers of a training can be.
     """
     state = json.loads((checkpoint / "state.json").read_bytes())
-    load_networks(checkpoint, parts.networks, suffix=TRAINED if parts.averages else "")
+    load_networks(checkpoint, parts.networks, trained=bool(parts.averages))
     load_networks(checkpoint, {name: averaged.module for name, averaged in parts.averages.items()})
     for averaged in parts.averages.values():
         averaged.n_averaged.fill_(state["step"])
-    tensors = read_tensors(checkpoint / "optimizers.safetensors")
+    tensors = read_tensors(checkpoint / OPTIMIZERS)
     for name, optimizer in parts.optimizers.items():
         mine = {where: tensor for where, tensor in tensors.items() if where.startswith(f"{name}.")}
         restore(parts.networks, optimizer, name, mine, state["optimizers"][name])
@@ -136,10 +143,10 @@ def verify(checkpoint: Path) -> dict[str, Any]:
     return state
 
 
-def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module], suffix: str = "") -> None:
+def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
     """Put the weights of a verified checkpoint into `networks`."""
     for name, network in networks.items():
-        file = checkpoint / f"{name}{suffix}.safetensors"
+        file = checkpoint / file_of(name, trained=trained)
         for tensor, value in read_tensors(file).items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from math import ceil
@@ -19,14 +19,14 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.data.loader import TrainingOrder, samples
-from launchbay.launch import checkpoint
 from launchbay.launch.config import Config, seconds_of
 from launchbay.launch.evaluation import BASELINE, evaluate, is_best, preview, to_batch
 from launchbay.launch.failure import Stopped
 from launchbay.launch.hardware import decide
 from launchbay.launch.learner import Learner
 from launchbay.launch.pictures import grid, to_image
-from launchbay.launch.stopping import Stop
+from launchbay.launch.saving import Saver
+from launchbay.launch.stopping import SAVE_FAILED, Stop
 from launchbay.launch.tracking import SAMPLES, Observer
 from launchbay.tasks.base import Batch, Task
 
@@ -89,6 +89,7 @@ class Engine:
             Stopped: a signal or --max-time has ended it early, with a checkpoint.
         """
         self.folder, self.observers = folder, observers
+        self.saver = Saver(folder / "checkpoints", self.learner.parts, self.shared.keep)
         limit = self.shared.max_time
         status = "failed"
         try:
@@ -104,6 +105,8 @@ class Engine:
             status = "interrupted"
             raise
         finally:
+            with suppress(OSError):  # of what ended the run, this is the lesser part
+                self.saver.finish()
             self.tell("summary", self.summary(status))
             self.tell("close")
 
@@ -124,10 +127,13 @@ class Engine:
                 self.log("train", {**values, "lr": lr, "samples_per_s": state.samples_per_s})
             pause = time.monotonic()
             improved = self.due(self.eval_every) and self.validate()
-            reason = stop.asked(self.accelerator) if step < self.steps else ""
+            if self.saver.failed():
+                stop.noted = SAVE_FAILED
+            last = step == self.steps
+            reason = "" if last else stop.asked(self.accelerator)
             state.seconds = round(time.monotonic() - started, 2)
             if improved or reason or self.due(self.save_every):
-                self.save(improved)
+                self.save(improved, wait=last or bool(reason))
             if reason:
                 raise Stopped(
                     f"{reason}: stopped after step {step} of {self.steps}, with a checkpoint in {self.folder}"
@@ -178,22 +184,29 @@ class Engine:
         if pictures := ({SAMPLES: grid(columns)} if columns else {}) | pictures:
             self.tell("samples", self.state.step, pictures)
 
-    def save(self, best: bool) -> None:
-        """Write a checkpoint on the main process. If that fails, it fails everywhere."""
+    def save(self, best: bool, *, wait: bool) -> None:
+        """Begin to write a checkpoint on the main process; with `wait`, be done with it."""
 
-        def write() -> None:
+        def write(saver: Saver) -> None:
+            saver.save(self.state.step, self.saved_state(), best=best)
+            if wait:
+                saver.finish()
+
+        self.on_saver(write)
+
+    def on_saver(self, action: Callable[[Saver], None]) -> None:
+        """What fails on the main process fails everywhere."""
+
+        def attempt() -> None:
             try:
-                where = self.folder / "checkpoints"
-                checkpoint.save(
-                    where, self.state.step, self.learner.parts, self.saved_state(), best=best, keep=self.shared.keep
-                )
+                action(self.saver)
             except OSError as error:
                 raise UserError(
-                    f"cannot save the checkpoint of step {self.state.step}: {error}",
-                    "make room; earlier checkpoints are whole",
+                    f"cannot save the checkpoint of step {self.saver.step}: {error}",
+                    f"make room; earlier ones in {self.folder} are whole",
                 ) from error
 
-        decide(write)
+        decide(attempt)
 
     def saved_state(self) -> dict[str, Any]:
         """What a checkpoint has beside tensors."""

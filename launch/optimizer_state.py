@@ -24,7 +24,7 @@ def describe(
             for key, value in optimizer.state.get(parameter, {}).items():
                 where = f"{names[id(parameter)]}.{key}"
                 if isinstance(value, Tensor):
-                    tensors[where] = value.detach().cpu().contiguous()
+                    tensors[where] = value
                 else:
                     values[where] = value
     try:

@@ -13,8 +13,8 @@ import torch
 from accelerate import Accelerator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
-TIME_IS_UP = 1000
-"""Beyond the number of any signal."""
+TIME_IS_UP, SAVE_FAILED = 1000, 1001
+"""Other reasons to stop: beyond the number of any signal."""
 
 
 class Stop(AbstractContextManager["Stop"]):
@@ -52,7 +52,8 @@ class Stop(AbstractContextManager["Stop"]):
             code = int(told)
         if not code:
             return ""
-        return "--max-time is over" if code == TIME_IS_UP else signal.Signals(code).name
+        others = {TIME_IS_UP: "--max-time is over", SAVE_FAILED: "a checkpoint could not be saved"}
+        return others.get(code) or signal.Signals(code).name
 
 
 def end_with_parent() -> None:

@@ -19,6 +19,7 @@ from torch import nn
 from launchbay import UserError
 from launchbay.launch import checkpoint
 from launchbay.launch.checkpoint import Parts
+from launchbay.launch.saving import Saver
 
 FILES = ("model.safetensors", "optimizers.safetensors", "state.json", "manifest.json")
 
@@ -42,9 +43,10 @@ def trained(steps: int = 3) -> tuple[nn.Sequential, torch.optim.AdamW]:
 
 def save(folder: Path, step: int, *, best: bool = False, keep: int = 3) -> Path:
     network, optimizer = trained()
-    return checkpoint.save(
-        folder, step, Parts({"model": network}, {}, {"model": optimizer}), {"task": "toy"}, best=best, keep=keep
-    )
+    saver = Saver(folder, Parts({"model": network}, {}, {"model": optimizer}), keep)
+    saver.save(step, {"task": "toy"}, best=best)
+    saver.finish()
+    return folder / f"step-{step:08d}"
 
 
 def test_weights_come_back_tied_and_equal() -> None:

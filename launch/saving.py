@@ -1,0 +1,89 @@
+"""Saving while training goes on: a copy of what is saved, and the thread that writes it to disk."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from launchbay.launch import checkpoint
+from launchbay.launch.checkpoint import OPTIMIZERS, Content, Parts, file_of
+from launchbay.launch.optimizer_state import describe
+
+
+class Saver:
+    """Writes checkpoints of `parts` to `folder`, one at a time, keeping `keep` of them. Training waits only for the
+    copy that is written."""
+
+    def __init__(self, folder: Path, parts: Parts, keep: int):
+        self.folder, self.parts, self.keep = folder, parts, keep
+        self.tensors: dict[str, dict[str, Tensor]] = {}
+        self.thread = ThreadPoolExecutor(1, "saver")
+        self.pending: Future[Path] | None = None
+        self.step = 0
+
+    def save(self, step: int, state: Mapping[str, Any], *, best: bool) -> None:
+        """Take a copy and begin to write it, after the checkpoint before this one is on disk.
+
+        Raises:
+            OSError: that one could not be written.
+        """
+        self.finish()
+        self.step, content = step, self.copy(state)
+        self.pending = self.thread.submit(checkpoint.save, self.folder, step, content, best=best, keep=self.keep)
+
+    def failed(self) -> bool:
+        """Whether the checkpoint that was begun last could not be written; does not wait for it."""
+        return self.pending is not None and self.pending.done() and self.pending.exception() is not None
+
+    def finish(self) -> None:
+        """Wait until all that was begun is on disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
+
+    def copy(self, state: Mapping[str, Any]) -> Content:
+        """What a checkpoint of this moment holds, in memory of its own."""
+        networks, averages = self.parts.networks, self.parts.averages
+        saved = {file_of(name): averages[name].module if name in averages else networks[name] for name in networks}
+        saved |= {file_of(name, trained=True): networks[name] for name in averages}
+        aliases = {}
+        for file, network in saved.items():
+            tensors, aliases[file] = untie(network)
+            self.keep_copy(file, tensors)
+        tensors = {}
+        optimizers = {name: describe(networks, own, name, tensors) for name, own in self.parts.optimizers.items()}
+        self.keep_copy(OPTIMIZERS, tensors)
+        return Content(self.tensors, aliases, {**state, "optimizers": optimizers})
+
+    def keep_copy(self, file: str, tensors: Mapping[str, Tensor]) -> None:
+        """In the memory of the last copy: new memory would take seven times as long."""
+        before, after = self.tensors.get(file, {}), {}
+        for name, tensor in tensors.items():
+            mine = before.get(name)
+            if mine is None or mine.shape != tensor.shape:
+                mine = torch.empty(tensor.shape, dtype=tensor.dtype)
+            after[name] = mine.copy_(tensor.detach())
+        self.tensors[file] = after
+
+
+def untie(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of `network`, each once, and for every further name of one the first: safetensors holds no tensor
+    twice, and finds the tied ones again when it loads a model."""
+    tensors: dict[str, Tensor] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in network.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and place in first:
+            aliases[name] = first[place]
+        else:
+            first[place] = name
+            tensors[name] = tensor
+    return tensors, aliases
