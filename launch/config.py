@@ -59,6 +59,8 @@ class Shared:
     """auto: with --run, go on where that run stopped. Or where to start from: a run's folder, or a checkpoint's."""
     max_time: str | None = None
     """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command goes on from there."""
+    stuck_after: str = "60s"
+    """Report, with its stack, a process that has got nowhere for this long."""
     eval_every: int | None = None
     """Steps between two validations. Default: ten in the whole training."""
     save_every: int | None = None
@@ -89,11 +91,12 @@ class Shared:
                 good, needed = 0 < value < inf, "above 0, and finite"
             if not good:
                 raise UserError(f"{flag(field.name)} {value} has to be {needed}", "--help shows the defaults")
-        if self.max_time is not None:
+        for name in ("max_time", "stuck_after"):
             try:
-                seconds_of(self.max_time)
+                seconds_of(getattr(self, name) or "1s")
             except ValueError as error:
-                raise UserError(f"--max-time {self.max_time} is no time", "such as 90s, 45m or 11.5h") from error
+                said = f"{flag(name)} {getattr(self, name)} is no time"
+                raise UserError(said, "such as 90s, 45m or 11.5h") from error
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
             raise UserError(f"--run {self.run!r} has to be a plain folder name", "say where it goes with --output-dir")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 
 from launchbay import UserError
@@ -22,12 +23,14 @@ from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch.config import Config, seconds_of
 from launchbay.launch.evaluation import BASELINE, evaluate, is_best, preview, to_batch
 from launchbay.launch.failure import Stopped
+from launchbay.launch.guards import NotFinite
 from launchbay.launch.hardware import decide
 from launchbay.launch.learner import Learner
 from launchbay.launch.pictures import grid, to_image
 from launchbay.launch.saving import Saver
 from launchbay.launch.stopping import SAVE_FAILED, Stop
 from launchbay.launch.tracking import SAMPLES, Observer
+from launchbay.launch.watch import Watch
 from launchbay.tasks.base import Batch, Task
 
 
@@ -90,12 +93,15 @@ class Engine:
         """
         self.folder, self.observers = folder, observers
         self.saver = Saver(folder / "checkpoints", self.learner.parts, self.shared.keep)
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.watch = Watch(seconds_of(self.shared.stuck_after), folder, rank, processes)
         limit = self.shared.max_time
         status = "failed"
         try:
             self.tell("summary", self.summary("running"))
             self.learner.use(self.learner.wrapped, training=True)
-            with closing(self.batches()) as batches, Stop(seconds_of(limit) if limit else None) as stop:
+            stop = Stop(seconds_of(limit) if limit else None)
+            with closing(self.batches()) as batches, self.watch, stop:
                 self.run(batches, stop)
             status = "done"
         except Stopped:
@@ -116,7 +122,12 @@ class Engine:
         started = since - state.seconds
         counted = 0
         for step, parts in enumerate(batches, start=state.step + 1):
-            terms = self.learner.step(step, parts)
+            try:
+                terms = self.learner.step(step, parts)
+            except NotFinite as error:
+                error.add_note(self.blame(error.name, parts))
+                raise
+            self.watch.beat()
             state.step, state.epoch = step, round(step * shared.batch_size / len(self.training_set), 4)
             counted += shared.batch_size
             self.tell("step", step)
@@ -140,17 +151,25 @@ class Engine:
                 )
             since += time.monotonic() - pause
 
+    def blame(self, name: str, parts: list[Batch]) -> str:
+        """Which samples of this step's batch have a loss for network `name` that is no number."""
+        bad = set(gather_object(self.learner.bad_samples(name, parts)))
+        size = self.shared.batch_size
+        order = self.order(range(self.state.step, self.state.step + 1), rank=0, world=1, accumulate=1)
+        indices = [index for index in next(iter(order)) if index.key in bad]
+        if not indices or len(indices) == size:
+            return "all samples of the batch give one" if indices else "no single sample gives one by itself"
+        names = ", ".join(self.training_set.name(index) for index in indices[:5])
+        return f"{len(indices)} of {size} samples of the batch give one: {names}{', ...' * (len(indices) > 5)}"
+
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.steps
 
     def batches(self) -> Generator[list[Batch]]:
         """The batch of each step, as the parts that are computed one after the other."""
         shared, device = self.shared, self.accelerator.device
-        order = TrainingOrder(
-            size=len(self.training_set),
-            batch_size=shared.batch_size,
-            steps=range(self.state.step, self.steps),
-            seed=shared.seed,
+        order = self.order(
+            range(self.state.step, self.steps),
             rank=self.accelerator.process_index,
             world=self.accelerator.num_processes,
             accumulate=shared.accumulate,
@@ -160,11 +179,17 @@ class Engine:
             for _ in order.steps:
                 yield [to_batch(next(loaded), device) for _ in range(shared.accumulate)]
 
+    def order(self, steps: range, **part: int) -> TrainingOrder:
+        size, shared = len(self.training_set), self.shared
+        return TrainingOrder(size=size, batch_size=shared.batch_size, steps=steps, seed=shared.seed, **part)
+
     def validate(self) -> bool:
         """Evaluate, record, draw samples. Returns whether the network is the best so far."""
         share = max(1, self.shared.batch_size // (self.shared.accumulate * self.accelerator.num_processes))
         with self.learner.evaluating():
-            figures, collected = evaluate(self.task, self.validation_set, self.accelerator, share, self.shared)
+            figures, collected = evaluate(
+                self.task, self.validation_set, self.accelerator, share, self.shared, beat=self.watch.beat
+            )
             if self.observers:
                 self.show(collected)
         self.log("val", figures)

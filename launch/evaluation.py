@@ -1,7 +1,7 @@
 """The validation set: exact figures (every sample counts once, on any number of processes), and samples to look at."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isnan
 from typing import Any
 
@@ -35,12 +35,19 @@ def to_picture(pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    task: Task[Any], images: ImageSet, accelerator: Accelerator, batch_size: int, shared: Shared
+    task: Task[Any],
+    images: ImageSet,
+    accelerator: Accelerator,
+    batch_size: int,
+    shared: Shared,
+    *,
+    beat: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """The mean over `images` of each figure of `task.evaluate` and what `task.summarize` says of the rest, the same on
     every process; and that rest, in the order of `images`.
 
     `task` is in evaluation mode, its networks unwrapped. `batch_size` is per process. Sums are per sample, in float64.
+    `beat` is called after each batch.
     """
     device = accelerator.device
     order = EvaluationOrder(
@@ -65,6 +72,7 @@ def evaluate(
                     f"{type(task).__name__}.evaluate gives {name!r} as {tuple(values.shape)} for {len(batch)} samples",
                     "give one value per sample, which the engine averages, or N×D for summarize",
                 )
+        beat()
     means: dict[str, float] = {}
     if sums:
         total = accelerator.reduce(torch.stack([*sums.values()]), "sum")

@@ -6,7 +6,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from datetime import timedelta
-from types import TracebackType
+from typing import Any
 
 from launchbay import UserError
 
@@ -28,6 +28,7 @@ class Report:
 
 def report(error: BaseException, *, debug: bool) -> Report:
     """Show `error`, unless another process of this job does."""
+    error = out_of_memory(error) or error
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
     shown = os.environ.get("RANK", "0") == "0" if code == STOPPED else is_first_to_fail()  # all have stopped
@@ -38,8 +39,28 @@ def report(error: BaseException, *, debug: bool) -> Report:
     return Report(code, shown)
 
 
+def out_of_memory(error: BaseException) -> UserError | None:
+    """What to do about it, if that is what `error` is: torch has a class of its own for GPUs, but none for CPUs."""
+    said = str(error)
+    if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
+        return None
+    mistake = UserError(
+        f"out of memory: {said.splitlines()[0] if said else 'Python has no more'}",
+        "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
+        "it; --precision bf16 halves what the layers keep",
+    )
+    mistake.__cause__ = error
+    for line in [*places(traceback.extract_tb(error.__traceback__)), *getattr(error, "__notes__", [])]:
+        mistake.add_note(line)
+    return mistake
+
+
 def end(report: Report) -> int:
-    """The exit code; with several processes this one ends here and now."""
+    """The exit code; with several processes this one ends here and now.
+
+    A stopped process ends with 0 where torch's launcher would take anything else for a failure, and with
+    `--max_restarts` start the run again at once. That it has stopped is in summary.json.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return report.code
     sys.stdout.flush()
@@ -47,14 +68,12 @@ def end(report: Report) -> int:
     if report.code and not report.shown:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
         time.sleep(1 if report.code == STOPPED else SECONDS_TO_SPEAK)
-    os._exit(report.code)  # taking a broken process group down may hang or abort
+    os._exit(
+        DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
+    )  # taking a broken process group down may hang or abort
 
 
 def show(error: BaseException) -> None:
-    from rich.console import Console
-    from rich.panel import Panel
-    from rich.text import Text
-
     rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
     where = f" on process {rank} of {world}" if world != "1" else ""
     if isinstance(error, UserError):
@@ -65,20 +84,25 @@ def show(error: BaseException) -> None:
         title, lines, hint = "interrupted", ["stopped by Ctrl-C; checkpoints already saved are whole"], ""
     else:
         title, hint = type(error).__name__, "--debug shows the whole traceback"
-        lines = [str(error) or "no message", *place(error.__traceback__)]
-    lines += getattr(error, "__notes__", [])
+        lines = [str(error) or "no message", *places(traceback.extract_tb(error.__traceback__))]
+    panel(title + where, [*lines, *getattr(error, "__notes__", [])], hint, "red")
+
+
+def panel(title: str, lines: list[str], hint: str, color: str) -> None:
+    """What is wrong, and below it what to do."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
     text = Text("\n".join(lines))
     if hint:
         text.append(f"\n→ {hint}", style="bold")
     console = Console(stderr=True)
-    console.print(
-        Panel(text, title=title + where, title_align="left", border_style="red", width=min(console.width, 110))
-    )
+    console.print(Panel(text, title=title, title_align="left", border_style=color, width=min(console.width, 110)))
 
 
-def place(trace: TracebackType | None) -> list[str]:
+def places(frames: traceback.StackSummary) -> list[str]:
     """Where it happened: the innermost line outside of installed libraries, and the innermost of all."""
-    frames = traceback.extract_tb(trace)
     own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
     shown = dict.fromkeys(f"at {f.filename}:{f.lineno} in {f.name}: {f.line}" for f in (*own[-1:], *frames[-1:]))
     return list(shown)
@@ -91,9 +115,15 @@ def is_first_to_fail() -> bool:
     if world == 1 or torch is None or not torch.distributed.is_initialized():
         return rank == 0  # before processes know each other they all make the same mistake
     try:
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = torch.distributed.TCPStore(address, port, world, False, timedelta(seconds=5), wait_for_workers=False)
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return store.add(f"launchbay/failures/{attempt}", 1) == 1
+        return store().add(f"launchbay/failures/{attempt}", 1) == 1
     except Exception:
         return rank == 0  # the process that kept the store is gone
+
+
+def store() -> Any:
+    """The launcher's table of what its processes tell each other, by a connection of this caller's own."""
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+    address, port, world = (os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
+    return TCPStore(address, int(port), int(world), False, timedelta(seconds=5), wait_for_workers=False)

@@ -17,6 +17,14 @@ from launchbay.launch.config import Shared
 from launchbay.tasks.base import Losses, Task
 
 
+class NotFinite(UserError):
+    """The loss of network `name` is no number."""
+
+    def __init__(self, name: str, message: str, hint: str):
+        super().__init__(message, hint)
+        self.name = name
+
+
 def check_task(
     task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str, Optimizer], shared: Shared
 ) -> None:
@@ -69,7 +77,8 @@ def check_finite(name: str, terms: Mapping[str, Tensor], loss: Tensor, step: int
     of_processes: list[dict[str, float]] = gather_object([{term: value.item() for term, value in terms.items()}])
     rank = next(rank for rank, values in enumerate(of_processes) if not isfinite(sum(values.values())))
     where = f" on process {rank}" if accelerator.num_processes > 1 else ""
-    raise UserError(
+    raise NotFinite(
+        name,
         f"the loss of {name!r} is not finite at step {step}{where}: "
         + ", ".join(f"{term} = {value:g}" for term, value in of_processes[rank].items()),
         "lower --lr or --clip-norm, or look for bad values in the data; checkpoints already saved are good",

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,20 @@ class Learner:
         optimizer.zero_grad()
         assert norm is not None
         return norm
+
+    def bad_samples(self, name: str, parts: list[Batch]) -> list[int]:
+        """The keys of those samples whose loss for network `name`, each one's by itself, is no number."""
+        bad = []
+        with self.evaluating():
+            for part in parts:
+                for place, sample in enumerate(part.keys):
+                    one = Batch({n: t[place : place + 1] for n, t in part.tensors.items()}, [sample])
+                    terms: Mapping[str, Tensor] = {}
+                    with suppress(Exception), closing(self.task.training_step(one)) as losses:  # some tasks need more
+                        terms = next(terms for network, terms in losses if network == name)
+                    if not all(value.isfinite() for value in terms.values()):
+                        bad.append(sample)
+        return bad
 
     def share_buffers(self) -> None:
         """Give all processes the mean of their buffers. BatchNorm's statistics are of each one's own samples: without

@@ -101,6 +101,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     from launchbay.data import key
     from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
+    from launchbay.launch.log import log
     from launchbay.launch.run_folder import open_folder
     from launchbay.tasks.base import Task
 
@@ -122,6 +123,8 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
             print(opening(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ")
             print(*whence(config, engine, start), sep="\n", end="", flush=True)
         if engine.state.step < engine.steps:
+            opening_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
+            held.enter_context(log(folder, accelerator.process_index, opening_line))
             try:
                 engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [])
             except failure.Stopped:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -126,6 +126,45 @@ class Slow(Dropout):
 
     def training_step(self, batch: Batch) -> Losses:
         time.sleep(0.05)
+        yield from super().training_step(batch)
+
+
+class StuckThenFails(Single):
+    """The last process does nothing for five seconds at its second step, and then fails."""
+
+    seen = 0
+
+    def training_step(self, batch: Batch) -> Losses:
+        self.seen += 1
+        if self.seen == 2 and int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1:
+            time.sleep(5)
+            raise ZeroDivisionError("a bug of the plugin")
+        yield from super().training_step(batch)
+
+
+class Spoiled(Noise):
+    """Picture 7 gives no number, whatever is done with it."""
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        pictures = super().__getitems__(indices)["image"].float()
+        pictures[[index == 7 for index in indices]] = float("nan")
+        return {"image": pictures}
+
+
+class SpoiledData(Single):
+    def datasets(self, load: Load) -> Datasets:
+        return Spoiled(10), Noise(5)
+
+
+class Greedy(Single):
+    """Wants more memory than there is, at its second step."""
+
+    seen = 0
+
+    def training_step(self, batch: Batch) -> Losses:
+        self.seen += 1
+        if self.seen == 2:
+            torch.empty(1 << 50)
         yield from super().training_step(batch)
 
 

@@ -1,0 +1,48 @@
+"""What a run that fails says: which process, which samples, which line, what to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Command
+
+from launchbay.launch.train import main
+
+Mistake = Callable[..., str]
+
+
+def test_which_samples_spoil_a_loss(mistake: Mistake) -> None:
+    said = mistake("--task", "toys:SpoiledData", "--batch-size", 10)
+    assert "the loss of 'model' is not finite at step 1: mse = nan" in said
+    assert "1 of 10 samples of the batch give one: picture 7" in said
+
+
+def test_spoiled_weights_are_not_blamed_on_samples(mistake: Mistake) -> None:
+    assert "all samples of the batch give one" in mistake("--task", "toys:Single", "--lr", "1e30", "--steps", 9)
+
+
+def test_out_of_memory_says_what_to_lower(mistake: Mistake) -> None:
+    said = mistake("--task", "toys:Greedy")
+    assert "out of memory" in said and "lower --batch-size; --accumulate 2" in said and "torch.empty(1 << 50)" in said
+
+
+STUCK = ("--task", "toys:StuckThenFails", "--stuck-after", "1s", "--run", "it", "--wandb", "off")
+
+
+def test_a_process_that_gets_nowhere_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(list(STUCK)) == 1
+    said = capfd.readouterr().err
+    assert "no progress for 1 s" in said and "time.sleep(5)" in said and said.count("╭") == 2
+    assert "time.sleep(5)" in Path("runs/it/logs/process-0.log").read_text()
+
+
+def test_the_process_that_others_wait_for_is_named_and_so_is_its_error(accelerate: Command) -> None:
+    done = accelerate("multi_cpu", ROOT / "launch/run.py", *STUCK)
+    assert done.returncode == 1 and done.stderr.count("╭") == 2, done.stderr
+    assert "no progress for 1 s" in done.stderr and "process 1 is" in done.stderr and "process 0" not in done.stderr
+    assert "ZeroDivisionError on process 1 of 2" in done.stderr
+    assert "runs/it/logs/process-1.log" in done.stderr and "raise ZeroDivisionError" in done.stderr
+    assert "no progress for 1 s" in Path("runs/it/logs/process-0.log").read_text()
+    log = Path("runs/it/logs/process-1.log").read_text()
+    assert "toys:StuckThenFails from step 0 of 3, process 1 (pid " in log
+    assert "no progress for 1 s" in log and "Traceback" in log and "ZeroDivisionError: a bug" in log
