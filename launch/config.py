@@ -51,6 +51,8 @@ class Shared:
     accumulate: int = 1
     """Parts that each batch is computed in, one after the other, to save memory. Does not change the result.
     For tasks with one network."""
+    sync_batchnorm: bool = False
+    """BatchNorm's statistics over all processes: slower, but the same on any number of them."""
     seed: int = 0
     """Everything random follows from it."""
     log_every: int = 10

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from launchbay.data import key
 from launchbay.launch import checkpoint, guards, optimizers
+from launchbay.launch.batchnorm import synchronise
 from launchbay.launch.config import Shared
 from launchbay.launch.hardware import place
 from launchbay.tasks.base import Batch, Task
@@ -36,6 +37,9 @@ class Learner:
         self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
         self.parts = checkpoint.Parts(self.networks, self.averages, self.plain)
         self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
+        if shared.sync_batchnorm and accelerator.num_processes > 1:
+            for network in self.networks.values():
+                synchronise(network)
         if shared.compile:
             for network in self.networks.values():
                 network.compile()

@@ -21,37 +21,39 @@ RUNS = {
     "superres-fp64": ("--task", "superres", *SMALL, "--steps", 50, "--precision", "fp64"),
     "gan-fp32": ("--task", "toys:Gan", "--steps", 10, "--eval-every", 5, "--wandb", "off"),
     "gan-fp64": ("--task", "toys:Gan", "--steps", 50, "--precision", "fp64", "--wandb", "off"),
-    "accumulate": ("--task", "toys:Single", "--steps", 10, "--precision", "fp64", "--wandb", "off"),
+    "accumulate": ("--task", "toys:Single", "--steps", 10, "--batch-size", 8, "--precision", "fp64", "--wandb", "off"),
     "noticing-fp64": ("--task", "toys:Noticing", "--steps", 10, "--precision", "fp64", *QUIET),
     "classify": ("--task", "classify", *EXACT, "--rotate", 20, "--cutout", 4, "--ema", 0.9),
     "denoise": ("--task", "denoise", *EXACT, "--width", 8),
     "reconstruct": ("--task", "reconstruct", *EXACT),
     "vae": ("--task", "vae", *EXACT, "--width", 8, "--binarize", "--classes", 10),
     "dcgan": ("--task", "dcgan", *EXACT, "--dropout", 0, "--spectral-norm", "--r1", 1, "--augment", "translation"),
-    # Batch normalisation: each process sees its own two samples of four. Without that, the tolerance would be 1e-9 too.
-    "unmix": ("--task", "unmix", *EXACT, "--data", "toys:Digits+toys:Patches", "--lr", "1e-5"),
+    "unmix": ("--task", "unmix", *EXACT, "--data", "toys:Digits+toys:Patches", "--sync-batchnorm", "--lr", "1e-5"),
 }
-TOLERANCE = {name: 1e-6 if "fp32" in name else 1e-9 for name in RUNS} | {"unmix": 0.2}
+TOLERANCE = {name: 1e-6 if "fp32" in name else 1e-9 for name in RUNS} | {"unmix": 1e-8}
+"""The deep ResNet18 behind an L1 loss lets the rounding of step 3 grow to 1e-9 by step 6, on four processes."""
 
 
 TASKS = {"classify", "denoise", "reconstruct", "vae", "dcgan", "unmix"}
 
 
-def test_one_process_and_two_learn_the_same(accelerate: Command, command: Command) -> None:
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_one_process_and_more_learn_the_same(processes: int, accelerate: Command, command: Command) -> None:
     """All runs in one launch each, since starting processes is what takes the time."""
-    for folder, extra in (("one", ()), ("two", ("accumulate", "--accumulate", 2))):
+    several = partial(accelerate, "multi_cpu", "--num_processes", processes)
+    for folder, extra in (("one", ()), ("more", ("accumulate", "--accumulate", 2))):
         options = {name: [*argv, "--run", name, "--output-dir", folder] for name, argv in RUNS.items()}
         if extra:
             options[extra[0]] += extra[1:]
         Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in argv] for argv in options.values()]))
-        start = partial(accelerate, "multi_cpu") if folder == "two" else partial(command, sys.executable)
+        start = several if folder == "more" else partial(command, sys.executable)
         done = start(ROOT / "tests/several_runs.py", f"{folder}.json")
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count(f"everything is in {folder}/gan-fp32") == 1, "said by every process, or by none"
     for name, tolerance in TOLERANCE.items():
-        one, two = Path("one", name), Path("two", name)
-        assert json.loads((two / "summary.json").read_text())["world_size"] == 2
-        assert difference(one, two) < tolerance, name
+        one, more = Path("one", name), Path("more", name)
+        assert json.loads((more / "summary.json").read_text())["world_size"] == processes
+        assert difference(one, more) < tolerance, name
         assert len(lines(one, "train")) == {"superres-fp64": 50, "gan-fp64": 50}.get(name, 6 if name in TASKS else 10)
 
 
