@@ -50,6 +50,9 @@ def save(folder: Path, step: int, parts: Parts, state: Mapping[str, Any], *, bes
     """Write checkpoint `step`, point `last` (and `best`) to it, delete all but the newest `keep` and the best.
 
     Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
+
+    Raises:
+        OSError: the disk is full, or fails; earlier checkpoints are whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".tmp-*"):
@@ -63,8 +66,10 @@ def save(folder: Path, step: int, parts: Parts, state: Mapping[str, Any], *, bes
         if final.exists():  # damaged, or it would have been gone on from
             shutil.rmtree(final.rename(folder / f".tmp-{final.name}-old"))
         temporary.rename(final)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, SafetensorError):  # how that library reports a disk that is full
+            raise OSError(str(error)) from error
         raise
     synchronise(folder)
     for name in ("last", "best") if best else ("last",):
