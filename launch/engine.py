@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from math import ceil
@@ -26,6 +26,7 @@ from launchbay.launch.failure import Stopped
 from launchbay.launch.hardware import decide
 from launchbay.launch.learner import Learner
 from launchbay.launch.pictures import grid, to_image
+from launchbay.launch.run_folder import writing
 from launchbay.launch.stopping import Stop
 from launchbay.launch.tracking import Observer
 from launchbay.tasks.base import Batch, Task
@@ -104,8 +105,10 @@ class Engine:
             status = "interrupted"
             raise
         finally:
-            self.tell("summary", self.summary(status))
-            self.tell("close")
+            try:
+                self.tell("summary", self.summary(status))
+            finally:
+                self.tell("close")
 
     def run(self, batches: Iterator[list[Batch]], stop: Stop) -> None:
         state, shared = self.state, self.shared
@@ -230,13 +233,14 @@ class Engine:
         return dict(zip(terms, self.accelerator.reduce(stacked, "mean").tolist(), strict=True))  # pyright: ignore
 
     def tell(self, event: str, *arguments: Any) -> None:
-        try:
-            for observer in self.observers:
-                getattr(observer, event)(*arguments)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {self.folder}: {error}", "make room; checkpoints already saved are whole"
-            ) from error
+        """Every observer is told, also where one of them fails.
+
+        Raises:
+            UserError: the run folder cannot be written to.
+        """
+        with writing(self.folder), ExitStack() as told:
+            for observer in reversed(self.observers):
+                told.callback(getattr(observer, event), *arguments)
 
 
 def versions() -> dict[str, str]:
