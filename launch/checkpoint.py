@@ -72,10 +72,15 @@ def save(folder: Path, step: int, parts: Parts, state: Mapping[str, Any], *, bes
             raise OSError(str(error)) from error
         raise
     synchronise(folder)
-    for name in ("last", "best") if best else ("last",):
-        write_text(folder / name, final.name)
+    point(final, best=best)
     delete_old(folder, keep)
     return final
+
+
+def point(checkpoint: Path, *, best: bool) -> None:
+    """Let `last` (and `best`) name `checkpoint`."""
+    for name in ("last", "best") if best else ("last",):
+        write_text(checkpoint.parent / name, checkpoint.name)
 
 
 def write(folder: Path, parts: Parts, state: dict[str, Any]) -> None:

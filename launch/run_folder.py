@@ -1,5 +1,6 @@
 """Where a run is kept: runs/NAME, which one process at a time may write to."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import IO
 from launchbay import UserError
 
 LOCK = ".lock"
+SUMMARY = "summary.json"
 
 
 def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
@@ -53,6 +55,12 @@ def writing(folder: Path, hint: str = "make room; checkpoints already saved are 
         yield
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error}", hint) from error
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the run in `folder` has come to its end, with all that it leaves behind."""
+    file = folder / SUMMARY
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["status"] == "done"
 
 
 def lock(folder: Path) -> IO[str]:

@@ -11,7 +11,7 @@ from PIL import Image
 from launchbay.launch import curves
 from launchbay.launch.checkpoint import to_json, write_text
 from launchbay.launch.config import Config
-from launchbay.launch.run_folder import writing
+from launchbay.launch.run_folder import SUMMARY, writing
 from launchbay.launch.yaml_config import write as to_yaml
 
 Line = dict[str, Any]
@@ -60,7 +60,7 @@ class Record(Observer):
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         self.baseline_name = summary["baseline_name"]
-        write_text(self.folder / "summary.json", to_json(summary, indent=2) + "\n")
+        write_text(self.folder / SUMMARY, to_json(summary, indent=2) + "\n")
 
     def close(self) -> None:
         self.metrics.close()

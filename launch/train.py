@@ -101,7 +101,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     from launchbay.data import key
     from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
-    from launchbay.launch.run_folder import open_folder
+    from launchbay.launch.run_folder import is_done, open_folder
     from launchbay.tasks.base import Task
 
     shared = config.shared
@@ -121,7 +121,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
             data = shared.data if engine.data == shared.validation_data() else engine.data
             print(opening(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ")
             print(*whence(config, engine, start), sep="\n", end="", flush=True)
-        if engine.state.step < engine.steps:
+        if engine.state.step < engine.steps or hardware.decide(lambda: not is_done(folder)):
             try:
                 engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [])
             except failure.Stopped:
@@ -146,7 +146,11 @@ def enter(folder: Path, config: Config[Any], data: dict[str, str], held: ExitSta
     held.enter_context(run_folder.lock(folder))
     start = resume.find_start(folder, config.shared.resume)
     if start is not None:
-        resume.check_same(checkpoint.verify(start), config.plain(), data, start)
+        saved = checkpoint.verify(start)
+        resume.check_same(saved, config.plain(), data, start)
+        if start.parent == folder / "checkpoints":  # the run may have ended before these names were written
+            with run_folder.writing(folder):
+                checkpoint.point(start, best=saved["progress"]["best"].get("step") == saved["step"])
     return start
 
 
