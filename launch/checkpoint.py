@@ -198,7 +198,8 @@ def steps(folder: Path) -> list[Path]:
 
 def delete_old(folder: Path, keep: int) -> None:
     best = (folder / "best").read_text().strip() if (folder / "best").is_file() else ""
-    for checkpoint in steps(folder)[:-keep]:
+    last = (folder / "last").read_text()  # what comes after it is damaged, and no reason to delete it
+    for checkpoint in [path for path in steps(folder) if path.name <= last][:-keep]:
         if checkpoint.name != best:
             doomed = checkpoint.rename(folder / f".tmp-{checkpoint.name}")  # no half-deleted checkpoint has a good name
             shutil.rmtree(doomed)
