@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -110,8 +111,11 @@ def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(100, marks=SLOW)])
-def test_killed_at_random_moments_it_ends_with_the_same_bits(kills: int, train: Callable[..., Path]) -> None:
+def test_killed_at_random_moments_it_ends_with_the_same_bits(
+    kills: int, train: Callable[..., Path], record_property: Any
+) -> None:
     """`--save-every 1`: many of the kills hit a save."""
+    record_property("faults", kills)
     options = (*TASK[2:], "--steps", 20 * kills, "--save-every", 1, "--keep", 2)
     whole = train("Dropout", *options).rename("runs/whole")
     killed, chance = Path("runs/killed"), random.Random(0)
