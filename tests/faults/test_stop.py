@@ -114,9 +114,9 @@ def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -
 def test_killed_at_random_moments_it_ends_with_the_same_bits(
     kills: int, train: Callable[..., Path], record_property: Any
 ) -> None:
-    """`--save-every 1`: many of the kills hit a save."""
+    """Each step saves, and may be the best: many of the kills hit a save. What `last` and `best` name is there."""
     record_property("faults", kills)
-    options = (*TASK[2:], "--steps", 20 * kills, "--save-every", 1, "--keep", 2)
+    options = (*TASK[2:], "--steps", 20 * kills, "--save-every", 1, "--eval-every", 1, "--keep", 1, "--lr", 0.1)
     whole = train("Dropout", *options).rename("runs/whole")
     killed, chance = Path("runs/killed"), random.Random(0)
     again = (sys.executable, ROOT / "launch/run.py", "--task", "toys:Dropout", *options, "--run", "killed")
@@ -126,10 +126,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
             wait_for_step(killed, reached + 1)
             time.sleep(chance.uniform(0, 0.1))
             process.kill()
+        for name in (killed / "checkpoints").glob("[lb][ea]st"):
+            checkpoint.verify(killed / "checkpoints" / name.read_text())
     with started(*again) as process:
         output = process.communicate(timeout=300)[0]
     assert process.returncode == 0 and "goes on from step" in output, output
     assert_same(whole, killed)
+    best, same = (checkpoint.find(run / "checkpoints", "best").name for run in (whole, killed))
+    assert best == same
 
 
 def test_time_is_up(capfd: pytest.CaptureFixture[str]) -> None:
