@@ -22,6 +22,7 @@ from launchbay.launch.train import main
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
+Mount = Callable[..., bool]
 SLOW = pytest.mark.slow
 TASK = ("--task", "toys:Single", "--steps", 4, "--save-every", 2, "--eval-every", 2, "--keep", 1, "--wandb", "off")
 CALLS = {
@@ -119,7 +120,7 @@ def test_any_call_that_fails(every: int, shift: int, capfd: pytest.CaptureFixtur
 
 
 @pytest.fixture
-def disk() -> Iterator[Callable[[str], None]]:
+def disk() -> Iterator[Mount]:
     """A disk of its own for runs/: call it with mount's options, again to change them."""
     Path("runs").mkdir()
 
@@ -145,7 +146,7 @@ def check_full(output: str) -> None:
 FILLS = ("--steps", 12, "--save-every", 1, "--eval-every", 4, "--keep", 99)
 
 
-def test_a_disk_that_is_full(disk: Callable[[str], None], train: Train, mistake: Mistake) -> None:
+def test_a_disk_that_is_full(disk: Mount, train: Train, mistake: Mistake) -> None:
     """Too small for the lock, for the record, for a later checkpoint; then there is room again."""
     whole = Path(shutil.move(train("Single", *FILLS), "whole"))
     reached = []
@@ -160,7 +161,7 @@ def test_a_disk_that_is_full(disk: Callable[[str], None], train: Train, mistake:
 
 
 @SLOW
-def test_a_disk_that_is_full_under_two_processes(disk: Callable[[str], None], accelerate: Command) -> None:
+def test_a_disk_that_is_full_under_two_processes(disk: Mount, accelerate: Command) -> None:
     """Both end, one of them says why."""
     start = partial(accelerate, "multi_cpu", ROOT / "launch/run.py", *TASK, *FILLS, "--run", "it")
     disk("size=200k")
@@ -173,7 +174,7 @@ def test_a_disk_that_is_full_under_two_processes(disk: Callable[[str], None], ac
     assert done.returncode == 0 and "goes on from step" in done.stdout, done.stderr
 
 
-def test_an_output_folder_that_is_read_only(disk: Callable[[str], None], train: Train, mistake: Mistake) -> None:
+def test_an_output_folder_that_is_read_only(disk: Mount, train: Train, mistake: Mistake) -> None:
     """A new run, and one that would go on, are refused before training starts; so is a path below a file."""
     train("Single", *FILLS, "--steps", 6)
     disk("ro")
