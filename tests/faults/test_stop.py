@@ -54,7 +54,7 @@ def started(*argv: object, **environment: str) -> Iterator[subprocess.Popen[str]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        print(process.communicate()[0])  # shown where the test fails
 
 
 def wait_for_step(run: Path, step: int) -> None:
