@@ -66,7 +66,12 @@ class Folder(ImageSet):
         return digest(*(part for each in known for part in each))
 
     def image(self, index: int) -> Tensor:
-        return self.kept[index] if self.kept else decode(self.files[index])
+        if self.kept:
+            return self.kept[index]
+        image = decode(self.files[index])
+        if image.shape[-2:] != self.size(index):
+            raise UserError(f"{self.files[index]} has changed since the run started", "put it back as it was")
+        return image
 
 
 def find_pictures(root: Path) -> list[Path]:

@@ -63,6 +63,9 @@ def save(folder: Path, step: int, content: Content, *, best: bool, keep: int) ->
     """Write checkpoint `step`, point `last` (and `best`) to it, delete all but the newest `keep` and the best.
 
     Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
+
+    Raises:
+        OSError: the disk is full, or fails; earlier checkpoints are whole.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".tmp-*"):
@@ -76,14 +79,21 @@ def save(folder: Path, step: int, content: Content, *, best: bool, keep: int) ->
         if final.exists():  # damaged, or it would have been gone on from
             shutil.rmtree(final.rename(folder / f".tmp-{final.name}-old"))
         temporary.rename(final)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, SafetensorError):  # how that library reports a disk that is full
+            raise OSError(str(error)) from error
         raise
     synchronise(folder)
-    for name in ("last", "best") if best else ("last",):
-        write_text(folder / name, final.name)
+    point(final, best=best)
     delete_old(folder, keep)
     return final
+
+
+def point(checkpoint: Path, *, best: bool) -> None:
+    """Let `last` (and `best`) name `checkpoint`."""
+    for name in ("last", "best") if best else ("last",):
+        write_text(checkpoint.parent / name, checkpoint.name)
 
 
 def write(folder: Path, content: Content, state: dict[str, Any]) -> None:
@@ -195,7 +205,8 @@ def steps(folder: Path) -> list[Path]:
 
 def delete_old(folder: Path, keep: int) -> None:
     best = (folder / "best").read_text().strip() if (folder / "best").is_file() else ""
-    for checkpoint in steps(folder)[:-keep]:
+    last = (folder / "last").read_text()  # what comes after it is damaged, and no reason to delete it
+    for checkpoint in [path for path in steps(folder) if path.name <= last][:-keep]:
         if checkpoint.name != best:
             doomed = checkpoint.rename(folder / f".tmp-{checkpoint.name}")  # no half-deleted checkpoint has a good name
             shutil.rmtree(doomed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from math import ceil
@@ -27,6 +27,7 @@ from launchbay.launch.guards import NotFinite
 from launchbay.launch.hardware import decide
 from launchbay.launch.learner import Learner
 from launchbay.launch.pictures import grid, to_image
+from launchbay.launch.run_folder import writing
 from launchbay.launch.saving import Saver
 from launchbay.launch.stopping import SAVE_FAILED, Stop
 from launchbay.launch.tracking import SAMPLES, Observer
@@ -113,8 +114,10 @@ class Engine:
         finally:
             with suppress(OSError):  # of what ended the run, this is the lesser part
                 self.saver.finish()
-            self.tell("summary", self.summary(status))
-            self.tell("close")
+            try:
+                self.tell("summary", self.summary(status))
+            finally:
+                self.tell("close")
 
     def run(self, batches: Iterator[list[Batch]], stop: Stop) -> None:
         state, shared = self.state, self.shared
@@ -268,13 +271,14 @@ class Engine:
         return dict(zip(terms, self.accelerator.reduce(stacked, "mean").tolist(), strict=True))  # pyright: ignore
 
     def tell(self, event: str, *arguments: Any) -> None:
-        try:
-            for observer in self.observers:
-                getattr(observer, event)(*arguments)
-        except OSError as error:
-            raise UserError(
-                f"cannot write to {self.folder}: {error}", "make room; checkpoints already saved are whole"
-            ) from error
+        """Every observer is told, also where one of them fails.
+
+        Raises:
+            UserError: the run folder cannot be written to.
+        """
+        with writing(self.folder), ExitStack() as told:
+            for observer in reversed(self.observers):
+                told.callback(getattr(observer, event), *arguments)
 
 
 def versions() -> dict[str, str]:

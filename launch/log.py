@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from launchbay import UserError
@@ -42,7 +42,8 @@ def log(folder: Path, rank: int, opening: str) -> Iterator[None]:
         raise
     finally:
         LOGGER.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
 
 
 def path(folder: Path, rank: int) -> Path:

@@ -1,6 +1,9 @@
 """Where a run is kept: runs/NAME, which one process at a time may write to."""
 
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import IO
@@ -8,6 +11,7 @@ from typing import IO
 from launchbay import UserError
 
 LOCK = ".lock"
+SUMMARY = "summary.json"
 
 
 def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
@@ -44,16 +48,29 @@ def make_numbered(output_dir: Path, task: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
+@contextmanager
+def writing(folder: Path, hint: str = "make room; checkpoints already saved are whole") -> Iterator[None]:
+    """What the disk refuses in here becomes a UserError."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error}", hint) from error
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the run in `folder` has come to its end, with all that it leaves behind."""
+    file = folder / SUMMARY
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["status"] == "done"
+
+
 def lock(folder: Path) -> IO[str]:
     """Keep other runs out of `folder` as long as this process lives, or until what is returned is closed.
 
     Raises:
         UserError: another process is in it, or it cannot be written to.
     """
-    try:
+    with writing(folder, "say where with --output-dir"):
         file = (folder / LOCK).open("a+")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}", "say where with --output-dir") from error
     if os.name == "posix":
         import fcntl
 
@@ -65,7 +82,8 @@ def lock(folder: Path) -> IO[str]:
                 file.seek(0)
                 owner = file.read().strip()
             raise UserError(f"{folder} is in use by process {owner}", "wait for it, or choose another --run") from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    with writing(folder, "make room, or say where with --output-dir"):
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
     return file

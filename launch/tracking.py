@@ -13,6 +13,7 @@ from PIL import Image
 from launchbay.launch import curves
 from launchbay.launch.checkpoint import to_json, write_text
 from launchbay.launch.config import Config
+from launchbay.launch.run_folder import SUMMARY, writing
 from launchbay.launch.yaml_config import write as to_yaml
 
 Line = dict[str, Any]
@@ -45,11 +46,12 @@ class Record(Observer):
 
     def __init__(self, folder: Path, config: Config[Any], step: int):
         self.folder, self.baseline_name = folder, "baseline"
-        write_text(folder / "config.yaml", to_yaml(config))
-        (folder / "samples").mkdir(exist_ok=True)
-        # What was recorded after the checkpoint that the run goes on from happens again.
-        write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in record(folder, step)))
-        self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        with writing(folder):
+            write_text(folder / "config.yaml", to_yaml(config))
+            (folder / "samples").mkdir(exist_ok=True)
+            # What was recorded after the checkpoint that the run goes on from happens again.
+            write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in record(folder, step)))
+            self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
 
     def line(self, line: Line) -> None:
         self.metrics.write(to_json(line) + "\n")
@@ -62,7 +64,7 @@ class Record(Observer):
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         self.baseline_name = summary["baseline_name"]
-        write_text(self.folder / "summary.json", to_json(summary, indent=2) + "\n")
+        write_text(self.folder / SUMMARY, to_json(summary, indent=2) + "\n")
 
     def close(self) -> None:
         self.metrics.close()

@@ -102,7 +102,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
     from launchbay.launch.log import log
-    from launchbay.launch.run_folder import open_folder
+    from launchbay.launch.run_folder import is_done, open_folder
     from launchbay.tasks.base import Task
 
     shared = config.shared
@@ -122,7 +122,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
             data = shared.data if engine.data == shared.validation_data() else engine.data
             print(opening(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ")
             print(*whence(config, engine, start), sep="\n", end="", flush=True)
-        if engine.state.step < engine.steps:
+        if engine.state.step < engine.steps or hardware.decide(lambda: not is_done(folder)):
             opening_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             held.enter_context(log(folder, accelerator.process_index, opening_line))
             try:
@@ -149,7 +149,11 @@ def enter(folder: Path, config: Config[Any], data: dict[str, str], held: ExitSta
     held.enter_context(run_folder.lock(folder))
     start = resume.find_start(folder, config.shared.resume)
     if start is not None:
-        resume.check_same(checkpoint.verify(start), config.plain(), data, start)
+        saved = checkpoint.verify(start)
+        resume.check_same(saved, config.plain(), data, start)
+        if start.parent == folder / "checkpoints":  # the run may have ended before these names were written
+            with run_folder.writing(folder):
+                checkpoint.point(start, best=saved["progress"]["best"].get("step") == saved["step"])
     return start
 
 

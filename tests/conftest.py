@@ -15,10 +15,13 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
+from launchbay.launch import curves
 from launchbay.launch.train import main
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
+
+pytest_plugins = ["faults_table"]
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -34,6 +37,12 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     yield
     forget_accelerator()
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the drawing of curves.png, which takes most of the time of a short run."""
+    monkeypatch.setattr(curves, "draw", lambda *_: None)
 
 
 def forget_accelerator() -> None:

@@ -86,6 +86,12 @@ def test_old_ones_go_but_never_the_last_or_the_best() -> None:
     assert checkpoint.find(Path("c"), "last").name == "step-00000006"
 
 
+def test_a_damaged_later_one_is_not_kept_instead() -> None:
+    (save(Path("c"), 3) / "state.json").unlink()
+    save(Path("c"), 2, keep=1)
+    assert checkpoint.find(Path("c"), "last").name == "step-00000002"
+
+
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("damage", ["first", "middle", "last", "cut", "empty", "longer", "gone"])
 def test_damage_is_found_and_the_one_before_is_taken(

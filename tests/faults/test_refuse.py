@@ -167,6 +167,13 @@ def test_weights_of_another_shape_are_refused(mistake: Mistake, run: Path) -> No
     assert "does not fit network 'model'" in mistake(*AGAIN)
 
 
+def test_a_format_of_the_future_is_refused(mistake: Mistake, run: Path) -> None:
+    file = run / "checkpoints/step-00000004/state.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format": 2}))
+    seal(file.parent)
+    assert "has format 2, this launchbay reads 1 → use the version that wrote it" in mistake(*AGAIN)
+
+
 def test_two_runs_do_not_share_a_folder(mistake: Mistake, run: Path) -> None:
     script = "import sys, pathlib, time; from launchbay.launch.run_folder import lock\n"
     script += "held = lock(pathlib.Path('runs/it')); print('locked', flush=True); time.sleep(60)"

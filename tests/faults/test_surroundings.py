@@ -1,0 +1,174 @@
+"""What goes wrong around a run: clocks, data that vanish or change, workers that are killed, W&B, odd names."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from conftest import ROOT, Command, forget_accelerator, lines
+from PIL import Image
+from test_continue import assert_same
+
+from launchbay.data import folder
+from launchbay.launch import checkpoint, tracking
+from launchbay.launch.train import main
+
+Train = Callable[..., Path]
+Mistake = Callable[..., str]
+SLOW = pytest.mark.slow
+pytestmark = [
+    pytest.mark.usefixtures("no_curves"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # where there is one core for two workers
+]
+PICTURES = ("--data", "folder", "--data-root", "pictures", "--patch", 16, "--model", "conv4", "--width", 4)
+LENGTH = ("--steps", 30, "--save-every", 2, "--eval-every", 30, "--batch-size", 4, "--log-every", 1)
+DENOISE = (*PICTURES, *LENGTH)
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve photographs of different sizes, of which each is decoded anew whenever it is needed."""
+    monkeypatch.setattr(folder, "KEEP_BYTES", 0)
+    Path("pictures").mkdir()
+    for number in range(12):
+        draw(Path(f"pictures/{number:02}.png"), 20 + number)
+    return Path("pictures")
+
+
+def draw(file: Path, side: int) -> None:
+    pixels = np.random.default_rng(side).integers(0, 256, (side, side + 3, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Do something at a step of the next run, from within; once."""
+
+    def at_step(step: int, action: Callable[[], Any]) -> None:
+        real = tracking.Record.line
+
+        def line(record: tracking.Record, line: tracking.Line) -> None:
+            real(record, line)
+            if line["step"] == step:
+                monkeypatch.setattr(tracking.Record, "line", real)
+                action()
+
+        monkeypatch.setattr(tracking.Record, "line", line)
+
+    return at_step
+
+
+def test_a_clock_that_goes_backwards(train: Train, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """An hour each time that somebody looks; and the newest checkpoint has the oldest files."""
+    options = ("--steps", 8, "--save-every", 2, "--eval-every", 4, "--keep", 9)
+    whole = train("Dropout", *options).rename("runs/whole")
+    with monkeypatch.context() as patch:
+        hours = count(0, -3600)
+        patch.setattr(time, "time", lambda: next(hours) + 1e9)
+        train("Dropout", *options, "--steps", 8)
+        last = Path("runs/it/checkpoints/step-00000008")
+        for file in last.iterdir():
+            file.unlink()
+        last.rmdir()
+        for age, saved in enumerate(checkpoint.steps(last.parent)):
+            for path in (saved, *saved.iterdir()):
+                os.utime(path, (1e9 - age, 1e9 - age))
+        train("Dropout", *options)
+    assert "goes on from step 6" in capfd.readouterr().out
+    assert_same(whole, Path("runs/it"))
+
+
+@pytest.mark.parametrize(("change", "workers"), [("gone", 0), ("gone", 2), ("cut short", 2), ("another size", 0)])
+def test_a_picture_that_changes_while_it_trains(
+    *, workers: int, change: str, pictures: Path, train: Train, mistake: Mistake, at_step: Any, capfd: Any
+) -> None:
+    """It is named, and once it is back the run goes on to the same end."""
+    whole = train("denoise", *DENOISE).rename("runs/whole")
+    picture, copy = pictures / "07.png", Path("copy.png")
+    copy.write_bytes(picture.read_bytes())
+    damage = {
+        "gone": picture.unlink,
+        "cut short": lambda: picture.write_bytes(copy.read_bytes()[:600]),
+        "another size": lambda: draw(picture, 10),
+    }
+    at_step(7, damage[change])
+    said = mistake("--task", "denoise", *DENOISE, "--run", "it", "--workers", workers)
+    assert "pictures/07.png" in said
+    step = checkpoint.verify(checkpoint.newest(Path("runs/it/checkpoints")))["step"]
+    assert 6 <= step < 30
+    picture.write_bytes(copy.read_bytes())
+    train("denoise", *DENOISE, "--workers", workers)
+    assert f"goes on from step {step}" in capfd.readouterr().out
+    assert_same(whole, Path("runs/it"))
+
+
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=SLOW)])
+def test_loader_workers_change_no_bit(workers: int, pictures: Path, train: Train) -> None:
+    """Photographs of different sizes, decoded by the workers, at random crops."""
+    alone = train("denoise", *DENOISE).rename("runs/alone")
+    assert_same(alone, train("denoise", *DENOISE, "--workers", workers))
+
+
+def test_a_loader_worker_that_is_killed(pictures: Path, train: Train, at_step: Any, capfd: Any) -> None:
+    """As the kernel does when memory runs out."""
+    whole = train("denoise", *DENOISE).rename("runs/whole")
+    before = psutil.Process().children()
+    at_step(7, lambda: [child.kill() for child in psutil.Process().children() if child not in before])
+    arguments = [*map(str, DENOISE), "--workers", "2", "--wandb", "off"]
+    forget_accelerator()
+    assert main(["--task", "denoise", "--run", "it", *arguments]) != 0
+    said = capfd.readouterr().err
+    assert said.count("╭") == 1 and "DataLoader worker" in said and "Traceback" not in said, said
+    assert checkpoint.verify(checkpoint.newest(Path("runs/it/checkpoints")))["step"] >= 6
+    train("denoise", *DENOISE)
+    assert_same(whole, Path("runs/it"))
+
+
+@pytest.mark.parametrize("call", ["init", "log", "finish"])
+def test_a_wandb_that_fails(call: str, train: Train, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """Its folder is full or not to be written to. Training goes on, that is said once, and the record is complete."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    run = SimpleNamespace(log=lambda *_, **__: None, finish=lambda **_: None)
+    setattr(run, call, fail)
+    monkeypatch.setattr(tracking, "start", fail if call == "init" else lambda *_: (run, 0))
+    folder = train("Single", "--wandb", "offline", "--steps", 4, "--eval-every", 2)
+    assert len(lines(folder)) == 6
+    said = capfd.readouterr()
+    assert (said.out + said.err).count("No space left on device") == 1
+
+
+@SLOW
+def test_a_wandb_that_cannot_be_reached(command: Command) -> None:
+    """Nobody listens at its address: the run is kept offline."""
+    address = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
+    argv = ("--task", "toys:Single", "--wandb", "online", "--run", "it")
+    started = time.monotonic()
+    done = command(sys.executable, ROOT / "launch/run.py", *argv, **address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("W&B does not start online") == 1
+    assert list(Path("runs/it/wandb").glob("offline-run-*"))
+    assert time.monotonic() - started < 90
+
+
+def test_odd_names_and_another_language(train: Train, command: Command) -> None:
+    """Spaces and accents in paths, the locale C, and an accelerate configuration of somebody else."""
+    home = Path("hf/accelerate")
+    home.mkdir(parents=True)
+    (home / "default_config.yaml").write_text("use_cpu: false\nmixed_precision: fp16\nnum_processes: 7\n")
+    where = ("--output-dir", "mes réseaux à moi", "--run", "été nº 1", "--steps", 2)
+    train("Single", *where)
+    argv = ("--task", "toys:Single", "--wandb", "off", *where, "--steps", 4)
+    done = command(sys.executable, ROOT / "launch/run.py", *argv, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "goes on from step 2" in done.stdout
+    assert lines(Path("mes réseaux à moi/été nº 1"))[-1]["step"] == 4
