@@ -44,6 +44,18 @@ def make_numbered(output_dir: Path, task: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
+def config_file(run: Path) -> Path:
+    """The configuration of the run in folder `run`.
+
+    Raises:
+        UserError: there is none, hence no run.
+    """
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{run} is no run folder: it has no config.yaml", "name one, such as runs/superres-1")
+    return file
+
+
 def lock(folder: Path) -> IO[str]:
     """Keep other runs out of `folder` as long as this process lives, or until what is returned is closed.
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Record(Observer):
             curves.draw(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
 
 
-def record(folder: Path, last: int) -> Iterator[Line]:
+def record(folder: Path, last: float = inf) -> Iterator[Line]:
     """The lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
     file = folder / "metrics.jsonl"
     for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
