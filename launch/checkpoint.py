@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -157,13 +157,31 @@ def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module], *, traine
     """Put the weights of a verified checkpoint into `networks`."""
     for name, network in networks.items():
         file = checkpoint / file_of(name, trained=trained)
-        for tensor, value in read_tensors(file).items():
+        tensors = read_tensors(file)
+        for tensor, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")
+        tied = {alias: tensors[kept] for alias, kept in untie(network)[1].items() if kept in tensors}
         try:
-            load_model(network, file)
+            network.load_state_dict(tensors | tied)
         except RuntimeError as error:
             raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
+
+
+def untie(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of `network`, each once, and for every further name of one the first: safetensors holds no tensor
+    twice, and finds the tied ones again when it loads a model."""
+    tensors: dict[str, Tensor] = {}
+    first: dict[tuple[Any, ...], str] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in network.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if tensor.numel() and place in first:
+            aliases[name] = first[place]
+        else:
+            first[place] = name
+            tensors[name] = tensor
+    return tensors, aliases
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

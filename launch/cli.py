@@ -10,6 +10,9 @@ from rich.console import Console
 from launchbay import UserError, __version__
 from launchbay.launch import failure
 
+DIFFERENT = 1
+"""Exit code of `compare`, as cmp and diff have it."""
+
 
 def main() -> int:
     if sys.argv[1:2] == ["train"]:
@@ -17,8 +20,7 @@ def main() -> int:
 
         return train(sys.argv[2:])
     try:
-        run(parser().parse_args())
-        return failure.DONE
+        return run(parser().parse_args())
     except (Exception, KeyboardInterrupt) as error:
         return failure.report(error, debug="--debug" in sys.argv).code
 
@@ -48,13 +50,25 @@ def parser() -> argparse.ArgumentParser:
     apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
     apply.add_argument("target", type=Path, metavar="OUT", help="the picture or folder to write")
 
-    for verb in (evaluate, apply):
-        verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    export = verbs.add_parser("export", help="write the weights of a run as one plain safetensors file")
+    export.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    where = "file to write, or a folder for it (default: RUN's name + .safetensors, in this folder)"
+    export.add_argument("target", type=Path, metavar="OUT", nargs="?", default=".", help=where)
+
+    exit_code = "Exit code: 0 if records and tensors are the same, 1 if not, 2 if that could not be found out."
+    compare = verbs.add_parser("compare", help="where two runs that should agree first part", epilog=exit_code)
+    compare.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    compare.add_argument("other", type=Path, metavar="RUN", help="another one")
+
+    for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
+    for verb in (evaluate, apply, export, compare):
+        verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the verb says. Returns the exit code."""
     console = Console()
     match arguments.verb:
         case "tasks":
@@ -73,3 +87,12 @@ def run(arguments: argparse.Namespace) -> None:
             from launchbay.launch.finished import apply_run
 
             apply_run(arguments.run, arguments.checkpoint, arguments.source, arguments.target, console)
+        case "export":
+            from launchbay.launch.export import export_run
+
+            export_run(arguments.run, arguments.checkpoint, arguments.target, console)
+        case "compare":
+            from launchbay.launch.compare import compare_runs
+
+            return failure.DONE if compare_runs(arguments.run, arguments.other, console) else DIFFERENT
+    return failure.DONE

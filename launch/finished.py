@@ -21,6 +21,7 @@ from launchbay.launch import checkpoint, hardware
 from launchbay.launch.config import Config
 from launchbay.launch.evaluation import BASELINE, evaluate, to_picture
 from launchbay.launch.progress import results
+from launchbay.launch.run_folder import config_file
 from launchbay.launch.train import open_source, task_of
 from launchbay.launch.yaml_config import read, read_task
 from launchbay.tasks.base import ImageToImage, Task
@@ -28,9 +29,7 @@ from launchbay.tasks.base import ImageToImage, Task
 
 def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any], Accelerator]:
     """The task of `run` on its device in evaluation mode, with the weights of its "best" or "last" checkpoint."""
-    file = run / "config.yaml"
-    if not file.is_file():
-        raise UserError(f"{run} is no run folder: it has no config.yaml", "name one, such as runs/superres-1")
+    file = config_file(run)
     name = read_task(file)
     if name is None:
         raise UserError(f"{file} names no task")

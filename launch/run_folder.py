@@ -63,6 +63,18 @@ def is_done(folder: Path) -> bool:
     return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["status"] == "done"
 
 
+def config_file(run: Path) -> Path:
+    """The configuration of the run in folder `run`.
+
+    Raises:
+        UserError: there is none, hence no run.
+    """
+    file = run / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{run} is no run folder: it has no config.yaml", "name one, such as runs/superres-1")
+    return file
+
+
 def lock(folder: Path) -> IO[str]:
     """Keep other runs out of `folder` as long as this process lives, or until what is returned is closed.
 

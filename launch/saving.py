@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from launchbay.launch import checkpoint
-from launchbay.launch.checkpoint import OPTIMIZERS, Content, Parts, file_of
+from launchbay.launch.checkpoint import OPTIMIZERS, Content, Parts, file_of, untie
 from launchbay.launch.optimizer_state import describe
 
 
@@ -71,19 +71,3 @@ class Saver:
                 mine = torch.empty(tensor.shape, dtype=tensor.dtype)
             after[name] = mine.copy_(tensor.detach())
         self.tensors[file] = after
-
-
-def untie(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of `network`, each once, and for every further name of one the first: safetensors holds no tensor
-    twice, and finds the tied ones again when it loads a model."""
-    tensors: dict[str, Tensor] = {}
-    first: dict[tuple[Any, ...], str] = {}
-    aliases: dict[str, str] = {}
-    for name, tensor in network.state_dict().items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and place in first:
-            aliases[name] = first[place]
-        else:
-            first[place] = name
-            tensors[name] = tensor
-    return tensors, aliases

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def picture_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def record(folder: Path, last: int) -> Iterator[Line]:
+def record(folder: Path, last: float = inf) -> Iterator[Line]:
     """The lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
     file = folder / "metrics.jsonl"
     for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():

@@ -15,7 +15,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
-from launchbay.launch import curves
+from launchbay.launch import cli, curves
 from launchbay.launch.train import main
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +83,21 @@ def mistake(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
         return " ".join(output.replace("│", " ").split())
 
     return mistake
+
+
+@pytest.fixture
+def launchbay(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """Run the `launchbay` command in this process: its exit code, and what it says in one line."""
+
+    def launchbay(*argv: object) -> tuple[int, str]:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["launchbay", *map(str, argv)])
+        code = cli.main()
+        output = "".join(capfd.readouterr())
+        assert "Traceback" not in output
+        return code, " ".join(output.replace("│", " ").split())
+
+    return launchbay
 
 
 @pytest.fixture

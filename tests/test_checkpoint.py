@@ -25,9 +25,10 @@ FILES = ("model.safetensors", "optimizers.safetensors", "state.json", "manifest.
 
 
 def tied() -> nn.Sequential:
-    network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.BatchNorm1d(4))
+    """With channels last, as the engine places networks."""
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4))
     network[2].weight = network[0].weight
-    return network
+    return network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
 def trained(steps: int = 3) -> tuple[nn.Sequential, torch.optim.AdamW]:
@@ -35,7 +36,7 @@ def trained(steps: int = 3) -> tuple[nn.Sequential, torch.optim.AdamW]:
     network = tied()
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
     for _ in range(steps):
-        network(torch.randn(8, 4)).square().mean().backward()
+        network(torch.randn(8, 4, 5, 5)).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
     return network, optimizer

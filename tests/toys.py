@@ -115,6 +115,16 @@ class Single(Task[NoOptions]):
         return {"error": (self.model(batch.image) - batch.image).square().mean(dim=(1, 2, 3))}
 
 
+class Tied(Single):
+    """Two layers, one weight."""
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        first, last = nn.Linear(8, 8), nn.Linear(8, 8)
+        last.weight = first.weight
+        self.model = nn.Sequential(first, nn.BatchNorm2d(3), last)
+
+
 class Dropout(Single):
     def __init__(self, config: NoOptions):
         super().__init__(config)

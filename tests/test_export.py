@@ -1,0 +1,101 @@
+"""`launchbay export`: one file of weights that plain safetensors and plain PyTorch take."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+from toys import Gan, GanConfig, NoOptions, Tied
+
+from launchbay import __version__
+from launchbay.launch.finished import load_task
+from launchbay.models.superres import SRResNet
+
+Train = Callable[..., Path]
+Verb = Callable[..., tuple[int, str]]
+
+
+def metadata(file: str) -> dict[str, str]:
+    with safe_open(file, "pt") as opened:
+        return opened.metadata()
+
+
+def trained(run: Path) -> nn.Module:
+    """The network as `evaluate` has it, ordered in memory as a new one is: another order rounds differently."""
+    network = load_task(run, "best")[0].networks()["model"]
+    return network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+
+
+def test_a_network_takes_the_file_as_it_is(train: Train, launchbay: Verb) -> None:
+    options = ("--data", "toys:Patches", "--width", 4, "--blocks", 1, "--patch", 16, "--batch-size", 2)
+    run = train("superres", *options, "--steps", 3, "--warmup", 0, "--lr", 0.01)
+    code, said = launchbay("export", run)
+    assert code == 0, said
+
+    network = SRResNet(scale=4, width=4, blocks=1)
+    network.load_state_dict(load_file("it.safetensors"))
+
+    picture = torch.rand(1, 3, 16, 16)
+    assert torch.equal(network(picture), trained(run)(picture))
+    tensors, parameters = len(network.state_dict()), sum(p.numel() for p in network.parameters())
+    assert f"it.safetensors: model of step 3, {tensors} tensors, {parameters:,} parameters" in said
+    known = metadata("it.safetensors")
+    assert (known["task"], known["step"], known["launchbay"]) == ("superres", "3", __version__)
+    assert json.loads(known["config"])["width"] == 4
+
+
+def test_averages_of_two_networks(train: Train, launchbay: Verb) -> None:
+    run = train("Gan", "--ema", 0.9)
+    assert launchbay("export", run, "new/gan.safetensors")[0] == 0
+    tensors = load_file("new/gan.safetensors")
+    networks = Gan(GanConfig()).networks()
+    assert {name.partition(".")[0] for name in tensors} == networks.keys()
+    averaged = load_task(run, "best")[0].networks()
+    for name, network in networks.items():
+        network.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
+        without_average = load_file(run / f"checkpoints/step-00000004/{name}.trained.safetensors")
+        for key, value in network.state_dict().items():
+            assert torch.equal(value, averaged[name].state_dict()[key]) and not torch.equal(value, without_average[key])
+
+
+def test_tied_weights_have_both_names(train: Train, launchbay: Verb) -> None:
+    run = train("Tied", "--lr", 0.01)
+    code, said = launchbay("export", run)
+    network = Tied(NoOptions()).eval().model
+    network.load_state_dict(load_file("it.safetensors"))
+    picture = torch.rand(1, 3, 8, 8)
+    assert torch.equal(network(picture), trained(run)(picture))
+    assert code == 0 and f"{sum(p.numel() for p in network.parameters())} parameters" in said
+
+
+def test_the_task_need_not_be_installed(train: Train, launchbay: Verb, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train("Single")
+    monkeypatch.delitem(sys.modules, "toys")
+    assert launchbay("export", run)[0] == 0
+    assert "toys" not in sys.modules
+    nn.Conv2d(3, 3, 3, padding=1).load_state_dict(load_file("it.safetensors"))
+
+
+def test_the_best_checkpoint_or_the_last(train: Train, launchbay: Verb) -> None:
+    run = train("Single", "--save-every", 1)
+    (run / "checkpoints/best").write_text("step-00000002")
+    for words, name, step in (((), "best", "2"), (("--checkpoint", "last"), "last", "3")):
+        launchbay("export", run, f"{name}.safetensors", *words)
+        assert metadata(f"{name}.safetensors")["step"] == step
+
+
+def test_nothing_is_overwritten_and_no_half_file_left(train: Train, launchbay: Verb) -> None:
+    run = train("Single")
+    Path("there.safetensors").write_text("mine")
+    for target, expected in (("there.safetensors", "exists already"), ("there.safetensors/it", "cannot write")):
+        code, said = launchbay("export", run, target)
+        assert code == 2 and f"{target}" in said and expected in said
+    assert Path("there.safetensors").read_text() == "mine"
+    code, said = launchbay("export", "runs")
+    assert code == 2 and "runs is no run folder" in said
+    assert not list(Path.cwd().rglob("*it.safetensors"))
