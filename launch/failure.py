@@ -28,6 +28,9 @@ class Report:
 
 def report(error: BaseException, *, debug: bool) -> Report:
     """Show `error`, unless another process of this job does."""
+    if isinstance(error, BrokenPipeError):  # whoever reads what is printed here, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Report(DONE, shown=True)
     error = out_of_memory(error) or error
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
