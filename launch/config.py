@@ -77,6 +77,8 @@ class Shared:
     """Default: what accelerate was told, otherwise fp32. fp64 is for comparing runs to the last digit."""
     compile: bool = False
     """torch.compile the networks."""
+    profile: int | None = None
+    """Say where the time of a step goes, over so many steps, and write a trace of them for Chrome."""
     debug: bool = False
     """Show the whole traceback of an error."""
 

@@ -27,6 +27,7 @@ from launchbay.launch.guards import NotFinite
 from launchbay.launch.hardware import decide
 from launchbay.launch.learner import Learner
 from launchbay.launch.pictures import grid, to_image
+from launchbay.launch.profiling import DATA, labelled, profiler
 from launchbay.launch.run_folder import writing
 from launchbay.launch.saving import Saver
 from launchbay.launch.stopping import SAVE_FAILED, Stop
@@ -102,8 +103,9 @@ class Engine:
             self.tell("summary", self.summary("running"))
             self.learner.use(self.learner.wrapped, training=True)
             stop = Stop(seconds_of(limit) if limit else None)
-            with closing(self.batches()) as batches, self.watch, stop:
-                self.run(batches, stop)
+            profiled = profiler(self.shared.profile if self.observers else None, folder, self.accelerator.device.type)
+            with closing(self.batches()) as batches, self.watch, stop, profiled as profile:
+                self.run(batches, stop, profile)
             status = "done"
         except Stopped:
             status = "stopped"
@@ -119,12 +121,12 @@ class Engine:
             finally:
                 self.tell("close")
 
-    def run(self, batches: Iterator[list[Batch]], stop: Stop) -> None:
+    def run(self, batches: Iterator[list[Batch]], stop: Stop, profile: Any) -> None:
         state, shared = self.state, self.shared
         since = time.monotonic()
         started = since - state.seconds
         counted = 0
-        for step, parts in enumerate(batches, start=state.step + 1):
+        for step, parts in enumerate(labelled(DATA, batches), start=state.step + 1):
             try:
                 terms = self.learner.step(step, parts)
             except NotFinite as error:
@@ -134,6 +136,8 @@ class Engine:
             state.step, state.epoch = step, round(step * shared.batch_size / len(self.training_set), 4)
             counted += shared.batch_size
             self.tell("step", step)
+            if profile:
+                profile.step()
             if step % shared.log_every == 0 or step in (1, self.steps):
                 values = self.average(terms)  # waits for the device, so that the clock is right
                 state.samples_per_s = round(counted / (time.monotonic() - since), 2)

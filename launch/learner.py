@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from launchbay.data import key
 from launchbay.launch import checkpoint, guards, optimizers
 from launchbay.launch.batchnorm import synchronise
 from launchbay.launch.config import Shared
 from launchbay.launch.hardware import place
+from launchbay.launch.profiling import BACKWARD, FORWARD, OPTIMIZER, labelled
 from launchbay.tasks.base import Batch, Task
 
 
@@ -56,7 +58,7 @@ class Learner:
         for part in parts:
             losses = self.task.training_step(part)
             with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
-                for name, terms in losses:
+                for name, terms in labelled(FORWARD, losses):
                     try:
                         logs[f"{name}/grad_norm"] = self.minimise(number, name, terms)
                     except Exception as error:
@@ -77,13 +79,15 @@ class Learner:
         guards.check_finite(name, terms, loss, number, self.accelerator)
         parameters, optimizer = self.parameters[name], self.optimizers[name]
         # A loss moves only the network it names: the generator's leaves no gradient in the discriminator.
-        self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
+        with record_function(BACKWARD):
+            self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
         guards.check_gradients(name, parameters)
         norm = torch.zeros((), device=loss.device)
-        if self.accelerator.sync_gradients:
-            norm = self.accelerator.clip_grad_norm_(parameters, self.shared.clip_norm or float("inf"))
-        optimizer.step()
-        optimizer.zero_grad()
+        with record_function(OPTIMIZER):
+            if self.accelerator.sync_gradients:
+                norm = self.accelerator.clip_grad_norm_(parameters, self.shared.clip_norm or float("inf"))
+            optimizer.step()
+            optimizer.zero_grad()
         assert norm is not None
         return norm
 

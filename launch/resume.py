@@ -12,7 +12,7 @@ from launchbay.launch.config import flag
 MAY_CHANGE = {
     "data_root", "val_root", "run", "output_dir", "steps", "epochs", "accumulate", "log_every", "eval_every",
     "save_every", "keep", "wandb", "workers", "resume", "max_time", "stuck_after",
-    "debug",
+    "profile", "debug",
 }  # fmt: skip
 """Options that another start of a run may have: none of them decides what the next step does to the weights, except
 for the length of the training, which is meant to."""

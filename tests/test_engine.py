@@ -208,3 +208,11 @@ def test_averaged_weights_are_evaluated_and_saved(train: Train) -> None:
     assert [line["model/mse"] for line in lines(plain, "train")] == [
         line["model/mse"] for line in lines(run, "train")
     ], "averaging does not touch the training"
+
+
+def test_a_profile_says_where_the_time_goes(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    run = train("Gan", "--steps", 9, "--profile", 3)
+    said = capfd.readouterr().out
+    assert "3 steps" in said and all(phase in said for phase in ("data", "forward", "backward", "optimizer", "rest"))
+    events = json.loads((run / "profile.json").read_text())["traceEvents"]
+    assert sum(event.get("name") == "backward" for event in events) == 3 * 2  # two networks
