@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import center_crop, resize
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet
@@ -127,5 +126,7 @@ class Fitted(Part):
         if self.wanted is not None and image.shape[-3] != self.wanted:
             image = image.expand(*image.shape[:-3], self.wanted, *image.shape[-2:])
         if self.side is not None and image.shape[-2:] != (self.side, self.side):
+            from torchvision.transforms.v2.functional import center_crop, resize  # takes as long to import as torch
+
             image = center_crop(resize(image, [self.side], antialias=True), [self.side])
         return image

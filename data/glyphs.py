@@ -3,11 +3,11 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
-from torchvision.transforms.functional import pil_to_tensor
 
 from launchbay import UserError
 from launchbay.data.randomness import generator
@@ -61,4 +61,4 @@ def original(digit: int, weight: int) -> Tensor:
     ImageDraw.Draw(image).text(
         middle, str(digit), fill=255, font=ImageFont.load_default(46), anchor="mm", stroke_width=weight
     )
-    return pil_to_tensor(image) / 255
+    return torch.from_numpy(np.array(image))[None] / 255

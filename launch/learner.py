@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.profiler import record_function
 
 from launchbay.data import key
@@ -85,10 +86,10 @@ class Learner:
         norm = torch.zeros((), device=loss.device)
         with record_function(OPTIMIZER):
             if self.accelerator.sync_gradients:
-                norm = self.accelerator.clip_grad_norm_(parameters, self.shared.clip_norm or float("inf"))
+                self.accelerator.unscale_gradients(optimizer)
+                norm = clip_grad_norm_(parameters, self.shared.clip_norm or float("inf"))
             optimizer.step()
             optimizer.zero_grad()
-        assert norm is not None
         return norm
 
     def bad_samples(self, name: str, parts: list[Batch]) -> list[int]:

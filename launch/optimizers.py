@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -18,8 +19,21 @@ def create(shared: Shared, parameters: Iterable[Any], options: Mapping[str, Any]
     if shared.optimizer == "sgd":
         if "betas" in settings:
             raise UserError("this task sets the betas of Adam, which sgd does not have", "--optimizer adam or adamw")
-        return SGD(parameters, **{"momentum": 0.9, **settings})
-    return {"adam": Adam, "adamw": AdamW}[shared.optimizer](parameters, **settings)
+        settings = {"momentum": 0.9, **settings}
+    kind = {"adam": Adam, "adamw": AdamW, "sgd": SGD}[shared.optimizer]
+    return without_dynamo(kind)(parameters, **settings)
+
+
+def without_dynamo(kind: type[Optimizer]) -> type[Optimizer]:
+    """`kind` without what torch wraps around it for compiling optimizers, which is not done here: the first call of a
+    wrapper imports torch._dynamo, as long as importing torch itself takes.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        plain = getattr(getattr(Optimizer, name), "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            setattr(plain, "__dynamo_disable", plain)
+    step = getattr(kind.step, "__wrapped__", None)
+    return type(kind.__name__, (kind,), {"step": torch.no_grad()(step)} if step is not None else {})
 
 
 def average(network: nn.Module, decay: float) -> AveragedModel:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid
 
 SHOWN = 64
 """Pixels that a tile has at least."""
@@ -13,6 +12,8 @@ SHOWN = 64
 
 def tiles(images: Tensor, across: int) -> Tensor:
     """N×C×H×W as one picture, `across` in a row, small ones enlarged."""
+    from torchvision.utils import make_grid
+
     factor = max(1, -(-SHOWN // images.shape[-1]))
     enlarged = images.clamp(0, 1).repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
     return make_grid(enlarged, nrow=across, padding=2, pad_value=1.0)

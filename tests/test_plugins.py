@@ -102,6 +102,23 @@ from launchbay.launch.{verb}"""
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
 
 
+def test_the_first_step_waits_for_no_import_that_it_does_not_need(command: Command) -> None:
+    """torch._dynamo alone takes as long to import as torch."""
+    script = """
+import sys
+from launchbay.launch import train, tracking
+def observers(*_):
+    class Seen(tracking.Observer):
+        def step(self, step):
+            names = ("torch._dynamo", "torchvision", "timm", "wandb", "matplotlib", "skimage", "torchmetrics", "sympy")
+            print("HEAVY", [name for name in names if name in sys.modules], flush=True)
+    return [Seen()]
+train.observers = observers
+train.main(["--task", "classify", "--steps", "1", "--wandb", "off"])"""
+    done = command(sys.executable, "-c", script)
+    assert "HEAVY []" in done.stdout, done.stdout + done.stderr
+
+
 def test_the_task_interface_brings_in_no_launcher(command: Command) -> None:
     brought_in = "[name for name in ('wandb', 'tyro', 'accelerate', 'timm', 'torchmetrics') if name in sys.modules]"
     script = f"import launchbay.tasks, sys; print({brought_in})"
