@@ -110,7 +110,7 @@ from launchbay.launch import train, tracking
 def observers(*_):
     class Seen(tracking.Observer):
         def step(self, step):
-            names = ("torch._dynamo", "torchvision", "timm", "wandb", "matplotlib", "skimage", "torchmetrics", "sympy")
+            names = ("torch._dynamo", "torchvision", "timm", "wandb", "matplotlib", "skimage", "torchmetrics")
             print("HEAVY", [name for name in names if name in sys.modules], flush=True)
     return [Seen()]
 train.observers = observers
