@@ -9,8 +9,11 @@ def bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
 
     Keys' cubic kernel with a = -0.5, widened by the reduction factor when shrinking, as Matlab's `imresize` and Pillow
     have it. On Set5 ×4 it gives the published bicubic row (28.42 dB, SSIM 0.810 on Y), which the tests check.
-    Values may overshoot the input's range a little.
+    Values may overshoot the input's range a little. Half precisions, which torch does not resample on every device, give
+    float32.
     """
+    if image.element_size() < 4:
+        image = image.float()
     return interpolate(image, size=size, mode="bicubic", antialias=True, align_corners=False)
 
 

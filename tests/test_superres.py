@@ -72,6 +72,14 @@ def test_parameter_counts_are_those_of_the_papers() -> None:
     assert count(ESPCN(3)) == 3 * 64 * 25 + 64 + 64 * 32 * 9 + 32 + 32 * 27 * 9 + 27
 
 
+@pytest.mark.parametrize("build", [SRCNN, lambda s: SRCNN(s, upscale_last=True), ESPCN, lambda s: SRResNet(s, 8, 2)])
+def test_networks_work_in_bfloat16(build: Callable[[int], nn.Module]) -> None:
+    network, image = build(4), torch.rand(1, 3, 12, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(image)
+    assert (output.float() - network(image)).abs().max() < 0.05
+
+
 @pytest.mark.parametrize("build", [SRCNN, lambda s: SRCNN(s, upscale_last=True), lambda s: SRResNet(s, 8, 2)])
 def test_training_starts_at_the_bicubic_picture(build: Callable[[int], torch.nn.Module]) -> None:
     image = downscale(photograph(3), 4).clamp(0, 1)
