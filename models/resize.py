@@ -9,7 +9,7 @@ def bicubic(image: Tensor, size: tuple[int, int]) -> Tensor:
 
     Keys' cubic kernel with a = -0.5, widened by the reduction factor when shrinking, as Matlab's `imresize` and Pillow
     have it. On Set5 ×4 it gives the published bicubic row (28.42 dB, SSIM 0.810 on Y), which the tests check.
-    Values may overshoot the input's range a little. Half precisions, which torch does not resample on every device, give
+    Values may overshoot the input's range a little. Half precisions, which torch cannot resample everywhere, give
     float32.
     """
     if image.element_size() < 4:

@@ -73,7 +73,7 @@ def test_parameter_counts_are_those_of_the_papers() -> None:
 
 
 @pytest.mark.parametrize("build", [SRCNN, lambda s: SRCNN(s, upscale_last=True), ESPCN, lambda s: SRResNet(s, 8, 2)])
-def test_networks_work_in_bfloat16(build: Callable[[int], nn.Module]) -> None:
+def test_networks_work_in_bfloat16(build: Callable[[int], torch.nn.Module]) -> None:
     network, image = build(4), torch.rand(1, 3, 12, 12)
     with torch.autocast("cpu", torch.bfloat16):
         output = network(image)
