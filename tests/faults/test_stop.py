@@ -175,3 +175,26 @@ def test_a_killed_process_comes_back(attempt: int, command: Command) -> None:
         output = process.communicate(timeout=90)[0]
     assert process.returncode == 0 and "goes on from step" in output, output
     assert_same(Path("runs/whole"), Path("runs/killed"))
+
+
+@SLOW
+def test_a_frozen_process_is_named_and_goes_on_when_thawed() -> None:
+    options = ("--task", "toys:Slow", *TASK[2:], "--steps", 150, "--stuck-after", "2s", "--run", "it")
+    with started(*launch("multi_cpu"), *options) as process:
+        wait_for_step(Path("runs/it"), 5)
+        frozen = trainers(process.pid)[1]
+        frozen.suspend()
+        time.sleep(8)
+        frozen.resume()
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and "process 1 does not answer: it is frozen" in output, output
+
+
+@SLOW
+def test_a_stopped_run_is_not_started_again() -> None:
+    """`--max_restarts` is for processes that fail."""
+    options = (*LONG, "--max-time", "1s", "--run", "it")
+    with started(*launch("multi_cpu", "--max_restarts", 3), *options) as process:
+        output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0 and output.count("--max-time is over: stopped after step") == 1, output
+    assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
