@@ -48,8 +48,12 @@ def parser() -> argparse.ArgumentParser:
     apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
     apply.add_argument("target", type=Path, metavar="OUT", help="the picture or folder to write")
 
-    for verb in (evaluate, apply):
+    check = verbs.add_parser("check", help="whether a task keeps its contract, for those who write one")
+    check.add_argument("task", metavar="NAME", help="an installed task, or module:Class seen from this folder")
+
+    for verb in (evaluate, apply, check):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    for verb in (evaluate, apply):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
     return parser
 
@@ -73,3 +77,8 @@ def run(arguments: argparse.Namespace) -> None:
             from launchbay.launch.finished import apply_run
 
             apply_run(arguments.run, arguments.checkpoint, arguments.source, arguments.target, console)
+        case "check":
+            from launchbay.launch import plugins
+            from launchbay.tasks import testing
+
+            testing.show(arguments.task, plugins.load(plugins.find(plugins.TASKS, arguments.task)), console)
