@@ -159,7 +159,7 @@ class Bench:
     def figures(self) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Those of the whole validation set before any training, and what was collected for them."""
         task = self.task().eval()
-        return evaluate(task, self.sets[1], self.accelerator(), 1, self.config.shared)
+        return evaluate(task, self.sets[1], self.accelerator(), 2, self.config.shared)
 
     @cached_property
     def probed(self) -> dict[str, Any]:
@@ -177,9 +177,9 @@ class Bench:
             raise NotApplicable(f"a fresh process cannot import it: {done.stderr.decode().strip().splitlines()[-1]}")
         return json.loads(done.stdout.splitlines()[-1])
 
-    def line(self, name: str = "") -> str:
-        """Where the task says what `name` is."""
-        return definition(self.task_type, name)
+    def line(self, *names: str) -> str:
+        """Where the task says what the first of `names` is that it says anything of."""
+        return definition(self.task_type, *names)
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,8 @@ def layers(task: Task[Any], kind: Any) -> list[str]:
 def different(ours: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     """The first tensor that has other bits, and by how much; empty if there is none."""
     for name in ours:
+        if name not in others or ours[name].shape != others[name].shape:
+            return f"{name} is not there, or of another shape"
         if not torch.equal(ours[name], others[name]):
             return f"{name} differs by up to {(ours[name].double() - others[name].double()).abs().max().item():.2g}"
     return ""

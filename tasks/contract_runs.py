@@ -1,16 +1,14 @@
-"""The contract, part four: whole runs. Other precisions, compiled, saved and gone on with, on two processes."""
+"""The contract, part five: whole runs. Compiled, saved and gone on with, on two processes."""
 
 import multiprocessing
 import os
 import tempfile
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import convert_outputs_to_fp32
 from safetensors.torch import load_file
 from torch import distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -29,11 +27,17 @@ from launchbay.tasks.bench import (
     losses,
     needs,
 )
-from launchbay.tasks.contract_figures import evaluation_changes_nothing, figures_do_not_depend_on_the_batch
-from launchbay.tasks.contract_steps import (
+from launchbay.tasks.contract_figures import monitor_is_a_figure
+from launchbay.tasks.contract_options import options_go_through_yaml
+from launchbay.tasks.contract_same import (
     a_step_repeats_bit_for_bit,
-    each_parameter_learns,
+    evaluation_changes_nothing,
+    figures_do_not_depend_on_the_batch,
     losses_are_means_over_samples,
+)
+from launchbay.tasks.contract_steps import (
+    a_loss_moves_only_its_network,
+    each_parameter_learns,
     losses_keep_their_order,
     networks_are_only_called,
 )
@@ -41,33 +45,6 @@ from launchbay.tasks.contract_steps import (
 TOLERANCE = 1e-9
 PATIENCE = timedelta(minutes=2)
 """For which a process waits for another."""
-
-
-@needs(a_step_repeats_bit_for_bit)
-def precisions_can_be_chosen(bench: Bench) -> None:
-    """A step and an evaluation work with --precision bf16 and fp64.
-
-    Make tensors like those at hand (`torch.zeros_like`, `dtype=image.dtype`); name no dtype.
-    """
-    for precision in ("bf16", "fp64"):
-        with double() if precision == "fp64" else nullcontext():
-            learner = bench.learner()
-            if precision == "bf16":
-                for network in learner.networks.values():
-                    autocast(network)
-            learner.use(learner.wrapped, training=True)
-            try:
-                learner.step(1, [bench.batch()])
-                with learner.evaluating(), torch.no_grad():
-                    learner.task.evaluate(bench.batch(2, images=bench.evaluable))
-            except Exception as error:
-                error.add_note(f"with --precision {precision}")
-                raise
-
-
-def autocast(network: Any) -> None:
-    """What accelerate does with a network for bf16."""
-    network.forward = convert_outputs_to_fp32(torch.autocast("cpu", torch.bfloat16)(network.forward))
 
 
 @needs(a_step_repeats_bit_for_bit)
@@ -87,7 +64,7 @@ def networks_can_be_compiled(bench: Bench) -> None:
                 raise Broken(f"{name}/{term} is {value:.6g}, compiled {other.terms[term]:.6g}", line)
 
 
-@needs(a_step_repeats_bit_for_bit, losses_keep_their_order)
+@needs(a_step_repeats_bit_for_bit, losses_keep_their_order, a_loss_moves_only_its_network)
 def a_checkpoint_holds_everything(bench: Bench) -> None:
     """Saved, loaded into a new task, the next step ends with the same bits, and tied weights are still tied.
 
@@ -105,7 +82,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
     for learner in (first, second):
         learner.step(3, [bench.batch(first=3)])
     if changed := different(first.task.state_dict(), second.task.state_dict()):
-        raise Broken(f"one step after a checkpoint {changed}", bench.line("training_step"))
+        raise Broken(f"one step after a checkpoint {changed}", bench.line("training_step", "loss"))
     if tied(first.task) != tied(second.task):
         raise Broken("weights are tied before, and not after", bench.line("__init__"))
 
@@ -118,7 +95,7 @@ def tied(task: nn.Module) -> list[list[str]]:
     return [shared for shared in names.values() if len(shared) > 1]
 
 
-@needs(a_checkpoint_holds_everything, evaluation_changes_nothing)
+@needs(a_checkpoint_holds_everything, evaluation_changes_nothing, monitor_is_a_figure, options_go_through_yaml)
 def a_run_goes_on_bit_for_bit(bench: Bench) -> None:
     """A run that was stopped and goes on ends with the same bits as one that was not.
 
@@ -133,7 +110,7 @@ def a_run_goes_on_bit_for_bit(bench: Bench) -> None:
         files = sorted((whole / f"checkpoints/step-{STEPS:08d}").glob("*.safetensors"))
         for file in files:
             if changed := different(load_file(file), load_file(again / file.relative_to(whole))):
-                raise Broken(f"{file.name}: {changed}", bench.line("training_step"))
+                raise Broken(f"{file.name}: {changed}", bench.line("training_step", "loss"))
 
 
 class Lines(Observer):
@@ -147,8 +124,12 @@ class Lines(Observer):
 
 
 @needs(
-    losses_are_means_over_samples, figures_do_not_depend_on_the_batch, each_parameter_learns, networks_are_only_called,
-)  # fmt: skip
+    losses_are_means_over_samples,
+    figures_do_not_depend_on_the_batch,
+    each_parameter_learns,
+    networks_are_only_called,
+    a_run_goes_on_bit_for_bit,
+)
 def two_processes_learn_the_same(bench: Bench) -> None:
     """In float64, two processes have the losses and figures of one, to 1e-9.
 
@@ -163,7 +144,7 @@ def two_processes_learn_the_same(bench: Bench) -> None:
         for name, value in mine.items():
             if isinstance(value, float) and abs(value - theirs[name]) > TOLERANCE * max(1, abs(value)):
                 happened = f"{name} at step {mine['step']} is {value:.12g} on one and {theirs[name]:.12g} on two"
-                raise Broken(happened, bench.line("training_step"))
+                raise Broken(happened, bench.line("training_step", "loss"))
 
 
 def check_own_statistics(bench: Bench) -> None:

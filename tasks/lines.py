@@ -2,10 +2,12 @@
 
 import ast
 import inspect
+import pickle
 import random
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -31,10 +33,10 @@ def source(cls: type) -> tuple[str, ast.ClassDef | None]:
         return "", None
 
 
-def definition(kind: type, name: str = "") -> str:
-    """Where `kind`, or a class that it derives from, binds `name`; where `kind` itself is if none does."""
+def definition(kind: type, *names: str) -> str:
+    """Where `kind`, or a class it derives from, binds the first of `names`, or the next; or else where `kind` is."""
     sources = [(file, tree) for file, tree in map(source, authored(kind)) if tree]
-    for file, tree in sources:
+    for name, (file, tree) in product(names, sources):
         for node in tree.body:
             if name in bound(node):
                 return f"{file}:{node.lineno} in {tree.name}"
@@ -96,13 +98,12 @@ def is_of_the_bench(error: BaseException) -> bool:
     return frame.f_globals.get("__name__", "").startswith(BENCH)
 
 
-def states() -> list[Any]:
+def states() -> bytes:
     """Those of the generators that belong to the process."""
     import numpy as np
     import torch
 
-    name, keys, *rest = np.random.get_state()
-    return [torch.get_rng_state().tolist(), [name, keys.tolist(), *rest], random.getstate()]
+    return pickle.dumps((torch.get_rng_state().numpy(), np.random.get_state(), random.getstate()))
 
 
 def drawing(call: Callable[[], object], kind: type) -> str:

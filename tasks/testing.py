@@ -24,6 +24,7 @@ from launchbay import UserError
 from launchbay.tasks import contract_figures as figures
 from launchbay.tasks import contract_options as options
 from launchbay.tasks import contract_runs as runs
+from launchbay.tasks import contract_same as same
 from launchbay.tasks import contract_steps as steps
 from launchbay.tasks.base import Task
 from launchbay.tasks.bench import Bench, Broken, Check, NotApplicable, isolated
@@ -38,25 +39,24 @@ CONTRACT: tuple[Check, ...] = (
     options.it_is_built_from_options_alone,
     options.processes_are_not_its_business,
     options.samples_repeat_and_travel,
+    figures.figures_are_of_samples,
+    figures.baselines_stand_beside_figures,
+    figures.monitor_is_a_figure,
+    figures.pictures_are_well_formed,
+    figures.odd_sizes_are_restored_or_refused,
     steps.steps_can_be_taken,
     steps.losses_keep_their_order,
     steps.a_loss_moves_only_its_network,
     steps.each_parameter_learns,
     steps.randomness_comes_from_the_batch,
-    steps.a_step_repeats_bit_for_bit,
     steps.the_loss_falls,
     steps.networks_are_only_called,
-    steps.a_batch_of_one_is_enough,
-    steps.losses_are_means_over_samples,
-    figures.figures_are_of_samples,
-    figures.figures_do_not_depend_on_the_batch,
-    figures.evaluation_changes_nothing,
-    figures.baselines_stand_beside_figures,
-    figures.monitor_is_a_figure,
-    figures.sample_grid_is_well_formed,
-    figures.gallery_is_well_formed,
-    figures.odd_sizes_are_restored_or_refused,
-    runs.precisions_can_be_chosen,
+    same.a_step_repeats_bit_for_bit,
+    same.evaluation_changes_nothing,
+    same.precisions_can_be_chosen,
+    same.a_batch_of_one_is_enough,
+    same.losses_are_means_over_samples,
+    same.figures_do_not_depend_on_the_batch,
     runs.networks_can_be_compiled,
     runs.a_checkpoint_holds_everything,
     runs.a_run_goes_on_bit_for_bit,
