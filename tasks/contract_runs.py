@@ -184,6 +184,8 @@ def as_process(rank: int, subject: tuple[Any, Any], folder: Path) -> list[dict[s
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=PATIENCE)
     try:
         with isolated():
-            return record(Bench(*subject), folder / "two")
+            bench = Bench(*subject)
+            assert bench.sets  # opened here as they were in the first process, before anything is float64
+            return record(bench, folder / "two")
     finally:
         distributed.destroy_process_group()  # the other one notices at once

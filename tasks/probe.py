@@ -31,7 +31,7 @@ def main() -> None:
 
 def notice(touched: list[tuple[str, str]], event: str, arguments: tuple[Any, ...]) -> None:
     """Note files that are opened, imports aside; keep what is to be had from a network from being fetched."""
-    if event == "open" and is_own(*arguments[:2]):
+    if event == "open" and is_own(*arguments[:2]) and not importing():
         touched.append((f"opens {arguments[0]}", where()))
     elif event in NETWORK:
         touched.append((f"connects to {arguments[-1]}", where()))
@@ -45,6 +45,11 @@ def is_own(path: Any, mode: Any) -> bool:
         return False
     written = isinstance(mode, str) and bool(set(mode) & set("wax+"))
     return written or not file.startswith((sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev"))
+
+
+def importing() -> bool:
+    """Whether a library is being imported, which may look for what it needs."""
+    return any(frame.filename == "<frozen importlib._bootstrap>" for frame in traceback.extract_stack())
 
 
 def where() -> str:

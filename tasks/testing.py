@@ -79,8 +79,11 @@ class Result:
     remedy: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{self.check}: {self.state}", f"expected: {self.expected}", f"happened: {self.happened}"]
-        return "\n".join([*lines, *([f"at: {self.where}"] if self.where else []), f"→ {self.remedy}"])
+        if self.state != "failed":
+            return f"{self.check}: {self.state}" + (f" ({self.happened})" if self.happened else "")
+        where = [f"at: {self.where}"] if self.where else []
+        said = [f"expected: {self.expected}", f"happened: {self.happened}", *where, f"→ {self.remedy}"]
+        return "\n  ".join([f"{self.check}: failed", *said])
 
 
 def check_task(task_type: type[Task[Any]], options: Any = None) -> list[Result]:

@@ -45,8 +45,8 @@ class StrangeOptions:
     """What YAML has not."""
 
 
-class StrangeOption(Single, Task[StrangeOptions]):
-    pass
+class StrangeOption(Single):
+    config_type = StrangeOptions
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class SilentOptions:
     """This one has help."""
 
 
-class Silent(Single, Task[SilentOptions]):
-    pass
+class Silent(Single):
+    config_type = SilentOptions
 
 
 class Loose(Single):
@@ -176,7 +176,8 @@ class Rounded(Single):
 
 class UsesLayers(Single):
     def training_step(self, batch: Batch) -> Losses:
-        decay = self.model.weight.square().mean()
+        model: Any = self.model
+        decay = model.weight.square().mean()
         yield "model", {"mse": (self.model(batch.image) - batch.image).square().mean(), "decay": decay}
 
 
