@@ -18,8 +18,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, load_model, save_file, save_model
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
@@ -76,9 +77,9 @@ def save(folder: Path, step: int, parts: Parts, state: Mapping[str, Any], *, bes
 def write(folder: Path, parts: Parts, state: dict[str, Any]) -> None:
     for name, network in parts.networks.items():
         averaged = parts.averages[name].module if name in parts.averages else network
-        save_model(averaged, str(folder / f"{name}.safetensors"))
+        save_file(weights(averaged), folder / f"{name}.safetensors")
         if name in parts.averages:
-            save_model(network, str(folder / f"{name}{TRAINED}.safetensors"))
+            save_file(weights(network), folder / f"{name}{TRAINED}.safetensors")
     tensors: dict[str, Tensor] = {}
     groups = {name: describe(parts.networks, own, name, tensors) for name, own in parts.optimizers.items()}
     save_file(tensors, folder / "optimizers.safetensors")
@@ -87,6 +88,12 @@ def write(folder: Path, parts: Parts, state: dict[str, Any]) -> None:
     (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": seal(files)}, indent=1))
     for path in folder.iterdir():
         synchronise(path)
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of all tensors of `network`, each in its own memory, as safetensors want them: also those of layers that
+    share their weights, which safetensors' save_model cannot tell apart with channels last."""
+    return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in network.state_dict().items()}
 
 
 def load(checkpoint: Path, parts: Parts) -> dict[str, Any]:
@@ -140,11 +147,12 @@ def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module], suffix: s
     """Put the weights of a verified checkpoint into `networks`."""
     for name, network in networks.items():
         file = checkpoint / f"{name}{suffix}.safetensors"
-        for tensor, value in read_tensors(file).items():
+        tensors = read_tensors(file)
+        for tensor, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")
         try:
-            load_model(network, file)
+            network.load_state_dict(tensors)
         except RuntimeError as error:
             raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
 

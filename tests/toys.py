@@ -121,6 +121,16 @@ class Dropout(Single):
         self.model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Dropout(0.5))
 
 
+class Tied(Single):
+    """Two layers with the same weights."""
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        first, second = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        second.weight = first.weight
+        self.model = nn.Sequential(first, second)
+
+
 class Slow(Dropout):
     """Slow enough to be killed in between."""
 
