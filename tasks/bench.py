@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 import warnings
@@ -25,6 +24,7 @@ from launchbay.launch.engine import Engine
 from launchbay.launch.evaluation import evaluate, to_batch
 from launchbay.launch.learner import Learner
 from launchbay.launch.train import complete, default_config, open_source
+from launchbay.launch.yaml_config import write
 from launchbay.tasks.base import Batch, Datasets, Task
 from launchbay.tasks.lines import definition
 
@@ -139,8 +139,8 @@ class Bench:
         precision = "fp64" if torch.get_default_dtype() == torch.float64 else None
         return hardware.start(replace(self.config.shared, precision=precision))
 
-    def learner(self) -> "Watched":
-        return Watched(self.task(), self.config.shared, self.accelerator(), STEPS)
+    def learner(self, steps: int = STEPS) -> "Watched":
+        return Watched(self.task(), self.config.shared, self.accelerator(), steps)
 
     def engine(self, **changes: Any) -> Engine:
         config = replace(self.config, shared=replace(self.config.shared, **changes))
@@ -167,14 +167,17 @@ class Bench:
         kind = self.task_type
         if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
             raise NotApplicable("another process cannot import a class of this script, or of inside a function")
-        question = pickle.dumps((kind.__module__, kind.__qualname__, pickle.dumps(self.config.options)))
-        command = [sys.executable, "-m", "launchbay.tasks.probe"]
+        command = [sys.executable, "-m", "launchbay.tasks.probe", self.config.task]
         done = subprocess.run(
-            command, input=question, capture_output=True, check=False,
+            command,
+            input=write(self.config),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )  # fmt: skip
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
         if done.returncode:
-            raise NotApplicable(f"a fresh process cannot import it: {done.stderr.decode().strip().splitlines()[-1]}")
+            raise NotApplicable(f"a fresh process cannot import it: {done.stderr.strip().splitlines()[-1]}")
         return json.loads(done.stdout.splitlines()[-1])
 
     def line(self, *names: str) -> str:

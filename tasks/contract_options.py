@@ -61,7 +61,7 @@ def options_go_through_yaml(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         try:
-            file.write_text(write(bench.config))
+            file.write_text(write(bench.config), encoding="utf-8")
             back = read(file, bench.declared)[0].options
         except Exception as error:
             message = " ".join(str(error).replace(f"{file}:", "line ").split())
@@ -85,7 +85,7 @@ def each_option_has_help(bench: Bench) -> None:
         raise Broken(f"there is none for {', '.join(missing)}", definition(options, missing[0]))
 
 
-@needs(it_can_be_built)
+@needs(options_go_through_yaml)
 def import_is_light(bench: Bench) -> None:
     """Importing the task's module brings in no large library that only some runs use.
 
@@ -99,7 +99,7 @@ def import_is_light(bench: Bench) -> None:
         raise Broken(f"importing {module.__name__} brings in {', '.join(heavy)}", where)
 
 
-@needs(it_can_be_built)
+@needs(options_go_through_yaml)
 def it_is_built_from_options_alone(bench: Bench) -> None:
     """Building the task opens no file and no connection.
 

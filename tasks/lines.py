@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import pickle
 import random
 import sys
 import textwrap
@@ -98,12 +97,13 @@ def is_of_the_bench(error: BaseException) -> bool:
     return frame.f_globals.get("__name__", "").startswith(BENCH)
 
 
-def states() -> bytes:
+def states() -> list[Any]:
     """Those of the generators that belong to the process."""
     import numpy as np
     import torch
 
-    return pickle.dumps((torch.get_rng_state().numpy(), np.random.get_state(), random.getstate()))
+    of_numpy: Any = np.random.get_state()
+    return [torch.get_rng_state().tolist(), of_numpy[1].tolist(), of_numpy[2:], random.getstate()]
 
 
 def drawing(call: Callable[[], object], kind: type) -> str:

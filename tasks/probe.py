@@ -1,14 +1,19 @@
 """What a fresh process notices of a task: what its import brings in, what it touches while it is built. Run by the test
-bench, with (module, class, pickled options) on the standard input; the answer is the last line it prints."""
+bench with module:Class, and its options as YAML on the standard input. The answer is the last line it prints.
+"""
 
 import importlib
 import json
-import pickle
 import sys
 import traceback
 from functools import partial
 from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from launchbay.launch.train import default_config
+from launchbay.launch.yaml_config import read
 
 HEAVY = ("wandb", "tyro", "accelerate", "matplotlib", "skimage", "timm", "torchmetrics")
 """What takes long to import. Not torchvision: a task that changes pictures needs it."""
@@ -16,14 +21,18 @@ NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
 
 
 def main() -> None:
-    module, name, options = pickle.load(sys.stdin.buffer)
-    task_type = attrgetter(name)(importlib.import_module(module))
+    name = sys.argv[1]
+    module, _, qualified = name.partition(":")
+    task_type = attrgetter(qualified)(importlib.import_module(module))
     heavy = [name for name in HEAVY if name in sys.modules]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_bytes(sys.stdin.buffer.read())
+        config, _ = read(file, default_config(name, task_type))
     touched: list[tuple[str, str]] = []
-    chosen = pickle.loads(options)
     sys.addaudithook(partial(notice, touched))
     try:
-        task_type(chosen)
+        task_type(config.options)
     except Exception as error:  # another check says so
         print(f"not built: {error}", file=sys.stderr)
     print(json.dumps({"heavy": heavy, "touched": touched}))

@@ -159,7 +159,8 @@ def run(bench: Bench, check: Check) -> Result:
         known = isinstance(error, UserError)
         if not known and is_of_the_bench(error):
             raise
-        happened = error.message if known else f"{type(error).__name__}: {error}"
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        happened = (error.message if known else f"{type(error).__name__}: {error}") + notes
         where = raised(error, bench.task_type) or bench.line()
         return Result(name, "failed", expected, happened, where, (known and error.hint) or remedy)
 
@@ -186,12 +187,13 @@ def show(name: str, task_type: type[Task[Any]], console: Console) -> None:
             results.append(result)
             reason = result.happened if result.state == "not applicable" else ""
             table.add_row(result.check, Text(result.state, COLOURS[result.state]), Text(reason, "dim"))
+    console.print()
     failed = [result for result in results if result.state == "failed"]
     for result in failed:
         console.print(panel(result))
     if failed:
         raise UserError(f"{name} fails {len(failed)} of {len(results)} checks", "mend the first one first")
-    console.print(f"{name} keeps the contract: what holds for the built-in tasks holds for it")
+    console.print(f"{name} keeps the contract")
 
 
 def panel(result: Result) -> Panel:

@@ -280,6 +280,25 @@ class Forgets(Single):
         yield "model", {"mse": (self.model(batch.image) - batch.image).square().mean() / self.steps}
 
 
+class TiesLate(nn.Module):
+    """Two layers that get the same weights when they are first trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.training:
+            self.second.weight = self.first.weight
+        return self.second(self.first(image))
+
+
+class TiedLate(Single):
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model = TiesLate()
+
+
 class Minds(Single):
     """What it learns next depends on when it was evaluated."""
 
@@ -356,5 +375,6 @@ BREAKS: dict[type[Task[Any]], str] = {
     OneNoise: "figures_do_not_depend_on_the_batch",
     OtherCompiled: "networks_can_be_compiled",
     Forgets: "a_checkpoint_holds_everything",
+    TiedLate: "a_checkpoint_holds_everything",
     Minds: "a_run_goes_on_bit_for_bit",
 }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from broken_tasks import BREAKS, CountsSamples, DrawsInStep, Sums
 from conftest import ROOT, Command
-from toys import Dropout, Gan, Single
+from toys import Deblur, Dropout, Gan, Single, Tied
 
 from launchbay.tasks.base import Task
 from launchbay.tasks.bench import Bench
@@ -27,8 +27,10 @@ FAST: dict[type[Task[Any]], Any] = {
     Reconstruct: None,
     VAE: VAEConfig(width=8),
     Classify: None,
+    Deblur: None,
     Gan: None,
     Dropout: None,
+    Tied: None,
 }
 ALL = {**FAST, DCGAN: DCGANConfig(dropout=0.0), Unmix: None}
 
