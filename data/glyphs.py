@@ -38,7 +38,7 @@ def draw(split: str) -> tuple[Tensor, Tensor]:
     """The digits of one split: uint8 N×1×28×28, and their labels."""
     count, random = COUNT[split], generator("glyphs", split)
     labels = torch.arange(count) % 10
-    parameters = torch.rand(count, 8, generator=random)
+    parameters = torch.rand(count, 8, generator=random, dtype=torch.float32)  # whatever --precision says
     angle, scale, slant, across, down, stroke, brightness, noise = parameters.T
     angle, slant = (angle - 0.5) * 40 * math.pi / 180, (slant - 0.5) * 0.5
     scale = 1.0 + (scale - 0.5) * 0.4
@@ -50,7 +50,7 @@ def draw(split: str) -> tuple[Tensor, Tensor]:
     chosen = originals[labels * len(WEIGHTS) + (stroke * len(WEIGHTS)).long()]
     grid = affine_grid(pose, [count, 1, SIDE, SIDE], align_corners=False)
     image = grid_sample(chosen, grid, align_corners=False) * (0.7 + 0.3 * brightness).view(-1, 1, 1, 1)
-    image += torch.randn(image.shape, generator=random) * (noise * 0.04).view(-1, 1, 1, 1)
+    image += torch.randn(image.shape, generator=random, dtype=image.dtype) * (noise * 0.04).view(-1, 1, 1, 1)
     return (image.clamp(0, 1) * 255).round().byte(), labels
 
 
@@ -61,4 +61,4 @@ def original(digit: int, weight: int) -> Tensor:
     ImageDraw.Draw(image).text(
         middle, str(digit), fill=255, font=ImageFont.load_default(46), anchor="mm", stroke_width=weight
     )
-    return torch.from_numpy(np.array(image))[None] / 255
+    return torch.from_numpy(np.array(image))[None].float() / 255

@@ -18,6 +18,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -47,10 +48,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class Content:
-    """What of a run is saved, in memory: tensors by file and name, further names of tied ones by file, and JSON."""
+    """What of a run is saved, in memory: tensors by file and name, and JSON. Layers that share their weights have a
+    copy each: safetensors holds no tensor twice."""
 
     tensors: Mapping[str, Mapping[str, Tensor]]
-    aliases: Mapping[str, dict[str, str]]
     state: Mapping[str, Any]
 
 
@@ -98,12 +99,18 @@ def point(checkpoint: Path, *, best: bool) -> None:
 
 def write(folder: Path, content: Content, state: dict[str, Any]) -> None:
     for file, tensors in content.tensors.items():
-        save_file(dict(tensors), folder / file, content.aliases.get(file) or None)
+        save_file(dict(tensors), folder / file)
     (folder / "state.json").write_text(to_json(state, indent=1))
     files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": seal(files)}, indent=1))
     for path in folder.iterdir():
         synchronise(path)
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of all tensors of `network`, each in its own memory, as safetensors want them: also those of layers that
+    share their weights, which safetensors' save_model cannot tell apart with channels last."""
+    return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in network.state_dict().items()}
 
 
 def load(checkpoint: Path, parts: Parts) -> dict[str, Any]:
@@ -161,27 +168,10 @@ def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module], *, traine
         for tensor, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")
-        tied = {alias: tensors[kept] for alias, kept in untie(network)[1].items() if kept in tensors}
         try:
-            network.load_state_dict(tensors | tied)
+            network.load_state_dict(tensors)
         except RuntimeError as error:
             raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
-
-
-def untie(network: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of `network`, each once, and for every further name of one the first: safetensors holds no tensor
-    twice, and finds the tied ones again when it loads a model."""
-    tensors: dict[str, Tensor] = {}
-    first: dict[tuple[Any, ...], str] = {}
-    aliases: dict[str, str] = {}
-    for name, tensor in network.state_dict().items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if tensor.numel() and place in first:
-            aliases[name] = first[place]
-        else:
-            first[place] = name
-            tensors[name] = tensor
-    return tensors, aliases
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

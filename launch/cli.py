@@ -60,9 +60,12 @@ def parser() -> argparse.ArgumentParser:
     compare.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
     compare.add_argument("other", type=Path, metavar="RUN", help="another one")
 
+    check = verbs.add_parser("check", help="whether a task keeps its contract, for those who write one")
+    check.add_argument("task", metavar="NAME", help="an installed task, or module:Class seen from this folder")
+
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
-    for verb in (evaluate, apply, export, compare):
+    for verb in (evaluate, apply, export, compare, check):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -95,4 +98,9 @@ def run(arguments: argparse.Namespace) -> int:
             from launchbay.launch.compare import compare_runs
 
             return failure.DONE if compare_runs(arguments.run, arguments.other, console) else DIFFERENT
+        case "check":
+            from launchbay.launch import plugins
+            from launchbay.tasks import testing
+
+            testing.show(arguments.task, plugins.load(plugins.find(plugins.TASKS, arguments.task)), console)
     return failure.DONE

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -29,7 +29,8 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
     where = checkpoint.find(run / "checkpoints", pointer)
     state = json.loads((where / "state.json").read_bytes())
     networks = list(state["optimizers"])
-    named = {f"{name}.{key}": value for name in networks for key, value in weights(where, name).items()}
+    files = {name: checkpoint.read_tensors(where / checkpoint.file_of(name)) for name in networks}
+    named = {f"{name}.{key}": value for name, tensors in files.items() for key, value in tensors.items()}
     trained = {key for own in state["optimizers"].values() for group in own["groups"] for key in group["params"]}
     parameters = sum(named[key].numel() for key in trained)
     alone = f"{networks[0]}." if len(networks) == 1 else ""
@@ -45,16 +46,6 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
     )
     said = f"{target}: {', '.join(networks)} of step {state['step']}, {len(named)} tensors, {parameters:,} parameters"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
-
-
-def weights(where: Path, network: str) -> dict[str, Tensor]:
-    """The state_dict of a network in the verified checkpoint `where`."""
-    file = where / f"{network}.safetensors"
-    tensors = checkpoint.read_tensors(file)
-    with safe_open(file, "pt") as opened:
-        aliases = opened.metadata() or {}
-    # Tied tensors were saved once; load_state_dict wants each name, and a file cannot have two names for one memory.
-    return tensors | {alias: tensors[kept].clone() for alias, kept in aliases.items()}
 
 
 def write(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:

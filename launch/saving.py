@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from launchbay.launch import checkpoint
-from launchbay.launch.checkpoint import OPTIMIZERS, Content, Parts, file_of, untie
+from launchbay.launch.checkpoint import OPTIMIZERS, Content, Parts, file_of
 from launchbay.launch.optimizer_state import describe
 
 
@@ -53,14 +53,12 @@ class Saver:
         networks, averages = self.parts.networks, self.parts.averages
         saved = {file_of(name): averages[name].module if name in averages else networks[name] for name in networks}
         saved |= {file_of(name, trained=True): networks[name] for name in averages}
-        aliases = {}
         for file, network in saved.items():
-            tensors, aliases[file] = untie(network)
-            self.keep_copy(file, tensors)
+            self.keep_copy(file, network.state_dict())
         tensors = {}
         optimizers = {name: describe(networks, own, name, tensors) for name, own in self.parts.optimizers.items()}
         self.keep_copy(OPTIMIZERS, tensors)
-        return Content(self.tensors, aliases, {**state, "optimizers": optimizers})
+        return Content(self.tensors, {**state, "optimizers": optimizers})
 
     def keep_copy(self, file: str, tensors: Mapping[str, Tensor]) -> None:
         """In the memory of the last copy: new memory would take seven times as long."""

@@ -63,17 +63,23 @@ def run(argv: list[str]) -> None:
 
 def task_of(name: str) -> tuple[Any, Config[Any]]:
     """The class of task `name` and its configuration when nothing is said."""
-    plugin = plugins.find(plugins.TASKS, name)
-    task_type = plugins.load(plugin)
+    task_type = plugins.load(plugins.find(plugins.TASKS, name))
+    return task_type, default_config(name, task_type)
+
+
+def default_config(name: str, task_type: Any) -> Config[Any]:
+    """The configuration of `task_type` when nothing is said.
+
+    Raises:
+        UserError: its options cannot be options of a command line.
+    """
     options = getattr(task_type, "config_type", None)
     if not isinstance(options, type) or not is_dataclass(options):
-        raise UserError(
-            f"{plugin.target} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass"
-        )
+        raise UserError(f"{name} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass")
     shared = shared_defaults(name, task_type.defaults, options)
     if missing := [f.name for f in fields(options) if f.default is MISSING and f.default_factory is MISSING]:
         raise UserError(f"{options.__name__} has no default for {', '.join(missing)}", "give every option one")
-    return task_type, Config(name, shared, options())
+    return Config(name, shared, options())
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
@@ -103,14 +109,12 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     from launchbay.launch.engine import Engine
     from launchbay.launch.log import log
     from launchbay.launch.run_folder import is_done, open_folder
-    from launchbay.tasks.base import Task
 
     shared = config.shared
     accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
     source = open_source(shared)
-    if task_type.complete.__func__ is not Task.complete.__func__:
-        config = replace(config, options=task_type.complete(config.options, source.open("train")))
+    config = complete(task_type, config, source)
     torch.manual_seed(key(shared.seed, "weights"))
     engine = Engine(task_type(config.options), config, accelerator, source)
     folder = hardware.decide(lambda: open_folder(shared.output_dir, shared.run, config.task))
@@ -130,6 +134,15 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
             except failure.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
+
+
+def complete(task_type: Any, config: Config[Any], source: Any) -> Config[Any]:
+    """`config` with the options that follow from the training pictures, which are opened only if there are any."""
+    from launchbay.tasks.base import Task
+
+    if task_type.complete.__func__ is Task.complete.__func__:
+        return config
+    return replace(config, options=task_type.complete(config.options, source.open("train")))
 
 
 def whence(config: Config[Any], engine: Any, start: Path | None) -> list[str]:

@@ -2,8 +2,9 @@
 business (`launch/`); a task never sees them.
 
 A task is a class with a frozen dataclass of options, networks as attributes, and a `training_step`. Register it in your
-package's pyproject.toml under `[project.entry-points."launchbay.tasks"]`; `launchbay tasks` then lists it. `Task` and
-`ImageToImage` are there to be subclassed; a finished task is not: give it an option instead.
+package's pyproject.toml under `[project.entry-points."launchbay.tasks"]`; `launchbay tasks` then lists it. Whether it
+is right is what `launchbay check NAME` tells. `Task` and `ImageToImage` are there to be subclassed; a finished task is
+not: give it an option instead.
 """
 
 from __future__ import annotations

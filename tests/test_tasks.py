@@ -229,8 +229,10 @@ def test_a_folder_of_sub_folders_has_classes(train: Train, mistake: Mistake, fol
     assert "has other classes (azure, red) than the training set (blue, red)" in said
 
 
-def test_glyphs_are_the_same_each_time_and_differ_between_splits() -> None:
+def test_glyphs_are_the_same_each_time_in_any_precision_and_differ_between_splits() -> None:
     train, again, validation = Glyphs("train"), Glyphs("train"), Glyphs("val")
     assert torch.equal(train.pixels, again.pixels)
     assert not torch.equal(train.pixels[:2000], validation.pixels)
+    torch.set_default_dtype(torch.float64)  # as --precision fp64 does
+    assert torch.equal(Glyphs("val").pixels, validation.pixels)
     assert train.pixels.shape == (10000, 1, 28, 28) and validation.labels.bincount().tolist() == [200] * 10

@@ -115,20 +115,20 @@ class Single(Task[NoOptions]):
         return {"error": (self.model(batch.image) - batch.image).square().mean(dim=(1, 2, 3))}
 
 
-class Tied(Single):
-    """Two layers, one weight."""
-
-    def __init__(self, config: NoOptions):
-        super().__init__(config)
-        first, last = nn.Linear(8, 8), nn.Linear(8, 8)
-        last.weight = first.weight
-        self.model = nn.Sequential(first, nn.BatchNorm2d(3), last)
-
-
 class Dropout(Single):
     def __init__(self, config: NoOptions):
         super().__init__(config)
         self.model = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Dropout(0.5))
+
+
+class Tied(Single):
+    """Two layers with the same weights."""
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        first, second = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        second.weight = first.weight
+        self.model = nn.Sequential(first, second)
 
 
 class Slow(Dropout):

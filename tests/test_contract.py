@@ -1,0 +1,134 @@
+"""The contract of a task: the built-in tasks keep it, and each way to break it is noticed by one check."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from broken_tasks import BREAKS, CountsSamples, DrawsInStep, Sums
+from conftest import ROOT, Command
+from toys import Deblur, Dropout, Gan, Single, Tied
+
+from launchbay.tasks.base import Task
+from launchbay.tasks.classify import Classify
+from launchbay.tasks.contract.bench import Bench
+from launchbay.tasks.dcgan import DCGAN, DCGANConfig
+from launchbay.tasks.denoise import Denoise, DenoiseConfig
+from launchbay.tasks.reconstruct import Reconstruct
+from launchbay.tasks.superres import SuperRes, SuperResConfig
+from launchbay.tasks.testing import CONTRACT, Result, check_task, outcome, parametrize_with_checks
+from launchbay.tasks.unmix import Unmix
+from launchbay.tasks.vae import VAE, VAEConfig
+
+STARTS_PROCESSES = ("import_is_light", "it_is_built_from_options_alone", "two_processes_learn_the_same")
+FAST: dict[type[Task[Any]], Any] = {
+    SuperRes: SuperResConfig(width=8, blocks=1),
+    Denoise: DenoiseConfig(width=8, blocks=1),
+    Reconstruct: None,
+    VAE: VAEConfig(width=8),
+    Classify: None,
+    Deblur: None,
+    Gan: None,
+    Dropout: None,
+    Tied: None,
+}
+ALL = {**FAST, DCGAN: DCGANConfig(dropout=0.0), Unmix: None}
+
+
+def in_this_process(task_type: type[Task[Any]], options: Any = None) -> list[Result]:
+    bench = Bench(task_type, options)
+    return [outcome(bench, check) for check in CONTRACT if check.__name__ not in STARTS_PROCESSES]
+
+
+def failures(results: list[Result]) -> dict[str, Result]:
+    return {result.check.replace(" ", "_"): result for result in results if result.state == "failed"}
+
+
+@pytest.mark.parametrize("task_type", FAST)
+def test_tasks_keep_the_contract_as_far_as_one_process_can_tell(task_type: type[Task[Any]]) -> None:
+    failed = failures(in_this_process(task_type, FAST[task_type]))
+    assert not failed, "\n\n".join(map(str, failed.values()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task_type", ALL)
+def test_tasks_keep_the_contract(task_type: type[Task[Any]]) -> None:
+    results = check_task(task_type, ALL[task_type])
+    assert not failures(results), "\n\n".join(map(str, failures(results).values()))
+    own_statistics = task_type in (Unmix, Dropout)  # BatchNorm, Dropout
+    assert results[-1].state == ("not applicable" if own_statistics else "ok"), results[-1]
+
+
+@pytest.mark.parametrize("task_type", BREAKS)
+def test_a_broken_task_fails_the_one_check(task_type: type[Task[Any]]) -> None:
+    failed = failures(in_this_process(task_type))
+    assert failed.keys() == {BREAKS[task_type]}, "\n\n".join(map(str, failed.values()))
+    (result,) = failed.values()
+    assert result.expected and result.happened and result.remedy
+    assert any(f"{file}.py:" in result.where for file in ("broken_tasks", "toys")), result.where
+
+
+def test_every_check_has_a_task_that_breaks_it() -> None:
+    assert {*BREAKS.values(), *STARTS_PROCESSES} == {check.__name__ for check in CONTRACT}
+
+
+def test_what_a_fresh_process_notices() -> None:
+    from heavy_task import Opening
+
+    bench = Bench(Opening)
+    heavy, opening = (outcome(bench, check) for check in CONTRACT if check.__name__ in STARTS_PROCESSES[:2])
+    assert heavy.state == opening.state == "failed"
+    assert heavy.happened == "importing heavy_task brings in matplotlib" and "heavy_task.py:5" in heavy.where
+    assert "README.md" in opening.happened and "heavy_task.py:18 in __init__" in opening.where
+
+
+@pytest.mark.slow
+def test_two_processes_that_do_not_learn_the_same_are_noticed() -> None:
+    failed = failures(check_task(CountsSamples))
+    assert failed.keys() == {"two_processes_learn_the_same"}, "\n\n".join(map(str, failed.values()))
+
+
+def test_the_line_that_is_to_blame_is_named() -> None:
+    (result,) = failures(in_this_process(DrawsInStep)).values()
+    lines = (ROOT / "tests/broken_tasks.py").read_text().splitlines()
+    number = int(result.where.split(":")[1].split()[0])
+    assert "torch.randn_like" in lines[number - 1]
+
+
+def cases_of(tasks: list[Any]) -> dict[str, Any]:
+    mark: Any = parametrize_with_checks(tasks)
+    return {case.id: case.values for case in mark.mark.args[1]}
+
+
+def test_the_checks_are_tests_of_pytest() -> None:
+    cases = cases_of([Single, (Gan, None)])
+    assert len(cases) == 2 * len(CONTRACT)
+    task, check = cases["Single-monitor_is_a_figure"]
+    check(task)
+    task, check = cases["Gan-monitor_is_a_figure"]
+    with pytest.raises(pytest.skip.Exception, match="monitor is not set"):
+        check(task)
+    task, check = cases_of([Sums])["Sums-losses_are_means_over_samples"]
+    with pytest.raises(pytest.fail.Exception, match="as the mean of two halves"):
+        check(task)
+
+
+def test_the_command_shows_a_table_and_what_to_mend(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from launchbay.launch.cli import main
+
+    monkeypatch.setattr(sys, "argv", ["launchbay", "check", "toys:Collides"])
+    assert main() == 2
+    out, err = capfd.readouterr()
+    shown = " ".join(out.replace("│", " ").split())
+    assert "options are declared failed" in shown and "it can be built not applicable first mend: options are" in shown
+    assert "happened task 'toys:Collides' declares --seed, which all tasks share" in shown and "toys.py:" in shown
+    assert "toys:Collides fails 1 of" in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_the_command_on_a_task_that_keeps_the_contract(command: Command) -> None:
+    done = command(Path(sys.executable).parent / "launchbay", "check", "toys:Single")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "two processes learn the same ok" in " ".join(done.stdout.split()) and "keeps the contract" in done.stdout
