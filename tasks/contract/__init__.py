@@ -1,1 +1,1 @@
-"""The contract of a task: the test bench behind launchbay.tasks.testing, which stands outside the house and knows it all."""
+"""The contract of a task: the test bench behind launchbay.tasks.testing, which stands outside the house."""
