@@ -84,7 +84,7 @@ def raised(error: BaseException, kind: type) -> str:
         short(note.partition("yielded at ")[2]) for note in getattr(error, "__notes__", []) if "yielded at" in note
     ]
     frames = [place(frame, line) for frame, line in walk(error.__traceback__) if is_of(frame, kind)]
-    return next(filter(None, [*reversed(frames), *noted]), "")
+    return next(iter([*reversed(frames), *noted]), "")
 
 
 def walk(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
