@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from math import ceil
@@ -114,8 +114,10 @@ class Engine:
             status = "interrupted"
             raise
         finally:
-            with suppress(OSError):  # of what ended the run, this is the lesser part
+            try:
                 self.saver.finish()
+            except OSError as error:  # it comes after what ended the run, which is raised
+                print(f"cannot save the checkpoint of step {self.saver.step}: {error}", flush=True)
             try:
                 self.tell("summary", self.summary(status))
             finally:
@@ -217,28 +219,21 @@ class Engine:
             self.tell("samples", self.state.step, pictures)
 
     def save(self, best: bool, *, wait: bool) -> None:
-        """Begin to write a checkpoint on the main process; with `wait`, be done with it."""
+        """Begin to write a checkpoint on the main process; with `wait`, be done with it. What fails there, of this
+        checkpoint or of the one before, fails everywhere."""
 
-        def write(saver: Saver) -> None:
-            saver.save(self.state.step, self.saved_state(), best=best)
-            if wait:
-                saver.finish()
-
-        self.on_saver(write)
-
-    def on_saver(self, action: Callable[[Saver], None]) -> None:
-        """What fails on the main process fails everywhere."""
-
-        def attempt() -> None:
+        def write() -> None:
             try:
-                action(self.saver)
+                self.saver.save(self.state.step, self.saved_state(), best=best)
+                if wait:
+                    self.saver.finish()
             except OSError as error:
                 raise UserError(
                     f"cannot save the checkpoint of step {self.saver.step}: {error}",
                     f"make room; earlier ones in {self.folder} are whole",
                 ) from error
 
-        decide(attempt)
+        decide(write)
 
     def saved_state(self) -> dict[str, Any]:
         """What a checkpoint has beside tensors."""

@@ -4,8 +4,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import broken_results
+import broken_tasks
 import pytest
-from broken_tasks import BREAKS, CountsSamples, DrawsInStep, Sums
 from conftest import ROOT, Command
 from toys import Deblur, Dropout, Gan, Single, Tied
 
@@ -20,6 +21,7 @@ from launchbay.tasks.testing import CONTRACT, Result, check_task, outcome, param
 from launchbay.tasks.unmix import Unmix
 from launchbay.tasks.vae import VAE, VAEConfig
 
+BREAKS = {**broken_tasks.BREAKS, **broken_results.BREAKS}
 STARTS_PROCESSES = ("import_is_light", "it_is_built_from_options_alone", "two_processes_learn_the_same")
 FAST: dict[type[Task[Any]], Any] = {
     SuperRes: SuperResConfig(width=8, blocks=1),
@@ -65,7 +67,7 @@ def test_a_broken_task_fails_the_one_check(task_type: type[Task[Any]]) -> None:
     assert failed.keys() == {BREAKS[task_type]}, "\n\n".join(map(str, failed.values()))
     (result,) = failed.values()
     assert result.expected and result.happened and result.remedy
-    assert any(f"{file}.py:" in result.where for file in ("broken_tasks", "toys")), result.where
+    assert any(f"{file}.py:" in result.where for file in ("broken_tasks", "broken_results", "toys")), result.where
 
 
 def test_every_check_has_a_task_that_breaks_it() -> None:
@@ -84,12 +86,12 @@ def test_what_a_fresh_process_notices() -> None:
 
 @pytest.mark.slow
 def test_two_processes_that_do_not_learn_the_same_are_noticed() -> None:
-    failed = failures(check_task(CountsSamples))
+    failed = failures(check_task(broken_results.CountsSamples))
     assert failed.keys() == {"two_processes_learn_the_same"}, "\n\n".join(map(str, failed.values()))
 
 
 def test_the_line_that_is_to_blame_is_named() -> None:
-    (result,) = failures(in_this_process(DrawsInStep)).values()
+    (result,) = failures(in_this_process(broken_tasks.DrawsInStep)).values()
     lines = (ROOT / "tests/broken_tasks.py").read_text().splitlines()
     number = int(result.where.split(":")[1].split()[0])
     assert "torch.randn_like" in lines[number - 1]
@@ -108,7 +110,7 @@ def test_the_checks_are_tests_of_pytest() -> None:
     task, check = cases["Gan-monitor_is_a_figure"]
     with pytest.raises(pytest.skip.Exception, match="monitor is not set"):
         check(task)
-    task, check = cases_of([Sums])["Sums-losses_are_means_over_samples"]
+    task, check = cases_of([broken_results.Sums])["Sums-losses_are_means_over_samples"]
     with pytest.raises(pytest.fail.Exception, match="as the mean of two halves"):
         check(task)
 

@@ -26,7 +26,7 @@ from launchbay.launch.learner import Learner
 from launchbay.launch.train import complete, default_config, open_source
 from launchbay.launch.yaml_config import write
 from launchbay.tasks.base import Batch, Datasets, Task
-from launchbay.tasks.contract.lines import definition
+from launchbay.tasks.contract.lines import definition, short
 
 Check = Callable[["Bench"], None]
 """A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
@@ -230,7 +230,7 @@ def losses(task: Task[Any], batch: Batch) -> list[Loss]:
     """All losses of a step, without taking it."""
     steps = task.training_step(batch)
     with closing(steps):
-        return [Loss(name, terms, guards.yield_line(task, steps)) for name, terms in steps]
+        return [Loss(name, terms, short(guards.yield_line(task, steps))) for name, terms in steps]
 
 
 def layers(task: Task[Any], kind: Any) -> list[str]:

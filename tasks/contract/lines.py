@@ -80,9 +80,11 @@ def place(frame: FrameType, line: int) -> str:
 
 def raised(error: BaseException, kind: type) -> str:
     """Where in the author's code `error` arose: the innermost line, or the yield whose loss was being minimised."""
-    noted = [note.partition("yielded at ")[2] for note in getattr(error, "__notes__", [])]
+    noted = [
+        short(note.partition("yielded at ")[2]) for note in getattr(error, "__notes__", []) if "yielded at" in note
+    ]
     frames = [place(frame, line) for frame, line in walk(error.__traceback__) if is_of(frame, kind)]
-    return next(filter(None, [*reversed(frames), *noted]), "")
+    return next(iter([*reversed(frames), *noted]), "")
 
 
 def walk(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
