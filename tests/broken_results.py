@@ -5,12 +5,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from toys import (
-    EvaluatesBatches,
-    Noise,
-    NoOptions,
-    Single,
-)
+from toys import Noise, NoOptions, Single
+from wrong_toys import EvaluatesBatches
 
 from launchbay.data import Load, generator
 from launchbay.tasks import Batch, Datasets, ImageToImage, Losses, Task

@@ -9,19 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
-from toys import (
-    Collides,
-    Detached,
-    Gan,
-    Misnames,
-    NoDefault,
-    Noise,
-    NoNetwork,
-    NoOptions,
-    Returns,
-    Single,
-    YieldsPictures,
-)
+from toys import Gan, Noise, NoOptions, Single
+from wrong_toys import Collides, Detached, Misnames, NoDefault, NoNetwork, Returns, YieldsPictures
 
 from launchbay.data import Load
 from launchbay.tasks import Batch, CreateOptimizer, Datasets, Losses, Task

@@ -120,13 +120,13 @@ def test_the_command_shows_a_table_and_what_to_mend(
 ) -> None:
     from launchbay.launch.cli import main
 
-    monkeypatch.setattr(sys, "argv", ["launchbay", "check", "toys:Collides"])
+    monkeypatch.setattr(sys, "argv", ["launchbay", "check", "wrong_toys:Collides"])
     assert main() == 2
     out, err = capfd.readouterr()
     shown = " ".join(out.replace("│", " ").split())
     assert "options are declared failed" in shown and "it can be built not applicable first mend: options are" in shown
-    assert "happened task 'toys:Collides' declares --seed, which all tasks share" in shown and "toys.py:" in shown
-    assert "toys:Collides fails 1 of" in err and "Traceback" not in err
+    assert "happened task 'wrong_toys:Collides' declares --seed, which all tasks share" in shown and "toys.py:" in shown
+    assert "wrong_toys:Collides fails 1 of" in err and "Traceback" not in err
 
 
 @pytest.mark.slow

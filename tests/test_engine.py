@@ -146,11 +146,11 @@ def test_precision(train: Train, precision: str) -> None:
     ],
 )
 def test_mistakes_of_task_authors_are_named(mistake: Mistake, task: str, said: str) -> None:
-    assert said in mistake("--task", f"toys:{task}", "--steps", 2)
+    assert said in mistake("--task", f"wrong_toys:{task}", "--steps", 2)
 
 
 def test_a_mistake_in_a_loss_names_the_line_that_yielded_it(mistake: Mistake) -> None:
-    assert "in Misnames.training_step" in mistake("--task", "toys:Misnames")
+    assert "in Misnames.training_step" in mistake("--task", "wrong_toys:Misnames")
 
 
 def test_accumulation_with_two_networks_is_refused(mistake: Mistake) -> None:
@@ -161,7 +161,7 @@ def test_accumulation_with_two_networks_is_refused(mistake: Mistake) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(mistake: Mistake) -> None:
-    said = mistake("--task", "toys:TurnsNaN", "--steps", 9, "--save-every", 1, "--run", "nan")
+    said = mistake("--task", "wrong_toys:TurnsNaN", "--steps", 9, "--save-every", 1, "--run", "nan")
     assert "the loss of 'model' is not finite at step 4: mse = nan, zero = 0" in said
     assert Path("runs/nan/checkpoints/last").read_text() == "step-00000003"
     assert json.loads(Path("runs/nan/summary.json").read_text())["status"] == "failed"
@@ -171,10 +171,10 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(mistake: 
 def test_a_bug_is_a_panel_with_its_place_and_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
     from launchbay.launch.train import main
 
-    assert main(["--task", "toys:Fails", "--wandb", "off"]) == 1
+    assert main(["--task", "wrong_toys:Fails", "--wandb", "off"]) == 1
     error = capfd.readouterr().err
     assert "ZeroDivisionError" in error and "toys.py" in error and "Traceback" not in error
-    assert main(["--task", "toys:Fails", "--wandb", "off", "--debug"]) == 1
+    assert main(["--task", "wrong_toys:Fails", "--wandb", "off", "--debug"]) == 1
     assert "Traceback" in capfd.readouterr().err
 
 

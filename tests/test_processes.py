@@ -67,7 +67,9 @@ def test_the_command_of_the_readme_on_two_processes(accelerate: Command, train: 
 
 
 def test_a_failure_on_one_process_is_one_panel(accelerate: Command) -> None:
-    done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "toys:TurnsNaN", "--steps", 9, "--wandb", "off")
+    done = accelerate(
+        "multi_cpu", ROOT / "launch/run.py", "--task", "wrong_toys:TurnsNaN", "--steps", 9, "--wandb", "off"
+    )
     output = done.stdout + done.stderr
     assert done.returncode != 0
     assert output.count("╭─ error on process") == 1, output

@@ -1,11 +1,10 @@
-"""Tasks for tests: the two examples of the documentation, and tasks that are wrong, each in one way."""
+"""Tasks and data sets for tests: the two examples of the documentation, and small ones with nothing wrong."""
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -137,144 +136,6 @@ class Slow(Dropout):
     def training_step(self, batch: Batch) -> Losses:
         time.sleep(0.05)
         yield from super().training_step(batch)
-
-
-class StuckThenFails(Single):
-    """The last process does nothing for five seconds at its second step, and then fails."""
-
-    seen = 0
-
-    def training_step(self, batch: Batch) -> Losses:
-        self.seen += 1
-        if self.seen == 2 and int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1:
-            time.sleep(5)
-            raise ZeroDivisionError("a bug of the plugin")
-        yield from super().training_step(batch)
-
-
-class Spoiled(Noise):
-    """Picture 7 gives no number, whatever is done with it."""
-
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        pictures = super().__getitems__(indices)["image"].float()
-        pictures[[index == 7 for index in indices]] = float("nan")
-        return {"image": pictures}
-
-
-class SpoiledData(Single):
-    def datasets(self, load: Load) -> Datasets:
-        return Spoiled(10), Noise(5)
-
-
-class Greedy(Single):
-    """Wants more memory than there is, at its second step."""
-
-    seen = 0
-
-    def training_step(self, batch: Batch) -> Losses:
-        self.seen += 1
-        if self.seen == 2:
-            torch.empty(1 << 50)
-        yield from super().training_step(batch)
-
-
-class Returns(Single):
-    def training_step(self, batch: Batch) -> Losses:  # pyright: ignore
-        return {"mse": self.model(batch.image).mean()}  # pyright: ignore
-
-
-class YieldsWithoutGradient(Single):
-    def training_step(self, batch: Batch) -> Losses:
-        with torch.no_grad():
-            yield "model", {"mse": self.model(batch.image).mean()}
-
-
-class ReachesNothing(Gan):
-    def training_step(self, batch: Batch) -> Losses:
-        yield "generator", {"wrong": self.discriminator(batch.image).mean()}
-
-
-class Misnames(Single):
-    def training_step(self, batch: Batch) -> Losses:
-        yield "modle", {"mse": self.model(batch.image).mean()}
-
-
-class Detached(Single):
-    def training_step(self, batch: Batch) -> Losses:
-        yield "model", {"mse": self.model(batch.image).mean().detach()}
-
-
-class YieldsPictures(Single):
-    def training_step(self, batch: Batch) -> Losses:
-        yield "model", {"mse": (self.model(batch.image) - batch.image).square()}
-
-
-class TurnsNaN(Single):
-    """Not a number at the fourth step, on the last process only."""
-
-    seen = 0
-
-    def training_step(self, batch: Batch) -> Losses:
-        self.seen += 1
-        last = int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
-        factor = float("nan") if self.seen == 4 and last else 1.0
-        output = self.model(batch.image)
-        yield "model", {"mse": output.square().mean() * factor, "zero": (output * 0).mean()}
-
-
-class Fails(Single):
-    def training_step(self, batch: Batch) -> Losses:
-        raise ZeroDivisionError("a bug of the plugin")
-        yield
-
-
-class EvaluatesBatches(Single):
-    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        return {"error": self.model(batch.image).mean()}
-
-
-class WrongShape(ImageToImage[NoOptions]):
-    def __init__(self, config: NoOptions):
-        super().__init__(config)
-        self.model = nn.Conv2d(3, 3, 3)
-
-    def degrade(self, batch: Batch) -> Tensor:
-        return batch.image
-
-
-@dataclass(frozen=True)
-class TakenOptions:
-    seed: int = 1
-    """Collides with the shared option."""
-
-
-class Collides(Task[TakenOptions]):
-    def training_step(self, batch: Batch) -> Losses:
-        yield "model", {}
-
-
-@dataclass(frozen=True)
-class RequiredOptions:
-    size: int
-    """Has to be said, but nobody can."""
-
-
-class NoDefault(Task[RequiredOptions]):
-    def training_step(self, batch: Batch) -> Losses:
-        yield "model", {}
-
-
-class NoNetwork(Single):
-    def __init__(self, config: NoOptions):
-        super().__init__(config)
-        self.model = nn.ReLU()
-
-
-class StrangeOptimizer(Single):
-    def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
-        optimizer: Any = create(self.model.parameters())
-        optimizer.param_groups[0]["callback"] = print
-        return {"model": optimizer}
 
 
 class Digits(Resident):

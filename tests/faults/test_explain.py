@@ -12,7 +12,7 @@ Mistake = Callable[..., str]
 
 
 def test_which_samples_spoil_a_loss(mistake: Mistake) -> None:
-    said = mistake("--task", "toys:SpoiledData", "--batch-size", 10)
+    said = mistake("--task", "wrong_toys:SpoiledData", "--batch-size", 10)
     assert "the loss of 'model' is not finite at step 1: mse = nan" in said
     assert "1 of 10 samples of the batch give one: picture 7" in said
 
@@ -22,11 +22,11 @@ def test_spoiled_weights_are_not_blamed_on_samples(mistake: Mistake) -> None:
 
 
 def test_out_of_memory_says_what_to_lower(mistake: Mistake) -> None:
-    said = mistake("--task", "toys:Greedy")
+    said = mistake("--task", "wrong_toys:Greedy")
     assert "out of memory" in said and "lower --batch-size; --accumulate 2" in said and "torch.empty(1 << 50)" in said
 
 
-STUCK = ("--task", "toys:StuckThenFails", "--stuck-after", "1s", "--run", "it", "--wandb", "off")
+STUCK = ("--task", "wrong_toys:StuckThenFails", "--stuck-after", "1s", "--run", "it", "--wandb", "off")
 
 
 def test_a_process_that_gets_nowhere_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
@@ -44,5 +44,5 @@ def test_the_process_that_others_wait_for_is_named_and_so_is_its_error(accelerat
     assert "runs/it/logs/process-1.log" in done.stderr and "raise ZeroDivisionError" in done.stderr
     assert "no progress for 1 s" in Path("runs/it/logs/process-0.log").read_text()
     log = Path("runs/it/logs/process-1.log").read_text()
-    assert "toys:StuckThenFails from step 0 of 3, process 1 (pid " in log
+    assert "wrong_toys:StuckThenFails from step 0 of 3, process 1 (pid " in log
     assert "no progress for 1 s" in log and "Traceback" in log and "ZeroDivisionError: a bug" in log
