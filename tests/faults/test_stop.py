@@ -99,7 +99,10 @@ def test_a_signal_to_one_process_stops_all(rank: int) -> None:
 
 
 @pytest.mark.parametrize("config", ["cpu", pytest.param("multi_cpu", marks=SLOW)])
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=SLOW), signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, *(pytest.param(n, marks=SLOW) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))],
+)
 def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -> None:
     with started(*launch(config), *LONG, "--run", "it") as process:
         wait_for_step(Path("runs/it"), 5)
