@@ -21,7 +21,7 @@ class DeblurConfig:
 
 
 class Deblur(ImageToImage[DeblurConfig]):
-    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 500}
+    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 300}
 
     def __init__(self, config: DeblurConfig):
         super().__init__(config)

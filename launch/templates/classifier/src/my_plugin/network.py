@@ -1,4 +1,4 @@
-"""The network: convolutions that halve the picture, the mean over what is left of it, one linear layer."""
+"""The network: convolutions that halve the picture, means over 4×4 parts of it, one linear layer."""
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ class Convolutions(nn.Module):
             nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(),
             nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.ReLU(),
             nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, classes),
+            nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(4 * width * 4**2, classes),
         )  # fmt: skip
 
     def forward(self, image: Tensor) -> Tensor:

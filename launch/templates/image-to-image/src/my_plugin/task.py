@@ -21,7 +21,7 @@ class MyPluginConfig:
 
 
 class MyPlugin(ImageToImage[MyPluginConfig]):
-    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 500}
+    defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 300}
 
     def __init__(self, config: MyPluginConfig):
         super().__init__(config)
