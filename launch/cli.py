@@ -8,7 +8,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from launchbay import UserError, __version__
-from launchbay.launch import failure
+from launchbay.launch import failure, new
 
 DIFFERENT = 1
 """Exit code of `compare`, as cmp and diff have it."""
@@ -63,9 +63,15 @@ def parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="whether a task keeps its contract, for those who write one")
     check.add_argument("task", metavar="NAME", help="an installed task, or module:Class seen from this folder")
 
+    write = verbs.add_parser("new", help="write a package of your own: a task that works, its network, test and README")
+    write.add_argument("name", metavar="NAME", help="what to call the task, the package and its folder, such as deblur")
+    kinds = write.add_mutually_exclusive_group()
+    kinds.add_argument("--kind", choices=new.TASK_KINDS, default=new.TASK_KINDS[0], help="(default: image-to-image)")
+    kinds.add_argument("--dataset", action="store_const", const=new.DATASET, dest="kind", help="a data set, not a task")
+
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
-    for verb in (evaluate, apply, export, compare, check):
+    for verb in (evaluate, apply, export, compare, check, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -103,4 +109,6 @@ def run(arguments: argparse.Namespace) -> int:
             from launchbay.tasks import testing
 
             testing.show(arguments.task, plugins.load(plugins.find(plugins.TASKS, arguments.task)), console)
+        case "new":
+            new.write_package(arguments.name, arguments.kind, console)
     return failure.DONE

@@ -2,6 +2,7 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from launchbay.launch.plugins import DATASETS, KINDS, TASKS, installed
 
@@ -40,9 +41,9 @@ def show_plugins(console: Console) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in (KINDS[group], "summary", "package", "version"):
             table.add_column(heading)
-        names = [plugin.name for plugin in plugins]
         for plugin in plugins:
-            clash = "! claimed by two packages" if names.count(plugin.name) > 1 else plugin.summary()
-            table.add_row(plugin.name, clash, plugin.package, plugin.version)
+            others = [str(other) for other in plugins if other.name == plugin.name and other != plugin]
+            clash = f"! claimed by {' and by '.join(others)} too → uninstall one of them"
+            table.add_row(plugin.name, Text(clash if others else plugin.summary()), plugin.package, plugin.version)
         console.print(table)
         console.print()

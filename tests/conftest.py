@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -121,6 +122,26 @@ def accelerate(command: Command) -> Command:
         return command(*start, *argv, **environment)
 
     return accelerate
+
+
+def build_wheel(source: Path, target: Path) -> Path:
+    """The wheel of the package in the folder `source`, built without a network from a copy of what git would track."""
+    listed = ["git", "ls-files", "-co", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=source, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        if (source / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, target / name)
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist", "."]
+    subprocess.run(build, cwd=target, check=True, capture_output=True)
+    (built,) = (target / "dist").glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That of launchbay itself."""
+    return build_wheel(ROOT, tmp_path_factory.mktemp("source"))
 
 
 def lines(run: Path, split: str | None = None) -> list[dict[str, Any]]:

@@ -29,9 +29,8 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_a_plugin_is_listed_with_its_summary_and_not_imported(package: Callable[..., None], command: Command) -> None:
-    package(
-        "acme-deblur", "2.1", "acme", "acme_module:Deblur", '"""Sharp from blurred."""\nraise RuntimeError("imported")'
-    )
+    source = '"""Sharp from blurred."""\nraise RuntimeError("imported")\nclass Deblur: ...'
+    package("acme-deblur", "2.1", "acme", "acme_module:Deblur", source)
     script = "import sys; from launchbay.launch.cli import main; sys.argv = ['launchbay', 'tasks']; code = main(); "
     done = command(
         sys.executable,
@@ -58,11 +57,50 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(
     assert train("Single").is_dir()
 
 
-def test_a_name_that_two_packages_claim_is_refused(package: Callable[..., None], mistake: Mistake) -> None:
+def test_a_name_that_two_packages_claim_is_refused(
+    package: Callable[..., None], mistake: Mistake, launchbay: Callable[..., tuple[int, str]]
+) -> None:
     package("first", "1.0", "twice", "one_module:A", '"""A."""')
     package("second", "3.0", "twice", "other_module:B", '"""B."""')
+    said = launchbay("tasks")[1]
+    assert "! claimed by second 3.0 too → uninstall one" in said and "! claimed by first 1.0 too → uninstall" in said
     said = mistake("--task", "twice")
     assert "claimed by first 1.0 and by second 3.0" in said and "one_module:A or other_module:B" in said
+
+
+BROKEN = {
+    "import kornia_of_acme": "ModuleNotFoundError: it imports kornia_of_acme → install that, or uninstall acme-deblur",
+    "class Deblur(:": "SyntaxError: invalid syntax (acme_wrong.py, line 1) → mend or uninstall acme-deblur",
+    "class Blur: pass": "AttributeError: acme_wrong has no 'Deblur' → mend or uninstall acme-deblur",
+}
+UNTOLD = ("from toys import *", "try:\n    import kornia_of_acme\nexcept ImportError:\n    Deblur = 1")
+"""Modules that may be whole; only importing them would tell."""
+
+
+@pytest.mark.parametrize("source", BROKEN)
+def test_a_broken_plugin_is_listed_with_its_error_and_the_remedy(
+    package: Callable[..., None], launchbay: Callable[..., tuple[int, str]], source: str
+) -> None:
+    package("acme-deblur", "2.1", "acme", "acme_wrong:Deblur", source)
+    code, said = launchbay("tasks")
+    assert code == 0 and f"! {BROKEN[source]}" in said and "Super-resolution:" in said
+    assert "acme_wrong" not in sys.modules
+
+
+def test_a_plugin_whose_module_is_gone_is_listed(
+    package: Callable[..., None], launchbay: Callable[..., tuple[int, str]]
+) -> None:
+    package("acme-deblur", "2.1", "acme", "acme_gone:Deblur", "")
+    Path("site/acme_gone.py").unlink()
+    assert "! ModuleNotFoundError: there is no acme_gone → install acme-deblur again" in launchbay("tasks")[1]
+
+
+@pytest.mark.parametrize(
+    "source", ["from toys import *", "try:\n    import kornia_of_acme\nexcept ImportError:\n    Deblur = 1"]
+)
+def test_what_cannot_be_told_without_importing_is_not_called_broken(package: Callable[..., None], source: str) -> None:
+    package("acme-deblur", "2.1", "acme", "acme_other:Deblur", '"""Sharp."""\n' + source)
+    assert [plugin.summary() for plugin in installed(TASKS) if plugin.name == "acme"] == ["Sharp."]
 
 
 def test_a_plugin_trains(

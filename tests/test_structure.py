@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+import launchbay.data
+import launchbay.tasks
+
 FOLDERS = ("launch", "tasks", "models", "data")
 SHARED = ("metrics", "generative", "judge", "pictures", "entropy")
 """What several tasks are made of; no task imports another."""
@@ -19,17 +22,30 @@ MAY_IMPORT = {
     "models": {"models"},
     "data": {"data"},
 }
-FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+TEMPLATES = ROOT / "launch/templates"
+"""Data: what `launchbay new` writes."""
+PUBLIC = {
+    "": {"UserError"},
+    "tasks": set(launchbay.tasks.__all__),
+    "tasks.testing": {"parametrize_with_checks"},
+    "data": set(launchbay.data.__all__),
+    "launch.train": {"main"},
+}
+"""What a plugin may import."""
+FILES = [
+    path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")) if not path.is_relative_to(TEMPLATES)
+]
 
 
-def imported(path: Path) -> set[str]:
-    """The modules of ours that a file imports, anywhere in it, without "launchbay."."""
+def imported(path: Path, *, inside: bool = False) -> set[str]:
+    """The modules of ours that a file imports, anywhere in it, without "launchbay.". Relative imports are allowed only
+    `inside` of a plugin."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
+            assert inside or node.level == 0, f"{path}: relative import"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return {name.removeprefix("launchbay.") for name in names if name.startswith("launchbay.")}
 
@@ -52,6 +68,13 @@ def test_the_engine_is_used_by_none_of_its_parts() -> None:
         assert not any(
             name.startswith(("launch.engine", "launch.train")) for name in imported(ROOT / f"launch/{part}.py")
         )
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.py")), ids=lambda path: str(path.relative_to(TEMPLATES)))
+def test_templates_need_only_what_is_public(path: Path) -> None:
+    allowed = {f"{module}.{name}".strip(".") for module, names in PUBLIC.items() for name in names}
+    assert imported(path, inside=True) <= allowed
+    assert ast.get_docstring(ast.parse(path.read_text()))
 
 
 def test_every_package_is_in_the_wheel() -> None:

@@ -1,30 +1,10 @@
 """The built package, without the checkout: what is in it, and that it trains beside folders of the same names."""
 
-import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
-import pytest
 from conftest import ROOT, Command
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy of what git tracks."""
-    source = tmp_path_factory.mktemp("source")
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    for name in listed.stdout.splitlines():
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, source / name)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist", "."]
-    subprocess.run(build, cwd=source, check=True, capture_output=True)
-    (built,) = (source / "dist").glob("*.whl")
-    return built
 
 
 def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
@@ -33,7 +13,8 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     tracked = {
         path.relative_to(ROOT)
         for folder in ("launch", "tasks", "models", "data")
-        for path in (ROOT / folder).glob("*.py")
+        for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder / "templates").rglob("*")]
+        if path.is_file() and "__pycache__" not in path.parts
     }
     expected = {f"launchbay/{path}" for path in tracked} | {"launchbay/__init__.py", "launchbay/py.typed"}
     assert {name for name in names if ".dist-info/" not in name} == expected

@@ -1,0 +1,1 @@
+"""What deblur adds to launchbay; pyproject.toml says under which name."""

@@ -1,0 +1,1 @@
+"""What my-plugin adds to launchbay; pyproject.toml says under which name."""

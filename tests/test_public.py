@@ -1,0 +1,73 @@
+"""What plugins and saved commands rely on is what public.txt says; `python tests/test_public.py` writes it anew."""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import launchbay
+import launchbay.data
+import launchbay.tasks
+from launchbay.launch.plugins import TASKS, installed, load
+
+FILE = Path(__file__).parent / "public.txt"
+EXPORTS = {
+    "launchbay": ["UserError"],
+    "launchbay.tasks": launchbay.tasks.__all__,
+    "launchbay.data": launchbay.data.__all__,
+    "launchbay.tasks.testing": ["Result", "check_task", "parametrize_with_checks"],
+    "launchbay.launch.train": ["main"],
+    "launchbay.launch.config": ["Shared"],
+}
+
+
+def test_the_public_surface_is_as_written() -> None:
+    written, found = FILE.read_text(encoding="utf-8").splitlines(), list(surface())
+    gone, new = ([line for line in one if line not in other] for one, other in ((written, found), (found, written)))
+    assert written == found, (
+        f"what plugins rely on has changed. Gone: {gone}. New: {new}. If that is wanted, `python tests/test_public.py` "
+        "writes it down; if a plugin would notice what is gone or means something else now, raise API_VERSION in "
+        "tasks/__init__.py first and say so in CHANGELOG.md"
+    )
+
+
+def surface() -> Iterator[str]:
+    """All that is public, a line each: exports with their signatures and members, and the options of the tasks."""
+    exported = [(module, name) for module, names in EXPORTS.items() for name in sorted(names)]
+    ours = [load(plugin).config_type for plugin in installed(TASKS) if plugin.package == "launchbay"]
+    for module, name in [*exported, *((options.__module__, options.__name__) for options in ours)]:
+        yield from described(statement(module, name), f"{module}.")
+
+
+def statement(module: str, name: str) -> ast.stmt:
+    """What binds `name` in `module`, or in the module that it comes from."""
+    for node in ast.parse(inspect.getsource(importlib.import_module(module))).body:
+        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
+            return statement(str(node.module), name)
+        if name == getattr(node, "name", None) or name in assigned(node):
+            return node
+    raise AssertionError(f"{module} has no {name}")
+
+
+def assigned(node: ast.AST) -> list[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def described(node: ast.stmt, prefix: str) -> Iterator[str]:
+    if isinstance(node, ast.ClassDef):
+        yield f"{prefix}{node.name}({', '.join(map(ast.unparse, node.bases))})"
+        for member in node.body:
+            yield from described(member, f"{prefix}{node.name}.")
+    elif isinstance(node, ast.FunctionDef):
+        kinds = "".join(f"@{ast.unparse(decorator)} " for decorator in node.decorator_list)
+        returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+        if node.name[:2] == "__" or node.name[0] != "_":
+            yield f"{kinds}{prefix}{node.name}({ast.unparse(node.args)}){returns}"
+    elif any(name[0] != "_" for name in assigned(node)):
+        yield f"{prefix}{ast.unparse(node)}"
+
+
+if __name__ == "__main__":
+    FILE.write_text("\n".join(surface()) + "\n", encoding="utf-8")
