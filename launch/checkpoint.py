@@ -103,7 +103,9 @@ def write(folder: Path, content: Content, state: dict[str, Any]) -> None:
     (folder / "state.json").write_text(to_json(state, indent=1))
     files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": seal(files)}, indent=1))
+    mode = (folder / "manifest.json").stat().st_mode  # safetensors lets nobody else read its files
     for path in folder.iterdir():
+        path.chmod(mode)
         synchronise(path)
 
 
@@ -185,7 +187,7 @@ def find(folder: Path, pointer: str) -> Path:
     """The verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest good one, aloud."""
     if not (folder / "last").is_file():
         raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
-    name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text().strip()
+    name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text(errors="replace").strip()
     return first_whole([folder / Path(name).name, *reversed(steps(folder))], folder)
 
 
@@ -212,7 +214,7 @@ def steps(folder: Path) -> list[Path]:
 
 
 def delete_old(folder: Path, keep: int) -> None:
-    best = (folder / "best").read_text().strip() if (folder / "best").is_file() else ""
+    best = (folder / "best").read_text(errors="replace").strip() if (folder / "best").is_file() else ""
     last = (folder / "last").read_text()  # what comes after it is damaged, and no reason to delete it
     for checkpoint in [path for path in steps(folder) if path.name <= last][:-keep]:
         if checkpoint.name != best:

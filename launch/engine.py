@@ -87,7 +87,7 @@ class Engine:
             state = self.learner.restore(where, next(batches) if self.accelerator.num_processes > 2 else None)
         self.state = State(**{field.name: state["progress"][field.name] for field in fields(State)})
 
-    def fit(self, folder: Path, observers: Sequence[Observer]) -> None:
+    def fit(self, folder: Path, observers: Sequence[Observer], stop: Stop) -> None:
         """Train from where it stands to the last step. `observers` is empty on all processes but the main one.
 
         Raises:
@@ -97,14 +97,14 @@ class Engine:
         self.saver = Saver(folder / "checkpoints", self.learner.parts, self.shared.keep)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.shared.stuck_after), folder, rank, processes)
-        limit = self.shared.max_time
         status = "failed"
         try:
             self.tell("summary", self.summary("running"))
             self.learner.use(self.learner.wrapped, training=True)
-            stop = Stop(seconds_of(limit) if limit else None)
-            profiled = profiler(self.shared.profile if self.observers else None, folder, self.accelerator.device.type)
-            with closing(self.batches()) as batches, self.watch, stop, profiled as profile:
+            asked, left = self.shared.profile if self.observers else None, self.steps - self.state.step
+            profiled = profiler(asked, left, folder, self.accelerator.device.type)
+            stop.has_begun = True
+            with closing(self.batches()) as batches, self.watch, profiled as profile:
                 self.run(batches, stop, profile)
             status = "done"
         except Stopped:

@@ -43,16 +43,18 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
             "config": json.dumps(state["config"]),
             "launchbay": state["versions"]["launchbay"],
         },
+        config_file(run).stat().st_mode,
     )
     said = f"{target}: {', '.join(networks)} of step {state['step']}, {len(named)} tensors, {parameters:,} parameters"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
-def write(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def write(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str], mode: int) -> None:
     temporary = target.with_name(f".tmp-{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, temporary, metadata)
+        temporary.chmod(mode)  # safetensors lets nobody else read its files
         temporary.rename(target)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):

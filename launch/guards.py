@@ -81,7 +81,8 @@ def check_finite(name: str, terms: Mapping[str, Tensor], loss: Tensor, step: int
         name,
         f"the loss of {name!r} is not finite at step {step}{where}: "
         + ", ".join(f"{term} = {value:g}" for term, value in of_processes[rank].items()),
-        "lower --lr or --clip-norm, or look for bad values in the data; checkpoints already saved are good",
+        "lower --lr or --clip-norm (a new --run can start from a checkpoint of this one: --resume), or look for bad "
+        "values in the data",
     )
 
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
+from launchbay import UserError
+
 T = TypeVar("T")
 DATA, FORWARD, BACKWARD, OPTIMIZER = PHASES = ("data", "forward", "backward", "optimizer")
 WARM_UP = 5
@@ -28,11 +30,17 @@ def labelled(phase: str, items: Iterable[T]) -> Iterator[T]:
         yield item
 
 
-def profiler(steps: int | None, folder: Path, device: str) -> AbstractContextManager[Any]:
+def profiler(steps: int | None, left: int, folder: Path, device: str) -> AbstractContextManager[Any]:
     """Profiles `steps` steps, after a few to warm up, and then says what it found; its `step()` ends a step. Without
-    `steps` it is None."""
+    `steps` it is None.
+
+    Raises:
+        UserError: fewer steps than that are `left`.
+    """
     if not steps:
         return nullcontext()
+    if left < WARM_UP + steps:
+        raise UserError(f"--profile {steps} needs {WARM_UP + steps} steps, there are {left}", "give more --steps")
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it complains where there is no GPU
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
     return profile(

@@ -18,6 +18,10 @@ MAY_CHANGE = {
 for the length of the training, which is meant to."""
 
 
+NEW_RUN_MAY_CHANGE = {"lr", "clip_norm", "schedule", "warmup", "weight_decay"}
+"""What a run may have otherwise, beside these, that starts from another's checkpoint: how it learns from there on."""
+
+
 def find_start(folder: Path, resume: str) -> Path | None:
     """The checkpoint to go on from: the newest good one in `folder`, a run's; otherwise what `resume` names, a run's
     folder or a checkpoint's; None if there is none and `resume` is "auto".
@@ -35,6 +39,8 @@ def find_start(folder: Path, resume: str) -> Path | None:
         raise UserError(f"--resume {path}: there is no such folder", "name a run's folder or a checkpoint's, or auto")
     if checkpoint.steps(path / "checkpoints"):
         return checkpoint.newest(path / "checkpoints")
+    if (path / "config.yaml").is_file():
+        raise UserError(f"--resume {path}: that run has no checkpoint yet", "name another, or leave --resume out")
     try:
         checkpoint.verify(path)
     except checkpoint.DamagedCheckpoint as error:
@@ -42,8 +48,15 @@ def find_start(folder: Path, resume: str) -> Path | None:
     return path
 
 
-def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], data: Mapping[str, str], where: Path) -> None:
-    """Whether the state `saved` in checkpoint `where` is of a run with these options, on these data.
+def check_same(
+    saved: Mapping[str, Any],
+    config: Mapping[str, Any],
+    data: Mapping[str, str],
+    where: Path,
+    steps: int | None = None,
+) -> None:
+    """Whether a run with these options, on these data, can go on from the state `saved` in checkpoint `where`: its own,
+    or, for a run of so many `steps` that has just begun, another's.
 
     Raises:
         UserError: it is not; says what differs.
@@ -53,13 +66,17 @@ def check_same(saved: Mapping[str, Any], config: Mapping[str, Any], data: Mappin
         raise UserError(
             f"{where} is of task {before['task']!r}, not {config['task']!r}", "choose another --run or --resume"
         )
-    names = [name for name in {**before, **config} if name not in MAY_CHANGE and before.get(name) != config.get(name)]
+    free = MAY_CHANGE | (NEW_RUN_MAY_CHANGE if steps is not None else set())
+    names = [name for name in {**before, **config} if name not in free and before.get(name) != config.get(name)]
     if names:
         told = [f"{flag(name)} was {before.get(name)}, is now {config.get(name)}" for name in names]
         raise UserError(
             "\n".join([f"{where} is of a run with other options:", *told]),
-            "give the same ones (config.yaml in the run's folder has them all), or choose another --run",
+            "give the same ones (config.yaml in the run's folder has them all), or "
+            + ("choose another --run" if steps is None else "leave --resume out"),
         )
+    if steps is not None and saved["step"] >= steps:
+        raise UserError(f"{where} has taken {saved['step']} steps, this run is to have {steps}", "give more --steps")
     changed = [split for split, fingerprint in data.items() if saved["data"].get(split) != fingerprint]
     if changed:
         raise UserError(

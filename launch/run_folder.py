@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import IO
@@ -61,6 +61,14 @@ def is_done(folder: Path) -> bool:
     """Whether the run in `folder` has come to its end, with all that it leaves behind."""
     file = folder / SUMMARY
     return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["status"] == "done"
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the folder of a run that was refused before it began."""
+    with suppress(OSError):
+        if [path.name for path in folder.iterdir()] == [LOCK]:
+            (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def config_file(run: Path) -> Path:

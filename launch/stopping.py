@@ -7,10 +7,11 @@ import threading
 import time
 from contextlib import AbstractContextManager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from accelerate import Accelerator
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else []))
 TIME_IS_UP, SAVE_FAILED = 1000, 1001
@@ -18,14 +19,14 @@ TIME_IS_UP, SAVE_FAILED = 1000, 1001
 
 
 class Stop(AbstractContextManager["Stop"]):
-    """Within it, a signal only makes a note; a second Ctrl-C ends the run at once.
-
-    `max_seconds` is the time after which the run is to stop.
+    """Within it, a signal only makes a note; Ctrl-C does so once training `has_begun`, and a second one ends the run at
+    once.
     """
 
-    def __init__(self, max_seconds: float | None):
-        self.end = None if max_seconds is None else time.monotonic() + max_seconds
+    def __init__(self):
+        self.end: float | None = None
         self.noted = 0
+        self.has_begun = False
 
     def __enter__(self) -> "Stop":
         # Only the main thread may listen; elsewhere (in a notebook's thread) signals keep their usual effect.
@@ -37,16 +38,22 @@ class Stop(AbstractContextManager["Stop"]):
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
+    def limit(self, seconds: float) -> None:
+        """Stop after so many seconds from now."""
+        self.end = time.monotonic() + seconds
+
     def note(self, number: int, _: FrameType | None) -> None:
-        if number == self.noted == signal.SIGINT:
+        if number == signal.SIGINT and (not self.has_begun or self.noted == number):
             raise KeyboardInterrupt
         self.noted = number
 
-    def asked(self, accelerator: Accelerator) -> str:
+    def asked(self, accelerator: "Accelerator") -> str:
         """Why to stop now, the same on all processes; empty if nothing asks for it."""
         late = self.end is not None and time.monotonic() >= self.end
         code = self.noted or (TIME_IS_UP if late else 0)
         if accelerator.num_processes > 1:
+            import torch
+
             told = torch.tensor(code, device=accelerator.device)
             torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
             code = int(told)

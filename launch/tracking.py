@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -80,12 +81,13 @@ def picture_name(step: int) -> str:
 def record(folder: Path, last: float = inf) -> Iterator[Line]:
     """The lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
     file = folder / "metrics.jsonl"
-    for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         try:
             line = json.loads(text)
-        except ValueError:
+            early = line["step"] <= last
+        except (ValueError, TypeError, KeyError):
             return
-        if line["step"] <= last:
+        if early:
             yield line
 
 
@@ -148,7 +150,7 @@ def start(folder: Path, config: Config[Any], mode: str) -> tuple[Any, int]:
     from wandb.sdk.lib.runid import generate_id
 
     kept = folder / "wandb_id"  # a run that goes on stays one run
-    if not kept.is_file():
+    if not kept.is_file() or not re.fullmatch(r"\w+", kept.read_text(errors="replace"), re.ASCII):
         write_text(kept, generate_id())
     on_disk = rows_on_disk(folder, kept.read_text())
     run = wandb.init(

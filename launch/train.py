@@ -9,7 +9,8 @@ from typing import Any
 
 from launchbay import UserError
 from launchbay.launch import failure, plugins
-from launchbay.launch.config import Config, Shared, parse, shared_defaults
+from launchbay.launch.config import Config, Shared, parse, seconds_of, shared_defaults
+from launchbay.launch.stopping import Stop
 
 EMBEDDED = {
     "photos": "\nphotos are the few that scikit-image carries; for your own: --data folder --data-root DIR",
@@ -21,9 +22,10 @@ EMBEDDED = {
 
 def main(argv: list[str]) -> int:
     """Train as `argv` says. Returns the exit code: 0 done, 1 a bug, 2 the user's mistake, 75 stopped with a checkpoint
-    to go on from, 130 stopped by Ctrl-C without one."""
+    to go on from, 130 ended by Ctrl-C before its first step."""
     try:
-        run(argv)
+        with Stop() as stop:
+            run(argv, stop)
         leave_processes()
         return failure.DONE
     except (Exception, KeyboardInterrupt) as error:
@@ -44,7 +46,7 @@ def leave_processes() -> None:
         torch.distributed.destroy_process_group()
 
 
-def run(argv: list[str]) -> None:
+def run(argv: list[str], stop: Stop) -> None:
     # Nothing heavy is imported before it is needed: help, and most mistakes, are answered at once.
     name, file, rest = read_first(argv)
     if name is None:
@@ -58,7 +60,9 @@ def run(argv: list[str]) -> None:
         return
     task_type, default = task_of(name)
     config, changes = parse(default, rest, file, quiet=not main_process())
-    train(task_type, config, changes)
+    if config.shared.max_time:
+        stop.limit(seconds_of(config.shared.max_time))
+    train(task_type, config, changes, stop)
 
 
 def task_of(name: str) -> tuple[Any, Config[Any]]:
@@ -101,7 +105,7 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
     return name, known.config, rest
 
 
-def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
+def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -> None:
     import torch
 
     from launchbay.data import key
@@ -119,7 +123,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
     engine = Engine(task_type(config.options), config, accelerator, source)
     folder = hardware.decide(lambda: open_folder(shared.output_dir, shared.run, config.task))
     with ExitStack() as held:
-        start = hardware.decide(lambda: enter(folder, config, engine.fingerprints, held))
+        start = hardware.decide(lambda: enter(folder, config, engine.fingerprints, engine.steps, held))
         if start is not None:
             engine.restore(start)
         if accelerator.is_main_process:
@@ -130,7 +134,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str]) -> None:
             opening_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             held.enter_context(log(folder, accelerator.process_index, opening_line))
             try:
-                engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [])
+                engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [], stop)
             except failure.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
@@ -147,24 +151,27 @@ def complete(task_type: Any, config: Config[Any], source: Any) -> Config[Any]:
 
 def whence(config: Config[Any], engine: Any, start: Path | None) -> list[str]:
     """What to say of where the run begins."""
-    step = engine.state.step
+    step, resume = engine.state.step, config.shared.resume
     if start is None:
         return ["no checkpoint to go on from: starts afresh", ""] if config.shared.run else []
+    used = resume == "auto" or start.resolve().is_relative_to(Path(resume).resolve())
+    said = [] if used else ["--resume is not used: this run has begun already"]
     if step >= engine.steps:
-        return [f"it is finished: {step} steps. More --steps or --epochs would go on", ""]
-    return [f"goes on from step {step}: {start}", ""]
+        return [*said, f"it is finished: {step} steps. More --steps or --epochs would go on", ""]
+    return [*said, f"goes on from step {step}: {start}", ""]
 
 
-def enter(folder: Path, config: Config[Any], data: dict[str, str], held: ExitStack) -> Path | None:
+def enter(folder: Path, config: Config[Any], data: dict[str, str], steps: int, held: ExitStack) -> Path | None:
     """Make `folder` this process' own, while `held` is open. Returns the checkpoint to go on from, if there is one."""
     from launchbay.launch import checkpoint, resume, run_folder
 
     held.enter_context(run_folder.lock(folder))
+    held.callback(run_folder.remove_unused, folder)
     start = resume.find_start(folder, config.shared.resume)
     if start is not None:
-        saved = checkpoint.verify(start)
-        resume.check_same(saved, config.plain(), data, start)
-        if start.parent == folder / "checkpoints":  # the run may have ended before these names were written
+        saved, its_own = checkpoint.verify(start), start.parent == folder / "checkpoints"
+        resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
+        if its_own:  # the run may have ended before these names were written
             with run_folder.writing(folder):
                 checkpoint.point(start, best=saved["progress"]["best"].get("step") == saved["step"])
     return start

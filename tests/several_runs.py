@@ -6,9 +6,10 @@ from pathlib import Path
 
 from accelerate.state import GradientState
 
+from launchbay.launch.stopping import Stop
 from launchbay.launch.train import leave_processes, run
 
 for argv in json.loads(Path(sys.argv[1]).read_text()):
     GradientState._reset_state()  # accelerate keeps the accumulation of the run before
-    run(argv)
+    run(argv, Stop())
 leave_processes()

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from launchbay.launch import checkpoint
 from launchbay.launch.saving import Saver
+from launchbay.launch.stopping import Stop
 from launchbay.launch.tracking import Observer
 from launchbay.tasks.contract.bench import (
     STEPS,
@@ -106,10 +107,10 @@ def a_run_goes_on_bit_for_bit(bench: Bench) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         whole, again = Path(folder, "whole"), Path(folder, "again")
-        bench.engine().fit(whole, [])
+        bench.engine().fit(whole, [], Stop())
         second = bench.engine()
         second.restore(whole / f"checkpoints/step-{STEPS // 2:08d}")
-        second.fit(again, [])
+        second.fit(again, [], Stop())
         files = sorted((whole / f"checkpoints/step-{STEPS:08d}").glob("*.safetensors"))
         for file in files:
             if changed := different(load_file(file), load_file(again / file.relative_to(whole))):
@@ -166,7 +167,7 @@ def record(bench: Bench, folder: Path) -> list[dict[str, Any]]:
     lines = Lines()
     with double():
         engine = bench.engine(precision="fp64")
-        engine.fit(folder, [lines] if engine.accelerator.is_main_process else [])
+        engine.fit(folder, [lines] if engine.accelerator.is_main_process else [], Stop())
     return lines.lines
 
 

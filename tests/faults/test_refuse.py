@@ -93,6 +93,29 @@ def test_another_run_starts_from_a_checkpoint(train: Train, capfd: pytest.Captur
     assert [line["step"] for line in lines(Path("runs/it"), "train")] == [7, 8]
 
 
+def test_another_run_may_learn_in_another_way(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    train("Single", *OPTIONS).rename("runs/first")
+    train("Single", *OPTIONS, "--steps", 8, "--resume", "runs/first", "--lr", 0.01)
+    assert lines(Path("runs/it"), "train")[-1]["lr"] < 0.01
+    train("Single", *OPTIONS, "--steps", 9, "--resume", "runs/first", "--lr", 0.01)
+    assert "--resume is not used: this run has begun already" in capfd.readouterr().out
+
+
+def test_another_run_that_would_have_nothing_to_do_is_refused(mistake: Mistake, train: Train) -> None:
+    train("Single", *OPTIONS).rename("runs/first")
+    said = mistake("--task", "toys:Single", *OPTIONS, "--run", "second", "--resume", "runs/first")
+    assert "runs/first/checkpoints/step-00000006 has taken 6 steps, this run is to have 6" in said
+    assert [path.name for path in Path("runs").iterdir()] == ["first"]
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "checkpoints/last", "checkpoints/best"])
+def test_small_files_full_of_rubbish_do_no_harm(train: Train, run: Path, file: str) -> None:
+    with (run / file).open("ab") as damaged:
+        damaged.write(b"[1, 2]\n\xff\xfe\x00")
+    train("Single", *OPTIONS)
+    assert [line["step"] for line in lines(run, "train")] == [1, 2, 3, 4, 5, 6]
+
+
 def test_no_checkpoint_yet_starts_afresh(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "checkpoints")
     train("Single", *OPTIONS)

@@ -88,6 +88,16 @@ def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals, workers: in
     assert Path("runs/it/curves.png").is_file()
 
 
+@SLOW
+@pytest.mark.parametrize("seconds", [0.8, 1.5])
+def test_a_signal_during_the_start_stops_it_with_a_checkpoint(seconds: float) -> None:
+    with started(sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it") as process:
+        time.sleep(seconds)
+        process.terminate()
+        output = process.communicate(timeout=30)[0]
+    assert process.returncode == 75 and "SIGTERM: stopped after step 1 of" in output, output
+
+
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=SLOW), 1])
 def test_a_signal_to_one_process_stops_all(rank: int) -> None:
     with started(*launch("multi_cpu"), *LONG, "--run", "it") as process:
