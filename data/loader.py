@@ -110,10 +110,13 @@ def samples(
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # a loader draws a seed for its workers, by default from the global generator
     )
-    for item in loader:
-        if isinstance(item, UserError):
-            raise item
-        yield item
+    try:
+        for item in loader:
+            if isinstance(item, UserError):
+                raise item
+            yield item
+    except (ConnectionError, EOFError) as error:  # what a worker leaves behind that is killed while it hands over
+        raise RuntimeError("a DataLoader worker has exited unexpectedly") from error
 
 
 def unchanged(item: Any) -> Any:
