@@ -1,6 +1,7 @@
 """Several processes: the same command, the same curve; and the traps of starting them."""
 
 import json
+import socket
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -107,3 +108,12 @@ def test_a_mistake_on_several_processes_is_one_panel(accelerate: Command, argv: 
     done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "superres", *argv)
     assert done.returncode != 0
     assert done.stderr.count("╭") + done.stdout.count("╭") == 1, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_is_named_and_another_one_used(accelerate: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        argv = ("--main_process_port", port, ROOT / "launch/run.py", "--task", "toys:Single", *QUIET)
+        done = accelerate("multi_cpu", *argv)
+    assert done.returncode == 0 and f"Port `{port}` is already in use" in done.stderr, done.stderr
