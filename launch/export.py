@@ -23,6 +23,7 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
         UserError: `run` is no run or has no whole checkpoint, or the file is there already or cannot be written.
     """
     config_file(run)
+    mode = config_file(run).stat().st_mode
     target = target / f"{run.resolve().name}.safetensors" if target.is_dir() else target
     if target.exists():
         raise UserError(f"{target} exists already", "name another file; nothing was written")
@@ -43,7 +44,7 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
             "config": json.dumps(state["config"]),
             "launchbay": state["versions"]["launchbay"],
         },
-        config_file(run).stat().st_mode,
+        mode,
     )
     said = f"{target}: {', '.join(networks)} of step {state['step']}, {len(named)} tensors, {parameters:,} parameters"
     console.print(said, highlight=False, markup=False, soft_wrap=True)

@@ -1,6 +1,7 @@
 """One panel for one failure, and the exit code that says what kind it was."""
 
 import os
+import select
 import sys
 import time
 import traceback
@@ -10,7 +11,8 @@ from typing import Any
 
 from launchbay import UserError
 
-DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED = 0, 1, 2, 75, 130
+DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
+"""The last two are what shells have for a process that SIGINT or SIGPIPE ended."""
 SECONDS_TO_SPEAK = 10
 
 
@@ -28,9 +30,9 @@ class Report:
 
 def report(error: BaseException, *, debug: bool) -> Report:
     """Show `error`, unless another process of this job does."""
-    if isinstance(error, BrokenPipeError):  # whoever reads what is printed here, such as `head`, has had enough
+    if isinstance(error, BrokenPipeError) and nobody_reads():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Report(DONE, shown=True)
+        return Report(UNREAD, shown=True)
     error = out_of_memory(error) or error
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
@@ -40,6 +42,13 @@ def report(error: BaseException, *, debug: bool) -> Report:
             traceback.print_exception(error)
         show(error)
     return Report(code, shown)
+
+
+def nobody_reads() -> bool:
+    """Whether whoever read what is printed here, such as `head`, has had enough."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def out_of_memory(error: BaseException) -> UserError | None:
@@ -71,9 +80,8 @@ def end(report: Report) -> int:
     if report.code and not report.shown:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
         time.sleep(1 if report.code == STOPPED else SECONDS_TO_SPEAK)
-    os._exit(
-        DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
-    )  # taking a broken process group down may hang or abort
+    code = DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
+    os._exit(code)  # taking a broken process group down may hang or abort
 
 
 def show(error: BaseException) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from launchbay import UserError
 from launchbay.launch.failure import Stopped
+from launchbay.launch.run_folder import writing
 
 LOGGER = logging.getLogger("launchbay")
 
@@ -18,11 +19,9 @@ def log(folder: Path, rank: int, opening: str) -> Iterator[None]:
     """Keep the log of process `rank` in the run's `folder`: the `opening`, what is sent to LOGGER, and the traceback of
     the error that ends the run, if one does."""
     file = path(folder, rank)
-    try:
+    with writing(folder, "say where with --output-dir"):
         file.parent.mkdir(exist_ok=True)
         handler = logging.FileHandler(file, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}", "say where with --output-dir") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     handler.handleError = lambda record: None  # a full disk has been reported by those who write what matters
     LOGGER.addHandler(handler)

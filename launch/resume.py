@@ -11,13 +11,10 @@ from launchbay.launch.config import flag
 
 MAY_CHANGE = {
     "data_root", "val_root", "run", "output_dir", "steps", "epochs", "accumulate", "log_every", "eval_every",
-    "save_every", "keep", "wandb", "workers", "resume", "max_time", "stuck_after",
-    "profile", "debug",
+    "save_every", "keep", "wandb", "workers", "resume", "max_time", "stuck_after", "profile", "debug",
 }  # fmt: skip
 """Options that another start of a run may have: none of them decides what the next step does to the weights, except
 for the length of the training, which is meant to."""
-
-
 NEW_RUN_MAY_CHANGE = {"lr", "clip_norm", "schedule", "warmup", "weight_decay"}
 """What a run may have otherwise, beside these, that starts from another's checkpoint: how it learns from there on."""
 
