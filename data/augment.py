@@ -1,12 +1,16 @@
 """Batched augmentation: tensor arithmetic on a whole batch, with parameters drawn per sample by whoever calls it."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 GREY = (0.2989, 0.587, 0.114)
 """Share of red, green and blue in brightness (ITU-R BT.601), as in torchvision."""
+
+QUARTER_TURN = ((0.1686, 0.3298, -0.4984), (-0.3280, 0.0346, 0.2934), (1.2465, -1.0432, -0.2032))
+"""What a quarter turn of the hue makes of red, green and blue, less their grey: to YIQ, (I, Q) -> (-Q, I), and back."""
 
 
 def dihedral(image: Tensor, code: Tensor) -> Tensor:
@@ -36,18 +40,21 @@ def warp(image: Tensor, angle: Tensor, mirror: Tensor, down: Tensor, across: Ten
         down, across: N shifts in pixels, after turning.
     """
     count, channels, height, width = image.shape
-    radians = angle * (math.pi / 180)
-    cos, sin = torch.cos(radians)[:, None, None], torch.sin(radians)[:, None, None]
     y, x = (torch.arange(side, dtype=angle.dtype, device=image.device) - (side - 1) / 2 for side in (height, width))
-    y, x = y[None, :, None] - down[:, None, None], x[None, None, :] - across[:, None, None]
+    positions = torch.cartesian_prod(y, x).T
     # Where each new pixel comes from: the inverse of what is done to the picture.
-    row, column = (y * cos + x * sin), (x * cos - y * sin)
-    column = torch.where(mirror[:, None, None], -column, column)
-    row, column = (row + (height - 1) / 2).round().long(), (column + (width - 1) / 2).round().long()
+    radians, side = angle * (math.pi / 180), 1 - 2 * mirror.to(angle.dtype)
+    cos, sin = torch.cos(radians), torch.sin(radians)
+    turn = torch.stack([cos, sin, -sin * side, cos * side], dim=1).view(-1, 2, 2)
+    shift = turn @ torch.stack([down, across], dim=1)[..., None]
+    row, column = ((turn.view(-1, 2) @ positions).view(count, 2, -1) - shift).unbind(1)
+    row, column = (row + (height - 1) / 2).round_(), (column + (width - 1) / 2).round_()
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    place = torch.where(inside, row * width + column, 0).flatten(1)
-    pixels = image.permute(0, 2, 3, 1).reshape(count, height * width, channels)
-    moved = pixels.gather(1, place[..., None].expand(-1, -1, channels)) * inside.view(count, -1, 1)
+    place = (row * width + column).mul_(inside).long()
+    place += (torch.arange(count, device=image.device) * (height * width))[:, None]
+    # Whole pixels from one long row of them: a gather along each channel would take twice as long.
+    pixels = image.permute(0, 2, 3, 1).reshape(-1, channels)
+    moved = pixels.index_select(0, place.flatten()).mul_(inside.view(-1, 1))
     return moved.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -62,12 +69,10 @@ def color_jitter(image: Tensor, brightness: Tensor, contrast: Tensor, saturation
         brightness, contrast, saturation: N factors, 1 changes nothing.
         hue: N turns, 0 changes nothing.
     """
-    grey = torch.tensor(GREY, dtype=image.dtype, device=image.device)
-    identity = torch.eye(3, dtype=image.dtype, device=image.device)
-    to_grey = grey.expand(3, 3)
-    matrix = turn_hue(hue) @ (saturation[:, None, None] * identity + (1 - saturation)[:, None, None] * to_grey)
+    identity, grey, _ = constants(image.dtype, image.device)
+    matrix = turn_hue(hue) @ torch.lerp(grey, identity, saturation[:, None, None])
     # Contrast pulls towards the mean grey of the picture, which saturation and hue leave alone.
-    mean = (image.mean(dim=(2, 3)) @ grey) * brightness
+    mean = (image.mean(dim=(2, 3)) @ grey[0]) * brightness
     offset = ((1 - contrast) * mean)[:, None, None]
     matrix = matrix * (brightness * contrast)[:, None, None]
     pixels = image.permute(0, 2, 3, 1).reshape(len(image), -1, 3)
@@ -77,13 +82,18 @@ def color_jitter(image: Tensor, brightness: Tensor, contrast: Tensor, saturation
 
 def turn_hue(hue: Tensor) -> Tensor:
     """N×3×3 matrices that turn colours by `hue` turns about the grey axis, in the plane of YIQ's I and Q."""
-    to_yiq = torch.tensor(
-        [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], dtype=hue.dtype, device=hue.device
-    )
-    cos, sin = torch.cos(hue * 2 * math.pi), torch.sin(hue * 2 * math.pi)
-    zero, one = torch.zeros_like(cos), torch.ones_like(cos)
-    turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).view(-1, 3, 3)
-    return torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    identity, grey, quarter = constants(hue.dtype, hue.device)
+    turns = (hue * 2 * math.pi)[:, None, None]
+    return grey + torch.cos(turns) * (identity - grey) + torch.sin(turns) * quarter
+
+
+@lru_cache
+def constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Made once for each device, since each copy to one makes the host wait: the identity, the matrix that makes
+    colours grey, and that which turns their difference from grey by a quarter.
+    """
+    identity, grey = torch.eye(3), torch.tensor(GREY).expand(3, 3)
+    return identity.to(device, dtype), grey.to(device, dtype), torch.tensor(QUARTER_TURN).to(device, dtype)
 
 
 def cutout(image: Tensor, side: int, down: Tensor, across: Tensor, *, fill: float = 0.5) -> Tensor:

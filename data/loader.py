@@ -40,11 +40,16 @@ class TrainingOrder:
         share = self.batch_size // (self.accumulate * self.world)
         for part in range(self.steps.start * self.accumulate, self.steps.stop * self.accumulate):
             start = (part * self.world + self.rank) * share
-            yield [self.index(position) for position in range(start, start + share)]
+            yield [
+                Index(index, key(self.seed, "train", position))
+                for position, index in zip(range(start, start + share), self.indices(start, share), strict=True)
+            ]
 
-    def index(self, position: int) -> Index:
-        epoch, place = divmod(position, self.size)
-        return Index(int(permutation(self.size, self.seed, epoch)[place]), key(self.seed, "train", position))
+    def indices(self, start: int, count: int) -> list[int]:
+        """What the row of permutations has from place `start` on."""
+        epoch, place = divmod(start, self.size)
+        found: list[int] = permutation(self.size, self.seed, epoch)[place : place + count].tolist()
+        return found if len(found) == count else found + self.indices(start + len(found), count - len(found))
 
 
 @lru_cache(maxsize=2)

@@ -20,7 +20,7 @@ from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, dihedral, generator
+from launchbay.data import ImageSet, Load, dihedral, key
 from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
@@ -68,16 +68,18 @@ class Batch:
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform on [0, 1), N×`shape`."""
-        return self._draw(torch.rand, shape)
+        return self._draw(Tensor.uniform_, shape)
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal, N×`shape`."""
-        return self._draw(torch.randn, shape)
+        return self._draw(Tensor.normal_, shape)
 
-    def _draw(self, function: Any, shape: tuple[int, ...]) -> Tensor:
-        call = next(self._calls)
-        rows = [function(shape, generator=generator(key, call)) for key in self.keys]
-        return torch.stack(rows).to(self.image.device)
+    def _draw(self, fill: Any, shape: tuple[int, ...]) -> Tensor:
+        call, source = next(self._calls), torch.Generator()
+        drawn = torch.empty(len(self), *shape)
+        for row, sample in zip(drawn, self.keys, strict=True):
+            fill(row, generator=source.manual_seed(key(sample, call)))
+        return drawn.to(self.image.device, non_blocking=True)
 
 
 class CreateOptimizer(Protocol):

@@ -92,7 +92,8 @@ class Classify(Task[ClassifyConfig]):
 
     def augment(self, batch: Batch) -> Tensor:
         config, image = self.config, batch.image
-        turn, mirror, down, across = batch.rand(4).T
+        chances = batch.rand(10).T  # one call: what it costs is each sample's generator
+        turn, mirror, down, across = chances[:4]
         if config.flip or config.shift or config.rotate:
             shift = 2 * config.shift + 1
             image = warp(
@@ -103,9 +104,9 @@ class Classify(Task[ClassifyConfig]):
                 (across * shift).floor() - config.shift,
             )
         if config.jitter:
-            brightness, contrast, saturation, hue = (2 * batch.rand(4).T - 1) * config.jitter
+            brightness, contrast, saturation, hue = (2 * chances[4:8] - 1) * config.jitter
             image = color_jitter(image, 1 + brightness, 1 + contrast, 1 + saturation, hue / 4)
-        return cutout(image, config.cutout, *batch.rand(2).T) if config.cutout else image
+        return cutout(image, config.cutout, *chances[8:]) if config.cutout else image
 
     def training_step(self, batch: Batch) -> Losses:
         logits = self.model(self.augment(batch))
