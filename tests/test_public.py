@@ -1,10 +1,14 @@
-"""What plugins and saved commands rely on is what public.txt says; `python tests/test_public.py` writes it anew."""
+"""What plugins and commands rely on is what public.txt and help/ say; `python tests/test_public.py` writes them anew."""
 
 import ast
+import difflib
 import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+from help_texts import help_texts
 
 import launchbay
 import launchbay.data
@@ -12,6 +16,7 @@ import launchbay.tasks
 from launchbay.launch.plugins import TASKS, installed, load
 
 FILE = Path(__file__).parent / "public.txt"
+HELP = Path(__file__).parent / "help"
 EXPORTS = {
     "launchbay": ["UserError"],
     "launchbay.tasks": launchbay.tasks.__all__,
@@ -30,6 +35,22 @@ def test_the_public_surface_is_as_written() -> None:
         "writes it down; if a plugin would notice what is gone or means something else now, raise API_VERSION in "
         "tasks/__init__.py first and say so in CHANGELOG.md"
     )
+
+
+def test_each_help_is_as_written() -> None:
+    found = {name: f"{text}\n" for name, text in help_texts()}
+    written = {path.name: path.read_text(encoding="utf-8") for path in HELP.glob("*.txt")}
+    changes: list[str] = []
+    for name in sorted(found.keys() | written.keys()):
+        before, now = (texts.get(name, "").splitlines() for texts in (written, found))
+        changes += difflib.unified_diff(before, now, f"tests/help/{name}", "what --help says", lineterm="", n=2)
+    if changes:
+        remedy = (
+            "A --help has changed. If that is wanted, `python tests/test_public.py` writes it down; if an option or a "
+            "value is gone or means something else now, commands and config.yaml files break: say so in CHANGELOG.md, "
+            "and for what plugins rely on raise API_VERSION in tasks/__init__.py"
+        )
+        pytest.fail("\n".join([remedy, *changes]), pytrace=False)
 
 
 def surface() -> Iterator[str]:
@@ -71,3 +92,7 @@ def described(node: ast.stmt, prefix: str) -> Iterator[str]:
 
 if __name__ == "__main__":
     FILE.write_text("\n".join(surface()) + "\n", encoding="utf-8")
+    for old in HELP.glob("*.txt"):
+        old.unlink()
+    for name, text in help_texts():
+        (HELP / name).write_text(f"{text}\n", encoding="utf-8")
