@@ -13,7 +13,7 @@ from unittest.mock import patch
 from launchbay.launch import cli, listing, train
 from launchbay.launch.plugins import TASKS, Plugin, installed
 
-WIDTH = 100
+WIDTH = 88
 Options = dict[str, str]
 """What an option is called and takes, such as "--seed INT", and what is said of it."""
 
@@ -31,9 +31,10 @@ def help_texts() -> Iterator[tuple[str, str]]:
         parts = [f"Options of {task.name}", *listed(own), "", "Other defaults of options of all tasks", *listed(other)]
         yield f"{task.name}.txt", "\n".join([f"run.py --task {task.name} [options]", "", *lines, "", *parts])
     verbs = re.findall(r"^    (\w+) ", said(launchbay, "--help"), re.MULTILINE)
-    assert verbs[:2] == ["train", "tasks"]
-    texts = [said(launchbay, *verb, "--help") for verb in ([], *([verb] for verb in verbs[1:]))]
-    yield "launchbay.txt", "\n\n\n".join(texts)
+    for verb in verbs:
+        if verb != "train":
+            yield f"launchbay-{verb}.txt", said(launchbay, verb, "--help")
+    yield "launchbay.txt", said(launchbay, "--help")
 
 
 def ours(group: str) -> list[Plugin]:
