@@ -145,7 +145,10 @@ class Task(nn.Module, ABC, Generic[C]):
         return {name: net for name, net in self.named_children() if any(p.requires_grad for p in net.parameters())}
 
     def datasets(self, load: Load) -> Datasets:
-        """The training and the validation set. Files are opened here, never in `__init__`."""
+        """The training and the validation set. Files are opened here, never in `__init__`.
+
+        Called once, on every process.
+        """
         return load("train"), load("val")
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:

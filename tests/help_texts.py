@@ -38,8 +38,8 @@ def help_texts() -> Iterator[tuple[str, str]]:
 
 
 def ours(group: str) -> list[Plugin]:
-    """The plugins that come along. Their version is another matter."""
-    return [replace(plugin, version="") for plugin in installed(group) if plugin.package == "launchbay"]
+    """The plugins that come along, in a wheel or a checkout of whatever version."""
+    return [replace(plugin, package="", version="") for plugin in installed(group) if plugin.package == "launchbay"]
 
 
 def launchbay(argv: list[str]) -> int:
