@@ -15,6 +15,9 @@ from launchbay import UserError
 class ImageSet(Dataset[dict[str, Tensor]], ABC):
     """Pictures by index: `image(index)` is uint8 C×H×W, `label(index)` an integer class, or None where there is none.
 
+    An entry point of `launchbay.datasets` names a class or a function that takes a split, "train", "val" or "all", and
+    `--data-root` (a path, or None), and gives such a set.
+
     The loader asks for whole batches with `__getitems__`; a set that has its pictures in one tensor overrides it. An
     index that the loader hands over is a `launchbay.data.Index`: draw any randomness from `index.generator()`.
     """
@@ -27,15 +30,21 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
 
     @property
     def channels(self) -> int:
+        """C: 1 is grey, 3 is RGB."""
         return self.image(0).shape[0]
 
     @abstractmethod
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """The number of pictures."""
+        ...
 
     @abstractmethod
-    def image(self, index: int) -> Tensor: ...
+    def image(self, index: int) -> Tensor:
+        """A picture: uint8 C×H×W, all with as many channels."""
+        ...
 
     def label(self, index: int) -> int | None:
+        """A picture's class, a number from 0 on below `len(classes)`; either all pictures have one or none."""
         return None
 
     def size(self, index: int) -> tuple[int, int]:
@@ -55,7 +64,8 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
         return digest(len(self), *self.classes, *pictures)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """{"image": uint8 N×C×H×W} and, where the set has labels, {"label": int64 N}."""
+        """{"image": uint8 N×C×H×W} and, where the set has labels, {"label": int64 N}. Any other tensors of N samples
+        may come along; a task finds them under their names in its `Batch`."""
         batch = {"image": torch.stack([self.image(index) for index in indices])}
         labels = [label for index in indices if (label := self.label(index)) is not None]
         return batch | {"label": torch.tensor(labels)} if labels else batch
@@ -97,7 +107,8 @@ def count_classes(images: ImageSet) -> int:
 
 
 class Load(Protocol):
-    """How a task gets its data: `load("train")` and `load("val")` open what `--data` and `--data-root` name.
+    """How a task gets its data: `load("train")` and `load("val")` open what `--data` and `--data-root` name, the latter
+    what `--val-data` and `--val-root` do, if they are given.
 
     With `crop`, each sample is a random square of that many pixels; with `size`, each is the whole picture, shrunk or
     enlarged to a square of that many pixels (cut at its longer sides). With `multiple`, each picture is cut (right and
@@ -116,4 +127,10 @@ class Load(Protocol):
         smallest: int = 1,
         channels: int | None = None,
         classes: int = 0,
-    ) -> ImageSet: ...
+    ) -> ImageSet:
+        """The pictures of a split, "train" or "val".
+
+        Raises:
+            UserError: there are none, or they are not as asked for.
+        """
+        ...

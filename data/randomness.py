@@ -22,6 +22,8 @@ class Index(int):
     """
 
     key: int
+    """What the sample's randomness follows from: the seed and, in training, the number of the visit, in validation that
+    of the picture."""
 
     def __new__(cls, value: int, key: int) -> "Index":
         index = super().__new__(cls, value)
@@ -29,6 +31,7 @@ class Index(int):
         return index
 
     def generator(self) -> torch.Generator:
+        """A CPU generator for this visit of the sample, the same one at each call."""
         return generator(self.key, "data")
 
     def __reduce__(self) -> tuple[type["Index"], tuple[int, int]]:

@@ -24,7 +24,9 @@ from launchbay.data import ImageSet, Load, dihedral, key
 from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
+"""What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""
 Datasets = tuple[ImageSet, ImageSet]
+"""The training and the validation set."""
 C = TypeVar("C")
 
 
@@ -43,9 +45,15 @@ class Batch:
         self._calls = count()
 
     def __len__(self) -> int:
+        """N: the samples of the batch that this process has."""
         return len(self.keys)
 
     def __getitem__(self, name: str) -> Tensor:
+        """A tensor of the data set by its name, the N samples first.
+
+        Raises:
+            UserError: the data set gives none of that name.
+        """
         if name not in self.tensors:
             raise UserError(
                 f"the data set gives no {name!r}, only {', '.join(self.tensors)}", "choose one that does with --data"
@@ -54,10 +62,16 @@ class Batch:
 
     @property
     def image(self) -> Tensor:
+        """The pictures: float N×C×H×W in [0, 1]."""
         return self["image"]
 
     @property
     def label(self) -> Tensor:
+        """The classes: int64 N, from 0 on.
+
+        Raises:
+            UserError: the data set has no labels.
+        """
         return self["label"]
 
     def with_image(self, image: Tensor) -> Batch:
@@ -67,7 +81,7 @@ class Batch:
         return other
 
     def rand(self, *shape: int) -> Tensor:
-        """Uniform on [0, 1), N×`shape`."""
+        """Uniform on [0, 1), N×`shape`: `rand()` is N numbers, `rand(3, 8, 8)` is N×3×8×8."""
         return self._draw(Tensor.uniform_, shape)
 
     def randn(self, *shape: int) -> Tensor:
@@ -85,7 +99,9 @@ class Batch:
 class CreateOptimizer(Protocol):
     """Builds the optimizer that `--optimizer`, `--lr` and `--weight-decay` ask for; `options` (lr, betas...) win."""
 
-    def __call__(self, parameters: Iterable[Any], **options: Any) -> Optimizer: ...
+    def __call__(self, parameters: Iterable[Any], **options: Any) -> Optimizer:
+        """An optimizer of `parameters`, or of groups of them, as torch's optimizers take them."""
+        ...
 
 
 class Task(nn.Module, ABC, Generic[C]):
@@ -96,12 +112,15 @@ class Task(nn.Module, ABC, Generic[C]):
     `self.name(...)`: on several processes the engine puts a distributed wrapper there, which has no other method.
     """
 
+    config: C
+    """This run's options."""
     config_type: ClassVar[type]
+    """The dataclass of options: what stands in the brackets of `Task[...]`, taken from there."""
     defaults: ClassVar[Mapping[str, object]] = {}
     """This task's defaults for options that all tasks share, such as {"batch_size": 64, "data": "photos"}."""
     monitor: ClassVar[str] = ""
-    """The figure of `evaluate` that says which checkpoint is best: "psnr" (higher is better) or "-mse" (lower is)."""
-
+    """The figure of `evaluate` or `summarize` that says which checkpoint is best: "psnr" (higher is better) or "-mse"
+    (lower is). Without one, the newest is."""
     baseline_name: ClassVar[str] = "baseline"
     """What stands beside the result: the heading of its column."""
 
@@ -124,10 +143,14 @@ class Task(nn.Module, ABC, Generic[C]):
         return config
 
     def networks(self) -> dict[str, nn.Module]:
+        """Networks by name: the attributes that are modules with a trainable parameter."""
         return {name: net for name, net in self.named_children() if any(p.requires_grad for p in net.parameters())}
 
     def datasets(self, load: Load) -> Datasets:
-        """The training and the validation set. Files are opened here, never in `__init__`."""
+        """The training and the validation set. Files are opened here, never in `__init__`.
+
+        Called once, on every process.
+        """
         return load("train"), load("val")
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
@@ -148,17 +171,21 @@ class Task(nn.Module, ABC, Generic[C]):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """Figures of each sample, every one a tensor of N values; the engine averages them over the validation set.
 
+        Called in evaluation mode, without gradients, and with one sample at a time where sizes differ.
+
         What a figure would be without any network goes under "baseline/" and its name, and is shown beside it. Tensors
         of N×D are not averaged but handed to `summarize`, those of all samples together.
         """
         return {}
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
-        """Figures of the validation set as a whole, from what `evaluate` gave as N×D for each sample of it."""
+        """Figures of the validation set as a whole, from what `evaluate` gave as N×D for each sample of it: here on the
+        CPU, in the order of the set. Runs on one process alone. What begins with "baseline/" is a baseline here too."""
         return {}
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """Pictures for the sample grid: one column of N×C×H×W, values in [0, 1], per heading."""
+        """Pictures for the sample grid: one column of N×C×H×W, values in [0, 1], per heading. Some validation samples,
+        asked for one by one."""
         return {}
 
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -173,27 +200,31 @@ class Task(nn.Module, ABC, Generic[C]):
 class ImageToImage(Task[C]):
     """Restores pictures: `model` takes what `degrade` makes of a picture and should give `target` back.
 
-    Figures: those named in `metrics` (launchbay.tasks.metrics), of each picture, then averaged; beside them those of
-    `baseline`, the degraded picture.
+    Figures: those named in `metrics`, of each picture, then averaged; beside them those of `baseline`.
     """
 
     defaults: ClassVar[Mapping[str, object]] = {"data": "photos"}
+    """Photographs that come along."""
     monitor: ClassVar[str] = "psnr"
+    """Has to be among `metrics`."""
     baseline_name: ClassVar[str] = "input"
+    """The heading of the figures of `baseline`."""
     metrics: Sequence[ImageMetric] = ("psnr", "ssim")
+    """Some of psnr (dB, at most 100), ssim (at most 1), and mse, mae, lpips, of which lower is better."""
     model: nn.Module
+    """The network, which `__init__` sets: N×C×H×W in, the target's shape out."""
 
     @abstractmethod
     def degrade(self, batch: Batch) -> Tensor:
-        """What the network gets to see of `batch.image`. Draw noise from `batch`."""
+        """What the network gets to see of `batch.image`: N×C×H×W of any size. Draw noise from `batch`."""
         ...
 
     def target(self, batch: Batch) -> Tensor:
-        """What the network should give."""
+        """What the network should give: N×C×H×W in [0, 1]."""
         return batch.image
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Named terms, to be summed."""
+        """Scalar terms by name, means over the batch; their sum is minimised."""
         return {"l1": l1_loss(output, target)}
 
     def baseline(self, degraded: Tensor) -> Tensor:
@@ -201,6 +232,7 @@ class ImageToImage(Task[C]):
         return degraded
 
     def datasets(self, load: Load) -> Datasets:
+        """Random squares of 96 pixels to train on; whole pictures to validate on, cut to multiples of 8 pixels."""
         return load("train", crop=96), load("val", multiple=8, smallest=16)
 
     def augment(self, batch: Batch) -> Batch:
@@ -208,6 +240,7 @@ class ImageToImage(Task[C]):
         return batch.with_image(dihedral(batch.image, (batch.rand() * 8).long()))
 
     def training_step(self, batch: Batch) -> Losses:
+        """Augment, degrade, and minimise `loss` over `model`."""
         batch = self.augment(batch)
         degraded, target = self.degrade(batch), self.target(batch)
         yield "model", self.loss(self.check(degraded, self.model(degraded), target), target)
@@ -222,6 +255,11 @@ class ImageToImage(Task[C]):
         return self.model(degraded)
 
     def check(self, degraded: Tensor, output: Tensor, target: Tensor) -> Tensor:
+        """`output`, as it is.
+
+        Raises:
+            UserError: it has another shape than `target`.
+        """
         if output.shape != target.shape:
             raise UserError(
                 f"the network of {type(self).__name__} gives {tuple(output.shape)} for an input of "
@@ -231,6 +269,7 @@ class ImageToImage(Task[C]):
         return output
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """`figures` of the output and, under "baseline/", of `baseline`."""
         degraded, output, target = self.predict(batch)
         baseline = self.figures(quantize(self.baseline(degraded)), target)
         return self.figures(output, target) | {f"baseline/{name}": value for name, value in baseline.items()}
@@ -240,5 +279,6 @@ class ImageToImage(Task[C]):
         return image_figures(self.metrics, output, target)
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
+        """What the network sees, what it gives and what it should."""
         degraded, output, target = self.predict(batch)
         return {"input": quantize(degraded), "output": output, "target": target}

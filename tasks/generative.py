@@ -36,9 +36,13 @@ class Generative(Task[C]):
     """
 
     baseline_name: ClassVar[str] = "real"
+    """Beside the figures of samples stand those of real pictures."""
     latent: int
+    """Length of a latent, L. A task sets it in `__init__`."""
     classes: int = 0
+    """Classes that pictures can be asked for by, K; 0: they cannot."""
     sample_metrics: Sequence[SampleMetric] = ()
+    """Some of fid, kid (of both lower is better) and inception_score (higher is). They need a judge."""
 
     def __init__(self, config: C):
         super().__init__(config)
@@ -47,11 +51,17 @@ class Generative(Task[C]):
 
     @classmethod
     def complete(cls, config: Any, images: ImageSet) -> Any:
+        """`config` with the pictures' `channels`, and as `size` their side, or 32 if they are no squares of one size.
+
+        Raises:
+            UserError: `size` was given, below 4 pixels.
+        """
         if config.size is not None and config.size < SMALLEST:
             raise UserError(f"--size {config.size} has to be at least {SMALLEST}")
         return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
 
     def datasets(self, load: Load) -> Datasets:
+        """Squares of `config.size` pixels, with labels if there are `classes`; loads the judge, if there is one."""
         config: Any = self.config
         how: Any = {"size": config.size, "channels": config.channels, "classes": self.classes}
         train, validation = (load(split, **how) for split in ("train", "val"))
@@ -72,6 +82,7 @@ class Generative(Task[C]):
         return one_hot(batch.label, self.classes).to(batch.image.dtype)
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """What `summarize` needs of each real picture and of a sample beside it."""
         generated = self.generate(batch.randn(self.latent), self.condition(batch))
         judged = {} if self.judge is None else {"real": self.judge(batch.image), "generated": self.judge(generated)}
         if self.classes:
@@ -80,6 +91,7 @@ class Generative(Task[C]):
         return judged | small
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        """The figures above, each beside that of real pictures."""
         figures = {"diversity": float(spread(collected["small_generated"]) / spread(collected["small_real"]))}
         if self.judge is not None:
             real, generated = (self.judge.split(collected[name]) for name in ("real", "generated"))
@@ -93,7 +105,7 @@ class Generative(Task[C]):
         return figures | {"baseline/diversity": 1.0}
 
     def compare(self, real: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> dict[str, float]:
-        """The judge's figures of `other`, both as (features, probabilities)."""
+        """The judge's figures of `other`, both as (features N×D, probabilities N×K)."""
         figures: dict[str, float] = {}
         if "fid" in self.sample_metrics:
             figures["fid"] = frechet(real[0], other[0])
@@ -107,7 +119,7 @@ class Generative(Task[C]):
         return figures
 
     def reference(self, count: int) -> Tensor:
-        """What the judge says of `count` training pictures; asked once."""
+        """What the judge says of `count` training pictures, count×(D + K); asked once."""
         if self.real_judged is None:
             assert self.judge is not None
             chosen = torch.randperm(len(self.real_pictures), generator=generator("reference"))[:count].tolist()
@@ -135,7 +147,7 @@ class Generative(Task[C]):
         return pictures
 
     def fixed(self, name: str, count: int) -> Tensor:
-        """The same `count` latents each time."""
+        """The same `count` latents each time, count×L on the task's device."""
         latents = torch.randn(count, self.latent, generator=generator("gallery", name))
         return latents.to(next(self.parameters()).device)
 

@@ -65,14 +65,20 @@ COLOURS = {"ok": "green", "failed": "bold red", "not applicable": "dim"}
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check. `happened` is the reason where it is not applicable."""
+    """What came of one check. As a string it is what a person has to know."""
 
     check: str
+    """Its name, in words."""
     state: Literal["ok", "failed", "not applicable"]
+    """What came of it."""
     expected: str
+    """What has to hold."""
     happened: str = ""
+    """What does not; or why the check is not applicable."""
     where: str = ""
+    """The line of the task that it is about, if that is known: file:line and what stands there."""
     remedy: str = ""
+    """How to mend it."""
 
     def __str__(self) -> str:
         if self.state != "failed":
@@ -87,13 +93,20 @@ def check_task(task_type: type[Task[Any]], options: Any = None) -> list[Result]:
 
     It trains for some dozens of steps on a few samples of the task's default data, on the CPU, and starts a process for
     what only a fresh one can tell and two to compare one process with two. Small networks take less than a minute.
+    Nothing is raised for what fails: look for results whose `state` is "failed".
     """
     return list(examine(Bench(task_type, options)))
 
 
 def parametrize_with_checks(tasks: Sequence[Subject]) -> Callable[[Any], Any]:
-    """Make a test function with the arguments `task` and `check` a test of each check for each task: a class, or a pair
-    of a class and its options. `check(task)` fails, or skips what is not applicable."""
+    """Make a test function with the arguments `task` and `check` a test of each check for each of `tasks`.
+
+        @parametrize_with_checks([Deblur, (Deblur, DeblurConfig(sigma=1.0))])
+        def test_it_keeps_the_contract(task, check):
+            check(task)
+
+    A task is a class, or a pair of a class and its options. `check(task)` fails, or skips what is not applicable.
+    """
     import pytest
 
     cases = []
@@ -138,11 +151,10 @@ def outcome(bench: Bench, check: Check) -> Result:
 
 def run(bench: Bench, check: Check) -> Result:
     """Run `check`, if those before it hold that it needs."""
-    name = check.__name__.replace("_", " ")
-    expected, _, remedy = (" ".join(part.split()) for part in (check.__doc__ or "").partition("\n\n"))
+    name, expected, remedy = words(check)
     for other in needed(check):
         if outcome(bench, other).state == "failed":
-            return Result(name, "not applicable", expected, f"first mend: {other.__name__.replace('_', ' ')}")
+            return Result(name, "not applicable", expected, f"first mend: {words(other)[0]}")
     try:
         with isolated():
             check(bench)
@@ -159,6 +171,12 @@ def run(bench: Bench, check: Check) -> Result:
         happened = (error.message if known else f"{type(error).__name__}: {error}") + notes
         where = raised(error, bench.task_type) or bench.line()
         return Result(name, "failed", expected, happened, where, (known and error.hint) or remedy)
+
+
+def words(check: Check) -> tuple[str, str, str]:
+    """Its name, what it expects, and how to mend what is not so."""
+    expected, _, remedy = (" ".join(part.split()) for part in (check.__doc__ or "").partition("\n\n"))
+    return check.__name__.replace("_", " "), expected, remedy
 
 
 def needed(check: Check) -> Iterator[Check]:

@@ -1,17 +1,32 @@
-"""What plugins and saved commands rely on is what public.txt says; `python tests/test_public.py` writes it anew."""
+"""What plugins and commands rely on is what public.txt, help/ and docs/reference/checks.md say; `python
+tests/test_public.py` writes them anew."""
 
 import ast
+import difflib
 import importlib
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from help_texts import help_texts
+
 import launchbay
 import launchbay.data
 import launchbay.tasks
 from launchbay.launch.plugins import TASKS, installed, load
+from launchbay.tasks.testing import CONTRACT, words
 
-FILE = Path(__file__).parent / "public.txt"
+ROOT = Path(__file__).parents[1]
+FILE, HELP, CHECKS = ROOT / "tests/public.txt", ROOT / "tests/help", ROOT / "docs/reference/checks.md"
+ABOUT_CHECKS = """\
+# The checks
+
+`launchbay check NAME` runs these {}, in this order. A check that needs another one to hold is not applicable where that
+one fails: mend the first one first. [Testing a task](testing.md) says how to run them from Python and with pytest.
+
+| check | what has to hold | how to mend it |
+|---|---|---|"""
 EXPORTS = {
     "launchbay": ["UserError"],
     "launchbay.tasks": launchbay.tasks.__all__,
@@ -32,21 +47,46 @@ def test_the_public_surface_is_as_written() -> None:
     )
 
 
+def test_each_help_and_the_checks_are_as_written() -> None:
+    changes: list[str] = []
+    found = dict(frozen())
+    for path in sorted({*found, *HELP.glob("*")}):
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        name, now = path.relative_to(ROOT), found.get(path, "")
+        changes += difflib.unified_diff(before.splitlines(), now.splitlines(), str(name), "now", lineterm="", n=2)
+    if changes:
+        remedy = (
+            "A --help, or a check, has changed. If that is wanted, `python tests/test_public.py` writes it down; if "
+            "an option or a value is gone or means something else now, commands and config.yaml files break: say so in "
+            "CHANGELOG.md, and for what plugins rely on raise API_VERSION in tasks/__init__.py"
+        )
+        pytest.fail("\n".join([remedy, *changes]), pytrace=False)
+
+
+def frozen() -> Iterator[tuple[Path, str]]:
+    """The files that hold the words of each `--help` and of each check, and what has to be in them."""
+    for name, text in help_texts():
+        yield HELP / name, f"{text}\n"
+    rows = [f"| {' | '.join(words(check))} |" for check in CONTRACT]
+    yield CHECKS, "\n".join([ABOUT_CHECKS.format(len(rows)), *rows, ""])
+
+
 def surface() -> Iterator[str]:
     """All that is public, a line each: exports with their signatures and members, and the options of the tasks."""
     exported = [(module, name) for module, names in EXPORTS.items() for name in sorted(names)]
     ours = [load(plugin).config_type for plugin in installed(TASKS) if plugin.package == "launchbay"]
     for module, name in [*exported, *((options.__module__, options.__name__) for options in ours)]:
-        yield from described(statement(module, name), f"{module}.")
+        yield from described(statement(module, name)[0], f"{module}.")
 
 
-def statement(module: str, name: str) -> ast.stmt:
-    """What binds `name` in `module`, or in the module that it comes from."""
-    for node in ast.parse(inspect.getsource(importlib.import_module(module))).body:
+def statement(module: str, name: str) -> tuple[ast.stmt, ast.stmt | None]:
+    """What binds `name` in `module`, or in the module that it comes from, and the statement below it."""
+    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    for node, below in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
             return statement(str(node.module), name)
         if name == getattr(node, "name", None) or name in assigned(node):
-            return node
+            return node, below
     raise AssertionError(f"{module} has no {name}")
 
 
@@ -71,3 +111,7 @@ def described(node: ast.stmt, prefix: str) -> Iterator[str]:
 
 if __name__ == "__main__":
     FILE.write_text("\n".join(surface()) + "\n", encoding="utf-8")
+    for old in HELP.glob("*"):
+        old.unlink()
+    for path, text in frozen():
+        path.write_text(text, encoding="utf-8")

@@ -39,7 +39,7 @@ def options_are_declared(bench: Bench) -> None:
 def it_can_be_built(bench: Bench) -> None:
     """The task and its data can be had, and there is an optimizer for each network, under its name.
 
-    Networks are attributes set in __init__; `optimizers` gives {name: create(network.parameters())} for all of them.
+    Set networks as attributes in `__init__`; `optimizers` gives `{name: create(network.parameters())}` for all.
     """
     learner = bench.learner()
     loose = [name for name, _ in learner.task.named_parameters(recurse=False)]

@@ -1,0 +1,89 @@
+"""The words of each `--help`, without the layout that they happen to have: what tests/help/ keeps."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from unittest.mock import patch
+
+from launchbay.launch import cli, listing, train
+from launchbay.launch.plugins import TASKS, Plugin, installed
+
+WIDTH = 88
+Options = dict[str, str]
+"""What an option is called and takes, such as "--seed INT", and what is said of it."""
+
+
+def help_texts() -> Iterator[tuple[str, str]]:
+    """What each file of tests/help/ has to say, by its name."""
+    with patch.object(listing, "installed", ours):
+        start, shared = read(said(train.main, "--help"))
+    yield "run.txt", "\n".join([start, *listed(shared)])
+    for task in ours(TASKS):
+        start, options = read(said(train.main, "--task", task.name, "--help"))
+        own = {name: text for name, text in options.items() if name not in shared}
+        other = {name: default(text) for name, text in options.items() if shared.get(name, text) != text}
+        lines = [textwrap.fill(line, WIDTH) for line in start.splitlines()]
+        parts = [f"Options of {task.name}", *listed(own), "", "Other defaults of options of all tasks", *listed(other)]
+        yield f"{task.name}.txt", "\n".join([f"run.py --task {task.name} [options]", "", *lines, "", *parts])
+    verbs = re.findall(r"^    (\w+) ", said(launchbay, "--help"), re.MULTILINE)
+    for verb in verbs:
+        if verb != "train":
+            yield f"launchbay-{verb}.txt", said(launchbay, verb, "--help")
+    yield "launchbay.txt", said(launchbay, "--help")
+
+
+def ours(group: str) -> list[Plugin]:
+    """The plugins that come along, in a wheel or a checkout of whatever version."""
+    return [replace(plugin, package="", version="") for plugin in installed(group) if plugin.package == "launchbay"]
+
+
+def launchbay(argv: list[str]) -> int:
+    with patch.object(sys, "argv", ["launchbay", *argv]):
+        return cli.main()
+
+
+def said(main: Callable[[list[str]], int], *argv: str) -> str:
+    """What a command prints on a terminal that is wide enough for all of it."""
+    output = io.StringIO()
+    plain = {name: value for name, value in os.environ.items() if not name.endswith("_COLOR")}
+    with (
+        patch.dict(os.environ, {**plain, "COLUMNS": "1000", "NO_COLOR": "1"}, clear=True),
+        contextlib.redirect_stdout(output),
+        contextlib.suppress(SystemExit),
+    ):
+        main(list(argv))
+    return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip()
+
+
+def read(text: str) -> tuple[str, Options]:
+    """A help of tyro's, taken apart: what it says before the options, and these, whatever they are framed with. What
+    tyro says of itself (its usage line, -h) is left out."""
+    start, *panels = re.split(r"^[╭ ][─ ]*options\b", text, maxsplit=1, flags=re.MULTILINE)
+    options: Options = {}
+    name = ""
+    for line in "".join(panels).splitlines():
+        words = line.strip("│").strip()
+        if re.match(r"--?\w", words):
+            name, _, help_line = words.partition("  ")
+            options[name] = help_line.strip()
+        elif name and words and line.strip("│").startswith(" " * 10):
+            options[name] = f"{options[name]} {words}".strip()
+        else:
+            name = ""
+    start = re.sub(r"^usage: .*\n", "", start, flags=re.MULTILINE)
+    return re.sub(r"\n{3,}", "\n\n", start).strip(), {name: text for name, text in options.items() if name[:2] != "-h"}
+
+
+def default(text: str) -> str:
+    return text[text.rindex("(default: ") :]
+
+
+def listed(options: Options) -> Iterator[str]:
+    for name, text in options.items():
+        yield f"  {name}"
+        yield textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
