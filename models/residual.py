@@ -14,9 +14,9 @@ class DnCNN(nn.Module):
 
     def __init__(self, channels: int, width: int, depth: int):
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
         for _ in range(depth - 2):
-            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True)]
         self.layers = nn.Sequential(*layers, start_at_zero(nn.Conv2d(width, channels, 3, padding=1)))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
+            nn.Conv2d(width, width, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(width, width, 3, padding=1)
         )
 
     def forward(self, features: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ class SRCNN(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         if not self.upscale_last:
             image = upscale(image, self.scale)
-        image = self.patches(image).relu()
-        image = self.mapping(image).relu()
+        image = self.patches(image).relu_()
+        image = self.mapping(image).relu_()
         image = self.reconstruction(image)
         return upscale(image, self.scale) if self.upscale_last else image
 
@@ -75,5 +75,5 @@ class SRResNet(nn.Module):
         self.tail = nn.Sequential(tail, nn.PixelShuffle(scale))
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.head(image).relu()
+        features = self.head(image).relu_()
         return self.tail(features + self.body(features)) + upscale(image, self.scale)

@@ -94,4 +94,4 @@ def test_every_file_says_what_belongs_in_it() -> None:
 
 def test_pins_are_the_same_for_pip_and_uv() -> None:
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    assert tomllib.loads((ROOT / "uv.toml").read_text())["constraint-dependencies"] == pins
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"] == pins
