@@ -67,13 +67,8 @@ def check_gradients(name: str, parameters: list[Tensor]) -> None:
         )
 
 
-def check_finite(name: str, terms: Mapping[str, Tensor], loss: Tensor, step: int, accelerator: Accelerator) -> None:
-    """Stop on all processes before a loss that is no number reaches the weights."""
-    finite = torch.isfinite(loss.detach())
-    if accelerator.num_processes > 1:
-        finite = accelerator.reduce(finite.float(), "sum") == accelerator.num_processes  # pyright: ignore
-    if finite:
-        return
+def refuse_not_finite(name: str, terms: Mapping[str, Tensor], step: int, accelerator: Accelerator) -> None:
+    """Stop, on all processes, as the loss of one of them is no number."""
     of_processes: list[dict[str, float]] = gather_object([{term: value.item() for term, value in terms.items()}])
     rank = next(rank for rank, values in enumerate(of_processes) if not isfinite(sum(values.values())))
     where = f" on process {rank}" if accelerator.num_processes > 1 else ""

@@ -14,6 +14,7 @@ from torch.profiler import record_function
 
 from launchbay.data import key
 from launchbay.launch import checkpoint, guards, optimizers
+from launchbay.launch.agreement import largest
 from launchbay.launch.batchnorm import synchronise
 from launchbay.launch.config import Shared
 from launchbay.launch.hardware import place
@@ -39,6 +40,7 @@ class Learner:
         self.learning_rates = optimizers.LearningRates(self.plain.values(), shared, steps)
         self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
         self.parts = checkpoint.Parts(self.networks, self.averages, self.plain)
+        self.saved = {name: set(network.state_dict()) for name, network in self.networks.items()}
         self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
         if shared.sync_batchnorm and accelerator.num_processes > 1:
             for network in self.networks.values():
@@ -77,11 +79,13 @@ class Learner:
         """One backward pass and, with the last part of a batch, one optimizer step. Returns the gradients' norm."""
         loss = torch.stack(tuple(terms.values())).sum(dim=0)
         guards.check_loss(name, loss, self.networks)
-        guards.check_finite(name, terms, loss, number, self.accelerator)
+        not_finite = largest(~torch.isfinite(loss), self.accelerator)
         parameters, optimizer = self.parameters[name], self.optimizers[name]
         # A loss moves only the network it names: the generator's leaves no gradient in the discriminator.
         with record_function(BACKWARD):
             self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
+        if not_finite():  # before it reaches the weights
+            guards.refuse_not_finite(name, terms, number, self.accelerator)
         guards.check_gradients(name, parameters)
         norm = torch.zeros((), device=loss.device)
         with record_function(OPTIMIZER):
@@ -107,10 +111,16 @@ class Learner:
         return bad
 
     def share_buffers(self) -> None:
-        """Give all processes the mean of their buffers. BatchNorm's statistics are of each one's own samples: without
-        this each would evaluate another network, and only the first one's would be saved.
+        """Give all processes the mean of their buffers, but for constants (which no checkpoint has). BatchNorm's
+        statistics are of each one's own samples: without this each would evaluate another network, and only the first
+        one's would be saved.
         """
-        buffers = [b for network in self.networks.values() for b in network.buffers() if b.is_floating_point()]
+        buffers = [
+            buffer
+            for name, network in self.networks.items()
+            for place, buffer in network.named_buffers()
+            if place in self.saved[name] and buffer.is_floating_point()
+        ]
         if self.accelerator.num_processes == 1 or not buffers:
             return
         mean: Any = self.accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")

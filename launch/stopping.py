@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ class Stop(AbstractContextManager["Stop"]):
         self.end: float | None = None
         self.noted = 0
         self.has_begun = False
+        self.answer: Callable[[], float] = float
 
     def __enter__(self) -> "Stop":
         # Only the main thread may listen; elsewhere (in a notebook's thread) signals keep their usual effect.
@@ -48,15 +50,17 @@ class Stop(AbstractContextManager["Stop"]):
         self.noted = number
 
     def asked(self, accelerator: "Accelerator") -> str:
-        """Why to stop now, the same on all processes; empty if nothing asks for it."""
+        """Why to stop now, the same on all processes; empty if nothing asks for it. With several processes it is what
+        was so one step ago, since what they say of this one is still on its way."""
         late = self.end is not None and time.monotonic() >= self.end
         code = self.noted or (TIME_IS_UP if late else 0)
         if accelerator.num_processes > 1:
             import torch
 
-            told = torch.tensor(code, device=accelerator.device)
-            torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
-            code = int(told)
+            from launchbay.launch.agreement import largest
+
+            before, self.answer = self.answer, largest(torch.tensor(code, device=accelerator.device), accelerator)
+            code = int(before())
         if not code:
             return ""
         others = {TIME_IS_UP: "--max-time is over", SAVE_FAILED: "a checkpoint could not be saved"}

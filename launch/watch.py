@@ -12,9 +12,9 @@ from typing import Any
 
 from launchbay.launch import failure, log
 
-WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/stopping.py")
+WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/agreement.py")
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
-gradients, or where the answer of the stop flag's collective is read."""
+gradients, or where an answer of the others is read."""
 TIME_TO_ANSWER = 1.0
 """Seconds, beside those between two looks."""
 
