@@ -20,14 +20,20 @@ def dihedral(image: Tensor, code: Tensor) -> Tensor:
         image: N×C×H×W. For pictures that are not square, only the four codes without bit 4 keep the size.
         code: N integers in 0..7: bit 1 flips upside down, bit 2 left to right, bit 4 swaps rows and columns.
     """
-    result = torch.empty_like(image)
-    for value in code.unique().tolist():
-        chosen = code == value
-        part = image[chosen]
-        if flips := [dim for bit, dim in ((1, -2), (2, -1)) if value & bit]:
-            part = part.flip(flips)
-        result[chosen] = part.transpose(-2, -1) if value & 4 else part
-    return result
+    height, width = image.shape[-2:]
+    places = torch.arange(height * width, device=image.device).view(height, width)
+    flipped = [places, places.flip(0), places.flip(1), places.flip(0, 1)]
+    turned = [place.T for place in flipped]
+    return moved(image, torch.stack([place.flatten() for place in flipped + turned])[code])
+
+
+def moved(image: Tensor, places: Tensor) -> Tensor:
+    """Pictures N×C×H×W whose pixels come from `places` (N×HW, row by row) of `image`."""
+    count, channels, height, width = image.shape
+    starts = torch.arange(count, device=image.device) * (height * width)
+    # Whole pixels from one long row of them: a gather along each channel would take twice as long.
+    pixels = image.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, (places + starts[:, None]).flatten())
+    return pixels.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def warp(image: Tensor, angle: Tensor, mirror: Tensor, down: Tensor, across: Tensor) -> Tensor:
@@ -39,7 +45,7 @@ def warp(image: Tensor, angle: Tensor, mirror: Tensor, down: Tensor, across: Ten
         mirror: N booleans: left to right, before turning.
         down, across: N shifts in pixels, after turning.
     """
-    count, channels, height, width = image.shape
+    count, _, height, width = image.shape
     y, x = (torch.arange(side, dtype=angle.dtype, device=image.device) - (side - 1) / 2 for side in (height, width))
     positions = torch.cartesian_prod(y, x).T
     # Where each new pixel comes from: the inverse of what is done to the picture.
@@ -50,12 +56,8 @@ def warp(image: Tensor, angle: Tensor, mirror: Tensor, down: Tensor, across: Ten
     row, column = ((turn.view(-1, 2) @ positions).view(count, 2, -1) - shift).unbind(1)
     row, column = (row + (height - 1) / 2).round_(), (column + (width - 1) / 2).round_()
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    place = (row * width + column).mul_(inside).long()
-    place += (torch.arange(count, device=image.device) * (height * width))[:, None]
-    # Whole pixels from one long row of them: a gather along each channel would take twice as long.
-    pixels = image.permute(0, 2, 3, 1).reshape(-1, channels)
-    moved = pixels.index_select(0, place.flatten()).mul_(inside.view(-1, 1))
-    return moved.view(count, height, width, channels).permute(0, 3, 1, 2)
+    places = (row * width + column).mul_(inside).long()
+    return moved(image, places).mul_(inside.view(count, 1, height, width))
 
 
 def color_jitter(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
