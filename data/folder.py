@@ -14,6 +14,10 @@ KEEP_BYTES = 2**30
 """Folders whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
 
 
+HOLD_OUT = 10
+"""Every so many pictures one is for validation."""
+
+
 class Folder(ImageSet):
     """The pictures under `root`, by name. Validation holds out every tenth of them (at least one), training has the
     others; `split="all"` has them all. If every picture is in a sub-folder, and there are several, their names are the
@@ -27,20 +31,19 @@ class Folder(ImageSet):
         if root is None:
             raise UserError("--data folder needs to know which", "add --data-root DIR")
         files = find_pictures(root)
-        held_out = files[::10]
         if split != "all" and len(files) < 2:
             raise UserError(
                 f"{root} has one picture ({files[0].name}), which cannot serve training and validation both",
                 "add more, or validate on other photographs with --val-root DIR",
             )
-        self.files = {"train": [file for file in files if file not in set(held_out)], "val": held_out, "all": files}[
-            split
-        ]
+        training = [file for place, file in enumerate(files) if place % HOLD_OUT]
+        self.files = {"train": training, "val": files[::HOLD_OUT], "all": files}[split]
         self.root = root
         kinds = {file: file.relative_to(root).parts[0] for file in files if file.parent != root}
         if len(kinds) == len(files) and len(set(kinds.values())) > 1:
             self.classes = tuple(sorted(set(kinds.values())))
-            self.labels = [self.classes.index(kinds[file]) for file in self.files]
+            number = {name: place for place, name in enumerate(self.classes)}
+            self.labels = [number[kinds[file]] for file in self.files]
         self.sizes = [size_of(file) for file in self.files]
         self.uniform = len(set(self.sizes)) == 1
         self.kept: list[Tensor] = []
