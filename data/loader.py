@@ -40,11 +40,15 @@ class TrainingOrder:
         share = self.batch_size // (self.accumulate * self.world)
         for part in range(self.steps.start * self.accumulate, self.steps.stop * self.accumulate):
             start = (part * self.world + self.rank) * share
-            yield [self.index(position) for position in range(start, start + share)]
+            yield self.indices(start, share)
 
-    def index(self, position: int) -> Index:
-        epoch, place = divmod(position, self.size)
-        return Index(int(permutation(self.size, self.seed, epoch)[place]), key(self.seed, "train", position))
+    def indices(self, start: int, count: int) -> list[Index]:
+        """Those of the samples `start`, `start` + 1..."""
+        places: list[int] = []
+        while len(places) < count:
+            epoch, place = divmod(start + len(places), self.size)
+            places += permutation(self.size, self.seed, epoch)[place : place + count - len(places)].tolist()
+        return [Index(place, key(self.seed, "train", sample)) for sample, place in enumerate(places, start)]
 
 
 @lru_cache(maxsize=2)
