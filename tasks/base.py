@@ -20,7 +20,7 @@ from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, dihedral, generator
+from launchbay.data import ImageSet, Load, dihedral, key
 from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
@@ -75,8 +75,8 @@ class Batch:
         return self._draw(torch.randn, shape)
 
     def _draw(self, function: Any, shape: tuple[int, ...]) -> Tensor:
-        call = next(self._calls)
-        rows = [function(shape, generator=generator(key, call)) for key in self.keys]
+        call, source = next(self._calls), torch.Generator()
+        rows = [function(shape, generator=source.manual_seed(key(sample, call))) for sample in self.keys]
         return torch.stack(rows).to(self.image.device)
 
 
