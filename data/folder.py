@@ -1,5 +1,6 @@
 """Any folder of photographs, in any depth of sub-folders."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Folder(ImageSet):
         self.uniform = len(set(self.sizes)) == 1
         self.kept: list[Tensor] = []
         if sum(3 * width * height for width, height in self.sizes) <= KEEP_BYTES:
-            with ThreadPoolExecutor() as pool:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
                 self.kept = list(pool.map(decode, self.files))
 
     def __len__(self) -> int:
@@ -93,7 +94,23 @@ def size_of(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
+            # A PNG's own `getexif` decodes it, for what may stand behind the pixels.
+            exif = (
+                image.getexif() if image.format != "PNG" or says_more_at_its_end(path) else Image.Image.getexif(image)
+            )
+            return (height, width) if exif.get(0x0112, 1) >= 5 else (width, height)
     except Exception:
         decode(path)  # says what is wrong with it
         raise
+
+
+def says_more_at_its_end(png: Path) -> bool:
+    """Whether anything stands behind the pixels of a PNG file."""
+    with png.open("rb") as file:
+        file.seek(len(b"\x89PNG\r\n\x1a\n"))
+        kinds = []
+        while len(head := file.read(8)) == 8:
+            kinds.append(head[4:])
+            file.seek(int.from_bytes(head[:4], "big") + len(b"CRC."), os.SEEK_CUR)
+    behind = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else kinds
+    return not set(behind) <= {b"IDAT", b"IEND"}
