@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet
@@ -126,7 +127,15 @@ class Fitted(Part):
         if self.wanted is not None and image.shape[-3] != self.wanted:
             image = image.expand(*image.shape[:-3], self.wanted, *image.shape[-2:])
         if self.side is not None and image.shape[-2:] != (self.side, self.side):
-            from torchvision.transforms.v2.functional import center_crop, resize  # takes as long to import as torch
-
-            image = center_crop(resize(image, [self.side], antialias=True), [self.side])
+            image = fit_square(image, self.side)
         return image
+
+
+def fit_square(image: Tensor, side: int) -> Tensor:
+    """...×C×H×W shrunk or enlarged to `side` pixels, and of that the middle square: what torchvision's `resize` and
+    `center_crop` give, which take as long to import as torch.
+    """
+    height, width = (side * length // min(image.shape[-2:]) for length in image.shape[-2:])
+    resized = interpolate(image.view(-1, *image.shape[-3:]), [height, width], mode="bilinear", antialias=True)
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return resized.view(*image.shape[:-2], height, width)[..., top : top + side, left : left + side]

@@ -27,7 +27,7 @@ def decode(path: Path) -> Tensor:
                 image = Image.fromarray(
                     (np.asarray(image, dtype=np.float32) / 257).round().clip(0, 255).astype(np.uint8)
                 )
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except UnidentifiedImageError:
         reason = "it is empty" if path.stat().st_size == 0 else "its content is no picture that Pillow knows"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ def downloads() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launchbay"
 
 
-def fetch(name: str, folder: str, open: Callable[..., Any], root: Path | None, addresses: Sequence[str]) -> Path:
-    """The root that has `folder`, after downloading it there if need be. `open(root, download=True)` is torchvision's
-    data set class, which verifies checksums and shows its progress.
+def fetch(name: str, folder: str, downloader: Callable[[], tuple[Any, list[str]]], root: Path | None) -> Path:
+    """The root that has `folder`, after downloading it there if need be. `downloader` gives torchvision's data set
+    class, which verifies checksums and shows its progress, and the addresses of the files.
 
     Raises:
         UserError: it is not there and cannot be downloaded.
@@ -27,6 +27,7 @@ def fetch(name: str, folder: str, open: Callable[..., Any], root: Path | None, a
     root = root or downloads()
     if (root / folder).is_dir():
         return root
+    open, addresses = downloader()
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{folder}.lock"):  # the other processes of this machine wait here, then find it done
@@ -45,7 +46,7 @@ def fetch(name: str, folder: str, open: Callable[..., Any], root: Path | None, a
 
 
 def read(name: str, folder: Path, open: Callable[[], Any]) -> Any:
-    """What torchvision makes of the files in `folder`.
+    """What `open` makes of the files in `folder`.
 
     Raises:
         UserError: they are damaged or not all there.

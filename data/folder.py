@@ -1,5 +1,6 @@
 """Any folder of photographs, in any depth of sub-folders."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from launchbay.data.decode import SUFFIXES, decode
 
 KEEP_BYTES = 2**30
 """Folders whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
+
+
+HOLD_OUT = 10
+"""Every so many pictures one is for validation."""
 
 
 class Folder(ImageSet):
@@ -27,25 +32,24 @@ class Folder(ImageSet):
         if root is None:
             raise UserError("--data folder needs to know which", "add --data-root DIR")
         files = find_pictures(root)
-        held_out = files[::10]
         if split != "all" and len(files) < 2:
             raise UserError(
                 f"{root} has one picture ({files[0].name}), which cannot serve training and validation both",
                 "add more, or validate on other photographs with --val-root DIR",
             )
-        self.files = {"train": [file for file in files if file not in set(held_out)], "val": held_out, "all": files}[
-            split
-        ]
+        training = [file for place, file in enumerate(files) if place % HOLD_OUT]
+        self.files = {"train": training, "val": files[::HOLD_OUT], "all": files}[split]
         self.root = root
         kinds = {file: file.relative_to(root).parts[0] for file in files if file.parent != root}
         if len(kinds) == len(files) and len(set(kinds.values())) > 1:
             self.classes = tuple(sorted(set(kinds.values())))
-            self.labels = [self.classes.index(kinds[file]) for file in self.files]
+            number = {name: place for place, name in enumerate(self.classes)}
+            self.labels = [number[kinds[file]] for file in self.files]
         self.sizes = [size_of(file) for file in self.files]
         self.uniform = len(set(self.sizes)) == 1
         self.kept: list[Tensor] = []
         if sum(3 * width * height for width, height in self.sizes) <= KEEP_BYTES:
-            with ThreadPoolExecutor() as pool:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
                 self.kept = list(pool.map(decode, self.files))
 
     def __len__(self) -> int:
@@ -90,7 +94,23 @@ def size_of(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
+            # A PNG's own `getexif` decodes it, for what may stand behind the pixels.
+            exif = (
+                image.getexif() if image.format != "PNG" or says_more_at_its_end(path) else Image.Image.getexif(image)
+            )
+            return (height, width) if exif.get(0x0112, 1) >= 5 else (width, height)
     except Exception:
         decode(path)  # says what is wrong with it
         raise
+
+
+def says_more_at_its_end(png: Path) -> bool:
+    """Whether anything stands behind the pixels of a PNG file."""
+    with png.open("rb") as file:
+        file.seek(len(b"\x89PNG\r\n\x1a\n"))
+        kinds = []
+        while len(head := file.read(8)) == 8:
+            kinds.append(head[4:])
+            file.seek(int.from_bytes(head[:4], "big") + len(b"CRC."), os.SEEK_CUR)
+    behind = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else kinds
+    return not set(behind) <= {b"IDAT", b"IEND"}

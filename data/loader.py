@@ -40,16 +40,15 @@ class TrainingOrder:
         share = self.batch_size // (self.accumulate * self.world)
         for part in range(self.steps.start * self.accumulate, self.steps.stop * self.accumulate):
             start = (part * self.world + self.rank) * share
-            yield [
-                Index(index, key(self.seed, "train", position))
-                for position, index in zip(range(start, start + share), self.indices(start, share), strict=True)
-            ]
+            yield self.indices(start, share)
 
-    def indices(self, start: int, count: int) -> list[int]:
-        """What the row of permutations has from place `start` on."""
-        epoch, place = divmod(start, self.size)
-        found: list[int] = permutation(self.size, self.seed, epoch)[place : place + count].tolist()
-        return found if len(found) == count else found + self.indices(start + len(found), count - len(found))
+    def indices(self, start: int, count: int) -> list[Index]:
+        """Those of the samples `start`, `start` + 1..."""
+        places: list[int] = []
+        while len(places) < count:
+            epoch, place = divmod(start + len(places), self.size)
+            places += permutation(self.size, self.seed, epoch)[place : place + count - len(places)].tolist()
+        return [Index(place, key(self.seed, "train", sample)) for sample, place in enumerate(places, start)]
 
 
 @lru_cache(maxsize=2)

@@ -19,6 +19,7 @@ def examine(console: Console) -> None:
     from launchbay.launch.hardware import config_in_force, threads
 
     gpus = torch.cuda.device_count()
+    on_cpu = {name for name, there in getattr(torch.cpu, "get_capabilities", dict)().items() if there}
     config = config_in_force([])
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
@@ -26,7 +27,9 @@ def examine(console: Console) -> None:
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "GPUs": ", ".join(torch.cuda.get_device_name(number) for number in range(gpus)) or "none",
         "CPU": f"{threads()} threads for one process",
-        "bf16": "yes" if gpus and torch.cuda.is_bf16_supported() else "slow on most CPUs" if not gpus else "no",
+        "fast bf16": "yes"
+        if (torch.cuda.is_bf16_supported() if gpus else on_cpu & {"avx512_bf16", "amx_bf16"})
+        else "no",
         "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file"
         if config
         else "none, so its defaults",
@@ -55,7 +58,8 @@ def commands(gpus: int) -> list[tuple[str, str]]:
     def launch(config: str) -> str:
         return f"accelerate launch --config_file accelerate_configs/{config}.yaml launch/run.py --task superres"
 
-    on_cpu = [("one process on the CPU", launch("cpu")), ("two processes on the CPU", launch("multi_cpu"))]
+    # Two processes of one thread took 1.1 to 1.2 times as long as one of two: benchmarks/speed.md.
+    on_cpu = [("one process on the CPU", launch("cpu")), ("two, slower on one machine", launch("multi_cpu"))]
     on_gpu = [("one GPU", launch("single_gpu"))] if gpus else []
     several = [(f"{gpus} GPUs", launch("multi_gpu").replace("launch/run.py", f"--num_processes {gpus} launch/run.py"))]
     return on_gpu + (several if gpus > 1 else []) + on_cpu

@@ -6,8 +6,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from math import inf
 from pathlib import Path
+from queue import Queue
+from threading import Thread
 from typing import Any
 
 from PIL import Image
@@ -22,6 +25,8 @@ Line = dict[str, Any]
 """One line of metrics.jsonl: step, epoch, split, and figures by name."""
 SAMPLES = "samples"
 """The name of the sample grid among a run's pictures."""
+MOST_WAITING = 100
+"""Lines that W&B may be behind."""
 
 
 class Observer:
@@ -95,39 +100,49 @@ class WandB(Observer):
     """A Weights & Biases run: its row number i is line i of metrics.jsonl, with the pictures of that step.
 
     A run that goes on from `step` sends what a killed process left unsent, and not again what it had sent. Whatever
-    goes wrong with W&B is said once, and training goes on without it.
+    goes wrong with W&B is said once, and training goes on without it. All of it happens in a thread that begins with
+    the first line: importing and starting W&B takes a second.
     """
 
     def __init__(self, folder: Path, config: Config[Any], step: int):
-        self.folder = folder
+        self.folder, self.config = folder, config
         self.run: Any = None
         self.status = "running"
-        self.row = self.sent = 0
-        for mode in dict.fromkeys((config.shared.wandb, "offline")):
-            try:
-                self.run, self.sent = start(folder, config, mode)
-                break
-            except Exception as error:
-                print(f"W&B does not start {mode}: {error}", flush=True)
-        for line in record(folder, step):
-            self.line(line)
+        self.earlier = list(record(folder, step))
+        self.lines: Queue[Line | None] = Queue(MOST_WAITING)
+        self.thread = Thread(target=self.work, name="wandb", daemon=True)
 
-    def line(self, line: Line) -> None:
-        if self.row >= self.sent:
-            self.attempt(lambda: self.run.log(to_row(line, self.folder), step=self.row, commit=True))
-        self.row += 1
+    def line(self, line: Line | None) -> None:
+        if self.thread.ident is None:
+            self.thread.start()
+        self.lines.put(line)
 
     def summary(self, summary: Mapping[str, Any]) -> None:
         self.status = summary["status"]
 
     def close(self) -> None:
-        self.attempt(lambda: self.run.finish(exit_code=0 if self.status == "done" else 1))
+        self.line(None)
+        self.thread.join()
 
-    def attempt(self, action: Callable[[], Any]) -> None:
+    def work(self) -> None:
+        """Send all lines up to the None after the last one."""
+        sent = 0
+        for mode in dict.fromkeys((self.config.shared.wandb, "offline")):
+            try:
+                self.run, sent = start(self.folder, self.config, mode)
+                break
+            except Exception as error:
+                print(f"W&B does not start {mode}: {error}", flush=True)
+        for row, line in enumerate(chain(self.earlier, iter(self.lines.get, None))):
+            if row >= sent:
+                self.attempt(lambda run, row=row, line=line: run.log(to_row(line, self.folder), step=row, commit=True))
+        self.attempt(lambda run: run.finish(exit_code=0 if self.status == "done" else 1))
+
+    def attempt(self, action: Callable[[Any], Any]) -> None:
         if self.run is None:
             return
         try:
-            action()
+            action(self.run)
         except Exception as error:
             print(f"W&B is switched off for the rest of this run: {error}", flush=True)
             self.run = None

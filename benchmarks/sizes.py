@@ -1,0 +1,294 @@
+"""What a run costs as it grows, one table each. See speed.md for what they said.
+
+    python benchmarks/sizes.py photographs --data DATA    a decode-bound epoch beside a plain loader with Pillow
+    python benchmarks/sizes.py memory --data DATA --peers PEERS    the peak resident set of a run on CIFAR-10
+    python benchmarks/sizes.py batch | image | set | files         speed, start and memory by size
+    python benchmarks/sizes.py processes --data DATA               two processes of one thread, or one of two
+
+DATA has cifar-10-batches-py, photos_png and photos_jpg (speed.py makes them); PEERS the scripts peer_*.py.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from costs import ROOT, age, show
+
+PEERS = ("torch", "accelerate", "timm")
+PLAIN = ("--optimizer", "adam", "--lr", "1e-3", "--schedule", "constant", "--warmup", "0", "--wandb", "off")
+
+
+def run(argv: list[str], folder: str | Path, **environment: str) -> tuple[float, float, str]:
+    """Seconds, peak resident set in MiB (of its largest process) and output of a command."""
+    begin = time.perf_counter()
+    with (Path(folder) / "output").open("w+") as output:
+        started = subprocess.Popen(argv, cwd=folder, stdout=output, stderr=output, env={**os.environ, **environment})
+        _, status, used = os.wait4(started.pid, 0)
+        seconds = time.perf_counter() - begin
+        output.seek(0)
+        said = output.read()
+    if status:
+        sys.exit(said)
+    return seconds, used.ru_maxrss / 1024, said
+
+
+def child(name: str, *argv: str) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        return json.loads(run([sys.executable, __file__, f"child-{name}", *argv], folder)[2].splitlines()[-1])
+
+
+def train(*argv: str, **environment: str) -> dict[str, float]:
+    """Samples/s between the first step and the last, seconds and MiB of a run."""
+    with tempfile.TemporaryDirectory() as folder:
+        steps = argv[argv.index("--steps") + 1]
+        ends = ["--eval-every", steps, "--log-every", steps, "--run", "it"]
+        launcher = [*environment.pop("launcher", "").split(), str(ROOT / "launch/run.py")]
+        seconds, memory, _ = run([sys.executable, *launcher, *argv, *ends, *PLAIN], folder, **environment)
+        lines = [json.loads(line) for line in Path(folder, "runs/it/metrics.jsonl").read_text().splitlines()]
+    speed = [line["samples_per_s"] for line in lines if line["split"] == "train"][-1]
+    return {"speed": speed, "seconds": seconds, "memory": memory}
+
+
+def child_ours(argv: list[str]) -> None:
+    """Seconds for one epoch of crops and for ten, from opening the folder on, as the engine gets them."""
+    import torch
+
+    from launchbay.data.folder import Folder
+    from launchbay.data.loader import TrainingOrder, samples
+    from launchbay.data.sources import Source
+    from launchbay.launch.evaluation import to_batch
+
+    root, side, workers, device = Path(argv[0]), int(argv[1]), int(argv[2]), torch.device("cpu")
+    begin = time.perf_counter()
+    images = Source(Folder, root)("train", crop=side)
+    order = TrainingOrder(size=len(images), batch_size=16, steps=range(10 * len(images) // 16), seed=0)
+    taken = []
+    for batch in samples(images, order, workers=workers, device=device):
+        to_batch(batch, device)
+        taken.append(time.perf_counter() - begin)
+    report(len(images), taken)
+
+
+def child_pillow(argv: list[str]) -> None:
+    """The same with Image.open and a crop in torch's DataLoader, its workers kept from epoch to epoch."""
+    import random
+
+    import numpy as np
+    import torch
+    from PIL import Image
+    from torch.utils.data import DataLoader, Dataset
+
+    files, side, workers = sorted(Path(argv[0]).iterdir()), int(argv[1]), int(argv[2])
+    files = [file for place, file in enumerate(files) if place % 10]
+
+    class Crops(Dataset[Any]):
+        def __len__(self) -> int:
+            return len(files)
+
+        def __getitem__(self, index: int) -> Any:
+            image = Image.open(files[index]).convert("RGB")
+            left, top = (random.randint(0, length - side) for length in image.size)
+            pixels = np.asarray(image.crop((left, top, left + side, top + side)))
+            return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div_(255)
+
+    begin, taken = time.perf_counter(), []
+    loader = DataLoader(Crops(), 16, shuffle=True, num_workers=workers, persistent_workers=workers > 0, drop_last=True)
+    for _ in range(3):
+        for _ in loader:
+            taken.append(time.perf_counter() - begin)
+    report(len(files), taken)
+
+
+def report(size: int, taken: list[float]) -> None:
+    """Samples/s of the first epoch, and of those after it."""
+    first = size // 16
+    print(json.dumps({"first": 16 * first / taken[first - 1],
+                      "later": 16 * (len(taken) - first) / (taken[-1] - taken[first - 1])}))  # fmt: skip
+
+
+def photographs(arguments: argparse.Namespace) -> None:
+    rows = []
+    for kind in ("jpg", "png"):
+        for workers in ("0", "2"):
+            for side in ("96", "192"):
+                argv = (str(arguments.data.resolve() / f"photos_{kind}"), side, workers)
+                found = [(child("ours", *argv), child("pillow", *argv)) for _ in range(arguments.rounds)]
+                cells = []
+                for part in ("first", "later"):
+                    ours, theirs = (statistics.median(one[n][part] for one in found) for n in (0, 1))
+                    ratio = statistics.median(a[part] / b[part] for a, b in found)
+                    cells += [f"{ours:.0f}", f"{theirs:.0f}", f"{ratio:.1f}"]
+                rows.append([f"{kind}, crops of {side}, {workers} workers", *cells])
+    show("photographs, samples/s", ["", "first epoch", "Pillow", "ratio", "later epochs", "Pillow", "ratio"], rows)
+
+
+def memory(arguments: argparse.Namespace) -> None:
+    data = str(arguments.data.resolve())
+    ours = ["--task", "classify", "--data", "cifar10", "--data-root", data, "--shift", "0", "--rotate", "90"]
+    ours += ["--jitter", "0.2", "--batch-size", "128", "--steps", "75"]
+    peer = ["--task", "classify", "--data", data, "--batch-size", "128", "--limit", "9600"]
+    found: dict[str, list[float]] = {}
+    for _ in range(arguments.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            empty = run([sys.executable, "-c", "import torch"], folder)[1]
+        found.setdefault("import torch", []).append(empty)
+        found.setdefault("launchbay", []).append(train(*ours)["memory"])
+        for name in PEERS if arguments.peers else ():
+            with tempfile.TemporaryDirectory() as folder:
+                script = str(arguments.peers.resolve() / f"peer_{name}.py")
+                workers = ["--workers", "0"] if name == "timm" else []
+                found.setdefault(name, []).append(run([sys.executable, script, *peer, *workers], folder)[1])
+    show(
+        "peak resident set, MiB", ["", "MiB"], [[name, f"{statistics.median(all):.0f}"] for name, all in found.items()]
+    )
+
+
+def rows_of(arguments: argparse.Namespace, works: dict[str, list[str]]) -> list[list[str]]:
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in works}
+    for _ in range(arguments.rounds):
+        for name, argv in works.items():
+            found[name].append(train(*argv))
+    keys = ("speed", "seconds", "memory")
+    return [[n, *(f"{statistics.median(one[k] for one in all):.0f}" for k in keys)] for n, all in found.items()]
+
+
+def batch(arguments: argparse.Namespace) -> None:
+    works = {
+        str(size): ["--task", "classify", "--batch-size", str(size), "--steps", str(max(12, 6400 // size))]
+        for size in (8, 16, 32, 64, 128, 256, 512)
+    }
+    show("by batch size (classify on glyphs)", ["batch", "samples/s", "s", "MiB"], rows_of(arguments, works))
+
+
+def image(arguments: argparse.Namespace) -> None:
+    works = {
+        str(side): [
+            "--task",
+            "classify",
+            "--data",
+            "photos",
+            "--size",
+            str(side),
+            "--batch-size",
+            "32",
+            "--steps",
+            "25",
+        ]
+        for side in (32, 64, 128, 256)
+    }
+    show("by image side (classify on photos)", ["side", "samples/s", "s", "MiB"], rows_of(arguments, works))
+
+
+def child_set(argv: list[str]) -> None:
+    """A run of 40 steps on `argv[0]` random pictures of 32×32 in memory."""
+    import torch
+
+    from launchbay.data.resident import Resident
+    from launchbay.launch import learner, train
+
+    class Random(Resident):
+        def __init__(self, split: str, root: Path | None = None):
+            count = int(argv[0]) if split == "train" else 100
+            pixels = torch.empty(count, 32, 32, 3, dtype=torch.uint8).random_(256).permute(0, 3, 1, 2)
+            super().__init__(pixels, torch.arange(count) % 10, [str(digit) for digit in range(10)])
+
+    opened = Random("train")
+    ready = age()
+    first, step = [], learner.Learner.step
+
+    def watched(self: Any, *rest: Any) -> Any:
+        first.append(age())
+        return step(self, *rest)
+
+    learner.Learner.step = watched
+    train.open_named = lambda name: lambda split, root=None: opened if split == "train" else Random(split)
+    assert train.main(["--task", "classify", "--batch-size", "128", "--steps", "40", "--eval-every", "40", *PLAIN]) == 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"start": first[0] - ready, "step": 1000 * (first[-1] - first[9]) / 30, "memory": peak,
+                      "pictures": opened.pixels.nbytes / 2**20}))  # fmt: skip
+
+
+def set_size(arguments: argparse.Namespace) -> None:
+    rows = []
+    for count in (1_000, 10_000, 100_000, 1_000_000):
+        found = [child("set", str(count)) for _ in range(arguments.rounds)]
+        middles = {key: statistics.median(one[key] for one in found) for key in found[0]}
+        rows.append([f"{count:,}", f"{middles['start']:.2f}", f"{middles['step']:.1f}", f"{middles['memory']:.0f}"])
+        rows[-1].append(f"{middles['pictures']:.0f}")
+    headings = ["pictures", "opened to first step, s", "step, ms", "peak, MiB", "of it pictures"]
+    show("by size of the data set (classify, 32×32)", headings, rows)
+
+
+def child_files(argv: list[str]) -> None:
+    """A folder of `argv[0]` small pictures, opened: seconds, and MiB more than before."""
+    import io
+
+    import torch
+    from PIL import Image
+
+    from launchbay.data.folder import Folder
+
+    pixels = torch.empty(32, 32, 3, dtype=torch.uint8).random_(256).numpy()
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "png")
+    for number in range(int(argv[0])):
+        folder = Path("pictures", f"class{number % 10}")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(stream.getvalue())
+    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter()
+    images = Folder("train", Path("pictures"))
+    opened = time.perf_counter()
+    images.fingerprint()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    print(json.dumps({"open": opened - begin, "fingerprint": time.perf_counter() - opened, "memory": peak}))
+
+
+def files(arguments: argparse.Namespace) -> None:
+    rows = []
+    for count in (1_000, 10_000, 100_000):
+        one = child("files", str(count))
+        rows.append([f"{count:,}", f"{one['open']:.2f}", f"{one['fingerprint']:.2f}", f"{one['memory']:.0f}"])
+    show("by number of files (32×32 PNG)", ["files", "to open, s", "fingerprint, s", "MiB"], rows)
+
+
+def processes(arguments: argparse.Namespace) -> None:
+    data = str(arguments.data.resolve())
+    work = ["--task", "classify", "--data", "cifar10", "--data-root", data, "--batch-size", "128", "--steps", "60"]
+    two = f"-m accelerate.commands.launch --config_file {ROOT / 'accelerate_configs/multi_cpu.yaml'}"
+    rows = []
+    for precision in ("fp32", "bf16"):
+        argv = [*work, "--precision", precision]
+        found = [(train(*argv), train(*argv, launcher=two)) for _ in range(arguments.rounds)]
+        speeds = [statistics.median(one[n]["speed"] for one in found) for n in (0, 1)]
+        ratio = statistics.median(b["speed"] / a["speed"] for a, b in found)
+        whole = statistics.median(b["seconds"] - a["seconds"] for a, b in found)
+        rows.append([precision, f"{speeds[0]:.0f}", f"{speeds[1]:.0f}", f"{ratio:.2f}", f"{whole:+.1f}"])
+    show("classify, batch 128, samples/s", ["", "1 process", "2 processes", "ratio", "start and end, s"], rows)
+
+
+def main() -> None:
+    children = {"child-ours": child_ours, "child-pillow": child_pillow}
+    children |= {"child-set": child_set, "child-files": child_files}
+    if sys.argv[1:] and sys.argv[1] in children:
+        return children[sys.argv[1]](sys.argv[2:])
+    tables = {"photographs": photographs, "memory": memory, "batch": batch, "image": image}
+    tables |= {"set": set_size, "files": files, "processes": processes}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=tables)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--peers", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    tables[arguments.table](arguments)
+
+
+if __name__ == "__main__":
+    main()
