@@ -1,8 +1,8 @@
-"""The pages of docs/ as a machine reads them, and two ways to follow one: in this process, cheaply, and in a shell.
+"""The pages of docs/ as a machine reads them, and a cheap way to follow one, in this process.
 
 A block with a title is a file, `bash` is commands, `python` without a title is a script, and `text` after one of these
-is what it says. No library does this: those known (sybil, mktestdocs, pytest-markdown-docs) run blocks, but neither keep
-the files of a page in a folder nor shorten what takes minutes.
+is what it says. No library does this: sybil, mktestdocs and pytest-markdown-docs run blocks, but none of them keeps the
+files of a page in a folder, compares what a page shows, or cuts short what takes minutes.
 """
 
 import re
@@ -13,15 +13,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from accelerate.commands.launch import launch_command_parser
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 from conftest import ROOT, forget_accelerator
 from markdown_it import MarkdownIt
 
-from launchbay.launch import cli, train
+from launchbay.launch import cli, hardware, train
 from launchbay.launch.config import parse
 from launchbay.tasks import testing
 
@@ -81,6 +80,8 @@ def links(page: Path) -> list[str]:
 
 
 def commands(block: Block) -> list[Command]:
+    if block.language == "python":
+        return [Command(shlex.join(["python", "-c", block.text]), 0)]
     lines = block.text.replace("\\\n", " ").splitlines()
     codes = [re.search(r"# exit code (\d+)", line) for line in lines]
     return [
@@ -93,6 +94,7 @@ def commands(block: Block) -> list[Command]:
 def said(text: str) -> str:
     """`text` in one line, without frames, and without what is another each time and anywhere: figures, time left."""
     text = re.sub(r"  \d+:\d\d:\d\d left", "", re.sub(r"[─-╿]", " ", text))
+    text = re.sub(r"-run-[\d_]+-\w{8}\b|\(\w{8}\)", "-run-", text)  # of W&B
     text = re.sub(r"\b(process|thread)(es|s)?\b", r"\1", text)
     return " ".join(re.sub(r"[+-]?\d[\d,.]*(e[+-]?\d+)?", "#", text).split())
 
@@ -105,8 +107,7 @@ def follow(page: Path, execute: Execute) -> None:
             if block.language != "text":
                 Path(block.title).write_text(block.text, encoding="utf-8")
         elif block.language in ("bash", "python"):
-            python = Command(shlex.join(["python", "-c", block.text]), 0)
-            output = "".join(done(command, execute) for command in (commands(block) if block.language == "bash" else [python]))
+            output = "".join(done(command, execute) for command in commands(block))
         else:
             assert block.language == "text", f"{page.name}: what is {block.language}?"
             for part in re.split(r"\n|\.\.\.", block.text):
@@ -155,6 +156,7 @@ class InThisProcess:
         self.keeps_wandb = page.stem in ("wandb", "run-folder")
         self.capfd, self.monkeypatch = capfd, monkeypatch
         monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
+        monkeypatch.setattr(hardware, "end_with_parent", lambda: None)
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         few = tuple(check for check in testing.CONTRACT if check.__name__ in CHECKS)
         monkeypatch.setattr(testing, "CONTRACT", few)
@@ -165,6 +167,8 @@ class InThisProcess:
         words = shlex.split(command.line)
         match words:
             case ["accelerate", "launch", *_]:
+                launcher = [] if "--config_file" in words else words  # those of ours start what this process is not
+                self.monkeypatch.setattr(hardware, "launch_command", lambda: launcher)
                 code = min(1, train.main(self.shortened(options_of(words))))  # the launcher has no other codes
             case ["python", "launch/run.py", *options] | ["python", "-m", "launchbay.launch.run", *options]:
                 code = train.main(self.shortened(options))
@@ -174,7 +178,7 @@ class InThisProcess:
             case ["python", "-c", text]:
                 code = exec(text, {}) or 0
             case ["python", script]:
-                code = 0 * len(runpy.run_path(script))
+                code = int(not runpy.run_path(script))
             case ["pip", "install", "-e", folder]:
                 code = self.install(Path(folder).resolve())
             case _:
@@ -189,17 +193,15 @@ class InThisProcess:
                 del sys.modules[name]
 
     def shortened(self, options: list[str]) -> list[str]:
-        options = ["0.001s" if before == "--max-time" else now for before, now in zip(["", *options], options, strict=False)]
-        if "--help" in options:
+        if {"--help", "--config"} & set(options):
             return options
-        if "--steps" in options:
-            place = options.index("--steps") + 1
-            options[place] = self.steps[options[place]]
-        else:
-            options = [*options, "--steps", "2"]
-        if "--batch-size" not in options:
-            options = [*options, "--batch-size", "4"]
-        return options if self.keeps_wandb else [*options, "--wandb", "off"]
+        said = dict(zip(options[::2], options[1::2], strict=True))
+        said["--steps"] = self.steps.get(said.get("--steps", ""), "2")
+        said.pop("--epochs", None)
+        if "--max-time" in said:
+            said["--max-time"] = "0.001s"
+        cheap = {"--batch-size": "16", "--eval-every": "99"} | ({} if self.keeps_wandb else {"--wandb": "off"})
+        return [word for pair in (cheap | said).items() for word in pair]
 
     def install(self, package: Path) -> int:
         from setuptools.build_meta import prepare_metadata_for_build_wheel

@@ -27,9 +27,7 @@ def page(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.usefixtures("no_curves")
-def test_what_a_page_says_is_so(
-    page: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_page_says_is_so(page: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     follow(page, InThisProcess(page, capfd, monkeypatch))
 
 
