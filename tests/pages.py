@@ -5,6 +5,7 @@ is what it says. No library does this: sybil, mktestdocs and pytest-markdown-doc
 files of a page in a folder, compares what a page shows, or cuts short what takes minutes.
 """
 
+import os
 import re
 import runpy
 import shlex
@@ -24,6 +25,7 @@ from launchbay.launch import cli, hardware, train
 from launchbay.launch.config import parse
 from launchbay.tasks import testing
 
+BINARIES = Path(sys.executable).parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 CHECKOUT = ("launch", "accelerate_configs")
@@ -38,6 +40,8 @@ NOT_RUN = {
     "--wandb online": "it sends a run away",
 }
 """Commands with this in them are not run, only parsed."""
+NEEDS_PROCESSES = {"launchbay compare runs/one runs/two": "in one process both runs are the same"}
+"""Commands that only a shell can follow; in this process they are parsed, and what they say is not looked at."""
 CHECKS = ("options_are_declared", "it_can_be_built", "randomness_comes_from_the_batch")
 """Those of the contract that are run where a page is followed cheaply."""
 
@@ -60,8 +64,8 @@ class Command:
         return next((reason for part, reason in NOT_RUN.items() if part in self.line), None)
 
 
-Execute = Callable[[Command], tuple[int, str]]
-"""Runs a command: its exit code and what it says."""
+Execute = Callable[[Command], tuple[int, str | None]]
+"""Runs a command: its exit code and what it says, None if that is not to be looked at."""
 
 
 def blocks(page: Path) -> list[Block]:
@@ -101,20 +105,22 @@ def said(text: str) -> str:
 
 def follow(page: Path, execute: Execute) -> None:
     """Do what the page in this folder says, block after block, and compare what it shows with what is said."""
-    output = ""
+    output: str | None = ""
     for block in blocks(page):
         if block.title:
             if block.language != "text":
                 Path(block.title).write_text(block.text, encoding="utf-8")
         elif block.language in ("bash", "python"):
-            output = "".join(done(command, execute) for command in commands(block))
+            outputs = [done(command, execute) for command in commands(block)]
+            output = None if None in outputs else "".join(map(str, outputs))
         else:
             assert block.language == "text", f"{page.name}: what is {block.language}?"
             for part in re.split(r"\n|\.\.\.", block.text):
-                assert said(part) in said(output), f"{page.name} shows {part!r}, but what comes out is:\n{output}"
+                shown = output is None or said(part) in said(output)
+                assert shown, f"{page.name} shows {part!r}, but what comes out is:\n{output}"
 
 
-def done(command: Command, execute: Execute) -> str:
+def done(command: Command, execute: Execute) -> str | None:
     if command.reason_not_to_run():
         understand(command)
         return ""
@@ -155,16 +161,20 @@ class InThisProcess:
         self.steps = {length: str(number) for number, length in enumerate(sorted(set(lengths), key=int), start=3)}
         self.keeps_wandb = page.stem in ("wandb", "run-folder")
         self.capfd, self.monkeypatch = capfd, monkeypatch
+        monkeypatch.setenv("PATH", f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
         monkeypatch.setattr(hardware, "end_with_parent", lambda: None)
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         few = tuple(check for check in testing.CONTRACT if check.__name__ in CHECKS)
         monkeypatch.setattr(testing, "CONTRACT", few)
 
-    def __call__(self, command: Command) -> tuple[int, str]:
+    def __call__(self, command: Command) -> tuple[int, str | None]:
         self.capfd.readouterr()
         self.forget()
         words = shlex.split(command.line)
+        if command.line in NEEDS_PROCESSES:
+            cli.parser().parse_args(words[1:])
+            return command.code, None
         match words:
             case ["accelerate", "launch", *_]:
                 launcher = [] if "--config_file" in words else words  # those of ours start what this process is not

@@ -4,17 +4,28 @@ what comes out. By default cheaply, in this process; `-m slow` in a shell, with 
 import os
 import re
 import subprocess
-import sys
 import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
-from pages import CHECKOUT, DOCS, NOT_RUN, PAGES, Command, InThisProcess, blocks, commands, follow, links, said
+from pages import (
+    BINARIES,
+    CHECKOUT,
+    DOCS,
+    NOT_RUN,
+    PAGES,
+    Command,
+    InThisProcess,
+    blocks,
+    commands,
+    follow,
+    links,
+    said,
+)
 
-BINARIES = Path(sys.executable).parent
-PROGRAMS = ("accelerate", "launchbay", "pytest")
+PROGRAMS = ("accelerate", "launchbay", "wandb")
 
 
 @pytest.fixture(params=PAGES, ids=lambda page: page.stem)
@@ -37,7 +48,10 @@ def test_a_page_can_be_followed_word_for_word(page: Path, environment: Path) -> 
 
     def execute(command: Command) -> tuple[int, str]:
         argv = ["bash", "-c", command.line]
-        done = subprocess.run(argv, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False)
+        offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # 0: no isolation, as pip has it
+        done = subprocess.run(
+            argv, env={**os.environ, "PATH": path, **offline}, capture_output=True, text=True, check=False
+        )
         return done.returncode, done.stdout + done.stderr
 
     follow(page, execute)
