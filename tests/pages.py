@@ -163,6 +163,7 @@ class InThisProcess:
         self.capfd, self.monkeypatch = capfd, monkeypatch
         monkeypatch.setenv("PATH", f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
+        monkeypatch.setattr(hardware, "launch_command", lambda: self.launcher)
         monkeypatch.setattr(hardware, "end_with_parent", lambda: None)
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         few = tuple(check for check in testing.CONTRACT if check.__name__ in CHECKS)
@@ -171,14 +172,14 @@ class InThisProcess:
     def __call__(self, command: Command) -> tuple[int, str | None]:
         self.capfd.readouterr()
         self.forget()
+        self.launcher: list[str] = []
         words = shlex.split(command.line)
         if command.line in NEEDS_PROCESSES:
             cli.parser().parse_args(words[1:])
             return command.code, None
         match words:
             case ["accelerate", "launch", *_]:
-                launcher = [] if "--config_file" in words else words  # those of ours start what this process is not
-                self.monkeypatch.setattr(hardware, "launch_command", lambda: launcher)
+                self.launcher = [] if "--config_file" in words else words  # ours start what this process is not
                 code = min(1, train.main(self.shortened(options_of(words))))  # the launcher has no other codes
             case ["python", "launch/run.py", *options] | ["python", "-m", "launchbay.launch.run", *options]:
                 code = train.main(self.shortened(options))
