@@ -66,7 +66,9 @@ def environment(wheel: Path) -> Path:
     (libraries,) = BINARIES.parent.glob("lib/*/site-packages")
     (site / "dependencies.pth").write_text(str(libraries))
     binaries = Path("environment/bin").resolve()
-    install = (binaries / "python", "-m", "pip", "install", "--no-index", "--no-deps", "--ignore-installed", wheel)
+    pip = (binaries / "python", "-m", "pip")
+    subprocess.run([*pip, "uninstall", "--yes", "setuptools"], check=True, capture_output=True)  # Python 3.11's is old
+    install = (*pip, "install", "--no-index", "--no-deps", "--ignore-installed", wheel)
     subprocess.run(install, check=True, capture_output=True)
     for name in PROGRAMS:
         script = (BINARIES / name).read_text()
