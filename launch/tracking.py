@@ -173,7 +173,7 @@ def start(folder: Path, config: Config[Any], mode: str) -> tuple[Any, int]:
         id=kept.read_text(),
         resume="allow",
         name=folder.name,
-        dir=folder,
+        dir=folder.resolve(),  # its service may have been started in another folder
         mode=mode,  # pyright: ignore[reportArgumentType]
         config=config.plain(),
         settings=wandb.Settings(silent=True, console="off", init_timeout=20),

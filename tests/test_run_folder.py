@@ -14,10 +14,12 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
+from launchbay import UserError
 from launchbay.data.photos import Photos
 from launchbay.launch.checkpoint import verify
 from launchbay.launch.finished import evaluate_run
 from launchbay.launch.hardware import threads
+from launchbay.launch.log import log
 
 LAUNCHBAY = Path(sys.executable).parent / "launchbay"
 STEPS = 12
@@ -146,3 +148,9 @@ def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: 
 def test_what_is_no_run_says_so(command: Command) -> None:
     done = command(LAUNCHBAY, "evaluate", "nowhere")
     assert done.returncode == 2 and "nowhere is no run folder" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_machine_that_does_not_see_the_run_folder_is_told_that_all_have_to() -> None:
+    with pytest.raises(UserError) as error, log(Path("runs/on-another-machine"), 1, "superres"):
+        pass
+    assert "a folder that all machines of the run see" in str(error.value.hint)
