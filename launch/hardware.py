@@ -40,6 +40,7 @@ def start(shared: Shared) -> Accelerator:
         cpu=on_cpu(launcher),
         mixed_precision=shared.precision if shared.precision in ("bf16", "fp16") else None,
         gradient_accumulation_steps=shared.accumulate,
+        device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, for 0.4 s
         # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
