@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.nn.utils import clip_grad_norm_
 from torch.profiler import record_function
 
@@ -41,7 +42,9 @@ class Learner:
         self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
         self.parts = checkpoint.Parts(self.networks, self.averages, self.plain)
         self.saved = {name: set(network.state_dict()) for name, network in self.networks.items()}
-        self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
+        self.optimizers = dict(self.plain)
+        if accelerator.scaler is not None:  # otherwise accelerate's would only take time
+            self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
         if shared.sync_batchnorm and accelerator.num_processes > 1:
             for network in self.networks.values():
                 synchronise(network)
@@ -70,7 +73,8 @@ class Learner:
                     for term, value in terms.items():
                         before = logs.get(f"{name}/{term}", 0)
                         logs[f"{name}/{term}"] = before + value.detach() / len(parts)
-        self.share_buffers()
+        if self.accelerator.num_processes > 1:
+            self.share_buffers()
         for name, averaged in self.averages.items():
             averaged.update_parameters(self.networks[name])
         return logs
@@ -92,8 +96,10 @@ class Learner:
             if self.accelerator.sync_gradients:
                 self.accelerator.unscale_gradients(optimizer)
                 norm = clip_grad_norm_(parameters, self.shared.clip_norm or float("inf"))
-            optimizer.step()
-            optimizer.zero_grad()
+                optimizer.step()
+                # Fused ones do not note it: a loss computed before would go unnoticed, with wrong gradients.
+                increment_version(parameters)
+                optimizer.zero_grad()
         return norm
 
     def bad_samples(self, name: str, parts: list[Batch]) -> list[int]:
@@ -121,7 +127,7 @@ class Learner:
             for place, buffer in network.named_buffers()
             if place in self.saved[name] and buffer.is_floating_point()
         ]
-        if self.accelerator.num_processes == 1 or not buffers:
+        if not buffers:
             return
         mean: Any = self.accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")
         for buffer, part in zip(buffers, mean.split([buffer.numel() for buffer in buffers]), strict=True):

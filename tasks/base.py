@@ -90,7 +90,7 @@ class Batch:
 
     def _draw(self, fill: Any, shape: tuple[int, ...]) -> Tensor:
         call, source = next(self._calls), torch.Generator()
-        drawn = torch.empty(len(self), *shape)
+        drawn = torch.empty(len(self), *shape, pin_memory=self.image.is_cuda)  # or copying it would wait for the GPU
         for row, sample in zip(drawn, self.keys, strict=True):
             fill(row, generator=source.manual_seed(key(sample, call)))
         return drawn.to(self.image.device, non_blocking=True)

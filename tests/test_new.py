@@ -60,7 +60,9 @@ def test_a_new_data_set_passes_its_own_tests(new: Callable[..., None], launchbay
 
 
 def test_the_example_is_what_it_writes(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "deblur", raising=False)  # another test may have brought its own
+    # Another test may have brought its own.
+    monkeypatch.delitem(sys.modules, "deblur", raising=False)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not any(Path(place).glob("deblur*"))])
     code, said = launchbay("new", "deblur")
     assert code == 0, said
     written, example = (
