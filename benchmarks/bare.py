@@ -88,6 +88,8 @@ def ours(made: Engine) -> Callable[[], None]:
 def bare(made: Engine, task: Any, *, plain: bool) -> Callable[[], None]:
     """A loop without an engine over a copy of the task."""
     task.train()
+    for name, network in task.networks().items():  # without accelerate's autocast around it
+        setattr(task, name, made.accelerator.unwrap_model(network, keep_fp32_wrapper=False))
     if plain:
         task.to(memory_format=torch.contiguous_format)
     create = torch.optim.Adam if plain else lambda parameters, **o: torch.optim.Adam(parameters, **o, fused=True)
