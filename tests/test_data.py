@@ -166,6 +166,13 @@ def test_every_kind_of_picture_becomes_rgb(mode: str, value: int | tuple[int, ..
     assert tuple(picture[:, 0, 0].tolist()) == expected
 
 
+@pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("I", 70_000), ("I", -1)])
+def test_a_picture_whose_values_have_no_known_range_is_refused(mode: str, value: float) -> None:
+    Image.new(mode, (3, 2), value).save("picture.tif")
+    with pytest.raises(UserError, match="its values are neither of 8 nor of 16 bits"):
+        decode(Path("picture.tif"))
+
+
 def test_a_picture_stands_upright_and_its_size_is_known(pictures: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a camera held sideways
