@@ -371,8 +371,10 @@ def test_a_download_is_checked_and_happens_once(
     assert "downloading MNIST" in capfd.readouterr().out
 
     (tmp_path / "cache/launchbay/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"short")
-    with pytest.raises(UserError, match="is damaged or not complete"):
+    with pytest.raises(UserError, match="is damaged or not complete") as refused:
         MNIST("val")
+    own = tmp_path / "cache/launchbay/MNIST"
+    assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
 
 
 @pytest.mark.parametrize(("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "cifar-10-python")])
