@@ -38,7 +38,9 @@ class CIFAR10(Resident):
         labels = torch.empty(len(pixels), dtype=torch.int64)
         for number, (file, digest) in enumerate(files.items()):
             part = slice(PART * number, PART * (number + 1))
-            pixels[part], labels[part] = read("CIFAR-10", folder, partial(read_batch, folder / FOLDER / file, digest))
+            pixels[part], labels[part] = read(
+                "CIFAR-10", folder / FOLDER, partial(read_batch, folder / FOLDER / file, digest)
+            )
         super().__init__(pixels, labels, CLASSES)
 
 

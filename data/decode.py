@@ -23,10 +23,11 @@ def decode(path: Path) -> Tensor:
     try:
         with Image.open(path) as file:
             image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):  # 16 bits; Pillow would clip them to 255
-                image = Image.fromarray(
-                    (np.asarray(image, dtype=np.float32) / 257).round().clip(0, 255).astype(np.uint8)
-                )
+            if image.mode.startswith(("I", "F")):  # 16 bits; Pillow would clip them to 255
+                values = np.asarray(image)
+                if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+                    raise ValueError("its values are neither of 8 nor of 16 bits")
+                image = Image.fromarray((values.astype(np.float32) / 257).round().astype(np.uint8))
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except UnidentifiedImageError:
         reason = "it is empty" if path.stat().st_size == 0 else "its content is no picture that Pillow knows"

@@ -56,5 +56,5 @@ def read(name: str, folder: Path, open: Callable[[], Any]) -> Any:
     except Exception as error:
         raise UserError(
             f"{name} in {folder} is damaged or not complete: {type(error).__name__}: {error}",
-            "remove that folder, and it will be downloaded again",
+            f"remove {folder}, and it will be downloaded again",
         ) from error

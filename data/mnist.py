@@ -17,7 +17,9 @@ class MNIST(Resident):
     def __init__(self, split: str, root: Path | None = None):
         folder = fetch("MNIST", "MNIST", downloader, root)
         files = {"train": ["train"], "val": ["t10k"], "all": ["train", "t10k"]}[split]
-        parts = [read("MNIST", folder, lambda part=part: read_part(folder / "MNIST/raw", part)) for part in files]
+        parts = [
+            read("MNIST", folder / "MNIST", lambda part=part: read_part(folder / "MNIST/raw", part)) for part in files
+        ]
         pixels, labels = (torch.cat(part) for part in zip(*parts, strict=True))
         super().__init__(pixels[:, None], labels, [str(digit) for digit in range(10)])
 

@@ -214,7 +214,7 @@ class Engine:
     def show(self, collected: Mapping[str, Tensor]) -> None:
         columns = preview(self.task, self.validation_set, self.accelerator, self.shared)
         with torch.no_grad():
-            pictures = {name: to_image(picture) for name, picture in self.task.gallery(dict(collected)).items()}
+            pictures = {name: to_image(name, picture) for name, picture in self.task.gallery(dict(collected)).items()}
         if pictures := ({SAMPLES: grid(columns)} if columns else {}) | pictures:
             self.tell("samples", self.state.step, pictures)
 

@@ -98,6 +98,11 @@ def preview(task: Task[Any], images: ImageSet, accelerator: Accelerator, shared:
         index = Index(number * len(images) // count, key(shared.seed, "val", number * len(images) // count))
         batch = to_batch((images.__getitems__([index]), [index.key]), accelerator.device)
         for heading, pictures in task.preview(batch).items():
+            if len(pictures) != len(batch):
+                raise UserError(
+                    f"{type(task).__name__}.preview gives {heading!r} as {tuple(pictures.shape)} for one sample",
+                    "give a picture of each sample, N×C×H×W",
+                )
             columns[heading].extend(pictures.cpu())
     return columns
 
@@ -117,7 +122,8 @@ def is_best(task: Task[Any], step: int, figures: Mapping[str, float], best: Mapp
         )
     if isnan(figures[name]):
         raise UserError(
-            f"{name} is no number at step {step}: the network is spoiled",
-            "lower --lr; checkpoints already saved are good",
+            f"{name} is no number at step {step}",
+            f"lower --lr if the losses grew before; else look for what {type(task).__name__} makes {name} of. "
+            "Checkpoints already saved are good",
         )
     return not best or sign * figures[name] > sign * best[name]

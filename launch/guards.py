@@ -47,6 +47,26 @@ def check_task(
         )
 
 
+def check_yielded(task: Task[Any], losses: Losses, yielded: object) -> tuple[str, Mapping[str, Tensor]]:
+    """What `losses`, the running training_step of `task`, has just yielded, if it has the form of a loss."""
+    match yielded:
+        case (str() as name, Mapping() as terms) if terms and all(isinstance(term, Tensor) for term in terms.values()):
+            return name, terms
+        case (str() as name, Mapping() as terms) if not terms:
+            what = f"({name!r}, {{}}), which minimises nothing,"
+        case (str() as name, Mapping() as terms):
+            term = next(term for term, value in terms.items() if not isinstance(value, Tensor))
+            what = f"a {type(terms[term]).__name__} as {name}/{term}"
+        case (str() as name, other):
+            what = f"a {type(other).__name__} under {name!r}"
+        case _:
+            what = f"a {type(yielded).__name__} as its losses,"
+    raise UserError(
+        f"{type(task).__name__}.training_step yields {what} at {yield_line(task, losses)}",
+        "yield a network's name and its losses, each a tensor with a name: yield 'model', {'l1': loss}",
+    )
+
+
 def check_loss(name: str, loss: Tensor, networks: Mapping[str, Any]) -> None:
     """Whether `loss`, yielded for `name`, can be minimised."""
     if name not in networks:

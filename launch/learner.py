@@ -13,6 +13,7 @@ from torch.autograd.graph import increment_version
 from torch.nn.utils import clip_grad_norm_
 from torch.profiler import record_function
 
+from launchbay import UserError
 from launchbay.data import key
 from launchbay.launch import checkpoint, guards, optimizers
 from launchbay.launch.agreement import largest
@@ -64,7 +65,8 @@ class Learner:
         for part in parts:
             losses = self.task.training_step(part)
             with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
-                for name, terms in labelled(FORWARD, losses):
+                for yielded in labelled(FORWARD, losses):
+                    name, terms = guards.check_yielded(self.task, losses, yielded)
                     try:
                         logs[f"{name}/grad_norm"] = self.minimise(number, name, terms)
                     except Exception as error:
@@ -73,6 +75,11 @@ class Learner:
                     for term, value in terms.items():
                         before = logs.get(f"{name}/{term}", 0)
                         logs[f"{name}/{term}"] = before + value.detach() / len(parts)
+        if not logs:
+            raise UserError(
+                f"{type(self.task).__name__}.training_step has yielded no loss at step {number}",
+                "yield 'model', {'l1': loss}, once per optimizer step",
+            )
         if self.accelerator.num_processes > 1:
             self.share_buffers()
         for name, averaged in self.averages.items():

@@ -44,7 +44,9 @@ def write_package(name: str, kind: str, console: Console) -> None:
 def check_name(name: str, kind: str) -> None:
     """Raise a UserError if a package of this kind cannot be called `name`, here or anywhere."""
     module, group = name.replace("-", "_"), group_of(kind)
-    if not re.fullmatch(r"[A-Za-z](\w*[A-Za-z0-9])?", module, re.ASCII) or iskeyword(module):
+    if iskeyword(module):
+        raise UserError(f"{name!r} is no name for a package: Python keeps the word to itself", f"such as my-{name}")
+    if not re.fullmatch(r"[A-Za-z](\w*[A-Za-z0-9])?", module, re.ASCII):
         raise UserError(
             f"{name!r} is no name for a package", "letters, digits, - and _, beginning with a letter, such as deblur"
         )

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from launchbay import UserError
+
 SMALLEST, LARGEST, GAP, HEADING = 128, 288, 6, 26
 """Pixels: pictures smaller than SMALLEST are enlarged, of larger ones than LARGEST the middle is shown."""
 
@@ -17,7 +19,8 @@ def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
     Pictures of a row may differ in size: all show the same part of the scene, pixels enlarged as they are. A single
     column becomes a square of pictures.
     """
-    rows = [[to_image(picture) for picture in row] for row in zip(*columns.values(), strict=True)]
+    drawn = [[to_image(heading, picture) for picture in pictures] for heading, pictures in columns.items()]
+    rows = [list(row) for row in zip(*drawn, strict=True)]
     headings = list(columns)
     if len(headings) == 1 and len(rows) > 3:
         wide = ceil(len(rows) ** 0.5)
@@ -44,7 +47,12 @@ def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
     return canvas
 
 
-def to_image(picture: Tensor) -> Image.Image:
+def to_image(name: str, picture: Tensor) -> Image.Image:
+    if picture.ndim != 3 or len(picture) not in (1, 3):
+        raise UserError(
+            f"the picture {name!r} has shape {tuple(picture.shape)}, but C×H×W can be drawn, C = 1 or 3",
+            "give N×C×H×W in preview and C×H×W in gallery; [:, None] makes a channel of N×H×W",
+        )
     pixels = (picture.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
     return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)))
 

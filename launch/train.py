@@ -83,6 +83,8 @@ def default_config(name: str, task_type: Any) -> Config[Any]:
     shared = shared_defaults(name, task_type.defaults, options)
     if missing := [f.name for f in fields(options) if f.default is MISSING and f.default_factory is MISSING]:
         raise UserError(f"{options.__name__} has no default for {', '.join(missing)}", "give every option one")
+    if lacking := sorted(getattr(task_type, "__abstractmethods__", ())):
+        raise UserError(f"{name} has no {' and no '.join(lacking)}", "write it; its base class says what it gives")
     return Config(name, shared, options())
 
 

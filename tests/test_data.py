@@ -166,6 +166,13 @@ def test_every_kind_of_picture_becomes_rgb(mode: str, value: int | tuple[int, ..
     assert tuple(picture[:, 0, 0].tolist()) == expected
 
 
+@pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("I", 70_000), ("I", -1)])
+def test_a_picture_whose_values_have_no_known_range_is_refused(mode: str, value: float) -> None:
+    Image.new(mode, (3, 2), value).save("picture.tif")
+    with pytest.raises(UserError, match="its values are neither of 8 nor of 16 bits"):
+        decode(Path("picture.tif"))
+
+
 def test_a_picture_stands_upright_and_its_size_is_known(pictures: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a camera held sideways
@@ -364,8 +371,10 @@ def test_a_download_is_checked_and_happens_once(
     assert "downloading MNIST" in capfd.readouterr().out
 
     (tmp_path / "cache/launchbay/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"short")
-    with pytest.raises(UserError, match="is damaged or not complete"):
+    with pytest.raises(UserError, match="is damaged or not complete") as refused:
         MNIST("val")
+    own = tmp_path / "cache/launchbay/MNIST"
+    assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
 
 
 @pytest.mark.parametrize(("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "cifar-10-python")])

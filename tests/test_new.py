@@ -77,7 +77,7 @@ def test_the_example_is_what_it_writes(launchbay: Launchbay, monkeypatch: pytest
     ("name", "said"),
     {
         "9lives": "'9lives' is no name for a package",
-        "class": "'class' is no name",
+        "class": "'class' is no name for a package: Python keeps the word to itself → such as my-class",
         "../up": "'../up' is no name",
         "superres": "there is a task 'superres' already, in launchbay",
         "torch": "'torch' is what something else is called",

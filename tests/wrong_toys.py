@@ -85,6 +85,50 @@ class YieldsPictures(Single):
         yield "model", {"mse": (self.model(batch.image) - batch.image).square()}
 
 
+class YieldsNoName(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        yield {"mse": self.model(batch.image).mean()}  # pyright: ignore
+
+
+class YieldsNothing(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        yield from ()
+
+
+class YieldsNoTerms(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", {}
+
+
+class YieldsOneTensor(Single):
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", self.model(batch.image).mean()  # pyright: ignore
+
+
+class Unfinished(Task[NoOptions]):
+    """Lacks what every task has to have."""
+
+
+class PreviewsWithoutChannels(Single):
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {"input": batch.image, "error": batch.image.mean(dim=1)}
+
+
+class PreviewsTooMany(Single):
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {"input": batch.image, "twice": torch.cat([batch.image, batch.image])}
+
+
+class StacksGallery(Single):
+    def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"all": torch.zeros(2, 3, 8, 8)}
+
+
+class FigureIsNaN(Single):
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"error": super().evaluate(batch)["error"] * float("nan")}
+
+
 class TurnsNaN(Single):
     """Not a number at the fourth step, on the last process only."""
 
