@@ -2,7 +2,6 @@
 what comes out. By default cheaply, in this process; `-m slow` in a shell, with the packages installed from wheels."""
 
 import os
-import re
 import subprocess
 import venv
 from collections.abc import Callable
@@ -80,11 +79,6 @@ def environment(wheel: Path) -> Path:
 def test_what_is_not_run_is_there_to_be_excused() -> None:
     lines = [command.line for page in PAGES for block in blocks(page) for command in commands(block)]
     assert not [part for part in NOT_RUN if not any(part in line for line in lines)]
-
-
-def test_the_navigation_has_every_page() -> None:
-    named = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    assert not {page.name for page in PAGES} - set(named)
 
 
 @pytest.mark.parametrize("text", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda text: text.name)
