@@ -28,7 +28,7 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Run:
-    """What is compared of a run: `made_with` are options, processes, device and versions; `data` the fingerprints of
+    """What is compared of a run: `made_with` are options, processes, hardware and versions; `data` the fingerprints of
     its pictures; checkpoints are by their folders' names, and `damaged` says what is wrong with them."""
 
     name: str
@@ -50,7 +50,7 @@ def compare_runs(first: Path, second: Path, console: Console) -> bool:
     causes, gaps = made_otherwise(*runs), not_compared(*runs)
     (in_record, lines), (in_tensors, tensors) = compare_records(*runs), compare_checkpoints(*runs)
     with_data = "data, " * bool(runs[0].data and runs[1].data)
-    for line in causes or [f"options, {with_data}versions, device and number of processes are the same"]:
+    for line in causes or [f"options, {with_data}versions, hardware and number of processes are the same"]:
         show(line, console)
     if not in_record and not in_tensors:
         if gaps:
@@ -90,7 +90,8 @@ def read(folder: Path) -> Run:
     return Run(
         name=str(folder),
         made_with={flag(name): value for name, value in options.items() if name not in PLACE}
-        | {"processes": last.get("world_size"), "device": last.get("device"), **last.get("versions", {})},
+        | {"processes": last.get("world_size"), "device": last.get("device"), "threads": last.get("threads")}
+        | last.get("versions", {}),
         data=newest.get("data", {}),
         lines=[without(TIMINGS, line) for line in record(folder)],
         checkpoints={name: folder / "checkpoints" / name for name in states},

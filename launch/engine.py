@@ -245,6 +245,7 @@ class Engine:
             "data": self.fingerprints,
             "scaler": None if scaler is None else scaler.state_dict(),
             "world_size": self.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
             "versions": versions(),
         }
 
@@ -258,6 +259,7 @@ class Engine:
             "baseline_name": self.task.baseline_name,
             "world_size": self.accelerator.num_processes,
             "device": str(self.accelerator.device),
+            "threads": torch.get_num_threads(),
             "versions": versions(),
         }
 

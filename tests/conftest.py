@@ -38,6 +38,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     yield
     forget_accelerator()
     torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # what runs under a launcher takes more
 
 
 @pytest.fixture

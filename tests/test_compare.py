@@ -33,7 +33,7 @@ def test_the_same_command_twice(train: Train, launchbay: Verb) -> None:
     run = train("Gan", "--ema", 0.9).rename("runs/once")
     code, said = launchbay("compare", run, train("Gan", "--ema", 0.9))
     tensors = sum(len(load_file(file)) for file in run.glob("checkpoints/step-*/*.safetensors"))
-    assert "options, data, versions, device and number of processes are the same" in said
+    assert "options, data, versions, hardware and number of processes are the same" in said
     assert code == 0 and f"the runs are the same: {len(lines(run))} lines, {tensors} tensors" in said
 
 
@@ -65,9 +65,9 @@ def test_what_a_run_was_made_with(twins: tuple[Path, Path], launchbay: Verb) -> 
     run, copy = twins
     summary = json.loads((copy / "summary.json").read_text())
     summary["versions"]["torch"] = "2.11.0"
-    (copy / "summary.json").write_text(json.dumps({**summary, "world_size": 8, "device": "cuda:0"}))
+    (copy / "summary.json").write_text(json.dumps({**summary, "world_size": 8, "device": "cuda:0", "threads": 16}))
     code, said = launchbay("compare", run, copy)
-    assert code == 0 and "processes 1 8 device cpu cuda:0 torch" in said and "2.11.0 what they" in said
+    assert code == 0 and "processes 1 8 device cpu cuda:0 threads 1 16 torch" in said and "2.11.0 what they" in said
 
 
 def test_other_pictures_under_the_same_name(train: Train, launchbay: Verb) -> None:
