@@ -1,5 +1,6 @@
 """Processes, devices and precision: what accelerate was told, and whether that is what it does."""
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from launchbay.launch.config import Shared
 from launchbay.launch.stopping import end_with_parent
 
 T = TypeVar("T")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's malloc.h."""
 SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py ..."
 
 
@@ -45,9 +48,21 @@ def start(shared: Shared) -> Accelerator:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     check_processes(launcher, accelerator.num_processes)
-    if launcher and accelerator.device.type == "cpu":
-        torch.set_num_threads(threads())
+    if accelerator.device.type == "cpu":
+        keep_memory()
+        if launcher:
+            torch.set_num_threads(threads())
     return accelerator
+
+
+def keep_memory() -> None:
+    """Have glibc keep what is freed. It would give large tensors back to the system, which hands them out anew at the
+    next step, cleared page by page: a step takes 1.1 to 1.5 times as long with tensors from 32 MiB on.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def join_processes() -> None:
