@@ -78,8 +78,9 @@ class Crops(Part):
         if self.whole:
             return image
         assert isinstance(index, Index)
-        room = torch.tensor(image.shape[-2:]) - self.crop + 1
-        top, left = (torch.rand(2, generator=index.generator()) * room).long()
+        height, width = image.shape[-2:]
+        down, across = torch.rand(2, generator=index.generator()).tolist()
+        top, left = int(down * (height - self.crop + 1)), int(across * (width - self.crop + 1))
         return image[:, top : top + self.crop, left : left + self.crop]
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
