@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import difference, lines
+from conftest import ROOT, difference, lines
 from PIL import Image
 from safetensors.torch import load_file
 from toys import Gan, GanConfig, Noise, NoOptions, Single
@@ -156,6 +156,30 @@ def test_precision(train: Train, precision: str) -> None:
 )
 def test_mistakes_of_task_authors_are_named(mistake: Mistake, task: str, said: str) -> None:
     assert said in mistake("--task", f"wrong_toys:{task}", "--steps", 2)
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "remedy"),
+    [
+        ("EvaluatesNothing", "EvaluatesNothing.evaluate returns None", "{'error': error}, a tensor of one value per"),
+        (
+            "EvaluatesNumbers",
+            "EvaluatesNumbers.evaluate returns a float as 'error'",
+            "a tensor of one value per sample",
+        ),
+        ("SummarizesTensors", "SummarizesTensors.summarize returns a Tensor as 'spread'", "float(value)"),
+        ("PreviewsNothing", "PreviewsNothing.preview returns None", "a tensor of N×C×H×W; {} for nothing"),
+        ("DrawsNothing", "DrawsNothing.gallery returns None", "a tensor of C×H×W; {} for nothing"),
+    ],
+)
+def test_a_method_that_returns_something_else_is_named_with_its_line(
+    mistake: Mistake, task: str, said: str, remedy: str
+) -> None:
+    shown = mistake("--task", f"wrong_toys:{task}", "--steps", 1)
+    method = said.split(maxsplit=1)[0]
+    line = (ROOT / "tests/wrong_toys.py").read_text().split(f"class {task}(")[0].count("\n") + 2
+    assert f"{said}, at " in shown and f"wrong_toys.py:{line} in {method} → return a dict such as" in shown
+    assert remedy in shown
 
 
 def test_a_mistake_in_a_loss_names_the_line_that_yielded_it(mistake: Mistake) -> None:

@@ -124,6 +124,31 @@ class StacksGallery(Single):
         return {"all": torch.zeros(2, 3, 8, 8)}
 
 
+class EvaluatesNothing(Single):
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:  # pyright: ignore
+        """Forgets its `return`."""
+
+
+class EvaluatesNumbers(Single):
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"error": super().evaluate(batch)["error"].mean().item()}  # pyright: ignore
+
+
+class SummarizesTensors(Single):
+    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        return {"spread": torch.zeros(())}  # pyright: ignore
+
+
+class PreviewsNothing(Single):
+    def preview(self, batch: Batch) -> dict[str, Tensor]:  # pyright: ignore
+        """Forgets its `return`."""
+
+
+class DrawsNothing(Single):
+    def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:  # pyright: ignore
+        """Forgets its `return`."""
+
+
 class FigureIsNaN(Single):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         return {"error": super().evaluate(batch)["error"] * float("nan")}

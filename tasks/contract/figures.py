@@ -9,6 +9,7 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.launch.evaluation import BASELINE, is_best, preview
+from launchbay.launch.guards import asked
 from launchbay.launch.pictures import grid
 from launchbay.tasks.base import Batch, ImageToImage
 from launchbay.tasks.contract.bench import Bench, Broken, NotApplicable, needs
@@ -25,7 +26,7 @@ def figures_are_of_samples(bench: Bench) -> None:
     Reduce over channels, height and width, not over the batch: `.mean(dim=(1, 2, 3))`.
     """
     with torch.no_grad():
-        figures = bench.task().eval().evaluate(bench.batch(TOGETHER, images=bench.evaluable))
+        figures = asked(bench.task().eval(), "evaluate", bench.batch(TOGETHER, images=bench.evaluable))
     if not figures:
         raise NotApplicable("evaluate gives no figures")
     for name, values in figures.items():
@@ -78,7 +79,7 @@ def pictures_are_well_formed(bench: Bench) -> None:
     task = bench.task().eval()
     columns = preview(task, bench.sets[1], bench.accelerator(), bench.config.shared)
     with torch.no_grad():
-        gallery = task.gallery(dict(bench.figures[1]))
+        gallery = asked(task, "gallery", dict(bench.figures[1]))
     if not columns and not gallery:
         raise NotApplicable("it shows no pictures")
     for heading, pictures in columns.items():
