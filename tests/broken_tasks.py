@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from toys import Gan, Noise, NoOptions, Single
-from wrong_toys import Collides, Detached, Misnames, NoDefault, NoNetwork, Returns, YieldsPictures
+from wrong_toys import Collides, DefaultIsText, Detached, Misnames, NoDefault, NoNetwork, Returns, YieldsPictures
 
 from launchbay.data import Load
 from launchbay.tasks import Batch, CreateOptimizer, Datasets, Losses, Task
@@ -170,6 +170,7 @@ class UsesLayers(Single):
 
 BREAKS: dict[type[Task[Any]], str] = {
     Collides: "options_are_declared",
+    DefaultIsText: "options_are_declared",
     NoDefault: "options_are_declared",
     Thawed: "options_are_declared",
     NoNetwork: "it_can_be_built",

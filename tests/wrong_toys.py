@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -202,6 +202,18 @@ class Collides(Task[TakenOptions]):
 class RequiredOptions:
     size: int
     """Has to be said, but nobody can."""
+
+
+class ListsDefaults(Single):
+    defaults: ClassVar[Any] = ["batch_size", 4]
+
+
+class DefaultIsText(Single):
+    defaults: ClassVar = {"steps": "3"}
+
+
+class DefaultIsNoChoice(Single):
+    defaults: ClassVar = {"steps": 3, "optimizer": "lion"}
 
 
 class NoDefault(Task[RequiredOptions]):
