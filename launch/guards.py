@@ -33,6 +33,26 @@ class NotFinite(UserError):
         self.name = name
 
 
+def build(task_type: type[Task[Any]], options: Any) -> Task[Any]:
+    """The task with `options`.
+
+    Raises:
+        UserError: its `__init__` sets or reads attributes before that of `Task` has run.
+    """
+    task = task_type.__new__(task_type)
+    try:
+        task_type.__init__(task, options)
+    except AttributeError:
+        if "_modules" in vars(task):
+            raise
+    if "_modules" not in vars(task):
+        raise UserError(
+            f"{task_type.__name__}.__init__ does not begin with that of Task, {defined(task_type, '__init__')}",
+            "make super().__init__(config) its first line",
+        )
+    return task
+
+
 def check_task(
     task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str, Optimizer], shared: Shared
 ) -> None:

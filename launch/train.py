@@ -135,6 +135,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -
     from launchbay.data import key
     from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
+    from launchbay.launch.guards import build
     from launchbay.launch.log import log
     from launchbay.launch.run_folder import is_done, open_folder
 
@@ -144,7 +145,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -
     source = open_source(shared)
     config = complete(task_type, config, source)
     torch.manual_seed(key(shared.seed, "weights"))
-    engine = Engine(task_type(config.options), config, accelerator, source)
+    engine = Engine(build(task_type, config.options), config, accelerator, source)
     folder = hardware.decide(lambda: open_folder(shared.output_dir, shared.run, config.task))
     with ExitStack() as held:
         start = hardware.decide(lambda: enter(folder, config, engine.fingerprints, engine.steps, held))

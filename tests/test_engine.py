@@ -144,6 +144,8 @@ def test_precision(train: Train, precision: str) -> None:
         ("DefaultIsText", "DefaultIsText.defaults: steps: Input should be a valid integer, not '3'"),
         ("DefaultIsNoChoice", "DefaultIsNoChoice.defaults: optimizer: Input should be 'adam', 'adamw' or 'sgd', not"),
         ("NoDefault", "RequiredOptions has no default for size"),
+        ("ForgetsSuper", "in ForgetsSuper.__init__ → make super().__init__(config) its first line"),
+        ("ForgetsSuperOfNone", "ForgetsSuperOfNone.__init__ does not begin with that of Task, at "),
         ("NoNetwork", "has no network"),
         ("YieldsNoName", "YieldsNoName.training_step yields a dict as its losses, at"),
         ("YieldsNothing", "YieldsNothing.training_step has yielded no loss at step 1"),
@@ -204,13 +206,24 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(mistake: 
     assert Path("runs/nan/curves.png").is_file()
 
 
-def test_a_bug_is_a_panel_with_its_place_and_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("task", "kind", "place"),
+    [
+        ("Fails", "ZeroDivisionError", 'in training_step: raise ZeroDivisionError("a bug'),
+        ("CannotBeBuilt", "ValueError", "in __init__: self.model = nn.Conv2d(3, 4, 3, groups=2)"),
+    ],
+)
+def test_a_bug_is_a_panel_with_its_place_and_exit_code_1(
+    capfd: pytest.CaptureFixture[str], task: str, kind: str, place: str
+) -> None:
     from launchbay.launch.train import main
 
-    assert main(["--task", "wrong_toys:Fails", "--wandb", "off"]) == 1
+    assert main(["--task", f"wrong_toys:{task}", "--wandb", "off"]) == 1
     error = capfd.readouterr().err
-    assert "ZeroDivisionError" in error and "toys.py" in error and "Traceback" not in error
-    assert main(["--task", "wrong_toys:Fails", "--wandb", "off", "--debug"]) == 1
+    shown = " ".join(error.replace("│", " ").split())
+    assert kind in shown and "wrong_toys.py:" in shown and place in shown
+    assert error.count("╭") == 1 and "Traceback" not in error
+    assert main(["--task", f"wrong_toys:{task}", "--wandb", "off", "--debug"]) == 1
     assert "Traceback" in capfd.readouterr().err
 
 

@@ -221,6 +221,22 @@ class NoDefault(Task[RequiredOptions]):
         yield "model", {}
 
 
+class ForgetsSuper(Single):
+    def __init__(self, config: NoOptions):  # pyright: ignore
+        self.model = nn.Conv2d(3, 3, 3, padding=1)
+
+
+class ForgetsSuperOfNone(Single):
+    def __init__(self, config: NoOptions):  # pyright: ignore
+        self.width = 3
+
+
+class CannotBeBuilt(Single):
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model = nn.Conv2d(3, 4, 3, groups=2)
+
+
 class NoNetwork(Single):
     def __init__(self, config: NoOptions):
         super().__init__(config)

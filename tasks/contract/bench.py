@@ -109,7 +109,7 @@ class Bench:
     def build(self) -> Task[Any]:
         """The task as a run begins with it."""
         torch.manual_seed(key(self.config.shared.seed, "weights"))
-        return self.task_type(self.config.options)
+        return guards.build(self.task_type, self.config.options)
 
     def task(self) -> Task[Any]:
         """The task, when it has seen its data and is on the device."""
