@@ -26,7 +26,7 @@ from torchvision.transforms.v2.functional import (
 )
 
 from launchbay import UserError
-from launchbay.data import Index, dihedral
+from launchbay.data import Index, dihedral, mnist
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.data.crops import Crops, Fitted, Multiples
 from launchbay.data.decode import decode
@@ -334,16 +334,20 @@ class QuietHandler(SimpleHTTPRequestHandler):
     asked: ClassVar[list[str]] = []
 
 
-def serve_mnist(folder: Path) -> list[tuple[str, str]]:
-    """A small MNIST in its own format: (file, md5) as torchvision lists them."""
+def serve_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """A small MNIST in its own format, which passes for the original: (file, md5) as torchvision lists them."""
     resources = []
+    originals: dict[str, dict[str, str]] = {"train": {}, "t10k": {}}
     for part, count in (("train", 6), ("t10k", 2)):
         pixels = struct.pack(">iiii", 2051, count, 28, 28) + bytes(range(count)) * 28 * 28
         labels = struct.pack(">ii", 2049, count) + bytes(range(count))
         for kind, content in (("images-idx3", pixels), ("labels-idx1", labels)):
             file = folder / f"{part}-{kind}-ubyte.gz"
             file.write_bytes(gzip.compress(content))
+            originals[part][file.stem] = hashlib.sha256(content).hexdigest()
             resources.append((file.name, hashlib.md5(file.read_bytes()).hexdigest()))
+    monkeypatch.setattr(mnist, "TRAINING", originals["train"])
+    monkeypatch.setattr(mnist, "VALIDATION", originals["t10k"])
     return resources
 
 
@@ -352,7 +356,7 @@ def test_a_download_is_checked_and_happens_once(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets.MNIST, "mirrors", [server])
-    resources = serve_mnist(tmp_path / "served")
+    resources = serve_mnist(tmp_path / "served", monkeypatch)
     monkeypatch.setattr(datasets.MNIST, "resources", [(name, "0" * 32) for name, _ in resources])
     with pytest.raises(UserError, match="corrupted") as caught:
         MNIST("train")
@@ -370,11 +374,15 @@ def test_a_download_is_checked_and_happens_once(
     assert both[0].__getitems__([Index(5, 1)])["label"].tolist() == [5]
     assert "downloading MNIST" in capfd.readouterr().out
 
-    (tmp_path / "cache/launchbay/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"short")
-    with pytest.raises(UserError, match="is damaged or not complete") as refused:
-        MNIST("val")
     own = tmp_path / "cache/launchbay/MNIST"
-    assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
+    file = own / "raw/t10k-images-idx3-ubyte"
+    whole = file.read_bytes()
+    for damaged in (b"short", whole[:-1] + b"x"):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"complete: ValueError: {file.name} is not the original") as refused:
+            MNIST("val")
+        assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
+    assert len(MNIST("train")) == 6
 
 
 @pytest.mark.parametrize(("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "cifar-10-python")])
