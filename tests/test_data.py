@@ -391,8 +391,9 @@ def test_without_a_network_it_says_which_file_to_put_where(
 ) -> None:
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
-    said = mistake("--task", "classify", "--data", name, "--data-root", "here")
+    said = mistake("--task", "classify", "--data", name, "--data-root", "not/here")
     assert "cannot be downloaded" in said and file in said and "unpack" in said and "--data glyphs" in said
+    assert not Path("not").exists(), "nothing is left of the attempt"
 
 
 def test_test_sets_are_found_by_name(pictures: Path, mistake: Mistake) -> None:
