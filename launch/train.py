@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
@@ -142,7 +142,7 @@ def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -
     shared = config.shared
     accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
-    source = open_source(shared)
+    source = open_source(shared, [field.name for field in fields(config.options)])
     config = complete(task_type, config, source)
     torch.manual_seed(key(shared.seed, "weights"))
     engine = Engine(build(task_type, config.options), config, accelerator, source)
@@ -212,13 +212,13 @@ def observers(config: Config[Any], folder: Path, engine: Any) -> list[Any]:
     return [*kept, *progress.observers(step, engine.steps, str(folder))]
 
 
-def open_source(shared: Shared) -> Any:
-    """The data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`)."""
+def open_source(shared: Shared, options: Collection[str] = ()) -> Any:
+    """The data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`) with `options`."""
     from launchbay.data.sources import Source
 
     names = [shared.data] + ([shared.validation_data()] if shared.val_data or shared.val_root else [])
     opened = [open_named(name) for name in names]
-    return Source(opened[0], shared.data_root, *opened[1:], validation_root=shared.val_root)
+    return Source(opened[0], shared.data_root, *opened[1:], validation_root=shared.val_root, options=options)
 
 
 def open_named(name: str) -> Any:

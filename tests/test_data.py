@@ -224,7 +224,9 @@ def test_folders_that_cannot_be_trained_on(pictures: Path, mistake: Mistake) -> 
     assert "empty holds no picture" in said("--data", "folder", "--data-root", "empty")
     assert "one has one picture (only.png)" in said("--data", "folder", "--data-root", "one")
     small = "pictures/0/04.png has 40×30 pixels, but 72×72 are needed"
-    assert small in said("--data", "folder", "--data-root", pictures)
+    here = ("--data", "folder", "--data-root", pictures)
+    assert f"{small} → choose smaller crops with --patch, or leave small pictures out" in said(*here)
+    assert "but 96×96 are needed → leave small pictures out" in mistake("--task", "toys:Deblur", *here)
     Image.new("RGB", (40, 22)).save("one/only.png")
     assert "one/only.png has 40×22 pixels, but 23×23 are needed" in said("--val-root", "one")
     assert not Path("runs").exists()
