@@ -133,6 +133,32 @@ def test_a_folder_that_is_no_run_is_left_alone(mistake: Mistake) -> None:
     assert [path.name for path in Path("runs/it").iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize(
+    ("odd", "kind", "wanted"),
+    [
+        (".lock", "folder", "file"),
+        ("checkpoints/last", "folder", "file"),
+        ("metrics.jsonl", "folder", "file"),
+        ("logs", "file", "folder"),
+        ("checkpoints", "file", "folder"),
+        ("", "file", "folder"),
+    ],
+)
+def test_what_is_odd_in_the_folder_of_a_run_is_named(mistake: Mistake, odd: str, kind: str, wanted: str) -> None:
+    path = Path("runs/it") / odd
+    path.parent.mkdir(parents=True)
+    if odd:
+        Path("runs/it/.lock").touch()
+    if kind == "file":
+        path.touch()
+    else:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    said = mistake("--task", "toys:Single", "--run", "it")
+    assert f"{path} is a {kind}, and has to be a {wanted} → move it away, or choose another --run" in said
+    assert path.is_file() == (kind == "file")
+
+
 def test_an_output_folder_that_cannot_be_made(mistake: Mistake) -> None:
     Path("file").touch()
     assert "cannot make a run folder in file" in mistake("--task", "toys:Single", "--output-dir", "file")
