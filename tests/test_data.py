@@ -173,15 +173,21 @@ def test_a_picture_whose_values_have_no_known_range_is_refused(mode: str, value:
         decode(Path("picture.tif"))
 
 
-def test_a_picture_stands_upright_and_its_size_is_known(pictures: Path) -> None:
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_picture_stands_upright_and_its_size_is_known(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, orientation: int
+) -> None:
+    monkeypatch.setattr("launchbay.data.folder.KEEP_BYTES", 0)  # a picture has to be as its header says
     exif = Image.Exif()
-    exif[0x0112] = 6  # a camera held sideways
+    exif[0x0112] = orientation  # 6: a camera held sideways
     for path in pictures.rglob("*.png"):
         with Image.open(path) as image:
-            image.save(path.with_suffix(".jpg"), exif=exif)
+            image.save(path.with_suffix(suffix), exif=exif)
         path.unlink()
     folder = Folder("all", pictures)
-    assert folder.image(0).shape == (3, 40, 30) and folder.uniform
+    upright = (40, 30) if orientation == 6 else (30, 40)
+    assert folder.size(0) == upright and folder.image(0).shape == (3, *upright) and folder.uniform
 
 
 @pytest.mark.parametrize(
