@@ -10,6 +10,8 @@ from launchbay import UserError
 from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index
 
+LEAVE_OUT = "leave small pictures out"
+
 
 def refuse_small(images: ImageSet, smallest: int, remedy: str) -> None:
     """Name the first picture that is below `smallest` pixels in width or height.
@@ -64,11 +66,11 @@ class Part(ImageSet):
 class Crops(Part):
     """One random `side`×`side` square of each picture of `images`; where it lies is drawn anew at every visit."""
 
-    def __init__(self, images: ImageSet, side: int):
+    def __init__(self, images: ImageSet, side: int, remedy: str = LEAVE_OUT):
         super().__init__(images)
         self.crop, self.uniform = side, True
         self.whole = images.uniform and images.size(0) == (side, side)
-        refuse_small(images, side, "choose smaller crops (--patch, where the task has it), or leave small pictures out")
+        refuse_small(images, side, remedy)
 
     def size(self, index: int) -> tuple[int, int]:
         return self.crop, self.crop
@@ -93,7 +95,7 @@ class Multiples(Part):
     def __init__(self, images: ImageSet, multiple: int, smallest: int):
         super().__init__(images)
         self.multiple = multiple
-        refuse_small(images, max(multiple, smallest), "leave small pictures out")
+        refuse_small(images, max(multiple, smallest), LEAVE_OUT)
 
     def cut(self, image: Tensor) -> Tensor:
         height, width = (length // self.multiple * self.multiple for length in image.shape[-2:])

@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +28,34 @@ def fetch(name: str, folder: str, downloader: Callable[[], tuple[Any, list[str]]
     root = root or downloads()
     if (root / folder).is_dir():
         return root
+    missing = [path for path in (root, *root.parents) if not path.exists()]
     open, addresses = downloader()
+    lock = root / f".{folder}.lock"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{folder}.lock"):  # the other processes of this machine wait here, then find it done
+        with FileLock(lock):  # the other processes of this machine wait here, then find it done
             if not (root / folder).is_dir():
                 print(f"downloading {name} to {root}", flush=True)
                 with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
                     open(temporary, download=True)
                     shutil.move(Path(temporary) / folder, root / folder)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
+        remove_unused(missing, lock)
         raise UserError(
             f"{name} is not in {root / folder} and cannot be downloaded: {error}",
             f"on a machine with a network fetch {' '.join(addresses)} and unpack what they hold into {root / folder}, "
             "or name the folder above it with --data-root; without either, --data glyphs and --data photos are here",
         ) from error
     return root
+
+
+def remove_unused(folders: list[Path], lock: Path) -> None:
+    """Remove `folders`, which were made for nothing, innermost first, if `lock` is all there is in them."""
+    with suppress(OSError):
+        if folders and list(folders[0].iterdir()) == [lock]:
+            lock.unlink()
+            for folder in folders:
+                folder.rmdir()
 
 
 def read(name: str, folder: Path, open: Callable[[], Any]) -> Any:

@@ -98,6 +98,8 @@ def size_of(path: Path) -> tuple[int, int]:
             exif = (
                 image.getexif() if image.format != "PNG" or says_more_at_its_end(path) else Image.Image.getexif(image)
             )
+            if image.format == "TIFF":  # whose `size` is that of the upright picture or not, as Pillow's version has it
+                width, height = exif[0x0100], exif[0x0101]
             return (height, width) if exif.get(0x0112, 1) >= 5 else (width, height)
     except Exception:
         decode(path)  # says what is wrong with it

@@ -1,5 +1,7 @@
 """MNIST: 70,000 handwritten digits (LeCun, Cortes and Burges, 1998), 28×28 pixels, grey."""
 
+from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,25 @@ from torch import Tensor
 from launchbay.data.download import fetch, read
 from launchbay.data.resident import Resident
 
+TRAINING = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+}
+VALIDATION = {
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""The SHA-256 of each file of the original, unpacked."""
+
 
 class MNIST(Resident):
     """60,000 digits for training, 10,000 for validation. `root` is the folder above MNIST/raw."""
 
     def __init__(self, split: str, root: Path | None = None):
-        folder = fetch("MNIST", "MNIST", downloader, root)
-        files = {"train": ["train"], "val": ["t10k"], "all": ["train", "t10k"]}[split]
-        parts = [
-            read("MNIST", folder / "MNIST", lambda part=part: read_part(folder / "MNIST/raw", part)) for part in files
-        ]
-        pixels, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+        folder = fetch("MNIST", "MNIST", downloader, root) / "MNIST"
+        parts = {"train": [TRAINING], "val": [VALIDATION], "all": [TRAINING, VALIDATION]}[split]
+        opened = [read("MNIST", folder, partial(read_part, folder / "raw", part)) for part in parts]
+        pixels, labels = (torch.cat(part) for part in zip(*opened, strict=True))
         super().__init__(pixels[:, None], labels, [str(digit) for digit in range(10)])
 
 
@@ -30,20 +40,15 @@ def downloader() -> tuple[Any, list[str]]:
     return MNIST, [MNIST.mirrors[0] + name for name, _ in MNIST.resources]
 
 
-def read_part(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    """uint8 N×28×28 and N."""
-    pixels, labels = (
-        read_idx(folder / f"{part}-images-idx3-ubyte", 3),
-        read_idx(folder / f"{part}-labels-idx1-ubyte", 1),
-    )
-    if len(pixels) != len(labels):
-        raise ValueError(f"{len(pixels)} pictures, {len(labels)} labels")
-    return pixels, labels
+def read_part(folder: Path, part: dict[str, str]) -> tuple[Tensor, Tensor]:
+    """uint8 N×28×28 and N. The files have the format IDX: four bytes on the kind, four on each size, then the data."""
+    pixels, labels = (read_original(folder / file, digest) for file, digest in part.items())
+    return pixels[4 * (1 + 3) :].view(-1, 28, 28), labels[4 * (1 + 1) :]
 
 
-def read_idx(file: Path, dimensions: int) -> Tensor:
-    """The bytes of a file in the format IDX: its kind and sizes as big-endian 32-bit numbers, then the data."""
-    kind, *sizes = np.fromfile(file, ">u4", count=1 + dimensions).tolist()
-    if kind != 0x800 + dimensions:
-        raise ValueError(f"{file.name} does not hold bytes in {dimensions} dimensions")
-    return torch.from_numpy(np.fromfile(file, np.uint8, offset=4 * (1 + dimensions))).view(sizes)
+def read_original(file: Path, digest: str) -> Tensor:
+    """The bytes of `file`, if they are the original ones."""
+    content = np.fromfile(file, np.uint8)
+    if sha256(content.data).hexdigest() != digest:
+        raise ValueError(f"{file.name} is not the original")
+    return torch.from_numpy(content)

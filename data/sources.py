@@ -1,12 +1,12 @@
 """From the name of a data set to its pictures, ready for a task: which split, cut how, with what in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, count_classes
-from launchbay.data.crops import Crops, Fitted, Multiples
+from launchbay.data.crops import LEAVE_OUT, Crops, Fitted, Multiples
 
 Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""
@@ -20,6 +20,8 @@ class Source:
     train_root: Path | None
     validation: Open | None = None
     validation_root: Path | None = None
+    options: Collection[str] = ()
+    """Names of the task's own options, for hints."""
     opened: dict[str, ImageSet] = field(default_factory=dict)
 
     def open(self, split: str) -> ImageSet:
@@ -51,7 +53,8 @@ class Source:
         if size is not None or channels not in (None, images.channels):
             images = Fitted(images, size=size, channels=channels)
         if crop is not None:
-            return Crops(images, crop)
+            patch = "patch" in self.options
+            return Crops(images, crop, f"choose smaller crops with --patch, or {LEAVE_OUT}" if patch else LEAVE_OUT)
         return Multiples(images, multiple, smallest)
 
 

@@ -23,7 +23,7 @@ from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch.config import Config, seconds_of
 from launchbay.launch.evaluation import BASELINE, evaluate, is_best, preview, to_batch
 from launchbay.launch.failure import Stopped
-from launchbay.launch.guards import NotFinite
+from launchbay.launch.guards import NotFinite, asked
 from launchbay.launch.hardware import decide
 from launchbay.launch.learner import Learner
 from launchbay.launch.pictures import grid, to_image
@@ -214,7 +214,8 @@ class Engine:
     def show(self, collected: Mapping[str, Tensor]) -> None:
         columns = preview(self.task, self.validation_set, self.accelerator, self.shared)
         with torch.no_grad():
-            pictures = {name: to_image(name, picture) for name, picture in self.task.gallery(dict(collected)).items()}
+            gallery = asked(self.task, "gallery", dict(collected))
+        pictures = {name: to_image(name, picture) for name, picture in gallery.items()}
         if pictures := ({SAMPLES: grid(columns)} if columns else {}) | pictures:
             self.tell("samples", self.state.step, pictures)
 

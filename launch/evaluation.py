@@ -13,6 +13,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Index, key
 from launchbay.data.loader import EvaluationOrder, Samples, samples
 from launchbay.launch.config import Shared
+from launchbay.launch.guards import asked
 from launchbay.launch.hardware import decide
 from launchbay.tasks.base import Batch, Task
 
@@ -62,7 +63,7 @@ def evaluate(
     loaded = samples(images, order, workers=shared.workers, device=device)
     for some, counts in zip(loaded, order.counts(), strict=True):
         batch = to_batch(some, device)
-        for name, values in task.evaluate(batch).items():
+        for name, values in asked(task, "evaluate", batch).items():
             if values.shape == (len(batch),):
                 sums[name] += values.double()[counts.to(device)].sum()
             elif values.ndim == 2 and len(values) == len(batch):
@@ -78,7 +79,7 @@ def evaluate(
         total = accelerator.reduce(torch.stack([*sums.values()]), "sum")
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))  # pyright: ignore
     collected = {name: collect(values, len(images), accelerator) for name, values in rest.items()}
-    figures = decide(lambda: means | task.summarize(collected))
+    figures = decide(lambda: means | asked(task, "summarize", collected))
     return figures, collected
 
 
@@ -97,7 +98,7 @@ def preview(task: Task[Any], images: ImageSet, accelerator: Accelerator, shared:
     for number in range(count):
         index = Index(number * len(images) // count, key(shared.seed, "val", number * len(images) // count))
         batch = to_batch((images.__getitems__([index]), [index.key]), accelerator.device)
-        for heading, pictures in task.preview(batch).items():
+        for heading, pictures in asked(task, "preview", batch).items():
             if len(pictures) != len(batch):
                 raise UserError(
                     f"{type(task).__name__}.preview gives {heading!r} as {tuple(pictures.shape)} for one sample",

@@ -20,6 +20,7 @@ from launchbay.data.folder import find_pictures
 from launchbay.launch import checkpoint, hardware
 from launchbay.launch.config import Config
 from launchbay.launch.evaluation import BASELINE, evaluate, to_picture
+from launchbay.launch.guards import build
 from launchbay.launch.progress import results
 from launchbay.launch.run_folder import config_file
 from launchbay.launch.train import open_source, task_of
@@ -36,7 +37,7 @@ def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any], Accelera
     task_type, default = task_of(name)
     config, _ = read(file, default)
     accelerator = hardware.start(config.shared)  # before the network is built: it decides on float64
-    task = task_type(config.options)
+    task = build(task_type, config.options)
     checkpoint.load_networks(checkpoint.find(run / "checkpoints", pointer), task.networks())
     hardware.place(task, accelerator.device)
     return task.eval(), config, accelerator

@@ -16,6 +16,14 @@ from launchbay import UserError
 from launchbay.launch.config import Shared
 from launchbay.tasks.base import Losses, Task
 
+RETURNED: dict[str, tuple[Any, str]] = {
+    "evaluate": (Tensor, "{'error': error}, a tensor of one value per sample (or of N×D, for summarize)"),
+    "summarize": ((int, float), "{'diversity': float(value)}"),
+    "preview": (Tensor, "{'output': output}, a tensor of N×C×H×W"),
+    "gallery": (Tensor, "{'walk': walk}, a tensor of C×H×W"),
+}
+"""What a task's methods have to return under each name, in types and in words."""
+
 
 class NotFinite(UserError):
     """The loss of network `name` is no number."""
@@ -23,6 +31,26 @@ class NotFinite(UserError):
     def __init__(self, name: str, message: str, hint: str):
         super().__init__(message, hint)
         self.name = name
+
+
+def build(task_type: type[Task[Any]], options: Any) -> Task[Any]:
+    """The task with `options`.
+
+    Raises:
+        UserError: its `__init__` sets or reads attributes before that of `Task` has run.
+    """
+    task = task_type.__new__(task_type)
+    try:
+        task_type.__init__(task, options)
+    except AttributeError:
+        if "_modules" in vars(task):
+            raise
+    if "_modules" not in vars(task):
+        raise UserError(
+            f"{task_type.__name__}.__init__ does not begin with that of Task, {defined(task_type, '__init__')}",
+            "make super().__init__(config) its first line",
+        )
+    return task
 
 
 def check_task(
@@ -99,6 +127,31 @@ def refuse_not_finite(name: str, terms: Mapping[str, Tensor], step: int, acceler
         "lower --lr or --clip-norm (a new --run can start from a checkpoint of this one: --resume), or look for bad "
         "values in the data",
     )
+
+
+def asked(task: Task[Any], method: str, given: Any) -> dict[str, Any]:
+    """What `method` of `task`, one of RETURNED, says of `given`.
+
+    Raises:
+        UserError: that is no dict of what it should be.
+    """
+    returned, (kinds, words) = getattr(task, method)(given), RETURNED[method]
+    what = "None" if returned is None else f"a {type(returned).__name__}"
+    if isinstance(returned, Mapping):
+        wrong = [name for name, value in returned.items() if not isinstance(value, kinds)]
+        if not wrong:
+            return dict(returned)
+        what = f"a {type(returned[wrong[0]]).__name__} as {wrong[0]!r}"
+    raise UserError(
+        f"{type(task).__name__}.{method} returns {what}, {defined(type(task), method)}",
+        f"return a dict such as {words}; {{}} for nothing",
+    )
+
+
+def defined(kind: type, method: str) -> str:
+    """Where `method` of the class `kind` is defined."""
+    code = inspect.unwrap(getattr(kind, method)).__code__
+    return f"at {code.co_filename}:{code.co_firstlineno} in {code.co_qualname}"
 
 
 def yield_line(task: Task[Any], losses: Losses) -> str:

@@ -11,6 +11,8 @@ from launchbay import UserError
 
 SMALLEST, LARGEST, GAP, HEADING = 128, 288, 6, 26
 """Pixels: pictures smaller than SMALLEST are enlarged, of larger ones than LARGEST the middle is shown."""
+DRAWABLE = "give N×C×H×W in preview and C×H×W in gallery; [:, None] makes a channel of N×H×W"
+"""What to do about pictures that have another shape."""
 
 
 def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
@@ -51,7 +53,7 @@ def to_image(name: str, picture: Tensor) -> Image.Image:
     if picture.ndim != 3 or len(picture) not in (1, 3):
         raise UserError(
             f"the picture {name!r} has shape {tuple(picture.shape)}, but C×H×W can be drawn, C = 1 or 3",
-            "give N×C×H×W in preview and C×H×W in gallery; [:, None] makes a channel of N×H×W",
+            DRAWABLE,
         )
     pixels = (picture.detach().float().clamp(0, 1) * 255).round().byte().cpu().numpy()
     return Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)))

@@ -12,6 +12,9 @@ from launchbay import UserError
 
 LOCK = ".lock"
 SUMMARY = "summary.json"
+FOLDERS = ("", "checkpoints", "logs", "samples")
+FILES = (LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "checkpoints/last", "checkpoints/best")
+"""What a run keeps, and itself."""
 
 
 def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
@@ -30,9 +33,13 @@ def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
 
 
 def open_named(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    if any(folder.iterdir()) and not (folder / LOCK).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
         raise UserError(f"{folder} exists already, and is no run that could go on", "choose another --run")
+    odd = [f"{folder / name} is a file, and has to be a folder" for name in FOLDERS if (folder / name).is_file()]
+    odd += [f"{folder / name} is a folder, and has to be a file" for name in FILES if (folder / name).is_dir()]
+    if odd:
+        raise UserError(odd[0], "move it away, or choose another --run")
+    folder.mkdir(exist_ok=True)
     return folder
 
 

@@ -2,10 +2,11 @@
 
 import os
 import sys
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from launchbay import UserError
 from launchbay.launch import failure, plugins
@@ -75,17 +76,38 @@ def default_config(name: str, task_type: Any) -> Config[Any]:
     """The configuration of `task_type` when nothing is said.
 
     Raises:
-        UserError: its options cannot be options of a command line.
+        UserError: its options cannot be options of a command line, or its defaults none of theirs.
     """
     options = getattr(task_type, "config_type", None)
     if not isinstance(options, type) or not is_dataclass(options):
         raise UserError(f"{name} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass")
+    check_defaults(task_type)
     shared = shared_defaults(name, task_type.defaults, options)
     if missing := [f.name for f in fields(options) if f.default is MISSING and f.default_factory is MISSING]:
         raise UserError(f"{options.__name__} has no default for {', '.join(missing)}", "give every option one")
     if lacking := sorted(getattr(task_type, "__abstractmethods__", ())):
         raise UserError(f"{name} has no {' and no '.join(lacking)}", "write it; its base class says what it gives")
     return Config(name, shared, options())
+
+
+def check_defaults(task_type: Any) -> None:
+    """Whether `task_type.defaults` has values of the right types for the options that all tasks share."""
+    from pydantic import TypeAdapter, ValidationError
+
+    where, defaults, kinds = f"{task_type.__name__}.defaults", task_type.defaults, get_type_hints(Shared)
+    if not isinstance(defaults, Mapping):
+        raise UserError(
+            f"{where} is a {type(defaults).__name__}, not a dict",
+            'write it as {"batch_size": 64}: options, their values',
+        )
+    for option in [option for option in defaults if option in kinds]:
+        try:
+            TypeAdapter(kinds[option]).validate_python(defaults[option], strict=True)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"]
+            raise UserError(
+                f"{where}: {option}: {said}, not {defaults[option]!r}", "give it a value of that kind"
+            ) from error
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
@@ -113,16 +135,17 @@ def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -
     from launchbay.data import key
     from launchbay.launch import hardware
     from launchbay.launch.engine import Engine
+    from launchbay.launch.guards import build
     from launchbay.launch.log import log
     from launchbay.launch.run_folder import is_done, open_folder
 
     shared = config.shared
     accelerator = hardware.start(shared)
     hardware.check_batch(shared, accelerator.num_processes)
-    source = open_source(shared)
+    source = open_source(shared, [field.name for field in fields(config.options)])
     config = complete(task_type, config, source)
     torch.manual_seed(key(shared.seed, "weights"))
-    engine = Engine(task_type(config.options), config, accelerator, source)
+    engine = Engine(build(task_type, config.options), config, accelerator, source)
     folder = hardware.decide(lambda: open_folder(shared.output_dir, shared.run, config.task))
     with ExitStack() as held:
         start = hardware.decide(lambda: enter(folder, config, engine.fingerprints, engine.steps, held))
@@ -189,13 +212,13 @@ def observers(config: Config[Any], folder: Path, engine: Any) -> list[Any]:
     return [*kept, *progress.observers(step, engine.steps, str(folder))]
 
 
-def open_source(shared: Shared) -> Any:
-    """The data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`)."""
+def open_source(shared: Shared, options: Collection[str] = ()) -> Any:
+    """The data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`) with `options`."""
     from launchbay.data.sources import Source
 
     names = [shared.data] + ([shared.validation_data()] if shared.val_data or shared.val_root else [])
     opened = [open_named(name) for name in names]
-    return Source(opened[0], shared.data_root, *opened[1:], validation_root=shared.val_root)
+    return Source(opened[0], shared.data_root, *opened[1:], validation_root=shared.val_root, options=options)
 
 
 def open_named(name: str) -> Any:

@@ -16,6 +16,7 @@ from launchbay.data import ImageSet, Load, count_classes, side_of
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.models.classify import build
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
+from launchbay.tasks.choices import refuse_unused
 from launchbay.tasks.pictures import confusion_matrix
 
 
@@ -64,6 +65,7 @@ class Classify(Task[ClassifyConfig]):
         for name, most in (("rotate", 90), ("jitter", 1), ("label_smoothing", 1)):
             if not 0 <= getattr(config, name) <= most:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)} is not between 0 and {most}")
+        refuse_unused(config, {"width": ["resnet9"]})
         assert config.channels and config.size and config.classes
         if config.jitter and config.channels != 3:
             raise UserError("--jitter changes colours, and these pictures have none", "leave it out")

@@ -15,6 +15,7 @@ from launchbay.data import ImageSet, Load, patch_of
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
+from launchbay.tasks.choices import refuse_unused
 from launchbay.tasks.metrics import ImageMetric, smallest_for
 
 PATCH = 64
@@ -58,6 +59,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
         for name, least in (("sigma", 0), ("width", 1), ("depth", 2), ("blocks", 1)):
             if getattr(config, name) < least:
                 raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
+        refuse_unused(config, {"width": ["conv4", "dncnn", "unet"], "depth": ["dncnn"], "blocks": ["unet"]})
         self.metrics = config.metrics
         self.model = build(config)
 

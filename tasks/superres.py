@@ -17,6 +17,7 @@ from launchbay.data import Load
 from launchbay.models.resize import downscale, upscale
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
+from launchbay.tasks.choices import refuse_unused
 from launchbay.tasks.metrics import WINDOW, ImageMetric, luma, psnr, quantize, ssim
 
 
@@ -56,6 +57,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
         for name, least in (("width", 1), ("blocks", 0), ("patch", 1)):
             if getattr(config, name) < least:
                 raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
+        refuse_unused(config, {"width": ["srresnet"], "blocks": ["srresnet"]})
         if config.patch % config.scale:
             raise UserError(
                 f"--patch {config.patch} is not a multiple of --scale {config.scale}",

@@ -16,6 +16,7 @@ from launchbay import UserError
 from launchbay.data import Load
 from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
+from launchbay.tasks.choices import refuse_unused
 from launchbay.tasks.generative import Generative, SampleMetric
 from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
 
@@ -68,6 +69,7 @@ class VAE(Generative[VAEConfig]):
         for name, least in (("latent", 1), ("width", 1), ("beta", 0), ("classes", 0)):
             if getattr(config, name) < least:
                 raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
+        refuse_unused(config, {"width": ["conv"]})
         if config.model == "conv" and size % 4:
             raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
         self.latent, self.classes = config.latent, config.classes

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from toys import Noise, NoOptions, Single
-from wrong_toys import EvaluatesBatches
+from wrong_toys import DrawsNothing, EvaluatesBatches, EvaluatesNothing, PreviewsNothing, PreviewsWithoutChannels
 
 from launchbay.data import Load, generator
 from launchbay.tasks import Batch, Datasets, ImageToImage, Losses, Task
@@ -167,9 +167,13 @@ class CountsSamples(Single):
 
 BREAKS: dict[type[Task[Any]], str] = {
     EvaluatesBatches: "figures_are_of_samples",
+    EvaluatesNothing: "figures_are_of_samples",
     NotFiniteFigure: "figures_are_of_samples",
     LoneBaseline: "baselines_stand_beside_figures",
     WrongMonitor: "monitor_is_a_figure",
+    DrawsNothing: "pictures_are_well_formed",
+    PreviewsNothing: "pictures_are_well_formed",
+    PreviewsWithoutChannels: "pictures_are_well_formed",
     ShowsSigned: "pictures_are_well_formed",
     ShowsBatch: "pictures_are_well_formed",
     EvenOnly: "odd_sizes_are_restored_or_refused",

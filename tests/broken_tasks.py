@@ -10,7 +10,18 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from toys import Gan, Noise, NoOptions, Single
-from wrong_toys import Collides, Detached, Misnames, NoDefault, NoNetwork, Returns, YieldsPictures
+from wrong_toys import (
+    CannotBeBuilt,
+    Collides,
+    DefaultIsText,
+    Detached,
+    ForgetsSuper,
+    Misnames,
+    NoDefault,
+    NoNetwork,
+    Returns,
+    YieldsPictures,
+)
 
 from launchbay.data import Load
 from launchbay.tasks import Batch, CreateOptimizer, Datasets, Losses, Task
@@ -170,8 +181,11 @@ class UsesLayers(Single):
 
 BREAKS: dict[type[Task[Any]], str] = {
     Collides: "options_are_declared",
+    DefaultIsText: "options_are_declared",
     NoDefault: "options_are_declared",
     Thawed: "options_are_declared",
+    CannotBeBuilt: "it_can_be_built",
+    ForgetsSuper: "it_can_be_built",
     NoNetwork: "it_can_be_built",
     Loose: "it_can_be_built",
     OneOptimizer: "it_can_be_built",

@@ -111,6 +111,10 @@ def test_the_file_can_name_the_task(mistake: Mistake) -> None:
         (["--task", "superres", "--lr", "inf"], "--lr inf has to be above 0, and finite"),
         (["--task", "superres", "--weight-decay", "nan"], "--weight-decay nan has to be a number from 0 on"),
         (["--task", "superres", "--width", "0"], "--width 0 has to be at least 1"),
+        (["--task", "superres", "--model", "espcn", "--blocks", "4"], "--blocks 4 changes nothing in --model espcn"),
+        (["--task", "denoise", "--depth", "5"], "--depth 5 changes nothing in --model unet → leave it out, or choose"),
+        (["--task", "vae", "--model", "dense", "--width", "8"], "--width 8 changes nothing in --model dense"),
+        (["--task", "classify", "--width", "8"], "in --model cnn → leave it out, or choose --model resnet9"),
         (["--task", "superres", "--patch", "50"], "--patch 50 is not a multiple of --scale 4 → try --patch 48"),
         (["--task", "superres", "--run", "../x"], "has to be a plain folder name"),
         (["--task", "superres", "--data", "phtos"], "there is no data set 'phtos'; did you mean 'photos'?"),
@@ -131,6 +135,32 @@ def test_a_folder_that_is_no_run_is_left_alone(mistake: Mistake) -> None:
     Path("runs/it/thesis.tex").touch()
     assert "runs/it exists already, and is no run" in mistake("--task", "toys:Single", "--run", "it")
     assert [path.name for path in Path("runs/it").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "kind", "wanted"),
+    [
+        (".lock", "folder", "file"),
+        ("checkpoints/last", "folder", "file"),
+        ("metrics.jsonl", "folder", "file"),
+        ("logs", "file", "folder"),
+        ("checkpoints", "file", "folder"),
+        ("", "file", "folder"),
+    ],
+)
+def test_what_is_odd_in_the_folder_of_a_run_is_named(mistake: Mistake, odd: str, kind: str, wanted: str) -> None:
+    path = Path("runs/it") / odd
+    path.parent.mkdir(parents=True)
+    if odd:
+        Path("runs/it/.lock").touch()
+    if kind == "file":
+        path.touch()
+    else:
+        path.unlink(missing_ok=True)
+        path.mkdir()
+    said = mistake("--task", "toys:Single", "--run", "it")
+    assert f"{path} is a {kind}, and has to be a {wanted} → move it away, or choose another --run" in said
+    assert path.is_file() == (kind == "file")
 
 
 def test_an_output_folder_that_cannot_be_made(mistake: Mistake) -> None:

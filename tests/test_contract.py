@@ -7,6 +7,7 @@ from typing import Any
 import broken_results
 import broken_tasks
 import pytest
+import wrong_toys
 from conftest import ROOT, Command
 from toys import Deblur, Dropout, Gan, Single, Tied
 
@@ -90,11 +91,27 @@ def test_two_processes_that_do_not_learn_the_same_are_noticed() -> None:
     assert failed.keys() == {"two_processes_learn_the_same"}, "\n\n".join(map(str, failed.values()))
 
 
-def test_the_line_that_is_to_blame_is_named() -> None:
-    (result,) = failures(in_this_process(broken_tasks.DrawsInStep)).values()
-    lines = (ROOT / "tests/broken_tasks.py").read_text().splitlines()
-    number = int(result.where.split(":")[1].split()[0])
-    assert "torch.randn_like" in lines[number - 1]
+@pytest.mark.parametrize(
+    ("task_type", "line", "remedy"),
+    [
+        (broken_tasks.DrawsInStep, "torch.randn_like", "Draw from `batch.rand` and `batch.randn`"),
+        (wrong_toys.ForgetsSuper, "def __init__", "make super().__init__(config) its first line"),
+        (wrong_toys.CannotBeBuilt, "groups=2", "mend that line"),
+        (wrong_toys.DefaultIsText, "defaults", "give it a value of that kind"),
+        (wrong_toys.EvaluatesNothing, "def evaluate", "return a dict such as {'error': error}"),
+        (wrong_toys.PreviewsNothing, "def preview", "return a dict such as {'output': output}"),
+        (wrong_toys.PreviewsWithoutChannels, "def preview", "[:, None] makes a channel of N×H×W"),
+        (broken_results.NotFiniteFigure, "def evaluate", "look for a division by zero"),
+        (broken_results.ShowsBatch, "def gallery", "C×H×W in gallery"),
+        (broken_results.ShowsSigned, "def preview", "Clamp what is shown"),
+    ],
+)
+def test_the_line_that_is_to_blame_is_named_and_what_to_do_there(
+    task_type: type[Task[Any]], line: str, remedy: str
+) -> None:
+    (result,) = failures(in_this_process(task_type)).values()
+    file, number = result.where.split()[0].split(":")
+    assert line in (ROOT / file).read_text().splitlines()[int(number) - 1] and remedy in result.remedy
 
 
 def cases_of(tasks: list[Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from torchvision.transforms.v2.functional import (
 )
 
 from launchbay import UserError
-from launchbay.data import Index, dihedral
+from launchbay.data import Index, dihedral, mnist
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.data.crops import Crops, Fitted, Multiples
 from launchbay.data.decode import decode
@@ -173,15 +173,21 @@ def test_a_picture_whose_values_have_no_known_range_is_refused(mode: str, value:
         decode(Path("picture.tif"))
 
 
-def test_a_picture_stands_upright_and_its_size_is_known(pictures: Path) -> None:
+@pytest.mark.parametrize("suffix", [".jpg", ".tif", ".webp"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_picture_stands_upright_and_its_size_is_known(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, orientation: int
+) -> None:
+    monkeypatch.setattr("launchbay.data.folder.KEEP_BYTES", 0)  # a picture has to be as its header says
     exif = Image.Exif()
-    exif[0x0112] = 6  # a camera held sideways
+    exif[0x0112] = orientation  # 6: a camera held sideways
     for path in pictures.rglob("*.png"):
         with Image.open(path) as image:
-            image.save(path.with_suffix(".jpg"), exif=exif)
+            image.save(path.with_suffix(suffix), exif=exif)
         path.unlink()
     folder = Folder("all", pictures)
-    assert folder.image(0).shape == (3, 40, 30) and folder.uniform
+    upright = (40, 30) if orientation == 6 else (30, 40)
+    assert folder.size(0) == upright and folder.image(0).shape == (3, *upright) and folder.uniform
 
 
 @pytest.mark.parametrize(
@@ -224,7 +230,9 @@ def test_folders_that_cannot_be_trained_on(pictures: Path, mistake: Mistake) -> 
     assert "empty holds no picture" in said("--data", "folder", "--data-root", "empty")
     assert "one has one picture (only.png)" in said("--data", "folder", "--data-root", "one")
     small = "pictures/0/04.png has 40×30 pixels, but 72×72 are needed"
-    assert small in said("--data", "folder", "--data-root", pictures)
+    here = ("--data", "folder", "--data-root", pictures)
+    assert f"{small} → choose smaller crops with --patch, or leave small pictures out" in said(*here)
+    assert "but 96×96 are needed → leave small pictures out" in mistake("--task", "toys:Deblur", *here)
     Image.new("RGB", (40, 22)).save("one/only.png")
     assert "one/only.png has 40×22 pixels, but 23×23 are needed" in said("--val-root", "one")
     assert not Path("runs").exists()
@@ -334,16 +342,20 @@ class QuietHandler(SimpleHTTPRequestHandler):
     asked: ClassVar[list[str]] = []
 
 
-def serve_mnist(folder: Path) -> list[tuple[str, str]]:
-    """A small MNIST in its own format: (file, md5) as torchvision lists them."""
+def serve_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """A small MNIST in its own format, which passes for the original: (file, md5) as torchvision lists them."""
     resources = []
+    originals: dict[str, dict[str, str]] = {"train": {}, "t10k": {}}
     for part, count in (("train", 6), ("t10k", 2)):
         pixels = struct.pack(">iiii", 2051, count, 28, 28) + bytes(range(count)) * 28 * 28
         labels = struct.pack(">ii", 2049, count) + bytes(range(count))
         for kind, content in (("images-idx3", pixels), ("labels-idx1", labels)):
             file = folder / f"{part}-{kind}-ubyte.gz"
             file.write_bytes(gzip.compress(content))
+            originals[part][file.stem] = hashlib.sha256(content).hexdigest()
             resources.append((file.name, hashlib.md5(file.read_bytes()).hexdigest()))
+    monkeypatch.setattr(mnist, "TRAINING", originals["train"])
+    monkeypatch.setattr(mnist, "VALIDATION", originals["t10k"])
     return resources
 
 
@@ -352,7 +364,7 @@ def test_a_download_is_checked_and_happens_once(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(datasets.MNIST, "mirrors", [server])
-    resources = serve_mnist(tmp_path / "served")
+    resources = serve_mnist(tmp_path / "served", monkeypatch)
     monkeypatch.setattr(datasets.MNIST, "resources", [(name, "0" * 32) for name, _ in resources])
     with pytest.raises(UserError, match="corrupted") as caught:
         MNIST("train")
@@ -370,11 +382,15 @@ def test_a_download_is_checked_and_happens_once(
     assert both[0].__getitems__([Index(5, 1)])["label"].tolist() == [5]
     assert "downloading MNIST" in capfd.readouterr().out
 
-    (tmp_path / "cache/launchbay/MNIST/raw/t10k-images-idx3-ubyte").write_bytes(b"short")
-    with pytest.raises(UserError, match="is damaged or not complete") as refused:
-        MNIST("val")
     own = tmp_path / "cache/launchbay/MNIST"
-    assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
+    file = own / "raw/t10k-images-idx3-ubyte"
+    whole = file.read_bytes()
+    for damaged in (b"short", whole[:-1] + b"x"):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"complete: ValueError: {file.name} is not the original") as refused:
+            MNIST("val")
+        assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
+    assert len(MNIST("train")) == 6
 
 
 @pytest.mark.parametrize(("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "cifar-10-python")])
@@ -383,8 +399,9 @@ def test_without_a_network_it_says_which_file_to_put_where(
 ) -> None:
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
-    said = mistake("--task", "classify", "--data", name, "--data-root", "here")
+    said = mistake("--task", "classify", "--data", name, "--data-root", "not/here")
     assert "cannot be downloaded" in said and file in said and "unpack" in said and "--data glyphs" in said
+    assert not Path("not").exists(), "nothing is left of the attempt"
 
 
 def test_test_sets_are_found_by_name(pictures: Path, mistake: Mistake) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import difference, lines
+from conftest import ROOT, difference, lines
 from PIL import Image
 from safetensors.torch import load_file
 from toys import Gan, GanConfig, Noise, NoOptions, Single
@@ -140,7 +140,12 @@ def test_precision(train: Train, precision: str) -> None:
         ("EvaluatesBatches", "give one value per sample"),
         ("WrongShape", "gives (64, 3, 94, 94) for an input of (64, 3, 96, 96)"),
         ("Collides", "declares --seed, which all tasks share"),
+        ("ListsDefaults", 'ListsDefaults.defaults is a list, not a dict → write it as {"batch_size": 64}'),
+        ("DefaultIsText", "DefaultIsText.defaults: steps: Input should be a valid integer, not '3'"),
+        ("DefaultIsNoChoice", "DefaultIsNoChoice.defaults: optimizer: Input should be 'adam', 'adamw' or 'sgd', not"),
         ("NoDefault", "RequiredOptions has no default for size"),
+        ("ForgetsSuper", "in ForgetsSuper.__init__ → make super().__init__(config) its first line"),
+        ("ForgetsSuperOfNone", "ForgetsSuperOfNone.__init__ does not begin with that of Task, at "),
         ("NoNetwork", "has no network"),
         ("YieldsNoName", "YieldsNoName.training_step yields a dict as its losses, at"),
         ("YieldsNothing", "YieldsNothing.training_step has yielded no loss at step 1"),
@@ -156,6 +161,30 @@ def test_precision(train: Train, precision: str) -> None:
 )
 def test_mistakes_of_task_authors_are_named(mistake: Mistake, task: str, said: str) -> None:
     assert said in mistake("--task", f"wrong_toys:{task}", "--steps", 2)
+
+
+@pytest.mark.parametrize(
+    ("task", "said", "remedy"),
+    [
+        ("EvaluatesNothing", "EvaluatesNothing.evaluate returns None", "{'error': error}, a tensor of one value per"),
+        (
+            "EvaluatesNumbers",
+            "EvaluatesNumbers.evaluate returns a float as 'error'",
+            "a tensor of one value per sample",
+        ),
+        ("SummarizesTensors", "SummarizesTensors.summarize returns a Tensor as 'spread'", "float(value)"),
+        ("PreviewsNothing", "PreviewsNothing.preview returns None", "a tensor of N×C×H×W; {} for nothing"),
+        ("DrawsNothing", "DrawsNothing.gallery returns None", "a tensor of C×H×W; {} for nothing"),
+    ],
+)
+def test_a_method_that_returns_something_else_is_named_with_its_line(
+    mistake: Mistake, task: str, said: str, remedy: str
+) -> None:
+    shown = mistake("--task", f"wrong_toys:{task}", "--steps", 1)
+    method = said.split(maxsplit=1)[0]
+    line = (ROOT / "tests/wrong_toys.py").read_text().split(f"class {task}(")[0].count("\n") + 2
+    assert f"{said}, at " in shown and f"wrong_toys.py:{line} in {method} → return a dict such as" in shown
+    assert remedy in shown
 
 
 def test_a_mistake_in_a_loss_names_the_line_that_yielded_it(mistake: Mistake) -> None:
@@ -177,13 +206,24 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(mistake: 
     assert Path("runs/nan/curves.png").is_file()
 
 
-def test_a_bug_is_a_panel_with_its_place_and_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("task", "kind", "place"),
+    [
+        ("Fails", "ZeroDivisionError", 'in training_step: raise ZeroDivisionError("a bug'),
+        ("CannotBeBuilt", "ValueError", "in __init__: self.model = nn.Conv2d(3, 4, 3, groups=2)"),
+    ],
+)
+def test_a_bug_is_a_panel_with_its_place_and_exit_code_1(
+    capfd: pytest.CaptureFixture[str], task: str, kind: str, place: str
+) -> None:
     from launchbay.launch.train import main
 
-    assert main(["--task", "wrong_toys:Fails", "--wandb", "off"]) == 1
+    assert main(["--task", f"wrong_toys:{task}", "--wandb", "off"]) == 1
     error = capfd.readouterr().err
-    assert "ZeroDivisionError" in error and "toys.py" in error and "Traceback" not in error
-    assert main(["--task", "wrong_toys:Fails", "--wandb", "off", "--debug"]) == 1
+    shown = " ".join(error.replace("│", " ").split())
+    assert kind in shown and "wrong_toys.py:" in shown and place in shown
+    assert error.count("╭") == 1 and "Traceback" not in error
+    assert main(["--task", f"wrong_toys:{task}", "--wandb", "off", "--debug"]) == 1
     assert "Traceback" in capfd.readouterr().err
 
 

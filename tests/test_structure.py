@@ -11,7 +11,7 @@ import launchbay.data
 import launchbay.tasks
 
 FOLDERS = ("launch", "tasks", "models", "data")
-SHARED = ("metrics", "generative", "judge", "pictures", "entropy")
+SHARED = ("choices", "metrics", "generative", "judge", "pictures", "entropy")
 """What several tasks are made of; no task imports another."""
 BENCH = ("tasks/testing.py", "tasks/contract/")
 """How the paths of the test bench begin, which stands outside the house: what it tests are tasks in the hands of the

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -124,6 +124,31 @@ class StacksGallery(Single):
         return {"all": torch.zeros(2, 3, 8, 8)}
 
 
+class EvaluatesNothing(Single):
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:  # pyright: ignore
+        """Forgets its `return`."""
+
+
+class EvaluatesNumbers(Single):
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"error": super().evaluate(batch)["error"].mean().item()}  # pyright: ignore
+
+
+class SummarizesTensors(Single):
+    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        return {"spread": torch.zeros(())}  # pyright: ignore
+
+
+class PreviewsNothing(Single):
+    def preview(self, batch: Batch) -> dict[str, Tensor]:  # pyright: ignore
+        """Forgets its `return`."""
+
+
+class DrawsNothing(Single):
+    def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:  # pyright: ignore
+        """Forgets its `return`."""
+
+
 class FigureIsNaN(Single):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         return {"error": super().evaluate(batch)["error"] * float("nan")}
@@ -179,9 +204,37 @@ class RequiredOptions:
     """Has to be said, but nobody can."""
 
 
+class ListsDefaults(Single):
+    defaults: ClassVar[Any] = ["batch_size", 4]
+
+
+class DefaultIsText(Single):
+    defaults: ClassVar = {"steps": "3"}
+
+
+class DefaultIsNoChoice(Single):
+    defaults: ClassVar = {"steps": 3, "optimizer": "lion"}
+
+
 class NoDefault(Task[RequiredOptions]):
     def training_step(self, batch: Batch) -> Losses:
         yield "model", {}
+
+
+class ForgetsSuper(Single):
+    def __init__(self, config: NoOptions):  # pyright: ignore
+        self.model = nn.Conv2d(3, 3, 3, padding=1)
+
+
+class ForgetsSuperOfNone(Single):
+    def __init__(self, config: NoOptions):  # pyright: ignore
+        self.width = 3
+
+
+class CannotBeBuilt(Single):
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model = nn.Conv2d(3, 4, 3, groups=2)
 
 
 class NoNetwork(Single):

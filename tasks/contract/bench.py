@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from launchbay import UserError
 from launchbay.data import ImageSet, Index, key
 from launchbay.data.crops import Part
 from launchbay.launch import guards, hardware
@@ -26,7 +27,7 @@ from launchbay.launch.learner import Learner
 from launchbay.launch.train import complete, default_config, open_source
 from launchbay.launch.yaml_config import write
 from launchbay.tasks.base import Batch, Datasets, Task
-from launchbay.tasks.contract.lines import definition, short
+from launchbay.tasks.contract.lines import definition, raised, short
 
 Check = Callable[["Bench"], None]
 """A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
@@ -109,7 +110,7 @@ class Bench:
     def build(self) -> Task[Any]:
         """The task as a run begins with it."""
         torch.manual_seed(key(self.config.shared.seed, "weights"))
-        return self.task_type(self.config.options)
+        return guards.build(self.task_type, self.config.options)
 
     def task(self) -> Task[Any]:
         """The task, when it has seen its data and is on the device."""
@@ -179,6 +180,14 @@ class Bench:
         if done.returncode:
             raise NotApplicable(f"a fresh process cannot import it: {done.stderr.strip().splitlines()[-1]}")
         return json.loads(done.stdout.splitlines()[-1])
+
+    @contextmanager
+    def blaming(self, *names: str) -> Iterator[None]:
+        """What is refused in here is broken: where the author raised it, or else where the first of `names` is."""
+        try:
+            yield
+        except UserError as error:
+            raise Broken(error.message, raised(error, self.task_type) or self.line(*names), error.hint) from error
 
     def line(self, *names: str) -> str:
         """Where the task says what the first of `names` is that it says anything of."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from math import isfinite
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.launch.evaluation import BASELINE, is_best, preview
-from launchbay.launch.pictures import grid
+from launchbay.launch.guards import asked
+from launchbay.launch.pictures import DRAWABLE, grid
 from launchbay.tasks.base import Batch, ImageToImage
 from launchbay.tasks.contract.bench import Bench, Broken, NotApplicable, needs
 from launchbay.tasks.contract.options import it_can_be_built
@@ -24,18 +26,21 @@ def figures_are_of_samples(bench: Bench) -> None:
 
     Reduce over channels, height and width, not over the batch: `.mean(dim=(1, 2, 3))`.
     """
-    with torch.no_grad():
-        figures = bench.task().eval().evaluate(bench.batch(TOGETHER, images=bench.evaluable))
+    with torch.no_grad(), bench.blaming("evaluate", "figures"):
+        figures = asked(bench.task().eval(), "evaluate", bench.batch(TOGETHER, images=bench.evaluable))
     if not figures:
         raise NotApplicable("evaluate gives no figures")
+    remedy = "look for a division by zero, a logarithm or a root; figures of an untrained network are numbers too"
     for name, values in figures.items():
-        if not isinstance(values, Tensor) or values.ndim not in (1, 2) or len(values) != TOGETHER:
+        if values.ndim not in (1, 2) or len(values) != TOGETHER:
             happened = f"{name!r} is {values} for {TOGETHER} samples"
             raise Broken(happened, bench.line("evaluate", "figures"))
         if values.ndim == 1 and not values.isfinite().all():
-            raise Broken(f"{name!r} is {values.tolist()}", bench.line("evaluate", "figures"))
-    if bad := {name: value for name, value in bench.figures[0].items() if not torch.tensor(value).isfinite()}:
-        raise Broken(f"of the whole validation set, {bad}", bench.line("summarize"))
+            raise Broken(f"{name!r} is {values.tolist()}", bench.line("evaluate", "figures"), remedy)
+    with bench.blaming("summarize", "evaluate", "figures"):
+        whole = bench.figures[0]
+    if bad := {name: value for name, value in whole.items() if not isfinite(value)}:
+        raise Broken(f"of the whole validation set, {bad}", bench.line("summarize"), remedy)
 
 
 @needs(figures_are_of_samples)
@@ -63,10 +68,8 @@ def monitor_is_a_figure(bench: Bench) -> None:
     if not task.monitor:
         raise NotApplicable("monitor is not set: the newest checkpoint is the best")
     own = {name: value for name, value in bench.figures[0].items() if not name.startswith(BASELINE)}
-    try:
+    with bench.blaming("monitor"):
         is_best(task, 0, own, {})
-    except UserError as error:
-        raise Broken(error.message, bench.line("monitor")) from error
 
 
 @needs(figures_are_of_samples)
@@ -76,9 +79,10 @@ def pictures_are_well_formed(bench: Bench) -> None:
     Clamp what is shown, and scale it if the network works in [-1, 1].
     """
     task = bench.task().eval()
-    columns = preview(task, bench.sets[1], bench.accelerator(), bench.config.shared)
-    with torch.no_grad():
-        gallery = task.gallery(dict(bench.figures[1]))
+    with bench.blaming("preview"):
+        columns = preview(task, bench.sets[1], bench.accelerator(), bench.config.shared)
+    with torch.no_grad(), bench.blaming("gallery"):
+        gallery = asked(task, "gallery", dict(bench.figures[1]))
     if not columns and not gallery:
         raise NotApplicable("it shows no pictures")
     for heading, pictures in columns.items():
@@ -93,10 +97,10 @@ def pictures_are_well_formed(bench: Bench) -> None:
 
 def check_pictures(name: str, pictures: list[Tensor], where: str) -> None:
     for picture in pictures:
-        if not isinstance(picture, Tensor):
-            raise Broken(f"{name!r} is a {type(picture).__name__}", where)
-        if picture.ndim != 3 or picture.shape[0] not in (1, 3) or not picture.is_floating_point():
-            raise Broken(f"{name!r} has a picture of {tuple(picture.shape)}, {picture.dtype}", where)
+        if picture.ndim != 3 or picture.shape[0] not in (1, 3):
+            raise Broken(f"{name!r} has a picture of {tuple(picture.shape)}", where, DRAWABLE)
+        if not picture.is_floating_point():
+            raise Broken(f"{name!r} has pictures of {picture.dtype}", where, "give floating point numbers in [0, 1]")
         low, high = picture.min().item(), picture.max().item()
         if not (low >= 0 and high <= 1):
             raise Broken(f"{name!r} has values from {low:.3g} to {high:.3g}", where)
