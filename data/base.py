@@ -63,6 +63,11 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
         pictures = [self.image(index).contiguous().numpy().tobytes() for index in chosen]
         return digest(len(self), *self.classes, *pictures)
 
+    def to(self, device: torch.device) -> None:
+        """Move to `device`, a GPU, what is kept in memory, so that batches are gathered there. A set that has nothing of
+        the kind stays as it is."""
+        return
+
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """{"image": uint8 N×C×H×W} and, where the set has labels, {"label": int64 N}. Any other tensors of N samples
         may come along; a task finds them under their names in its `Batch`."""

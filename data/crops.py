@@ -56,6 +56,11 @@ class Part(ImageSet):
         """Of one picture or, where all have one size, of a batch."""
         return image
 
+    def to(self, device: torch.device) -> None:
+        """Only where a whole batch is cut at once: pictures one by one are slower there."""
+        if self.images.uniform:
+            self.images.to(device)
+
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         if not self.images.uniform:
             return super().__getitems__(indices)
@@ -84,6 +89,10 @@ class Crops(Part):
         down, across = torch.rand(2, generator=index.generator()).tolist()
         top, left = int(down * (height - self.crop + 1)), int(across * (width - self.crop + 1))
         return image[:, top : top + self.crop, left : left + self.crop]
+
+    def to(self, device: torch.device) -> None:
+        if self.whole:
+            super().to(device)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         return super().__getitems__(indices) if self.whole else ImageSet.__getitems__(self, indices)
@@ -125,6 +134,11 @@ class Fitted(Part):
 
     def size(self, index: int) -> tuple[int, int]:
         return (self.side, self.side) if self.side is not None else self.images.size(index)
+
+    def to(self, device: torch.device) -> None:
+        """Only where nothing is resized: torch does that with 8-bit pictures on CPUs alone."""
+        if self.side is None or self.images.size(0) == (self.side, self.side):
+            super().to(device)
 
     def cut(self, image: Tensor) -> Tensor:
         if self.wanted is not None and image.shape[-3] != self.wanted:

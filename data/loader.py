@@ -111,7 +111,7 @@ def samples(
         num_workers=workers,
         collate_fn=unchanged,
         worker_init_fn=leave_signals_to_the_trainer,
-        pin_memory=device.type == "cuda",
+        pin_memory=device.type == "cuda" and workers > 0,
         generator=torch.Generator(),  # a loader draws a seed for its workers, by default from the global generator
     )
     try:

@@ -25,8 +25,14 @@ class Resident(ImageSet):
     def label(self, index: int) -> int:
         return int(self.labels[index])
 
+    def to(self, device: torch.device) -> None:
+        """Unless the pictures would fill more than half of what is free there."""
+        if device.type != "cuda" or self.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+            self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
+
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        chosen = torch.tensor(indices)
+        # From pinned memory: copying anything else to a GPU would wait for it.
+        chosen = torch.tensor(indices, pin_memory=self.pixels.is_cuda).to(self.pixels.device, non_blocking=True)
         # Seen as N×H×W×C, as they lie in memory, each picture is one piece to copy.
         pixels = self.pixels.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
         return {"image": pixels, "label": self.labels[chosen]}

@@ -64,6 +64,9 @@ class Engine:
             "training": self.training_set.fingerprint(),
             "validation": self.validation_set.fingerprint(),
         }
+        if accelerator.device.type == "cuda" and not self.shared.workers:  # which could not ask a GPU
+            for images in (self.training_set, self.validation_set):
+                images.to(accelerator.device)
         self.steps = self.shared.steps or ceil(
             (self.shared.epochs or 1) * len(self.training_set) / self.shared.batch_size
         )

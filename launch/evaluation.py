@@ -26,6 +26,8 @@ SHOWN = 6
 def to_batch(samples: Samples, device: torch.device) -> Batch:
     """On the device, with pictures (all that is uint8) as floating point numbers in [0, 1]."""
     tensors, keys = samples
+    if device.type == "cuda":  # copying from memory that is not pinned would wait for it
+        tensors = {name: tensor if tensor.is_cuda else tensor.pin_memory() for name, tensor in tensors.items()}
     moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
     return Batch({name: to_picture(t) if t.dtype == torch.uint8 else t for name, t in moved.items()}, keys)
 

@@ -36,6 +36,7 @@ from launchbay.data.loader import EvaluationOrder, Keyed, TrainingOrder
 from launchbay.data.mixture import Mixture
 from launchbay.data.mnist import MNIST
 from launchbay.data.photos import FILES, Photos
+from launchbay.data.sources import Source
 from launchbay.data.test_sets import open_test_set
 
 Mistake = Callable[..., str]
@@ -309,6 +310,29 @@ def test_fitted_pictures_have_one_size_and_the_channels_asked_for(pictures: Path
     assert torch.equal(batch["image"][0, 0], batch["image"][0, 2]) and batch["label"].tolist() == [0]
     with pytest.raises(UserError, match="have 3 channels, the network takes 1"):
         Fitted(Folder("all", pictures), channels=1)
+
+
+@pytest.mark.parametrize(
+    ("how", "moved"),
+    [
+        ({}, True),
+        ({"crop": 28}, True),
+        ({"channels": 3}, True),
+        ({"size": 28, "channels": 3}, True),
+        ({"size": 16}, False),  # torch resizes 8-bit pictures on CPUs only
+        ({"crop": 16}, False),  # one by one
+    ],
+)
+def test_pictures_in_memory_can_live_on_a_device(how: dict[str, int], moved: bool) -> None:
+    """Stands in for a GPU: the device that has shapes, but no values."""
+    images = Source(Glyphs, None)("val", **how)
+    shape = images.__getitems__([Index(0, 0), Index(5, 0)])["image"].shape
+    images.to(torch.device("meta"))
+    batch = images.__getitems__([Index(0, 0), Index(5, 0)])
+    assert {name: tensor.device.type for name, tensor in batch.items()} == dict.fromkeys(
+        ("image", "label"), "meta" if moved else "cpu"
+    )
+    assert batch["image"].shape == shape
 
 
 def test_pairs_and_their_mean() -> None:

@@ -1,6 +1,8 @@
 """The training loop: what it minimises, in which order, and the mistakes of task authors that it names."""
 
 import json
+import platform
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,6 +57,17 @@ def test_the_second_loss_sees_the_first_step_taken(train: Train) -> None:
 def test_a_loss_falls(train: Train) -> None:
     losses = [line["model/mse"] for line in lines(train("Single", "--steps", 30, "--lr", 0.02), "train")]
     assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
+def test_memory_is_not_fetched_anew_at_each_step(train: Train) -> None:
+    train("Single", "--steps", 1)
+    before = 0
+    for number in range(12):
+        if number == 2:
+            before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        torch.ones(2**24)  # 64 MiB: 16,384 pages, or 32 large ones
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before < 32
 
 
 def test_accumulation_does_not_change_the_result(train: Train) -> None:
