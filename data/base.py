@@ -64,9 +64,8 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
         return digest(len(self), *self.classes, *pictures)
 
     def to(self, device: torch.device) -> None:
-        """Move to `device`, a GPU, what is kept in memory, so that batches are gathered there. A set that has nothing of
-        the kind stays as it is."""
-        return
+        """Move to `device`, a GPU, what is kept in memory: batches are gathered there then. Does nothing unless a set
+        overrides it."""
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """{"image": uint8 N×C×H×W} and, where the set has labels, {"label": int64 N}. Any other tensors of N samples
