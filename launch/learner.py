@@ -75,10 +75,12 @@ class Learner:
                     for term, value in terms.items():
                         before = logs.get(f"{name}/{term}", 0)
                         logs[f"{name}/{term}"] = before + value.detach() / len(parts)
-        if not logs:
+        if missing := [name for name in self.networks if f"{name}/grad_norm" not in logs]:
             raise UserError(
-                f"{type(self.task).__name__}.training_step has yielded no loss at step {number}",
-                "yield 'model', {'l1': loss}, once per optimizer step",
+                f"{type(self.task).__name__}.training_step has yielded no loss for {' and '.join(missing)} "
+                f"at step {number}",
+                f"yield {missing[0]!r}, {{'l1': loss}}, once per optimizer step; a network that is not to learn: "
+                "requires_grad_(False)",
             )
         if self.accelerator.num_processes > 1:
             self.share_buffers()
