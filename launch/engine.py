@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib.metadata import version
 from math import ceil
 from pathlib import Path
@@ -286,6 +287,7 @@ class Engine:
                 told.callback(getattr(observer, event), *arguments)
 
 
+@cache
 def versions() -> dict[str, str]:
     names = ("launchbay", "torch", "accelerate")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
