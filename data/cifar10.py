@@ -44,10 +44,10 @@ class CIFAR10(Resident):
         super().__init__(pixels, labels, CLASSES)
 
 
-def downloader() -> tuple[Any, list[str]]:
+def downloader() -> tuple[Any, list[str], str]:
     from torchvision.datasets import CIFAR10  # takes as long to import as torch
 
-    return CIFAR10, [CIFAR10.url]
+    return CIFAR10, [CIFAR10.url], ""
 
 
 def read_batch(file: Path, digest: str) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,10 @@ def downloads() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launchbay"
 
 
-def fetch(name: str, folder: str, downloader: Callable[[], tuple[Any, list[str]]], root: Path | None) -> Path:
+def fetch(name: str, folder: str, downloader: Callable[[], tuple[Any, list[str], str]], root: Path | None) -> Path:
     """The root that has `folder`, after downloading it there if need be. `downloader` gives torchvision's data set
-    class, which verifies checksums and shows its progress, and the addresses of the files.
+    class, which verifies checksums and shows its progress, the addresses of the files, and where under the root to unpack
+    them by hand.
 
     Raises:
         UserError: it is not there and cannot be downloaded.
@@ -29,7 +30,7 @@ def fetch(name: str, folder: str, downloader: Callable[[], tuple[Any, list[str]]
     if (root / folder).is_dir():
         return root
     missing = [path for path in (root, *root.parents) if not path.exists()]
-    open, addresses = downloader()
+    open, addresses, by_hand = downloader()
     lock = root / f".{folder}.lock"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,7 @@ def fetch(name: str, folder: str, downloader: Callable[[], tuple[Any, list[str]]
         remove_unused(missing, lock)
         raise UserError(
             f"{name} is not in {root / folder} and cannot be downloaded: {error}",
-            f"on a machine with a network fetch {' '.join(addresses)} and unpack what they hold into {root / folder}, "
+            f"on a machine with a network fetch {' '.join(addresses)} and unpack what they hold into {root / by_hand}, "
             "or name the folder above it with --data-root; without either, --data glyphs and --data photos are here",
         ) from error
     return root

@@ -34,10 +34,10 @@ class MNIST(Resident):
         super().__init__(pixels[:, None], labels, [str(digit) for digit in range(10)])
 
 
-def downloader() -> tuple[Any, list[str]]:
+def downloader() -> tuple[Any, list[str], str]:
     from torchvision.datasets import MNIST  # takes as long to import as torch
 
-    return MNIST, [MNIST.mirrors[0] + name for name, _ in MNIST.resources]
+    return MNIST, [MNIST.mirrors[0] + name for name, _ in MNIST.resources], "MNIST/raw"
 
 
 def read_part(folder: Path, part: dict[str, str]) -> tuple[Tensor, Tensor]:

@@ -417,14 +417,17 @@ def test_a_download_is_checked_and_happens_once(
     assert len(MNIST("train")) == 6
 
 
-@pytest.mark.parametrize(("name", "file"), [("mnist", "train-images-idx3-ubyte.gz"), ("cifar10", "cifar-10-python")])
+@pytest.mark.parametrize(
+    ("name", "file", "place"),
+    [("mnist", "train-images-idx3-ubyte.gz", "not/here/MNIST/raw"), ("cifar10", "cifar-10-python", "not/here")],
+)
 def test_without_a_network_it_says_which_file_to_put_where(
-    name: str, file: str, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
+    name: str, file: str, place: str, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     said = mistake("--task", "classify", "--data", name, "--data-root", "not/here")
-    assert "cannot be downloaded" in said and file in said and "unpack" in said and "--data glyphs" in said
+    assert "cannot be downloaded" in said and file in said and f"into {place}, or" in said and "--data glyphs" in said
     assert not Path("not").exists(), "nothing is left of the attempt"
 
 
