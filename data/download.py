@@ -20,8 +20,8 @@ def downloads() -> Path:
 
 def fetch(name: str, folder: str, downloader: Callable[[], tuple[Any, list[str], str]], root: Path | None) -> Path:
     """The root that has `folder`, after downloading it there if need be. `downloader` gives torchvision's data set
-    class, which verifies checksums and shows its progress, the addresses of the files, and where under the root to unpack
-    them by hand.
+    class, which verifies checksums and shows its progress, the addresses of the files, and where under the root they go
+    when they are unpacked by hand.
 
     Raises:
         UserError: it is not there and cannot be downloaded.
