@@ -54,9 +54,15 @@ class Staged(Batch):
         if contiguous:
             self.tensors = {name: tensor.contiguous() for name, tensor in batch.tensors.items()}
 
-    def _draw(self, fill: Any, shape: tuple[int, ...]) -> Tensor:
+    def rand(self, *shape: int) -> Tensor:
+        return self.stored(super().rand, shape)
+
+    def randn(self, *shape: int) -> Tensor:
+        return self.stored(super().randn, shape)
+
+    def stored(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
         if self.turn == len(self.drawn):
-            self.drawn.append(super()._draw(fill, shape))
+            self.drawn.append(draw(*shape))
         self.turn += 1
         return self.drawn[self.turn - 1]
 

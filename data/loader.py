@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet
-from launchbay.data.randomness import Index, generator, key
+from launchbay.data.randomness import Index, generator, keyed
 
 Samples = tuple[dict[str, Tensor], list[int]]
 """What the data set gave for some indices, and each sample's key of randomness."""
@@ -48,7 +48,7 @@ class TrainingOrder:
         while len(places) < count:
             epoch, place = divmod(start + len(places), self.size)
             places += permutation(self.size, self.seed, epoch)[place : place + count - len(places)].tolist()
-        return [Index(place, key(self.seed, "train", sample)) for sample, place in enumerate(places, start)]
+        return keyed(places, self.seed, "train", range(start, start + count))
 
 
 @lru_cache(maxsize=2)
@@ -75,7 +75,7 @@ class EvaluationOrder:
     def __iter__(self) -> Iterator[list[Index]]:
         for positions in self.positions():
             indices = [position if position < self.size else 0 for position in positions]
-            yield [Index(index, key(self.seed, "val", index)) for index in indices]
+            yield keyed(indices, self.seed, "val", indices)
 
     def counts(self) -> Iterator[Tensor]:
         """For each list, which of its samples count: bool N."""

@@ -5,10 +5,12 @@ from collections.abc import Callable
 import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed
+from torch.distributed import ReduceOp
 
 
-def largest(value: Tensor, accelerator: Accelerator) -> Callable[[], float]:
-    """Ask for the largest `value`, a scalar, of all processes. The answer, the same on all, is what the result gives.
+def reduced(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accelerator) -> Callable[[], float]:
+    """Ask for the sum, the largest... of `value`, a scalar, of all processes. The answer, the same on all, is what the
+    result gives.
 
     What is done in between covers the way to the other processes, and from a GPU: reading a number from one at once
     would let it finish all that it was given, and idle until it gets more.
@@ -16,7 +18,8 @@ def largest(value: Tensor, accelerator: Accelerator) -> Callable[[], float]:
     value = value.detach().float()
     work = None
     if accelerator.num_processes > 1:
-        work = distributed.all_reduce(value, distributed.ReduceOp.MAX, async_op=True)
+        value = value.clone()
+        work = distributed.all_reduce(value, how, async_op=True)
     if accelerator.device.type != "cuda":
         return lambda: answered(work, value)
     if work is not None:

@@ -132,7 +132,7 @@ class Engine:
         since = time.monotonic()
         started = since - state.seconds
         counted = 0
-        for step, parts in enumerate(labelled(DATA, batches), start=state.step + 1):
+        for step, parts in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
             try:
                 terms = self.learner.step(step, parts)
             except NotFinite as error:

@@ -10,8 +10,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Index, key
+from launchbay.data import ImageSet
 from launchbay.data.loader import EvaluationOrder, Samples, samples
+from launchbay.data.randomness import keyed
 from launchbay.launch.config import Shared
 from launchbay.launch.guards import asked
 from launchbay.launch.hardware import decide
@@ -98,8 +99,9 @@ def preview(task: Task[Any], images: ImageSet, accelerator: Accelerator, shared:
     count = min(SHOWN, len(images))
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
     for number in range(count):
-        index = Index(number * len(images) // count, key(shared.seed, "val", number * len(images) // count))
-        batch = to_batch((images.__getitems__([index]), [index.key]), accelerator.device)
+        places = [number * len(images) // count]
+        indices = keyed(places, shared.seed, "val", places)
+        batch = to_batch((images.__getitems__(indices), [indices[0].key]), accelerator.device)
         for heading, pictures in asked(task, "preview", batch).items():
             if len(pictures) != len(batch):
                 raise UserError(

@@ -1,29 +1,31 @@
 """Where the time of a step goes (--profile N): a trace for Chrome, and a summary of one screen."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
-from torch.profiler import ProfilerActivity, profile, record_function, schedule
+from torch.profiler import ProfilerActivity, profile, schedule
 
 from launchbay import UserError
 
 T = TypeVar("T")
+Label = Callable[[str], AbstractContextManager[Any]]
+"""What gives a name, in a profile, to the time spent within it."""
 DATA, FORWARD, BACKWARD, OPTIMIZER = PHASES = ("data", "forward", "backward", "optimizer")
 WARM_UP = 5
 """Steps before those that are profiled."""
 END: Any = object()
 
 
-def labelled(phase: str, items: Iterable[T]) -> Iterator[T]:
-    """`items`; the time until each one comes counts as `phase`."""
+def labelled(label: Label, phase: str, items: Iterable[T]) -> Iterator[T]:
+    """`items`; the time until each one comes gets the label `phase`."""
     iterator = iter(items)
     while True:
-        with record_function(phase):
+        with label(phase):
             item = next(iterator, END)
         if item is END:
             return

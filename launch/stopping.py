@@ -56,10 +56,12 @@ class Stop(AbstractContextManager["Stop"]):
         code = self.noted or (TIME_IS_UP if late else 0)
         if accelerator.num_processes > 1:
             import torch
+            from torch.distributed import ReduceOp
 
-            from launchbay.launch.agreement import largest
+            from launchbay.launch.agreement import reduced
 
-            before, self.answer = self.answer, largest(torch.tensor(code, device=accelerator.device), accelerator)
+            mine = torch.tensor(code, device=accelerator.device)
+            before, self.answer = self.answer, reduced(mine, ReduceOp.MAX, accelerator)
             code = int(before())
         if not code:
             return ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from itertools import count
+from math import prod
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
 import torch
@@ -21,6 +22,7 @@ from torch.optim import Optimizer
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, dihedral, key
+from launchbay.data.randomness import uniform
 from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
@@ -81,19 +83,22 @@ class Batch:
         return other
 
     def rand(self, *shape: int) -> Tensor:
-        """Uniform on [0, 1), N×`shape`: `rand()` is N numbers, `rand(3, 8, 8)` is N×3×8×8."""
-        return self._draw(Tensor.uniform_, shape)
+        """Uniform on [0, 1), N×`shape`: `rand()` is N numbers, `rand(3, 8, 8)` is N×3×8×8. In steps of 2^-24."""
+        return self._here(uniform(self.keys, next(self._calls), prod(shape)).view(len(self), *shape))
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal, N×`shape`."""
-        return self._draw(Tensor.normal_, shape)
-
-    def _draw(self, fill: Any, shape: tuple[int, ...]) -> Tensor:
+        # By a generator for each sample: a logarithm is not the same to the last digit wherever it lies in a tensor.
         call, source = next(self._calls), torch.Generator()
-        drawn = torch.empty(len(self), *shape, pin_memory=self.image.is_cuda)  # or copying it would wait for the GPU
+        drawn = torch.empty(len(self), *shape)
         for row, sample in zip(drawn, self.keys, strict=True):
-            fill(row, generator=source.manual_seed(key(sample, call)))
-        return drawn.to(self.image.device, non_blocking=True)
+            row.normal_(generator=source.manual_seed(key(sample, call)))
+        return self._here(drawn)
+
+    def _here(self, drawn: Tensor) -> Tensor:
+        if self.image.is_cuda:
+            drawn = drawn.pin_memory()  # or copying it would wait for the GPU
+        return drawn.to(self.image.device, torch.get_default_dtype(), non_blocking=True)
 
 
 class CreateOptimizer(Protocol):
