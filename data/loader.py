@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -48,12 +50,12 @@ class TrainingOrder:
         while len(places) < count:
             epoch, place = divmod(start + len(places), self.size)
             places += permutation(self.size, self.seed, epoch)[place : place + count - len(places)].tolist()
-        return keyed(places, self.seed, "train", range(start, start + count))
+        return keyed(places, self.seed, "train", np.arange(start, start + count))
 
 
 @lru_cache(maxsize=2)
-def permutation(size: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(size, generator=generator(seed, "order", epoch))
+def permutation(size: int, seed: int, epoch: int) -> NDArray[Any]:
+    return torch.randperm(size, generator=generator(seed, "order", epoch)).numpy()  # cut faster than a tensor
 
 
 @dataclass(frozen=True, kw_only=True)

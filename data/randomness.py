@@ -60,7 +60,7 @@ class Index(int):
         return Index, (int(self), self.key)
 
 
-def keyed(places: Sequence[int], seed: int, split: str, numbers: Sequence[int]) -> list[Index]:
+def keyed(places: Sequence[int], seed: int, split: str, numbers: Sequence[int] | NDArray[Any]) -> list[Index]:
     """Each of `places` with the key of its sample: in "train" that of the visit's number, in "val" of the picture's."""
-    keys = bits(np.uint64(key(seed, split)), np.array(numbers, np.uint64)).tolist()
+    keys = bits(np.uint64(key(seed, split)), np.asarray(numbers, np.uint64)).tolist()
     return [Index(place, key) for place, key in zip(places, keys, strict=True)]
