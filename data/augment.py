@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 GREY = (0.2989, 0.587, 0.114)
 """Share of red, green and blue in brightness (ITU-R BT.601), as in torchvision."""
@@ -27,17 +28,13 @@ def dihedral(image: Tensor, code: Tensor) -> Tensor:
     return moved(image, torch.stack([place.reshape(height, width) for place in flipped + turned])[code])
 
 
-def moved(image: Tensor, places: Tensor, inside: Tensor | None = None) -> Tensor:
-    """Pictures N×C×H×W whose pixels come from `places` (N×H×W, counted row by row) of `image`, and are black where not
-    `inside`."""
+def moved(image: Tensor, places: Tensor) -> Tensor:
+    """N×C×H×W whose pixels come from `places` (integers N×H×W, counted row by row) of `image`, of any size."""
     count, channels, height, width = image.shape
     pixels = image.permute(0, 2, 3, 1).reshape(-1, channels)
     places = places + (torch.arange(count, device=image.device) * (height * width))[:, None, None]
-    if inside is not None:
-        places.masked_fill_(~inside, len(pixels))
-        pixels = torch.cat([pixels, pixels.new_zeros(1, channels)])
     # Whole pixels from one long row of them: a gather along each channel would take twice as long.
-    return pixels.index_select(0, places.flatten()).view(count, height, width, channels).permute(0, 3, 1, 2)
+    return pixels.index_select(0, places.flatten()).view(*places.shape, channels).permute(0, 3, 1, 2)
 
 
 def warp(image: Tensor, angle: Tensor, mirror: Tensor, down: Tensor, across: Tensor) -> Tensor:
@@ -57,10 +54,10 @@ def warp(image: Tensor, angle: Tensor, mirror: Tensor, down: Tensor, across: Ten
     cos, sin = torch.cos(radians), torch.sin(radians)
     y = torch.arange(height, dtype=angle.dtype, device=image.device) - last_row / 2 - down[:, None]
     x = torch.arange(width, dtype=angle.dtype, device=image.device) - last_column / 2 - across[:, None]
-    row = ((cos * y + last_row / 2)[:, :, None] + (sin * x)[:, None, :]).round_()
-    column = ((last_column / 2 - sin * side * y)[:, :, None] + (cos * side * x)[:, None, :]).round_()
-    inside = (row.clamp(0, last_row) == row).logical_and_(column.clamp(0, last_column) == column)
-    return moved(image, (row * width + column).long(), inside)
+    row = ((cos * y + last_row / 2)[:, :, None] + (sin * x)[:, None, :]).round_().clamp_(-1, height)
+    column = ((last_column / 2 - sin * side * y)[:, :, None] + (cos * side * x)[:, None, :]).round_().clamp_(-1, width)
+    # Whatever lies outside comes from a black frame of one pixel.
+    return moved(pad(image, (1, 1, 1, 1)), row.add_(1).mul_(width + 2).add_(column).add_(1).long())
 
 
 def color_jitter(image: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
