@@ -5,8 +5,8 @@
 DATA has cifar-10-batches-py and MNIST, and photographs in photos_png (benchmarks/speed.py makes them). `ours` is what
 a run does at each step: data, augmentation, noise, guards, clipping, optimizer. `tuned` is the least that learns, with
 the same settings: the task's losses of a staged batch whose augmentation and random numbers were made before, backward,
-optimizer. `plain` is that as it is usually written: torch's default memory format, Adam and precision; no peer that
-does the same arithmetic can be faster, since all that loads and augments comes on top.
+clipping, optimizer. `plain` is that as it is usually written: torch's default memory format, Adam and precision, no
+clipping; no peer that does the same arithmetic can be faster, since all that loads and augments comes on top.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from launchbay.data.sources import Source
 from launchbay.launch import hardware
@@ -118,6 +119,8 @@ def bare(made: Engine, task: Any, *, plain: bool) -> Callable[[], None]:
                     return
                 loss = torch.stack(tuple(terms.values())).sum()
             loss.backward(inputs=parameters[name])
+            if not plain:
+                clip_grad_norm_(parameters[name], made.shared.clip_norm or float("inf"))
             optimizers[name].step()
             optimizers[name].zero_grad()
 

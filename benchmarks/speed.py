@@ -5,6 +5,7 @@
 PEERS is a folder with scripts peer_torch.py, peer_accelerate.py and peer_timm.py that print one line of JSON with
 `samples_per_s` of the whole loop; DATA has cifar-10-batches-py (photographs are made there). What is measured is the
 loop as a user runs it, from the first batch to the last step: data, augmentation, steps, logging; no evaluation.
+Photographs we decode before that, once, when the folder is opened: how long it takes is said beside the table.
 Absolute speeds are those of one machine at one hour; ratios within a round are what counts.
 """
 
@@ -38,6 +39,7 @@ def works(data: Path) -> dict[str, dict[str, list[str]]]:
         peer = ["--task", "classify", "--data", str(data), "--batch-size", str(batch), "--limit", "9600", "--no-eval"]
         found[f"classify-{batch}"] = {OURS: ours, f"{OURS} bf16": [*ours, "--precision", "bf16"]}
         found[f"classify-{batch}"] |= {name: [f"peer_{name}.py", *peer] for name in PEERS}
+        found[f"classify-{batch}"]["accelerate bf16"] = ["peer_accelerate.py", *peer, "--mixed-precision", "bf16"]
     for kind in ("png", "jpg"):
         photos = data / f"photos_{kind}"
         ours = ["--task", "superres", "--model", "srcnn", "--data", "folder", "--data-root", str(photos)]
@@ -82,6 +84,16 @@ def samples_per_s(command: list[str], peers: Path) -> float:
     return steps / (1 / first + (steps - 1) / last)  # the first step is logged by itself
 
 
+def opening(photographs: Path) -> float:
+    """Seconds to open the folder: to decode its training pictures."""
+    code = (
+        "import sys, time; from pathlib import Path; from launchbay.data.folder import Folder\n"
+        "begin = time.perf_counter(); Folder('train', Path(sys.argv[1])); print(time.perf_counter() - begin)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(photographs)], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
 def quiet() -> None:
     """Wait until nobody else works here."""
     while psutil.cpu_percent(interval=1) > 15:
@@ -124,6 +136,9 @@ def main() -> None:
             make_photographs(data, work.removeprefix("superres-"))
         speeds = measure(commands, arguments.rounds, arguments.peers.resolve())
         Console().print(table(f"{work}, {os.cpu_count()} cores", speeds))
+        if work.startswith("superres"):
+            seconds = statistics.median(opening(data / f"photos_{work[-3:]}") for _ in range(arguments.rounds))
+            print(f"{seconds:.2f} s to decode the photographs before that; {OURS} uses each 4.4 times here")
 
 
 if __name__ == "__main__":
