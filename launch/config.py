@@ -77,6 +77,9 @@ class Shared:
     """Default: what accelerate was told, otherwise fp32. fp64 is for comparing runs to the last digit."""
     compile: bool = False
     """torch.compile the networks."""
+    cuda_graphs: bool = False
+    """torch.compile the networks and replay their training steps as CUDA graphs: for small networks, where a GPU waits
+    for the next thing to do. For one process, one network, no --accumulate."""
     profile: int | None = None
     """Say where the time of a step goes, over so many steps, and write a trace of them for Chrome."""
     debug: bool = False

@@ -143,6 +143,23 @@ def place(task: torch.nn.Module, device: torch.device) -> None:
     task.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
 
+def check_graphs(shared: Shared, accelerator: Accelerator, networks: int) -> None:
+    """Replaying rewrites the gradients where they lie, unnoticed: those of an earlier part of the batch, of another
+    loss, and those that are on their way to other processes."""
+    reasons = {
+        f"the device is {accelerator.device.type}": accelerator.device.type != "cuda",
+        f"there are {accelerator.num_processes} processes": accelerator.num_processes > 1,
+        f"the task has {networks} networks": networks > 1,
+        f"--accumulate is {shared.accumulate}": shared.accumulate > 1,
+    }
+    if shared.cuda_graphs and any(reasons.values()):
+        found = ", ".join(reason for reason, holds in reasons.items() if holds)
+        raise UserError(
+            f"--cuda-graphs is for one process on an NVIDIA GPU, one network and whole batches: {found}",
+            "leave it out, or use --compile",
+        )
+
+
 def check_batch(shared: Shared, processes: int) -> None:
     parts = processes * shared.accumulate
     if shared.batch_size % parts:

@@ -21,7 +21,7 @@ from launchbay.launch import checkpoint, guards, optimizers
 from launchbay.launch.agreement import reduced
 from launchbay.launch.batchnorm import synchronise
 from launchbay.launch.config import Shared
-from launchbay.launch.hardware import place
+from launchbay.launch.hardware import check_graphs, place
 from launchbay.launch.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.tasks.base import Batch, Task
 
@@ -42,6 +42,7 @@ class Learner:
         self.averages = {name: optimizers.average(net, shared.ema) for name, net in self.networks.items() if shared.ema}
         self.plain = task.optimizers(lambda parameters, **options: optimizers.create(shared, parameters, options))
         guards.check_task(task, self.networks, self.plain, shared)
+        check_graphs(shared, accelerator, len(self.networks))
         self.learning_rates = optimizers.LearningRates(self.plain.values(), shared, steps)
         self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
         self.parts = checkpoint.Parts(self.networks, self.averages, self.plain)
@@ -52,9 +53,9 @@ class Learner:
         if shared.sync_batchnorm and accelerator.num_processes > 1:
             for network in self.networks.values():
                 synchronise(network)
-        if shared.compile:
+        if shared.compile or shared.cuda_graphs:
             for network in self.networks.values():
-                network.compile()
+                network.compile(mode="reduce-overhead" if shared.cuda_graphs else "default")
         # One wrapper per network: a wrapper around the task itself goes wrong silently with several losses.
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
         self.wrapped = {name: accelerator.prepare(network) for name, network in self.networks.items()}
@@ -170,8 +171,11 @@ class Learner:
         processes."""
         averages = {name: averaged.module for name, averaged in self.averages.items()}
         self.use(averages or self.networks, training=False)
+        # Each size of picture would be recorded as a graph of its own.
+        stance = torch.compiler.set_stance("force_eager") if self.shared.cuda_graphs else nullcontext()
         try:
-            yield
+            with stance:
+                yield
         finally:
             self.use(self.wrapped, training=True)
 

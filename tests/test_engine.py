@@ -207,6 +207,11 @@ def test_a_mistake_in_a_loss_names_the_line_that_yielded_it(mistake: Mistake) ->
     assert "in Misnames.training_step" in mistake("--task", "wrong_toys:Misnames")
 
 
+def test_cuda_graphs_are_refused_where_they_would_go_wrong(mistake: Mistake) -> None:
+    said = mistake("--task", "dcgan", "--cuda-graphs")
+    assert "the device is cpu, the task has 2 networks" in said and "--compile" in said
+
+
 def test_accumulation_with_two_networks_is_refused(mistake: Mistake) -> None:
     assert "--accumulate 2 with 2 networks (generator, discriminator)" in mistake(
         "--task", "toys:Gan", "--accumulate", 2

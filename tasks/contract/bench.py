@@ -96,7 +96,8 @@ class Bench:
         """The options of a short run, with those that follow from the data."""
         shared = replace(
             self.declared.shared, steps=STEPS, epochs=None, batch_size=BATCH, warmup=0, log_every=1, eval_every=2,
-            save_every=2, wandb="off", workers=0, precision=None, accumulate=1, compile=False, keep=STEPS,
+            save_every=2, wandb="off", workers=0, precision=None, accumulate=1, compile=False,
+            cuda_graphs=False, keep=STEPS,
         )  # fmt: skip
         return complete(self.task_type, replace(self.declared, shared=shared), self.source)
 
