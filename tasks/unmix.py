@@ -7,9 +7,10 @@ encoder: 28.8 dB for the digits and 28.6 dB for the photographs; the mean taken 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
@@ -21,6 +22,7 @@ from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, ImageToImage
 from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
 
 OUTPUTS = ("first", "second")
+Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class UnmixConfig:
     """Start the encoder, timm's ResNet18, from its published weights (downloaded)."""
     encoder_weights: Path | None = None
     """Start it from this safetensors file, under timm's names."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of Adam's averages of gradients and of their squares."""
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of each output, beside the mixture's own. lpips needs AlexNet's weights."""
