@@ -152,7 +152,8 @@ def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -
             opening_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             held.enter_context(log(folder, accelerator.process_index, opening_line))
             try:
-                engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [], stop)
+                told = observers(config, folder, engine, stop) if accelerator.is_main_process else []
+                engine.fit(folder, told, stop)
             except failure.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
@@ -195,14 +196,14 @@ def enter(folder: Path, config: Config[Any], data: dict[str, str], steps: int, h
     return start
 
 
-def observers(config: Config[Any], folder: Path, engine: Any) -> list[Any]:
+def observers(config: Config[Any], folder: Path, engine: Any, stop: Stop) -> list[Any]:
     from launchbay.launch import progress, tracking
 
     step = engine.state.step
     kept: list[tracking.Observer] = [tracking.Record(folder, config, step)]
     if config.shared.wandb != "off":
         kept.append(tracking.WandB(folder, config, step))
-    return [*kept, *progress.observers(step, engine.steps, str(folder))]
+    return [*kept, *progress.observers(step, engine.steps, stop.end, str(folder))]
 
 
 def open_source(shared: Shared, options: Collection[str] = ()) -> Any:

@@ -200,7 +200,7 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path) -> None:
     assert "is no pair of data sets" in said("unmix", "--data", "glyphs+")
     assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
-    assert "timm has no network 'resnet1818'" in said("classify", "--model", "timm/resnet1818")
+    assert "timm has no network 'resnt18'; did you mean resnet18 or" in said("classify", "--model", "timm/resnt18")
     assert "no file of weights gone.safetensors" in said("unmix", "--encoder-weights", "gone.safetensors")
     assert "gone is no run folder with a checkpoint" in said("dcgan", "--judge", "gone", "--data", "toys:Digits")
     assert "--ema 1.0 has to be less than 1" in said("vae", "--ema", 1)
