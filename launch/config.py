@@ -30,9 +30,9 @@ class Shared:
     """Name of the run, and of its folder; if it was begun before, it goes on. Default: the task's name and a number."""
     output_dir: Path = Path("runs")
     """Where run folders go."""
-    steps: Annotated[int, Gt(0)] | None = None
+    steps: Annotated[int | None, Gt(0)] = None
     """Length of the training, in optimizer steps."""
-    epochs: Annotated[float, Gt(0)] | None = None
+    epochs: Annotated[float | None, Gt(0)] = None
     """Length of the training, in passes through the data (instead of steps)."""
     batch_size: Annotated[int, Gt(0)] = 64
     """Samples per optimizer step, over all processes and accumulated batches together."""
@@ -46,9 +46,9 @@ class Shared:
     """Course of the learning rate after the warm-up."""
     warmup: Annotated[int, Ge(0)] = 50
     """Steps in which the learning rate rises to its highest."""
-    clip_norm: Annotated[float, Gt(0)] | None = 1.0
+    clip_norm: Annotated[float | None, Gt(0)] = 1.0
     """Gradients of a network with a larger norm are scaled down to it. None: never."""
-    ema: Annotated[float, Gt(0), Lt(1)] | None = None
+    ema: Annotated[float | None, Gt(0), Lt(1)] = None
     """Decay of a running average of the weights, such as 0.999; figures, samples and saved weights are then its."""
     accumulate: Annotated[int, Gt(0)] = 1
     """Parts that each batch is computed in, one after the other, to save memory. Does not change the result.
@@ -65,9 +65,9 @@ class Shared:
     """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command goes on from there."""
     stuck_after: str = "60s"
     """Report, with its stack, a process that has got nowhere for this long."""
-    eval_every: Annotated[int, Gt(0)] | None = None
+    eval_every: Annotated[int | None, Gt(0)] = None
     """Steps between two validations. Default: ten in the whole training."""
-    save_every: Annotated[int, Gt(0)] | None = None
+    save_every: Annotated[int | None, Gt(0)] = None
     """Steps between two checkpoints. Default: with every validation."""
     keep: Annotated[int, Gt(0)] = 3
     """Checkpoints to keep. The last and the best are always kept."""
@@ -79,7 +79,7 @@ class Shared:
     """Default: what accelerate was told, otherwise fp32. fp64 is for comparing runs to the last digit."""
     compile: bool = False
     """torch.compile the networks."""
-    profile: Annotated[int, Gt(0)] | None = None
+    profile: Annotated[int | None, Gt(0)] = None
     """Say where the time of a step goes, over so many steps, and write a trace of them for Chrome."""
     debug: bool = False
     """Show the whole traceback of an error."""

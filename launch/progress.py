@@ -109,8 +109,9 @@ class Outcome(Observer):
         if best and best["step"] != self.last["step"]:
             self.console.print(f"the best checkpoint is that of step {best['step']}", highlight=False)
         seconds, speed = self.last["seconds"], self.last["samples_per_s"]
+        step = self.last["step"]
         self.console.print(
-            f"{self.last['step']} steps in {seconds:.0f} s, {speed:.0f} samples/s while training", highlight=False
+            f"{step} step{'s' * (step != 1)} in {seconds:.0f} s, {speed:.0f} samples/s while training", highlight=False
         )
         self.console.print(f"everything is in {self.folder}", highlight=False, soft_wrap=True)
 

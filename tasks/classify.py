@@ -46,11 +46,11 @@ class ClassifyConfig:
     """More figures beside accuracy: the mean over the classes of the share of right answers among those that say the
     class (precision) and among its pictures (recall), both 0 to 1; where classes are equally frequent, recall is
     accuracy."""
-    channels: Annotated[int, Gt(0)] | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
-    size: Annotated[int, Gt(0)] | None = None
+    size: Annotated[int | None, Gt(0)] = None
     """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
-    classes: Annotated[int, Gt(0)] | None = None
+    classes: Annotated[int | None, Gt(0)] = None
     """Number of classes. Default: as the training pictures have them."""
 
 

@@ -39,9 +39,9 @@ class DCGANConfig:
     augment: tuple[Literal["translation", "cutout", "brightness"], ...] = ()
     """Change real and generated pictures alike before the discriminator sees them (DiffAugment: Zhao et al., 2020):
     against overfitting where data are few."""
-    generator_lr: Annotated[float, Gt(0)] | None = None
+    generator_lr: Annotated[float | None, Gt(0)] = None
     """Learning rate of the generator. Default: --lr."""
-    discriminator_lr: Annotated[float, Gt(0)] | None = None
+    discriminator_lr: Annotated[float | None, Gt(0)] = None
     """Learning rate of the discriminator. Default: --lr. Two time scales: some four times the generator's."""
     regularize: Literal["none", "presgan"] = "none"
     """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; ten times slower."""
@@ -52,7 +52,7 @@ class DCGANConfig:
     judge: str | None = None
     """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights).
     Default: none, or timm/resnet18 if --metrics need one."""
-    channels: Annotated[int, Gt(0)] | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
     size: int | None = None
     """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""

@@ -16,7 +16,7 @@ from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
 from launchbay.tasks.choices import refuse_unused
-from launchbay.tasks.metrics import ImageMetric, smallest_for
+from launchbay.tasks.metrics import ImageMetric, load_networks, smallest_for
 
 PATCH = 64
 
@@ -38,12 +38,12 @@ class DenoiseConfig:
     """Residual blocks of each of unet's five stages."""
     loss: Literal["mse", "l1"] = "mse"
     """mse is what PSNR measures."""
-    patch: Annotated[int, Gt(0)] | None = None
+    patch: Annotated[int | None, Gt(0)] = None
     """Side of the squares cropped for training, in pixels. Default: 64, less if all pictures have
     one smaller size."""
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of the restored picture and of the noisy one. lpips needs AlexNet's weights."""
-    channels: Annotated[int, Gt(0)] | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
 
 
@@ -68,6 +68,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
         )
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         config = self.config
         train = load("train", crop=config.patch, channels=config.channels)
         return train, load("val", channels=config.channels, smallest=smallest_for(config.metrics))

@@ -19,7 +19,7 @@ from launchbay.models.resize import downscale, upscale
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
 from launchbay.tasks.choices import refuse_unused
-from launchbay.tasks.metrics import WINDOW, ImageMetric, luma, psnr, quantize, ssim
+from launchbay.tasks.metrics import WINDOW, ImageMetric, load_networks, luma, psnr, quantize, ssim
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
         self.model = build_network(config)
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
         train = load("train", crop=self.config.patch, channels=CHANNELS)
         return train, load("val", multiple=scale, smallest=WINDOW + 3 * scale, channels=CHANNELS)

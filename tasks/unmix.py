@@ -19,7 +19,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Index, Load
 from launchbay.models.unmix import Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, ImageToImage
-from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
+from launchbay.tasks.metrics import ImageMetric, image_figures, load_networks, quantize
 
 OUTPUTS = ("first", "second")
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -61,6 +61,7 @@ class Unmix(ImageToImage[UnmixConfig]):
         return config
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         return load("train"), check_pairs(load("val"))
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:

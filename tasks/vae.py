@@ -19,7 +19,7 @@ from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
 from launchbay.tasks.choices import refuse_unused
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
+from launchbay.tasks.metrics import ImageMetric, image_figures, load_networks, quantize
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class VAEConfig:
     judge: str | None = None
     """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights).
     Default: none, or timm/resnet18 if --sample-metrics need one."""
-    channels: Annotated[int, Gt(0)] | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
     size: int | None = None
     """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
@@ -79,6 +79,7 @@ class VAE(Generative[VAEConfig]):
         self.register_buffer("mean_picture", torch.full((channels, size, size), 0.5), persistent=False)
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         train, validation = super().datasets(load)
         some = train.__getitems__(range(min(1000, len(train))))["image"]
         self.mean_picture = (some / 255).mean(dim=0).clamp(0.01, 0.99)

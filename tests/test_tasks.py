@@ -180,7 +180,10 @@ def folder() -> Path:
     return Path("plain")
 
 
-def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path) -> None:
+def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", "empty")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
     def said(task: str, *options: object) -> str:
         return mistake("--task", task, "--steps", 1, *options)
 
@@ -191,6 +194,9 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path) -> None:
     assert "01.png has 40×40 pixels, but 48×48 are needed" in said("denoise", *own, "--patch", 48)
     grey = said("denoise", *own, "--channels", 1)
     assert "pictures have 3 channels, the network takes 1 → leave --channels out: then it takes 3" in grey
+    for task in ("superres", "denoise", "reconstruct", "vae"):
+        assert "LPIPS needs AlexNet's weights" in said(task, "--metrics", "lpips")
+    assert not Path("runs").exists(), "it is found out before training, not at the first validation"
     assert "unmixing needs pairs" in said("unmix", "--data", "toys:Digits")
     assert "--size 30 does not divide by 4" in said("dcgan", "--size", 30)
     assert "invalid choice" in said("superres", "--scale", 5)
