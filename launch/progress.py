@@ -12,6 +12,8 @@ from rich.table import Table
 from launchbay.launch.tracking import Line, Observer
 
 SECONDS_BETWEEN_LINES = 10
+MOST_SECONDS = 1e9
+"""That are shown as left."""
 NO_FIGURE = {"step", "epoch", "split", "samples_per_s"}
 
 
@@ -29,7 +31,8 @@ class Clock(Observer):
         now = time.monotonic()
         seconds = (now - self.start) / (step - self.first) * (self.steps - step)
         most = max(0, self.end - now)
-        return f"{timedelta(seconds=round(min(seconds, most)))} {'left' if seconds <= most else 'until --max-time'}"
+        shown = timedelta(seconds=round(min(seconds, most, MOST_SECONDS)))
+        return f"{shown} {'left' if seconds <= most else 'until --max-time'}"
 
 
 class Bar(Clock):
