@@ -52,6 +52,9 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def __init__(self, config: UnmixConfig):
         super().__init__(config)
+        if config.pretrained and config.encoder_weights:
+            said = f"--pretrained and --encoder-weights {config.encoder_weights} both say where the encoder starts"
+            raise UserError(said, "give one of them")
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
         self.model = Unmixer(decoder, config.second == "subtract", config.pretrained, config.encoder_weights)
 
