@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from launchbay import UserError
 
 C = TypeVar("C")
+SEE_HELP = "--help tells what it is, and its default"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def checked(options: type, name: str, value: object, where: str, hint: str = "", *, strict: bool = False) -> Any:
+def checked(options: type, name: str, value: object, where: str, hint: str = SEE_HELP, *, strict: bool = False) -> Any:
     """`value` as the option `name` of the dataclass `options`, which was given `where`.
 
     Raises:
@@ -197,7 +198,7 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
     for part, before in ((parsed.shared, from_file.shared), (parsed.options, from_file.options)):
         for field in fields(part):  # pyright: ignore[reportArgumentType]
             if (value := getattr(part, field.name)) != getattr(before, field.name):
-                checked(type(part), field.name, value, flag(field.name), "--help tells what it is, and its default")
+                checked(type(part), field.name, value, flag(field.name))
     return parsed, changes(parsed, from_file, default, lines)
 
 

@@ -90,7 +90,7 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
 def test_a_wrong_file_is_named_with_its_line(yaml: str, said: str) -> None:
     with pytest.raises(UserError) as error:
         configure(yaml=yaml)
-    assert said in error.value.message
+    assert said in error.value.message and error.value.hint
 
 
 def test_a_missing_file(mistake: Mistake) -> None:
