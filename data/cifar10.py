@@ -13,6 +13,8 @@ from launchbay.data.download import fetch, read
 from launchbay.data.resident import Resident
 
 FOLDER = "cifar-10-batches-py"
+KNOWN = [f"{place}data_batch_1" for place in (f"{FOLDER}/", "", f"*/{FOLDER}/")]
+"""Where the files may be below the root."""
 TRAINING = {
     "data_batch_1": "54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd",
     "data_batch_2": "766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8",
@@ -28,19 +30,17 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 class CIFAR10(Resident):
-    """50,000 photographs for training, 10,000 for validation. `root` is the folder above cifar-10-batches-py."""
+    """50,000 photographs for training, 10,000 for validation. `root` is cifar-10-batches-py or the folder above."""
 
     def __init__(self, split: str, root: Path | None = None):
-        folder = fetch("CIFAR-10", FOLDER, downloader, root)
+        where = fetch("CIFAR-10", FOLDER, KNOWN, downloader, root)
         files = {"train": TRAINING, "val": VALIDATION, "all": TRAINING | VALIDATION}[split]
         # Straight to where they stay: joined afterwards they would take the memory twice.
         pixels = torch.empty((PART * len(files), 3, 32, 32), dtype=torch.uint8, memory_format=torch.channels_last)
         labels = torch.empty(len(pixels), dtype=torch.int64)
         for number, (file, digest) in enumerate(files.items()):
             part = slice(PART * number, PART * (number + 1))
-            pixels[part], labels[part] = read(
-                "CIFAR-10", folder / FOLDER, partial(read_batch, folder / FOLDER / file, digest)
-            )
+            pixels[part], labels[part] = read("CIFAR-10", FOLDER, where, partial(read_batch, where / file, digest))
         super().__init__(pixels, labels, CLASSES)
 
 

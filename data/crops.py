@@ -11,6 +11,7 @@ from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index
 
 LEAVE_OUT = "leave small pictures out"
+OTHERS = "choose other pictures"
 
 
 def refuse_small(images: ImageSet, smallest: int, remedy: str) -> None:
@@ -118,15 +119,12 @@ class Fitted(Part):
         UserError: they have another number of channels, and not a single one, which could be repeated.
     """
 
-    def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None):
+    def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None, remedy: str = OTHERS):
         super().__init__(images)
         self.side, self.wanted = size, channels
         self.uniform = images.uniform or size is not None
         if channels is not None and images.channels not in (1, channels):
-            raise UserError(
-                f"the pictures have {images.channels} channels, the network takes {channels}",
-                "train one for these pictures (--channels, where the task has that option)",
-            )
+            raise UserError(f"the pictures have {images.channels} channels, the network takes {channels}", remedy)
 
     @property
     def channels(self) -> int:

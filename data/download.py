@@ -1,16 +1,19 @@
 """Data sets that are downloaded: once, by one process of a machine, checked, and whole or not there at all."""
 
 import os
-import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 from filelock import FileLock
 
 from launchbay import UserError
+
+Downloader = Callable[[], tuple[Any, list[str], str]]
 
 
 def downloads() -> Path:
@@ -18,49 +21,60 @@ def downloads() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launchbay"
 
 
-def fetch(name: str, folder: str, downloader: Callable[[], tuple[Any, list[str], str]], root: Path | None) -> Path:
-    """The root that has `folder`, after downloading it there if need be. `downloader` gives torchvision's data set
-    class, which verifies checksums and shows its progress, the addresses of the files, and where under the root they go
-    when they are unpacked by hand.
+def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, root: Path | None) -> Path:
+    """Where the files of a data set are, after downloading them if need be. A download gives `folder`; `known` are the
+    patterns below the root by which one of the files is found, its place in `folder` first. `downloader` gives
+    torchvision's data set class, which verifies checksums and shows its progress, the addresses of the files, and where
+    under the root they go when they are unpacked by hand.
 
     Raises:
-        UserError: it is not there and cannot be downloaded.
+        UserError: they are not there and cannot be downloaded.
     """
     root = root or downloads()
-    if (root / folder).is_dir():
-        return root
-    missing = [path for path in (root, *root.parents) if not path.exists()]
-    open, addresses, by_hand = downloader()
-    lock = root / f".{folder}.lock"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):  # the other processes of this machine wait here, then find it done
-            if not (root / folder).is_dir():
-                print(f"downloading {name} to {root}", flush=True)
-                with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
-                    open(temporary, download=True)
-                    shutil.move(Path(temporary) / folder, root / folder)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
-        remove_unused(missing, lock)
+        return find(root, folder, known) or download(name, folder, known, downloader, root)
+    except (URLError, HTTPException, ConnectionError, TimeoutError, RuntimeError) as error:  # the last: a checksum
+        _, addresses, by_hand = downloader()
         raise UserError(
             f"{name} is not in {root / folder} and cannot be downloaded: {error}",
             f"on a machine with a network fetch {' '.join(addresses)} and unpack what they hold into {root / by_hand}, "
             "or name the folder above it with --data-root; without either, --data glyphs and --data photos are here",
         ) from error
-    return root
+    except OSError as error:
+        raise UserError(
+            f"{name} is not in {root / folder} and cannot be put there: {error}",
+            f"name the folder that {folder} is in with --data-root, or one to download it to",
+        ) from error
 
 
-def remove_unused(folders: list[Path], lock: Path) -> None:
-    """Remove `folders`, which were made for nothing, innermost first, if `lock` is all there is in them."""
-    with suppress(OSError):
-        if folders and list(folders[0].iterdir()) == [lock]:
-            lock.unlink()
-            for folder in folders:
-                folder.rmdir()
+def find(root: Path, folder: str, known: Sequence[str]) -> Path | None:
+    """The folder of the first file that is there; with none, that of a download that has lost it."""
+    found = next((file.parent for pattern in known for file in sorted(root.glob(pattern))), None)
+    return (root / known[0]).parent if found is None and (root / folder).is_dir() else found
 
 
-def read(name: str, folder: Path, open: Callable[[], Any]) -> Any:
-    """What `open` makes of the files in `folder`.
+def download(name: str, folder: str, known: Sequence[str], downloader: Downloader, root: Path) -> Path:
+    missing = [path for path in (root, *root.parents) if not path.exists()]
+    open, *_ = downloader()
+    lock = root / f".{folder}.lock"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):  # the other processes of this machine wait here, then find it done
+            if not find(root, folder, known):
+                print(f"downloading {name} to {root}", flush=True)
+                with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
+                    open(temporary, download=True)
+                    (Path(temporary) / folder).rename(root / folder)
+    finally:
+        with suppress(OSError):
+            lock.unlink(missing_ok=True)
+            for path in missing:  # was made for nothing, or is not empty now
+                path.rmdir()
+    return (root / known[0]).parent
+
+
+def read(name: str, folder: str, files: Path, open: Callable[[], Any]) -> Any:
+    """What `open` makes of the files in `files`.
 
     Raises:
         UserError: they are damaged or not all there.
@@ -68,7 +82,10 @@ def read(name: str, folder: Path, open: Callable[[], Any]) -> Any:
     try:
         return open()
     except Exception as error:
+        downloaded = next((path for path in (files, files.parent) if path.name == folder), None)
         raise UserError(
-            f"{name} in {folder} is damaged or not complete: {type(error).__name__}: {error}",
-            f"remove {folder}, and it will be downloaded again",
+            f"{name} in {files} is damaged or not complete: {error}",
+            f"remove {downloaded}, and it will be downloaded again"
+            if downloaded
+            else "put the original files there, or name another --data-root",
         ) from error

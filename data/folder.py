@@ -1,6 +1,7 @@
 """Any folder of photographs, in any depth of sub-folders."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,10 +84,24 @@ def find_pictures(root: Path) -> list[Path]:
         raise UserError(
             f"{root} is not a folder", f"looked for it in {Path.cwd()}; give an existing folder of photographs"
         )
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in every_file(root) if path.suffix.lower() in SUFFIXES)
     if not files:
         raise UserError(f"{root} holds no picture", f"known kinds: {' '.join(SUFFIXES)}")
     return files
+
+
+def every_file(root: Path) -> Iterator[Path]:
+    """The files in `root`, in any depth, and behind links, but for a link to a folder that it lies in."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot look into {error.filename}: {error.strerror}", "make it readable, or take it away")
+
+    for name, inside, files in os.walk(root, onerror=refuse, followlinks=True):
+        folder = Path(name)
+        if folder.is_symlink() and folder.resolve() in [above.resolve() for above in folder.absolute().parents]:
+            inside.clear()
+            continue
+        yield from (folder / file for file in files)
 
 
 def size_of(path: Path) -> tuple[int, int]:

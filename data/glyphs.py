@@ -28,7 +28,10 @@ class Glyphs(Resident):
 
     def __init__(self, split: str, root: Path | None = None):
         if root is not None:
-            raise UserError(f"the embedded glyphs have no --data-root ({root})", "for handwritten digits: --data mnist")
+            raise UserError(
+                f"the embedded glyphs have no --data-root or --val-root ({root})",
+                "for handwritten digits: --data mnist",
+            )
         parts = [draw(name) for name in (COUNT if split == "all" else (split,))]
         pixels, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         super().__init__(pixels, labels, [str(digit) for digit in range(10)])

@@ -1,11 +1,12 @@
 """MNIST: 70,000 handwritten digits (LeCun, Cortes and Burges, 1998), 28×28 pixels, grey."""
 
+import gzip
+import zlib
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,15 +22,17 @@ VALIDATION = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 """The SHA-256 of each file of the original, unpacked."""
+KNOWN = [f"{place}train-images-idx3-ubyte*" for place in ("MNIST/raw/", "MNIST/", "raw/", "", "*/MNIST/raw/")]
+"""Where the files may be below the root, as they are or packed with gzip."""
 
 
 class MNIST(Resident):
-    """60,000 digits for training, 10,000 for validation. `root` is the folder above MNIST/raw."""
+    """60,000 digits for training, 10,000 for validation. `root` is the folder above MNIST/raw, or has the files."""
 
     def __init__(self, split: str, root: Path | None = None):
-        folder = fetch("MNIST", "MNIST", downloader, root) / "MNIST"
+        files = fetch("MNIST", "MNIST", KNOWN, downloader, root)
         parts = {"train": [TRAINING], "val": [VALIDATION], "all": [TRAINING, VALIDATION]}[split]
-        opened = [read("MNIST", folder, partial(read_part, folder / "raw", part)) for part in parts]
+        opened = [read("MNIST", "MNIST", files, partial(read_part, files, part)) for part in parts]
         pixels, labels = (torch.cat(part) for part in zip(*opened, strict=True))
         super().__init__(pixels[:, None], labels, [str(digit) for digit in range(10)])
 
@@ -47,8 +50,13 @@ def read_part(folder: Path, part: dict[str, str]) -> tuple[Tensor, Tensor]:
 
 
 def read_original(file: Path, digest: str) -> Tensor:
-    """The bytes of `file`, if they are the original ones."""
-    content = np.fromfile(file, np.uint8)
-    if sha256(content.data).hexdigest() != digest:
+    """The bytes of `file`, or of what is packed beside it, if they are the original ones."""
+    packed = file.with_name(f"{file.name}.gz")
+    try:
+        unpack = not file.exists() and packed.exists()
+        content = gzip.decompress(packed.read_bytes()) if unpack else file.read_bytes()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{packed.name}: {error}") from error
+    if sha256(content).hexdigest() != digest:
         raise ValueError(f"{file.name} is not the original")
-    return torch.from_numpy(content)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)

@@ -29,7 +29,8 @@ class Photos(ImageSet):
     def __init__(self, split: str, root: Path | None = None):
         if root is not None:
             raise UserError(
-                f"the embedded photos have no --data-root ({root})", "for a folder of photographs: --data folder"
+                f"the embedded photos have no --data-root or --val-root ({root})",
+                "for a folder of photographs: --data folder",
             )
         self.regions: list[Tensor] = []
         self.labels: list[int] = []

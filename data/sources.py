@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, count_classes
-from launchbay.data.crops import LEAVE_OUT, Crops, Fitted, Multiples
+from launchbay.data.crops import LEAVE_OUT, OTHERS, Crops, Fitted, Multiples
 
 Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""
@@ -51,7 +51,9 @@ class Source:
             check_labels(images, classes)
             check_same_classes(images, self.opened.get("train", images))
         if size is not None or channels not in (None, images.channels):
-            images = Fitted(images, size=size, channels=channels)
+            chosen = split == "train" and "channels" in self.options
+            remedy = f"leave --channels out: then it takes {images.channels}" if chosen else OTHERS
+            images = Fitted(images, size=size, channels=channels, remedy=remedy)
         if crop is not None:
             patch = "patch" in self.options
             return Crops(images, crop, f"choose smaller crops with --patch, or {LEAVE_OUT}" if patch else LEAVE_OUT)

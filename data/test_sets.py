@@ -17,7 +17,7 @@ SOURCES = {
 
 
 def open_test_set(name: str, split: str, root: Path | None) -> ImageSet:
-    """All pictures of `root`/`name`.
+    """All pictures of `root`/`name`, or of `root` if that is its name.
 
     Raises:
         UserError: they are not there, not as many as they should be, or to be trained on.
@@ -25,7 +25,8 @@ def open_test_set(name: str, split: str, root: Path | None) -> ImageSet:
     count, source = SOURCES[name]
     if split != "all":
         raise UserError(f"{name} is there to validate on", f"--val-data {name.lower()}, and --data for training")
-    folder = (root or downloads()) / name
+    root = root or downloads()
+    folder = root if root.name == name else root / name
     if not folder.is_dir():
         raise UserError(
             f"there is no {folder}",

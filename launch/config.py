@@ -5,13 +5,16 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, make_dataclass, replace
 from keyword import iskeyword
-from math import inf
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from types import MappingProxyType
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
+
+from annotated_types import Ge, Gt, Lt
 
 from launchbay import UserError
 
 C = TypeVar("C")
+SEE_HELP = "--help tells what it is, and its default"
 
 
 @dataclass(frozen=True)
@@ -28,34 +31,34 @@ class Shared:
     """Name of the run, and of its folder; if it was begun before, it goes on. Default: the task's name and a number."""
     output_dir: Path = Path("runs")
     """Where run folders go."""
-    steps: int | None = None
+    steps: Annotated[int | None, Gt(0)] = None
     """Length of the training, in optimizer steps."""
-    epochs: float | None = None
+    epochs: Annotated[float | None, Gt(0)] = None
     """Length of the training, in passes through the data (instead of steps)."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Gt(0)] = 64
     """Samples per optimizer step, over all processes and accumulated batches together."""
-    lr: float = 1e-3
+    lr: Annotated[float, Gt(0)] = 1e-3
     """Learning rate at its highest. It depends on the step alone, not on the number of processes."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """sgd has momentum 0.9."""
-    weight_decay: float = 0.0
+    weight_decay: Annotated[float, Ge(0)] = 0.0
     """Weight decay of the optimizer."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """Course of the learning rate after the warm-up."""
-    warmup: int = 50
+    warmup: Annotated[int, Ge(0)] = 50
     """Steps in which the learning rate rises to its highest."""
-    clip_norm: float | None = 1.0
+    clip_norm: Annotated[float | None, Gt(0)] = 1.0
     """Gradients of a network with a larger norm are scaled down to it. None: never."""
-    ema: float | None = None
+    ema: Annotated[float | None, Gt(0), Lt(1)] = None
     """Decay of a running average of the weights, such as 0.999; figures, samples and saved weights are then its."""
-    accumulate: int = 1
+    accumulate: Annotated[int, Gt(0)] = 1
     """Parts that each batch is computed in, one after the other, to save memory. Does not change the result.
     For tasks with one network."""
     sync_batchnorm: bool = False
     """BatchNorm's statistics over all processes: slower, but the same on any number of them."""
     seed: int = 0
     """Everything random follows from it."""
-    log_every: int = 10
+    log_every: Annotated[int, Gt(0)] = 10
     """Steps between two lines of training losses."""
     resume: str = "auto"
     """auto: with --run, go on where that run stopped. Or where to start from: a run's folder, or a checkpoint's."""
@@ -63,15 +66,15 @@ class Shared:
     """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command goes on from there."""
     stuck_after: str = "60s"
     """Report, with its stack, a process that has got nowhere for this long."""
-    eval_every: int | None = None
+    eval_every: Annotated[int | None, Gt(0)] = None
     """Steps between two validations. Default: ten in the whole training."""
-    save_every: int | None = None
+    save_every: Annotated[int | None, Gt(0)] = None
     """Steps between two checkpoints. Default: with every validation."""
-    keep: int = 3
+    keep: Annotated[int, Gt(0)] = 3
     """Checkpoints to keep. The last and the best are always kept."""
     wandb: Literal["offline", "online", "off"] = "offline"
     """Weights & Biases. offline: a run in the run folder, for `wandb sync`; nothing leaves this machine."""
-    workers: int = 0
+    workers: Annotated[int, Ge(0)] = 0
     """Processes that decode pictures ahead, for each training process. Data kept in memory needs none."""
     precision: Literal["fp32", "bf16", "fp16", "fp64"] | None = None
     """Default: what accelerate was told, otherwise fp32. fp64 is for comparing runs to the last digit."""
@@ -80,24 +83,12 @@ class Shared:
     cuda_graphs: bool = False
     """torch.compile the networks and replay their training steps as CUDA graphs: for small networks, where a GPU waits
     for the next thing to do. For one process, one network, no --accumulate."""
-    profile: int | None = None
+    profile: Annotated[int | None, Gt(0)] = None
     """Say where the time of a step goes, over so many steps, and write a trace of them for Chrome."""
     debug: bool = False
     """Show the whole traceback of an error."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or field.name == "seed":
-                continue
-            if field.name in ("weight_decay", "warmup", "workers"):
-                good, needed = 0 <= value < inf, "a number from 0 on"
-            elif field.name == "ema":
-                good, needed = 0 < value < 1, "above 0 and below 1"
-            else:
-                good, needed = 0 < value < inf, "above 0, and finite"
-            if not good:
-                raise UserError(f"{flag(field.name)} {value} has to be {needed}", "--help shows the defaults")
         for name in ("max_time", "stuck_after"):
             try:
                 seconds_of(getattr(self, name) or "1s")
@@ -145,6 +136,22 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def checked(options: type, name: str, value: object, where: str, hint: str = SEE_HELP, *, strict: bool = False) -> Any:
+    """`value` as the option `name` of the dataclass `options`, which was given `where`.
+
+    Raises:
+        UserError: it is of another type, no finite number, or outside of what the option is `Annotated` with.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    kind = get_type_hints(options, include_extras=True)[name]
+    try:
+        return TypeAdapter(kind, config={"allow_inf_nan": False}).validate_python(value, strict=strict)
+    except ValidationError as error:
+        needed = error.errors()[0]["msg"].replace("Input should be", "has to be")
+        raise UserError(f"{where} {value!r} {needed}", hint) from error
+
+
 def shared_defaults(task: str, defaults: Mapping[str, object], options: type) -> Shared:
     """The shared options with a task's own defaults.
 
@@ -173,23 +180,43 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
     from launchbay.launch.yaml_config import read
 
     from_file, lines = read(file, default) if file else (default, {})
+    for options in (Shared, type(default.options)):
+        join_lines(options)
     own = re.sub(r"\W", "_", default.task)  # tyro heads the task's own options with this
     if not own.isidentifier() or iskeyword(own) or own == "shared":
         own = f"task_{own}"
     kind: Any = make_dataclass("Options", [("shared", Shared), (own, type(default.options))])
-    description = (sys.modules[type(default.options).__module__].__doc__ or "").strip()
+    about = sys.modules[type(default.options).__module__].__doc__ or ""
     answers = tyro.cli(
         kind,
         args=argv,
         default=kind(from_file.shared, from_file.options),
         prog=f"run.py --task {default.task}",
-        description=f"{description}\n\n--config FILE takes any of these options from a YAML file.",
+        description=paragraphs(f"{about}\n\nAny of these options can come from a YAML file: --config FILE."),
         console_outputs=not quiet,
         config=(tyro.conf.OmitArgPrefixes,),
     )
     parsed = Config(default.task, answers.shared, getattr(answers, own))
     parsed = settle_length(parsed, from_file, default)
+    for part, before in ((parsed.shared, from_file.shared), (parsed.options, from_file.options)):
+        for field in fields(part):  # pyright: ignore[reportArgumentType]
+            if (value := getattr(part, field.name)) != getattr(before, field.name):
+                checked(type(part), field.name, value, flag(field.name))
     return parsed, changes(parsed, from_file, default, lines)
+
+
+def join_lines(options: type) -> None:
+    """Write the help of each option as paragraphs into its metadata: tyro would keep a docstring's line breaks."""
+    from docstring_parser import parse_from_object
+
+    documented = {parameter.arg_name: parameter.description or "" for parameter in parse_from_object(options).params}
+    for field in fields(options):
+        if text := documented.get(field.name):
+            field.metadata = MappingProxyType({"help": paragraphs(text), **field.metadata})
+
+
+def paragraphs(text: str) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
 
 
 def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -> Config[C]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+CONFIGS = Path("accelerate_configs")
 LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm")
 
 
@@ -26,7 +27,7 @@ def examine(console: Console) -> None:
         "python": f"{platform.python_version()} at {sys.executable}",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "GPUs": ", ".join(torch.cuda.get_device_name(number) for number in range(gpus)) or "none",
-        "CPU": f"{threads()} threads for one process",
+        "CPU": f"{threads()} thread{'s' * (threads() > 1)} for one process",
         "fast bf16": "yes"
         if (torch.cuda.is_bf16_supported() if gpus else on_cpu & {"avx512_bf16", "amx_bf16"})
         else "no",
@@ -45,7 +46,7 @@ def examine(console: Console) -> None:
         table.add_row(f"[bold]{name}[/bold]", value)
     console.print(table)
     console.print("\n[bold]commands[/bold]")
-    for what, command in commands(gpus):
+    for what, command in (of_checkout if CONFIGS.is_dir() else of_package)(gpus):
         console.print(f"  {what:28}{command}", highlight=False, soft_wrap=True)
     for variable in ("WORLD_SIZE", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
         if variable in os.environ:
@@ -54,9 +55,18 @@ def examine(console: Console) -> None:
             )
 
 
-def commands(gpus: int) -> list[tuple[str, str]]:
+def of_package(gpus: int) -> list[tuple[str, str]]:
+    """What starts a training in any folder."""
+    several = f"accelerate launch --multi_gpu --num_processes {gpus} -m launchbay.launch.run --task superres"
+    one = [("one GPU" if gpus else "one process on the CPU", "launchbay train --task superres")]
+    return one + ([(f"{gpus} GPUs", several)] if gpus > 1 else [])
+
+
+def of_checkout(gpus: int) -> list[tuple[str, str]]:
+    """What starts one in a checkout, with its configurations."""
+
     def launch(config: str) -> str:
-        return f"accelerate launch --config_file accelerate_configs/{config}.yaml launch/run.py --task superres"
+        return f"accelerate launch --config_file {CONFIGS}/{config}.yaml launch/run.py --task superres"
 
     # Two processes of one thread took 1.1 to 1.2 times as long as one of two: benchmarks/speed.md.
     on_cpu = [("one process on the CPU", launch("cpu")), ("two, slower on one machine", launch("multi_cpu"))]

@@ -59,7 +59,7 @@ def out_of_memory(error: BaseException) -> UserError | None:
     mistake = UserError(
         f"out of memory: {said.splitlines()[0] if said else 'Python has no more'}",
         "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
-        "it; --precision bf16 halves what the layers keep",
+        "it; --precision bf16 halves what the layers keep. Before the first step it is the network that is too large",
     )
     mistake.__cause__ = error
     for line in [*places(traceback.extract_tb(error.__traceback__)), *getattr(error, "__notes__", [])]:

@@ -25,12 +25,13 @@ def show_help() -> None:
 
     import tyro
 
-    from launchbay.launch.config import Shared
+    from launchbay.launch.config import Shared, join_lines
 
     console = Console()
     console.print(USAGE, highlight=False)
     show_plugins(console)
     console.print("\n[bold]Options of all tasks[/bold] (a task may have other defaults)")
+    join_lines(Shared)
     with contextlib.suppress(SystemExit):
         tyro.cli(Shared, args=["--help"], prog="run.py --task NAME", description="")
 

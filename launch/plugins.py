@@ -82,8 +82,11 @@ def find(group: str, name: str) -> Plugin:
             f"uninstall one of them, or name the class: {' or '.join(plugin.target for plugin in chosen)}",
         )
     if not chosen:
+        if group == DATASETS and Path(name).is_dir():
+            said = f"there is no data set {name!r}; that is a folder"
+            raise UserError(said, f"to train on it --data folder --data-root {name}, to validate --val-root {name}")
         known = [plugin.name for plugin in plugins]
-        near = get_close_matches(name, known, n=1)
+        near = get_close_matches(name.lower(), known, n=1)
         raise UserError(
             f"there is no {kind} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
             f"installed: {', '.join(known) or 'none; is launchbay installed? (pip install -e .)'}. "

@@ -38,6 +38,8 @@ def find_start(folder: Path, resume: str) -> Path | None:
         return checkpoint.newest(path / "checkpoints")
     if (path / "config.yaml").is_file():
         raise UserError(f"--resume {path}: that run has no checkpoint yet", "name another, or leave --resume out")
+    if not (path / "manifest.json").is_file():
+        raise UserError(f"--resume {path}: there is no checkpoint", "name a run's folder or a checkpoint's, or auto")
     try:
         checkpoint.verify(path)
     except checkpoint.DamagedCheckpoint as error:

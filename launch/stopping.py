@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from math import inf
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ class Stop(AbstractContextManager["Stop"]):
     """
 
     def __init__(self):
-        self.end: float | None = None
+        self.end = inf
         self.noted = 0
         self.has_begun = False
         self.answer: Callable[[], float] = float
@@ -52,8 +53,7 @@ class Stop(AbstractContextManager["Stop"]):
     def asked(self, accelerator: "Accelerator") -> str:
         """Why to stop now, the same on all processes; empty if nothing asks for it. With several processes it is what
         was so one step ago, since what they say of this one is still on its way."""
-        late = self.end is not None and time.monotonic() >= self.end
-        code = self.noted or (TIME_IS_UP if late else 0)
+        code = self.noted or (TIME_IS_UP if time.monotonic() >= self.end else 0)
         if accelerator.num_processes > 1:
             import torch
             from torch.distributed import ReduceOp

@@ -166,7 +166,7 @@ def start(folder: Path, config: Config[Any], mode: str) -> tuple[Any, int]:
 
     kept = folder / "wandb_id"  # a run that goes on stays one run
     if not kept.is_file() or not re.fullmatch(r"\w+", kept.read_text(errors="replace"), re.ASCII):
-        write_text(kept, generate_id())
+        kept.write_text(generate_id())
     on_disk = rows_on_disk(folder, kept.read_text())
     run = wandb.init(
         project="launchbay",

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from launchbay import UserError
 from launchbay.launch import failure, plugins
-from launchbay.launch.config import Config, Shared, parse, seconds_of, shared_defaults
+from launchbay.launch.config import Config, Shared, checked, parse, seconds_of, shared_defaults
 from launchbay.launch.stopping import Stop
 
 EMBEDDED = {
@@ -92,22 +92,15 @@ def default_config(name: str, task_type: Any) -> Config[Any]:
 
 def check_defaults(task_type: Any) -> None:
     """Whether `task_type.defaults` has values of the right types for the options that all tasks share."""
-    from pydantic import TypeAdapter, ValidationError
-
-    where, defaults, kinds = f"{task_type.__name__}.defaults", task_type.defaults, get_type_hints(Shared)
+    where, defaults = f"{task_type.__name__}.defaults", task_type.defaults
     if not isinstance(defaults, Mapping):
         raise UserError(
             f"{where} is a {type(defaults).__name__}, not a dict",
             'write it as {"batch_size": 64}: options, their values',
         )
-    for option in [option for option in defaults if option in kinds]:
-        try:
-            TypeAdapter(kinds[option]).validate_python(defaults[option], strict=True)
-        except ValidationError as error:
-            said = error.errors()[0]["msg"]
-            raise UserError(
-                f"{where}: {option}: {said}, not {defaults[option]!r}", "give it a value of that kind"
-            ) from error
+    for option in [field.name for field in fields(Shared) if field.name in defaults]:
+        hint = "give it a value of that kind"
+        checked(Shared, option, defaults[option], f"{where}: {option}", hint, strict=True)
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
@@ -159,7 +152,8 @@ def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -
             opening_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             held.enter_context(log(folder, accelerator.process_index, opening_line))
             try:
-                engine.fit(folder, observers(config, folder, engine) if accelerator.is_main_process else [], stop)
+                told = observers(config, folder, engine, stop) if accelerator.is_main_process else []
+                engine.fit(folder, told, stop)
             except failure.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
@@ -202,14 +196,14 @@ def enter(folder: Path, config: Config[Any], data: dict[str, str], steps: int, h
     return start
 
 
-def observers(config: Config[Any], folder: Path, engine: Any) -> list[Any]:
+def observers(config: Config[Any], folder: Path, engine: Any, stop: Stop) -> list[Any]:
     from launchbay.launch import progress, tracking
 
     step = engine.state.step
     kept: list[tracking.Observer] = [tracking.Record(folder, config, step)]
     if config.shared.wandb != "off":
         kept.append(tracking.WandB(folder, config, step))
-    return [*kept, *progress.observers(step, engine.steps, str(folder))]
+    return [*kept, *progress.observers(step, engine.steps, stop.end, str(folder))]
 
 
 def open_source(shared: Shared, options: Collection[str] = ()) -> Any:

@@ -1,7 +1,7 @@
 """YAML in and out: a flat file of options. Unknown keys and wrong values are errors that name the file and the line."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import yaml
 
 from launchbay import UserError
-from launchbay.launch.config import Config
+from launchbay.launch.config import Config, checked
 
 C = TypeVar("C")
 
@@ -70,8 +70,6 @@ def read_values(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
     """`default` with the values of `file`, and "file:line" for each of its keys."""
-    from pydantic import TypeAdapter, ValidationError
-
     values, lines = read_values(file)
     origins = {name: f"{file}:{line}" for name, line in lines.items()}
     if values.pop("task", default.task) != default.task:
@@ -89,13 +87,9 @@ def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
             )
     parts: list[Any] = []
     for part in (default.shared, default.options):
-        mine = {field.name: values.get(field.name, getattr(part, field.name)) for field in fields(part)}  # pyright: ignore
-        try:
-            parts.append(TypeAdapter(type(part)).validate_python(mine))
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0])
-            raise UserError(f"{origins.get(name, file)}: {name}: {first['msg']}, not {first['input']!r}") from error
+        mine = [field.name for field in fields(part) if field.name in values]  # pyright: ignore
+        given = {name: checked(type(part), name, values[name], f"{origins[name]}: {name}") for name in mine}
+        parts.append(replace(part, **given))  # pyright: ignore
     return Config(default.task, *parts), origins
 
 

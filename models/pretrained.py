@@ -1,6 +1,7 @@
 """Networks of timm by name, with weights that are downloaded, read from a file, or none."""
 
 import logging
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,9 @@ def timm_network(name: str, *, pretrained: bool = False, weights: Path | None = 
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would report each of five attempts
     if not timm.is_model(name.split(".", maxsplit=1)[0]):
-        near = ", ".join(timm.list_models(f"*{name.split('.', maxsplit=1)[0][:6]}*")[:5])
-        raise UserError(
-            f"timm has no network {name!r}" + (f"; it has {near}" if near else ""), "timm.list_models() names them all"
-        )
+        near = (timm.list_models(f"{name}*") or get_close_matches(name, timm.list_models()))[:3]
+        said = f"timm has no network {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+        raise UserError(said, "timm.list_models() names them all")
     local = {"pretrained_cfg_overlay": {"file": str(weights)}} if weights else {}
     if weights and not weights.is_file():
         raise UserError(f"there is no file of weights {weights}", "name a safetensors file with timm's own names")
@@ -40,8 +40,8 @@ def timm_network(name: str, *, pretrained: bool = False, weights: Path | None = 
             raise
         source = str(weights) if weights else "its weights cannot be downloaded"
         raise UserError(
-            f"timm's {name} cannot be had with pretrained weights ({source}): {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}",
+            f"timm's {name} cannot be had with pretrained weights ({source}): "
+            f"{(str(error) or type(error).__name__).splitlines()[0]}",
             "on a machine with a network: timm.create_model(NAME, pretrained=True), save its state_dict with "
             "safetensors, and name that file; or train without pretrained weights",
         ) from error

@@ -5,9 +5,10 @@ resnet9 (11 epochs, 30 minutes on one core). On the embedded glyphs all answers 
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -25,31 +26,31 @@ class ClassifyConfig:
     model: str = "cnn"
     """cnn: three blocks of convolution and pooling, two fully connected layers. resnet9: small and residual, in the
     manner of the fast CIFAR-10 records. timm/NAME: any network of timm, such as timm/resnet18."""
-    width: int = 32
+    width: Annotated[int, Gt(0)] = 32
     """Channels of resnet9's first layer; it has four times as many in the end."""
     pretrained: bool = False
     """Start a timm network from its published weights (downloaded)."""
     flip: bool | None = None
     """Mirror half of the training pictures. Default: where pictures have colours; digits stay as they are."""
-    shift: int = 2
+    shift: Annotated[int, Ge(0)] = 2
     """Shift training pictures by up to so many pixels (4 is usual for CIFAR-10)."""
-    rotate: float = 0.0
+    rotate: Annotated[float, Ge(0), Le(90)] = 0.0
     """Turn training pictures by up to so many degrees, either way; at most 90."""
-    jitter: float = 0.0
+    jitter: Annotated[float, Ge(0), Le(1)] = 0.0
     """Change brightness, contrast and saturation by up to this share, and the hue by a quarter of it; at most 1."""
-    cutout: int = 0
+    cutout: Annotated[int, Ge(0)] = 0
     """Side of a grey square in each training picture, in pixels."""
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of certainty that the target gives to all classes alike (0.1 is usual)."""
     metrics: tuple[Literal["precision", "recall"], ...] = ()
     """More figures beside accuracy: the mean over the classes of the share of right answers among those that say the
     class (precision) and among its pictures (recall), both 0 to 1; where classes are equally frequent, recall is
     accuracy."""
-    channels: int | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
-    size: int | None = None
+    size: Annotated[int | None, Gt(0)] = None
     """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
-    classes: int | None = None
+    classes: Annotated[int | None, Gt(0)] = None
     """Number of classes. Default: as the training pictures have them."""
 
 
@@ -62,16 +63,17 @@ class Classify(Task[ClassifyConfig]):
 
     def __init__(self, config: ClassifyConfig):
         super().__init__(config)
-        for name, most in (("rotate", 90), ("jitter", 1), ("label_smoothing", 1)):
-            if not 0 <= getattr(config, name) <= most:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)} is not between 0 and {most}")
-        refuse_unused(config, {"width": ["resnet9"]})
+        refuse_unused(config, "model", {"width": ["resnet9"]})
         assert config.channels and config.size and config.classes
         if config.jitter and config.channels != 3:
             raise UserError("--jitter changes colours, and these pictures have none", "leave it out")
         self.model = build(
             config.model, config.channels, config.size, config.classes, config.width, pretrained=config.pretrained
         )
+        for name, value in (("shift", config.shift), ("cutout", config.cutout)):
+            if value >= config.size:
+                said = f"--{name} {value} can leave nothing of pictures of {config.size}×{config.size}"
+                raise UserError(said, f"at most {config.size - 1}")
         self.names = tuple(map(str, range(config.classes)))
 
     @classmethod

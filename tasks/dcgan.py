@@ -7,9 +7,10 @@ CIFAR-10 as many steps (14 minutes on one core) give clouds of colour that a jud
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 from torch.optim import Optimizer
@@ -18,39 +19,40 @@ from launchbay import UserError
 from launchbay.data.augment import cutout, warp
 from launchbay.models.dcgan import Discriminator, Generator
 from launchbay.tasks.base import Batch, CreateOptimizer, Losses
+from launchbay.tasks.choices import refuse_unused
 from launchbay.tasks.entropy import log_density_gradient
 from launchbay.tasks.generative import Generative, SampleMetric
 
 
 @dataclass(frozen=True)
 class DCGANConfig:
-    latent: int = 100
+    latent: Annotated[int, Gt(0)] = 100
     """Random numbers that a picture is made of."""
     loss: Literal["bce", "hinge"] = "bce"
     """bce: binary cross-entropy (the generator's in its non-saturating form). hinge: as in later GANs."""
-    dropout: float = 0.3
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.3
     """Share of features that the discriminator drops in training."""
     spectral_norm: bool = False
     """Bound the discriminator's slope layer by layer."""
-    r1: float = 0.0
+    r1: Annotated[float, Ge(0)] = 0.0
     """Weight of the penalty on the discriminator's gradient at real pictures (Mescheder et al., 2018); 0.1 to 10."""
     augment: tuple[Literal["translation", "cutout", "brightness"], ...] = ()
     """Change real and generated pictures alike before the discriminator sees them (DiffAugment: Zhao et al., 2020):
     against overfitting where data are few."""
-    generator_lr: float | None = None
+    generator_lr: Annotated[float | None, Gt(0)] = None
     """Learning rate of the generator. Default: --lr."""
-    discriminator_lr: float | None = None
+    discriminator_lr: Annotated[float | None, Gt(0)] = None
     """Learning rate of the discriminator. Default: --lr. Two time scales: some four times the generator's."""
     regularize: Literal["none", "presgan"] = "none"
     """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; ten times slower."""
-    entropy: float = 2e-4
+    entropy: Annotated[float, Gt(0)] = 2e-4
     """Weight of the entropy, with --regularize presgan."""
     metrics: tuple[SampleMetric, ...] = ()
     """fid, kid, inception_score: of as many samples as there are validation pictures, by the judge's features."""
     judge: str | None = None
     """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights).
     Default: none, or timm/resnet18 if --metrics need one."""
-    channels: int | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
     size: int | None = None
     """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
@@ -67,8 +69,7 @@ class DCGAN(Generative[DCGANConfig]):
         channels, size = config.channels or 1, config.size or 28
         if size % 4:
             raise UserError(f"--size {size} does not divide by 4", f"try --size {size // 4 * 4 + 4}")
-        if not 0 <= config.dropout < 1:
-            raise UserError(f"--dropout {config.dropout} has to be from 0 to below 1")
+        refuse_unused(config, "regularize", {"entropy": ["presgan"]})
         self.latent, self.sample_metrics = config.latent, config.metrics
         self.monitor = "-fid" if "fid" in config.metrics else ""  # pyright: ignore[reportAttributeAccessIssue]
         self.prescribed = config.regularize == "presgan"

@@ -5,45 +5,45 @@ the noisy pictures have 26.18 dB / 0.846.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from launchbay import UserError
 from launchbay.data import ImageSet, Load, patch_of
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
 from launchbay.tasks.choices import refuse_unused
-from launchbay.tasks.metrics import ImageMetric, smallest_for
+from launchbay.tasks.metrics import ImageMetric, load_networks, smallest_for
 
 PATCH = 64
 
 
 @dataclass(frozen=True)
 class DenoiseConfig:
-    sigma: float = 0.1
+    sigma: Annotated[float, Gt(0)] = 0.1
     """Standard deviation of the noise, in units of `pixels`."""
     pixels: Literal["signed", "unit"] = "signed"
     """The scale that sigma is on: black to white is -1 to 1 (signed), or 0 to 1 (unit)."""
     model: Literal["upsampling", "transposed", "conv4", "dncnn", "unet"] = "unet"
     """upsampling: autoencoder, its decoder by interpolation. transposed: autoencoder 8-16-32, its decoder by transposed
     convolutions. conv4: two and two convolutions. dncnn, unet: correct the noisy picture, and are better."""
-    width: int = 32
+    width: Annotated[int, Gt(0)] = 32
     """Channels of conv4, dncnn (64 as published) and of unet's largest scale."""
-    depth: int = 9
+    depth: Annotated[int, Ge(2)] = 9
     """Convolutions of dncnn (17 as published)."""
-    blocks: int = 2
+    blocks: Annotated[int, Gt(0)] = 2
     """Residual blocks of each of unet's five stages."""
     loss: Literal["mse", "l1"] = "mse"
     """mse is what PSNR measures."""
-    patch: int | None = None
+    patch: Annotated[int | None, Gt(0)] = None
     """Side of the squares cropped for training, in pixels. Default: 64, less if all pictures have
     one smaller size."""
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of the restored picture and of the noisy one. lpips needs AlexNet's weights."""
-    channels: int | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
 
 
@@ -56,10 +56,8 @@ class Denoise(ImageToImage[DenoiseConfig]):
 
     def __init__(self, config: DenoiseConfig):
         super().__init__(config)
-        for name, least in (("sigma", 0), ("width", 1), ("depth", 2), ("blocks", 1)):
-            if getattr(config, name) < least:
-                raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
-        refuse_unused(config, {"width": ["conv4", "dncnn", "unet"], "depth": ["dncnn"], "blocks": ["unet"]})
+        uses = {"width": ["conv4", "dncnn", "unet"], "depth": ["dncnn"], "blocks": ["unet"]}
+        refuse_unused(config, "model", uses)
         self.metrics = config.metrics
         self.model = build(config)
 
@@ -70,6 +68,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
         )
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         config = self.config
         train = load("train", crop=config.patch, channels=config.channels)
         return train, load("val", channels=config.channels, smallest=smallest_for(config.metrics))

@@ -22,6 +22,16 @@ def image_figures(names: Iterable[ImageMetric], output: Tensor, target: Tensor) 
     return {name: METRICS[name](output, target) for name in names}
 
 
+def load_networks(names: Iterable[ImageMetric]) -> None:
+    """Have now what these metrics need, or be refused: the first validation may be hours away.
+
+    Raises:
+        UserError: AlexNet's weights are neither here nor to be had.
+    """
+    if "lpips" in names:
+        lpips_network()
+
+
 def smallest_for(names: Iterable[ImageMetric]) -> int:
     """The side in pixels that pictures need for these metrics."""
     return WINDOW if "ssim" in names else 1

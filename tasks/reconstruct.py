@@ -5,8 +5,9 @@ leaves the border of two pixels blurred, 28.9 dB after as many steps.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from annotated_types import Gt
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
@@ -14,7 +15,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Load, patch_of
 from launchbay.models.autoencoders import unpadded
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
-from launchbay.tasks.metrics import ImageMetric, smallest_for
+from launchbay.tasks.metrics import ImageMetric, load_networks, smallest_for
 
 PATCH = 64
 SMALLEST = 5
@@ -23,15 +24,15 @@ SMALLEST = 5
 
 @dataclass(frozen=True)
 class ReconstructConfig:
-    width: int = 32
+    width: Annotated[int, Gt(0)] = 32
     """Maps between the two convolutions. The code has 8: with as many in between, the border comes back blurred."""
-    patch: int | None = None
+    patch: Annotated[int | None, Gt(0)] = None
     """Side of the squares cropped for training, in pixels. Default: 64, less if all pictures have
     one smaller size."""
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of the reconstruction. ssim does not see the outermost five pixels, where most is lost.
     lpips needs AlexNet's weights."""
-    channels: int | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
 
 
@@ -58,6 +59,7 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
         )
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         config = self.config
         train = load("train", crop=config.patch, channels=config.channels)
         return train, load("val", channels=config.channels, smallest=max(SMALLEST, smallest_for(config.metrics)))

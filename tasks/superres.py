@@ -6,9 +6,10 @@ Trained on T91 and BSDS200: 31.40 dB on Set5. benchmarks/quality.md has more, wi
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
@@ -18,7 +19,7 @@ from launchbay.models.resize import downscale, upscale
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets, ImageToImage
 from launchbay.tasks.choices import refuse_unused
-from launchbay.tasks.metrics import WINDOW, ImageMetric, luma, psnr, quantize, ssim
+from launchbay.tasks.metrics import WINDOW, ImageMetric, load_networks, luma, psnr, quantize, ssim
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class SuperResConfig:
     model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] = "srresnet"
     """srcnn: bicubic upscale, then convolutions 9-5-5 (slow). srcnn-post: the same, with the upscale last.
     espcn: convolutions and a sub-pixel convolution. srresnet: residual blocks and a sub-pixel convolution."""
-    width: int = 32
+    width: Annotated[int, Gt(0)] = 32
     """Channels of srresnet (64 as published)."""
-    blocks: int = 8
+    blocks: Annotated[int, Ge(0)] = 8
     """Residual blocks of srresnet (16 as published)."""
     loss: Literal["mse", "l1", "charbonnier"] = "l1"
     """charbonnier: a smooth L1, sqrt(error² + 0.001²)."""
-    patch: int = 72
+    patch: Annotated[int, Gt(0)] = 72
     """Side of the square cropped from each photograph, in pixels of the large image; a multiple of the scale."""
     tta: bool = False
     """Self-ensemble: in validation and use, average what the network makes of the picture in its eight positions (Lim
@@ -54,10 +55,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
 
     def __init__(self, config: SuperResConfig):
         super().__init__(config)
-        for name, least in (("width", 1), ("blocks", 0), ("patch", 1)):
-            if getattr(config, name) < least:
-                raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
-        refuse_unused(config, {"width": ["srresnet"], "blocks": ["srresnet"]})
+        refuse_unused(config, "model", {"width": ["srresnet"], "blocks": ["srresnet"]})
         if config.patch % config.scale:
             raise UserError(
                 f"--patch {config.patch} is not a multiple of --scale {config.scale}",
@@ -67,6 +65,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
         self.model = build_network(config)
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
         train = load("train", crop=self.config.patch, channels=CHANNELS)
         return train, load("val", multiple=scale, smallest=WINDOW + 3 * scale, channels=CHANNELS)

@@ -7,9 +7,10 @@ encoder: 28.8 dB for the digits and 28.6 dB for the photographs; the mean taken 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
@@ -18,9 +19,10 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Index, Load
 from launchbay.models.unmix import Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, ImageToImage
-from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
+from launchbay.tasks.metrics import ImageMetric, image_figures, load_networks, quantize
 
 OUTPUTS = ("first", "second")
+Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class UnmixConfig:
     """Start the encoder, timm's ResNet18, from its published weights (downloaded)."""
     encoder_weights: Path | None = None
     """Start it from this safetensors file, under timm's names."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of Adam's averages of gradients and of their squares."""
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of each output, beside the mixture's own. lpips needs AlexNet's weights."""
@@ -50,6 +52,9 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def __init__(self, config: UnmixConfig):
         super().__init__(config)
+        if config.pretrained and config.encoder_weights:
+            said = f"--pretrained and --encoder-weights {config.encoder_weights} both say where the encoder starts"
+            raise UserError(said, "give one of them")
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
         self.model = Unmixer(decoder, config.second == "subtract", config.pretrained, config.encoder_weights)
 
@@ -59,6 +64,7 @@ class Unmix(ImageToImage[UnmixConfig]):
         return config
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         return load("train"), check_pairs(load("val"))
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:

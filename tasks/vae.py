@@ -6,9 +6,10 @@ classes -88.6; the mean digit alone has -210.1. Of digits drawn by class, 95 % a
 
 from dataclasses import dataclass
 from math import log, pi
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from annotated_types import Ge, Gt
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -18,16 +19,16 @@ from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
 from launchbay.tasks.choices import refuse_unused
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
+from launchbay.tasks.metrics import ImageMetric, image_figures, load_networks, quantize
 
 
 @dataclass(frozen=True)
 class VAEConfig:
     model: Literal["dense", "conv"] = "conv"
     """dense: three fully connected layers in, three out. conv: strided convolutions, mirrored."""
-    latent: int = 32
+    latent: Annotated[int, Gt(0)] = 32
     """Numbers that describe a picture."""
-    width: int = 32
+    width: Annotated[int, Gt(0)] = 32
     """Channels of conv's first layers; its inner ones have twice as many."""
     loss: Literal["bernoulli", "mse", "l1"] = "bernoulli"
     """What a pixel is: bernoulli, the probability of white; mse, a Gaussian of variance 1/2; l1, a Laplacian of scale
@@ -36,9 +37,9 @@ class VAEConfig:
     """Draw each pixel as black or white, anew at every visit, its grey being the probability of white. Published
     log-likelihoods of MNIST are of such pictures; those of grey ones with the bernoulli loss are some 10 to 20 nats
     lower and no likelihoods."""
-    beta: float = 1.0
+    beta: Annotated[float, Ge(0)] = 1.0
     """Weight of the divergence from the prior (Higgins et al., 2017)."""
-    classes: int = 0
+    classes: Annotated[int, Ge(0)] = 0
     """Number of classes: makes the model conditional, it then draws pictures of a class. 0: it is not told."""
     metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
     """Figures of reconstructions. lpips needs AlexNet's weights."""
@@ -47,7 +48,7 @@ class VAEConfig:
     judge: str | None = None
     """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights).
     Default: none, or timm/resnet18 if --sample-metrics need one."""
-    channels: int | None = None
+    channels: Annotated[int | None, Gt(0)] = None
     """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
     size: int | None = None
     """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
@@ -66,10 +67,7 @@ class VAE(Generative[VAEConfig]):
     def __init__(self, config: VAEConfig):
         super().__init__(config)
         channels, size = config.channels or 1, config.size or 28
-        for name, least in (("latent", 1), ("width", 1), ("beta", 0), ("classes", 0)):
-            if getattr(config, name) < least:
-                raise UserError(f"--{name} {getattr(config, name)} has to be at least {least}")
-        refuse_unused(config, {"width": ["conv"]})
+        refuse_unused(config, "model", {"width": ["conv"]})
         if config.model == "conv" and size % 4:
             raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
         self.latent, self.classes = config.latent, config.classes
@@ -81,6 +79,7 @@ class VAE(Generative[VAEConfig]):
         self.register_buffer("mean_picture", torch.full((channels, size, size), 0.5), persistent=False)
 
     def datasets(self, load: Load) -> Datasets:
+        load_networks(self.config.metrics)
         train, validation = super().datasets(load)
         some = train.__getitems__(range(min(1000, len(train))))["image"]
         self.mean_picture = (some / 255).mean(dim=0).clamp(0.01, 0.99)

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from annotated_types import Gt
 
 from launchbay import UserError
 from launchbay.launch.config import Config, Shared, parse
@@ -17,7 +19,7 @@ Mistake = Callable[..., str]
 class Options:
     """Options of a task."""
 
-    width: int = 8
+    width: Annotated[int, Gt(0)] = 8
     """Channels."""
     betas: tuple[float, float] = (0.9, 0.999)
     flip: bool = True
@@ -74,20 +76,21 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
     ("yaml", "said"),
     [
         ("lr: 0.1\nbatchsize: 3\n", "options.yaml:2: batchsize is no option of task toy; did you mean batch_size?"),
-        ("lr: fast\n", "options.yaml:1: lr: Input should be a valid number"),
-        ("\noptimizer: adm\n", "options.yaml:2: optimizer: Input should be 'adam'"),
+        ("lr: fast\n", "options.yaml:1: lr 'fast' has to be a valid number"),
+        ("\noptimizer: adm\n", "options.yaml:2: optimizer 'adm' has to be 'adam'"),
         ("lr: 0.1\nlr: 0.2\n", "options.yaml:2: lr is there twice, first in line 1"),
         ("- lr\n", "is not a list of options"),
         ("lr: [\n", "is not valid YAML"),
         ("null: 2\n", "options.yaml:1: null is no option of task toy"),
         ("task: other\n", "options.yaml:1: the file is for another task"),
-        ("lr: -1\n", "--lr -1.0 has to be above 0"),
+        ("lr: -1\n", "options.yaml:1: lr -1 has to be greater than 0"),
+        ("width: 0\n", "options.yaml:1: width 0 has to be greater than 0"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_line(yaml: str, said: str) -> None:
     with pytest.raises(UserError) as error:
         configure(yaml=yaml)
-    assert said in error.value.message
+    assert said in error.value.message and error.value.hint
 
 
 def test_a_missing_file(mistake: Mistake) -> None:
@@ -106,20 +109,38 @@ def test_the_file_can_name_the_task(mistake: Mistake) -> None:
         (["--task", "superres", "--scal", "4"], "--scale"),
         (["--task", "superres", "--scale", "5"], "invalid choice '5' for argument '--scale"),
         (["--task", "superres", "--lr", "fast"], "float"),
-        (["--task", "superres", "--lr", "0"], "--lr 0.0 has to be above 0, and finite → --help shows the defaults"),
-        (["--task", "superres", "--warmup", "-1"], "--warmup -1 has to be a number from 0 on"),
-        (["--task", "superres", "--lr", "inf"], "--lr inf has to be above 0, and finite"),
-        (["--task", "superres", "--weight-decay", "nan"], "--weight-decay nan has to be a number from 0 on"),
-        (["--task", "superres", "--width", "0"], "--width 0 has to be at least 1"),
-        (["--task", "superres", "--model", "espcn", "--blocks", "4"], "--blocks 4 changes nothing in --model espcn"),
-        (["--task", "denoise", "--depth", "5"], "--depth 5 changes nothing in --model unet → leave it out, or choose"),
-        (["--task", "vae", "--model", "dense", "--width", "8"], "--width 8 changes nothing in --model dense"),
-        (["--task", "classify", "--width", "8"], "in --model cnn → leave it out, or choose --model resnet9"),
+        (["--task", "superres", "--lr", "0"], "--lr 0.0 has to be greater than 0 → --help tells what it is"),
+        (["--task", "superres", "--warmup", "-1"], "--warmup -1 has to be greater than or equal to 0"),
+        (["--task", "superres", "--lr", "inf"], "--lr inf has to be a finite number"),
+        (["--task", "superres", "--weight-decay", "nan"], "--weight-decay nan has to be a finite number"),
+        (["--task", "superres", "--width", "0"], "--width 0 has to be greater than 0"),
+        (["--task", "superres", "--model", "espcn", "--blocks", "4"], "--blocks 4 changes nothing with --model espcn"),
+        (
+            ["--task", "denoise", "--depth", "5"],
+            "--depth 5 changes nothing with --model unet → leave it out",
+        ),
+        (["--task", "vae", "--model", "dense", "--width", "8"], "--width 8 changes nothing with --model dense"),
+        (["--task", "classify", "--width", "8"], "with --model cnn → leave it out, or choose --model resnet9"),
+        (
+            ["--task", "dcgan", "--entropy", "0.1"],
+            "--entropy 0.1 changes nothing with --regularize none",
+        ),
+        (["--task", "classify", "--shift", "500"], "--shift 500 can leave nothing of pictures of 28×28 → at most 27"),
+        (["--task", "classify", "--cutout", "28"], "--cutout 28 can leave nothing of pictures of 28×28"),
+        (["--task", "classify", "--shift", "-1"], "--shift -1 has to be greater than or equal to 0"),
+        (["--task", "classify", "--size", "0"], "--size 0 has to be greater than 0"),
+        (["--task", "classify", "--rotate", "91"], "--rotate 91.0 has to be less than or equal to 90"),
+        (["--task", "dcgan", "--dropout", "1"], "--dropout 1.0 has to be less than 1"),
+        (["--task", "unmix", "--betas", "0.5", "1"], "--betas (0.5, 1.0) has to be less than 1"),
+        (["--task", "unmix", "--pretrained", "--encoder-weights", "x"], "both say where the encoder starts → give one"),
         (["--task", "superres", "--patch", "50"], "--patch 50 is not a multiple of --scale 4 → try --patch 48"),
         (["--task", "superres", "--run", "../x"], "has to be a plain folder name"),
         (["--task", "superres", "--data", "phtos"], "there is no data set 'phtos'; did you mean 'photos'?"),
         (["--task", "superres", "--data-root", "x"], "the embedded photos have no --data-root"),
         (["--task", "superres", "--data", "folder"], "add --data-root DIR"),
+        (["--task", "superres", "--data", "."], "that is a folder → to train on it --data folder --data-root ."),
+        (["--task", "superres", "--data", "MNIST"], "did you mean 'mnist'?"),
+        (["--task", "superres", "--steps", "ten"], "<class 'int'>: invalid literal"),
         (["--task", "superres", "--batch-size", "10", "--accumulate", "4"], "try --batch-size 8 or 12"),
         (["--task"], "expected one argument"),
         ([], "no task was named"),

@@ -1,22 +1,13 @@
 """Data sets and the order they are visited in."""
 
-import gzip
-import hashlib
-import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision import datasets
 from torchvision.transforms.v2.functional import (
     adjust_brightness,
     adjust_contrast,
@@ -26,7 +17,7 @@ from torchvision.transforms.v2.functional import (
 )
 
 from launchbay import UserError
-from launchbay.data import Index, dihedral, mnist
+from launchbay.data import Index, dihedral
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.data.crops import Crops, Fitted, Multiples
 from launchbay.data.decode import decode
@@ -34,7 +25,6 @@ from launchbay.data.folder import Folder
 from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import EvaluationOrder, Keyed, TrainingOrder
 from launchbay.data.mixture import Mixture
-from launchbay.data.mnist import MNIST
 from launchbay.data.photos import FILES, Photos
 from launchbay.data.randomness import bits
 from launchbay.data.sources import Source
@@ -233,6 +223,11 @@ def test_folders_that_cannot_be_trained_on(pictures: Path, mistake: Mistake) -> 
 
     Path("empty").mkdir()
     Path("one").mkdir()
+    Path("file").touch()
+    assert "file is not a folder" in said("--data", "folder", "--data-root", "file")
+    assert "MNIST is not in file/MNIST and cannot be put there: [Errno 17] File exists: 'file'" in mistake(
+        "--task", "classify", "--data", "mnist", "--data-root", "file"
+    )
     (pictures / "0/00.png").rename("one/only.png")
     assert "gone is not a folder" in said("--data", "folder", "--data-root", "gone")
     assert "empty holds no picture" in said("--data", "folder", "--data-root", "empty")
@@ -245,6 +240,20 @@ def test_folders_that_cannot_be_trained_on(pictures: Path, mistake: Mistake) -> 
     assert "one/only.png has 40×22 pixels, but 23×23 are needed" in said("--val-root", "one")
     assert not Path("runs").exists()
     assert "empty holds no picture" in said("--val-root", "empty")
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(pictures: Path, mistake: Mistake) -> None:
+    (pictures / "1").rename("elsewhere")
+    (pictures / "1").symlink_to(Path("elsewhere").resolve())
+    (pictures / "1/back").symlink_to(pictures.resolve())
+    (pictures / "0/self").symlink_to(".")
+    Path("link").symlink_to("pictures")
+    assert len(Folder("all", pictures)) == len(Folder("all", Path("link"))) == 12
+    assert Folder("all", pictures).classes == ("0", "1")
+    (pictures / "1/gone.png").symlink_to("nowhere")
+    assert "cannot read the picture pictures/1/gone.png: [Errno 2]" in mistake(
+        "--task", "superres", "--data", "folder", "--data-root", pictures
+    )
 
 
 @pytest.mark.parametrize("code", range(8))
@@ -355,89 +364,6 @@ def test_pairs_and_their_mean() -> None:
     assert len(partners) > 10 and validation.partner(Index(3, 1)) == 3
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
-    """Files of tmp_path/served over HTTP; the address."""
-    (tmp_path / "served").mkdir()
-    handler = partial(QuietHandler, directory=tmp_path / "served")
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
-        Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}/"
-        http.shutdown()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *arguments: object) -> None:
-        QuietHandler.asked.append(self.path)
-
-    asked: ClassVar[list[str]] = []
-
-
-def serve_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """A small MNIST in its own format, which passes for the original: (file, md5) as torchvision lists them."""
-    resources = []
-    originals: dict[str, dict[str, str]] = {"train": {}, "t10k": {}}
-    for part, count in (("train", 6), ("t10k", 2)):
-        pixels = struct.pack(">iiii", 2051, count, 28, 28) + bytes(range(count)) * 28 * 28
-        labels = struct.pack(">ii", 2049, count) + bytes(range(count))
-        for kind, content in (("images-idx3", pixels), ("labels-idx1", labels)):
-            file = folder / f"{part}-{kind}-ubyte.gz"
-            file.write_bytes(gzip.compress(content))
-            originals[part][file.stem] = hashlib.sha256(content).hexdigest()
-            resources.append((file.name, hashlib.md5(file.read_bytes()).hexdigest()))
-    monkeypatch.setattr(mnist, "TRAINING", originals["train"])
-    monkeypatch.setattr(mnist, "VALIDATION", originals["t10k"])
-    return resources
-
-
-def test_a_download_is_checked_and_happens_once(
-    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(datasets.MNIST, "mirrors", [server])
-    resources = serve_mnist(tmp_path / "served", monkeypatch)
-    monkeypatch.setattr(datasets.MNIST, "resources", [(name, "0" * 32) for name, _ in resources])
-    with pytest.raises(UserError, match="corrupted") as caught:
-        MNIST("train")
-    assert "train-images-idx3-ubyte.gz" in caught.value.hint and "--data-root" in caught.value.hint
-    assert not list((tmp_path / "cache/launchbay").glob("MNIST")), "nothing half-done has the name"
-
-    monkeypatch.setattr(datasets.MNIST, "resources", resources)
-    QuietHandler.asked.clear()
-    with ThreadPoolExecutor() as pool:
-        both = list(pool.map(MNIST, ["train", "val"]))
-    asked = Counter(QuietHandler.asked)
-    assert set(asked) == {f"/{name}" for name, _ in resources}
-    assert max(asked.values()) <= 2, "HEAD and GET, of one of the two"
-    assert [len(images) for images in both] == [6, 2] and len(MNIST("all")) == 8
-    assert both[0].__getitems__([Index(5, 1)])["label"].tolist() == [5]
-    assert "downloading MNIST" in capfd.readouterr().out
-
-    own = tmp_path / "cache/launchbay/MNIST"
-    file = own / "raw/t10k-images-idx3-ubyte"
-    whole = file.read_bytes()
-    for damaged in (b"short", whole[:-1] + b"x"):
-        file.write_bytes(damaged)
-        with pytest.raises(UserError, match=f"complete: ValueError: {file.name} is not the original") as refused:
-            MNIST("val")
-        assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
-    assert len(MNIST("train")) == 6
-
-
-@pytest.mark.parametrize(
-    ("name", "file", "place"),
-    [("mnist", "train-images-idx3-ubyte.gz", "not/here/MNIST/raw"), ("cifar10", "cifar-10-python", "not/here")],
-)
-def test_without_a_network_it_says_which_file_to_put_where(
-    name: str, file: str, place: str, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
-    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
-    said = mistake("--task", "classify", "--data", name, "--data-root", "not/here")
-    assert "cannot be downloaded" in said and file in said and f"into {place}, or" in said and "--data glyphs" in said
-    assert not Path("not").exists(), "nothing is left of the attempt"
-
-
 def test_test_sets_are_found_by_name(pictures: Path, mistake: Mistake) -> None:
     options = ("--task", "superres", "--steps", 1, "--val-data", "set5")
     assert "put the 5 high-resolution pictures of Set5" in mistake(*options, "--val-root", ".")
@@ -446,4 +372,4 @@ def test_test_sets_are_found_by_name(pictures: Path, mistake: Mistake) -> None:
     assert "is there to validate on" in mistake("--task", "superres", "--data", "set5")
     for path in sorted(Path("Set5").rglob("*.png"))[5:]:
         path.unlink()
-    assert len(open_test_set("Set5", "all", Path())) == 5
+    assert len(open_test_set("Set5", "all", Path())) == len(open_test_set("Set5", "all", Path("Set5"))) == 5

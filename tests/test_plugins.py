@@ -11,6 +11,7 @@ from conftest import ROOT, Command
 from launchbay.launch.plugins import TASKS, installed
 
 Mistake = Callable[..., str]
+Launchbay = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(
 
 
 def test_a_name_that_two_packages_claim_is_refused(
-    package: Callable[..., None], mistake: Mistake, launchbay: Callable[..., tuple[int, str]]
+    package: Callable[..., None], mistake: Mistake, launchbay: Launchbay
 ) -> None:
     package("first", "1.0", "twice", "one_module:A", '"""A."""')
     package("second", "3.0", "twice", "other_module:B", '"""B."""')
@@ -79,7 +80,7 @@ UNTOLD = ("from toys import *", "try:\n    import kornia_of_acme\nexcept ImportE
 
 @pytest.mark.parametrize("source", BROKEN)
 def test_a_broken_plugin_is_listed_with_its_error_and_the_remedy(
-    package: Callable[..., None], launchbay: Callable[..., tuple[int, str]], source: str
+    package: Callable[..., None], launchbay: Launchbay, source: str
 ) -> None:
     package("acme-deblur", "2.1", "acme", "acme_wrong:Deblur", source)
     code, said = launchbay("tasks")
@@ -87,9 +88,7 @@ def test_a_broken_plugin_is_listed_with_its_error_and_the_remedy(
     assert "acme_wrong" not in sys.modules
 
 
-def test_a_plugin_whose_module_is_gone_is_listed(
-    package: Callable[..., None], launchbay: Callable[..., tuple[int, str]]
-) -> None:
+def test_a_plugin_whose_module_is_gone_is_listed(package: Callable[..., None], launchbay: Launchbay) -> None:
     package("acme-deblur", "2.1", "acme", "acme_gone:Deblur", "")
     Path("site/acme_gone.py").unlink()
     assert "! ModuleNotFoundError: there is no acme_gone → install acme-deblur again" in launchbay("tasks")[1]
@@ -172,8 +171,9 @@ def test_help_shows_the_tasks_options_and_its_defaults(command: Command) -> None
     assert "Super-resolution: recover a photograph" in text
 
 
-def test_doctor_gives_the_commands(command: Command) -> None:
-    done = command(Path(sys.executable).parent / "launchbay", "doctor")
-    assert done.returncode == 0, done.stderr
-    assert "accelerate launch --config_file accelerate_configs/multi_cpu.yaml" in done.stdout
-    assert "torch" in done.stdout and "threads" in done.stdout
+def test_doctor_gives_the_commands_of_a_checkout_there_and_otherwise_those_of_any_folder(launchbay: Launchbay) -> None:
+    code, said = launchbay("doctor")
+    assert code == 0 and "torch" in said and " for one process" in said
+    assert "launchbay train --task superres" in said and "accelerate_configs" not in said
+    Path("accelerate_configs").symlink_to(ROOT / "accelerate_configs")
+    assert "accelerate launch --config_file accelerate_configs/multi_cpu.yaml" in launchbay("doctor")[1]

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from help_texts import help_texts
+from help_texts import help_texts, said
 
 import launchbay
 import launchbay.data
 import launchbay.tasks
 from launchbay.launch.plugins import TASKS, installed, load
+from launchbay.launch.train import main
 from launchbay.tasks.testing import CONTRACT, words
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,10 @@ def test_each_help_and_the_checks_are_as_written() -> None:
             "CHANGELOG.md, and for what plugins rely on raise API_VERSION in tasks/__init__.py"
         )
         pytest.fail("\n".join([remedy, *changes]), pytrace=False)
+
+
+def test_help_breaks_lines_where_the_terminal_ends_and_nowhere_else() -> None:
+    assert "with the upscale last. espcn: convolutions" in said(main, "--task", "superres", "--help")
 
 
 def frozen() -> Iterator[tuple[Path, str]]:

@@ -20,6 +20,8 @@ from launchbay.launch.checkpoint import verify
 from launchbay.launch.finished import evaluate_run
 from launchbay.launch.hardware import threads
 from launchbay.launch.log import log
+from launchbay.launch.progress import results
+from launchbay.launch.train import main
 
 LAUNCHBAY = Path(sys.executable).parent / "launchbay"
 STEPS = 12
@@ -154,3 +156,17 @@ def test_a_machine_that_does_not_see_the_run_folder_is_told_that_all_have_to() -
     with pytest.raises(UserError) as error, log(Path("runs/on-another-machine"), 1, "superres"):
         pass
     assert "a folder that all machines of the run see" in str(error.value.hint)
+
+
+def test_what_is_seen_of_a_run_that_will_be_stopped(capfd: pytest.CaptureFixture[str]) -> None:
+    options = ("--steps", "9999", "--eval-every", "5", "--max-time", "4s", "--wandb", "off")
+    assert main(["--task", "toys:Slow", *options]) == 75
+    said = capfd.readouterr().out
+    assert " until --max-time" in said and " left" not in said
+
+
+def test_no_figure_is_minus_zero() -> None:
+    console = Console(record=True)
+    console.print(results("task", {"same": 0.5, "zero": -1e-9}, {"same": 0.50001}, "input", "data"))
+    said = console.export_text()
+    assert "-0.0000" not in said and "+0.0000" in said

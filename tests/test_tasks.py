@@ -180,7 +180,10 @@ def folder() -> Path:
     return Path("plain")
 
 
-def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path) -> None:
+def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", "empty")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+
     def said(task: str, *options: object) -> str:
         return mistake("--task", task, "--steps", 1, *options)
 
@@ -189,7 +192,11 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path) -> None:
     assert "the pictures have no labels" in said("vae", *own, "--classes", 3)
     assert "has 10 classes (0, 1, 2, 3, 4, 5, 6, 7, 8, 9), the network 3" in said("vae", "--classes", 3)
     assert "01.png has 40×40 pixels, but 48×48 are needed" in said("denoise", *own, "--patch", 48)
-    assert "the pictures have 3 channels, the network takes 1" in said("denoise", *own, "--channels", 1)
+    grey = said("denoise", *own, "--channels", 1)
+    assert "pictures have 3 channels, the network takes 1 → leave --channels out: then it takes 3" in grey
+    for task in ("superres", "denoise", "reconstruct", "vae"):
+        assert "LPIPS needs AlexNet's weights" in said(task, "--metrics", "lpips")
+    assert not Path("runs").exists(), "it is found out before training, not at the first validation"
     assert "unmixing needs pairs" in said("unmix", "--data", "toys:Digits")
     assert "--size 30 does not divide by 4" in said("dcgan", "--size", 30)
     assert "invalid choice" in said("superres", "--scale", 5)
@@ -199,11 +206,12 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path) -> None:
     assert "is no pair of data sets" in said("unmix", "--data", "glyphs+")
     assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
-    assert "timm has no network 'resnet1818'" in said("classify", "--model", "timm/resnet1818")
+    assert "timm has no network 'resnt18'; did you mean resnet18 or" in said("classify", "--model", "timm/resnt18")
     assert "no file of weights gone.safetensors" in said("unmix", "--encoder-weights", "gone.safetensors")
     assert "gone is no run folder with a checkpoint" in said("dcgan", "--judge", "gone", "--data", "toys:Digits")
-    assert "--ema 1.0 has to be above 0 and below 1" in said("vae", "--ema", 1)
-    assert "the pictures have 3 channels" in said("denoise", "--data", "toys:Digits", "--val-root", folder)
+    assert "--ema 1.0 has to be less than 1" in said("vae", "--ema", 1)
+    other = said("denoise", "--data", "toys:Digits", "--val-root", folder)
+    assert "the pictures have 3 channels, the network takes 1 → choose other pictures" in other
 
 
 def test_a_folder_of_sub_folders_has_classes(train: Train, mistake: Mistake, folder: Path) -> None:

@@ -1,0 +1,161 @@
+"""Data sets that are downloaded: checked, once, and found wherever people have them."""
+
+import gzip
+import hashlib
+import os
+import struct
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
+
+import pytest
+from torchvision import datasets
+
+from launchbay import UserError
+from launchbay.data import Index, mnist
+from launchbay.data.folder import Folder
+from launchbay.data.mnist import MNIST
+
+Mistake = Callable[..., str]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """Files of tmp_path/served over HTTP; the address."""
+    (tmp_path / "served").mkdir()
+    handler = partial(QuietHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}/"
+        http.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *arguments: object) -> None:
+        QuietHandler.asked.append(self.path)
+
+    asked: ClassVar[list[str]] = []
+
+
+def serve_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """A small MNIST in its own format, which passes for the original: (file, md5) as torchvision lists them."""
+    resources = []
+    originals: dict[str, dict[str, str]] = {"train": {}, "t10k": {}}
+    for part, count in (("train", 6), ("t10k", 2)):
+        pixels = struct.pack(">iiii", 2051, count, 28, 28) + bytes(range(count)) * 28 * 28
+        labels = struct.pack(">ii", 2049, count) + bytes(range(count))
+        for kind, content in (("images-idx3", pixels), ("labels-idx1", labels)):
+            file = folder / f"{part}-{kind}-ubyte.gz"
+            file.write_bytes(gzip.compress(content))
+            originals[part][file.stem] = hashlib.sha256(content).hexdigest()
+            resources.append((file.name, hashlib.md5(file.read_bytes()).hexdigest()))
+    monkeypatch.setattr(mnist, "TRAINING", originals["train"])
+    monkeypatch.setattr(mnist, "VALIDATION", originals["t10k"])
+    return resources
+
+
+def test_a_download_is_checked_and_happens_once(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets.MNIST, "mirrors", [server])
+    resources = serve_mnist(tmp_path / "served", monkeypatch)
+    (tmp_path / "cache/launchbay").mkdir(parents=True)
+    monkeypatch.setattr(datasets.MNIST, "resources", [(name, "0" * 32) for name, _ in resources])
+    with pytest.raises(UserError, match="corrupted") as caught:
+        MNIST("train")
+    assert "train-images-idx3-ubyte.gz" in caught.value.hint and "--data-root" in caught.value.hint
+    assert not list((tmp_path / "cache/launchbay").iterdir()), "nothing is left of the attempt"
+
+    monkeypatch.setattr(datasets.MNIST, "resources", resources)
+    QuietHandler.asked.clear()
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(MNIST, ["train", "val"]))
+    asked = Counter(QuietHandler.asked)
+    assert set(asked) == {f"/{name}" for name, _ in resources}
+    assert max(asked.values()) <= 2, "HEAD and GET, of one of the two"
+    assert [len(images) for images in both] == [6, 2] and len(MNIST("all")) == 8
+    assert both[0].__getitems__([Index(5, 1)])["label"].tolist() == [5]
+    assert "downloading MNIST" in capfd.readouterr().out
+
+    own = tmp_path / "cache/launchbay/MNIST"
+    file = own / "raw/t10k-images-idx3-ubyte"
+    whole = file.read_bytes()
+    for damaged in (b"short", whole[:-1] + b"x"):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=f"complete: {file.name} is not the original") as refused:
+            MNIST("val")
+        assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
+    assert len(MNIST("train")) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "place"),
+    [("mnist", "train-images-idx3-ubyte.gz", "not/here/MNIST/raw"), ("cifar10", "cifar-10-python", "not/here")],
+)
+def test_without_a_network_it_says_which_file_to_put_where(
+    name: str, file: str, place: str, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
+    said = mistake("--task", "classify", "--data", name, "--data-root", "not/here")
+    assert "cannot be downloaded" in said and file in said and f"into {place}, or" in said and "--data glyphs" in said
+    assert not Path("not").exists(), "nothing is left of the attempt"
+
+
+@pytest.mark.parametrize("place", ["MNIST/raw", "MNIST", "raw", "", "torchvision/MNIST/raw"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_mnist_is_found_where_people_have_it(place: str, packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path("data", place)
+    folder.mkdir(parents=True)
+    serve_mnist(folder, monkeypatch)
+    for file in [] if packed else list(folder.iterdir()):
+        file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
+        file.write_bytes(b"not looked at")
+    assert [len(MNIST(split, Path("data"))) for split in ("train", "val")] == [6, 2]
+    (folder / "t10k-labels-idx1-ubyte").unlink(missing_ok=True)
+    (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"")
+    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte") as refused:
+        MNIST("val", Path("data"))
+    assert ("remove data" in refused.value.hint) == ("MNIST" in place), "nobody is told to remove what else is there"
+
+
+@pytest.mark.parametrize("root", ["cifar-10-batches-py", ".", ".."])
+def test_cifar10_is_found_in_its_folder_above_it_and_two_above(root: str, mistake: Mistake) -> None:
+    Path("data/cifar-10-batches-py").mkdir(parents=True)
+    Path("data/cifar-10-batches-py/data_batch_1").touch()
+    said = mistake("--task", "classify", "--data", "cifar10", "--data-root", Path("data", root).resolve())
+    assert "cifar-10-batches-py is damaged or not complete: data_batch_1 is not the original → remove" in said
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """As a user who may do only what all may, also where tests are run by root."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_folders_that_may_not_be_read_or_written() -> None:
+    Path().chmod(0o755)
+    Path("read-only").mkdir(mode=0o555)
+    Path("pictures").mkdir()
+    Path("pictures/closed").mkdir(mode=0)
+    with nobody():
+        with pytest.raises(UserError, match="cannot look into pictures/closed: Permission denied"):
+            Folder("all", Path("pictures"))
+        for root in (Path("read-only"), Path("pictures/closed/data")):
+            with pytest.raises(UserError, match=r"cannot be put there: .*Permission denied") as refused:
+                MNIST("train", root)
+            assert "name the folder that MNIST is in with --data-root" in refused.value.hint
