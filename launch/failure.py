@@ -20,6 +20,10 @@ class Stopped(Exception):
     """The run was ended before its last step, with a checkpoint to go on from."""
 
 
+class Elsewhere(Exception):
+    """Another process has failed, and says why."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What came of a failure: the exit code, and whether this process has shown it."""
@@ -36,7 +40,10 @@ def report(error: BaseException, *, debug: bool) -> Report:
     error = out_of_memory(error) or error
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
-    shown = os.environ.get("RANK", "0") == "0" if code == STOPPED else is_first_to_fail()  # all have stopped
+    if code == STOPPED:  # all have
+        shown = os.environ.get("RANK", "0") == "0"
+    else:
+        shown = not isinstance(error, Elsewhere) and is_first_to_fail()
     if shown:
         if debug:
             traceback.print_exception(error)

@@ -2,10 +2,13 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
 from itertools import chain
 from math import inf
 from pathlib import Path
@@ -77,6 +80,13 @@ class Record(Observer):
         self.metrics.close()
         with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
             curves.draw(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Those of what decides on a run's figures."""
+    names = ("launchbay", "torch", "accelerate")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def picture_name(step: int) -> str:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.launch.evaluation import BASELINE, is_best, preview
-from launchbay.launch.guards import asked
 from launchbay.launch.pictures import DRAWABLE, grid
+from launchbay.tasks.authors import asked
 from launchbay.tasks.base import Batch, ImageToImage
 from launchbay.tasks.contract.bench import Bench, Broken, NotApplicable, needs
 from launchbay.tasks.contract.options import it_can_be_built

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from launchbay import UserError
 from launchbay.data import Index
 from launchbay.data.loader import Keyed
 from launchbay.launch.yaml_config import read, write
@@ -26,13 +25,9 @@ def options_are_declared(bench: Bench) -> None:
     `class MyTask(Task[MyConfig])`, with `@dataclass(frozen=True) class MyConfig`.
     """
     options = getattr(bench.task_type, "config_type", bench.task_type)
-    try:
+    with bench.blaming():
         if not bench.declared.options.__dataclass_params__.frozen:
             raise Broken(f"{options.__name__} is not frozen", definition(options), "write @dataclass(frozen=True)")
-    except UserError as error:
-        defaults = "defaults" in error.message or "default for --" in error.message
-        where = bench.line("defaults") if defaults else definition(options)
-        raise Broken(error.message, where, error.hint) from error
 
 
 @needs(options_are_declared)

@@ -1,0 +1,130 @@
+"""What the author of a task wrote: whether its methods take and give what they should, and where one stands that does
+not."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Real
+from pathlib import Path
+from typing import Any, NoReturn
+
+from torch import Tensor, nn
+
+from launchbay import UserError
+
+RETURNED = {
+    "evaluate": "{'error': error}, a tensor of one value per sample (or of N×D, for summarize); {} for nothing",
+    "figures": "{'error': error}, a tensor of one value per sample",
+    "summarize": "{'diversity': float(value)}; {} for nothing",
+    "preview": "{'output': output}, a tensor of N×C×H×W; {} for nothing",
+    "gallery": "{'walk': walk}, a tensor of C×H×W; {} for nothing",
+    "loss": "{'l1': loss}, a tensor of one value",
+}
+"""What those methods of a task have to return that give things by name; the others give pictures."""
+BASES = ("launchbay.tasks.base", "launchbay.tasks.generative")
+"""Where classes are that tasks derive from."""
+FIELDS = ("step", "epoch", "split")
+TAKEN = {"evaluate": FIELDS, "summarize": FIELDS, "gallery": ("samples",)}
+"""Names that stand for something else, in a line of metrics.jsonl or among a run's pictures."""
+
+
+class AuthorError(UserError):
+    """A mistake in the code of a plugin: what is wrong, what to do, and `where` (file:line)."""
+
+    def __init__(self, what: str, hint: str = "", where: str = ""):
+        super().__init__(f"{what}, at {where}" if where else what, hint)
+        self.what, self.where = what, where
+
+
+def asked(task: nn.Module, method: str, *given: Any) -> Any:
+    """What `method` of `task` says of what is `given`: tensors (or numbers, from `summarize`) by name if it is one of
+    RETURNED, otherwise a tensor.
+
+    Raises:
+        AuthorError: that is not what it should be.
+    """
+    returned = getattr(task, method)(*given)
+    wrong, hint = mistake_in(method, returned)
+    if wrong:
+        refuse(task, method, wrong, hint)
+    return returned
+
+
+def refuse(task: nn.Module, name: str, what: str, hint: str) -> NoReturn:
+    """Say what is wrong with the method or attribute `name` of `task`."""
+    raise AuthorError(f"{type(task).__name__}.{name} {what}", hint, defined(type(task), name))
+
+
+@contextmanager
+def blaming(kind: type, name: str = "") -> Iterator[None]:
+    """What is refused in here, `name` of the class `kind` is to blame for, or all of it."""
+    try:
+        yield
+    except UserError as error:
+        raise AuthorError(error.message, error.hint, defined(kind, name)) from error
+
+
+def mistake_in(method: str, returned: Any) -> tuple[str, str]:
+    """What is wrong with what `method` has `returned`, if anything is, and what to do."""
+    if method not in RETURNED:
+        return "" if isinstance(returned, Tensor) else f"returns {a(returned)}", "return a tensor of N×C×H×W"
+    hint = f"return a dict such as {RETURNED[method]}"
+    if not isinstance(returned, Mapping):
+        return f"returns {a(returned)}", hint
+    for name, value in returned.items():
+        if not isinstance(name, str):
+            return f"gives something the name {name!r}, {a(name)}", "give it a name that is a string"
+        if name in TAKEN.get(method, ()) or (method == "gallery" and Path(name).name != name):
+            return f"gives something the name {name!r}, which it cannot have", "choose another name, without a /"
+        number = isinstance(value, Real) or (isinstance(value, Tensor) and not value.ndim)
+        if not (number if method == "summarize" else isinstance(value, Tensor)):
+            return f"returns {a(value)} as {name!r}", hint
+    return "", ""
+
+
+def a(value: object) -> str:
+    """What `value` is, in words."""
+    if isinstance(value, Tensor):
+        return f"a tensor of {tuple(value.shape)}"
+    kind = type(value).__name__
+    return "None" if value is None else f"{'an' if kind[0].lower() in 'aeio' else 'a'} {kind}"
+
+
+def check_arguments(kind: type) -> None:
+    """Whether each method of the task `kind` takes what that of its base class takes.
+
+    Raises:
+        AuthorError: one does not.
+    """
+    for base in kind.__mro__[1:]:
+        for name, method in vars(base).items() if base.__module__ in BASES else ():
+            own = inspect.getattr_static(kind, name)
+            if not inspect.isfunction(method) or not inspect.isfunction(own):
+                continue
+            arguments = [*inspect.signature(method).parameters]
+            try:
+                inspect.signature(own).bind(*arguments)
+            except TypeError as error:
+                raise AuthorError(
+                    f"{kind.__name__}.{name} cannot be called as it has to be: {error}",
+                    f"write def {name}({', '.join(arguments)})",
+                    defined(kind, name),
+                ) from error
+
+
+def defined(kind: type, name: str) -> str:
+    """Where the class `kind`, or one that it derives from, sets `name` or, if that is ours, where `kind` begins:
+    "FILE:LINE in NAME"."""
+    owner = next((cls for cls in kind.__mro__ if name in vars(cls)), kind)
+    owner = kind if owner.__module__ in BASES else owner
+    value: Any = vars(owner).get(name)
+    code = getattr(inspect.unwrap(value), "__code__", None)
+    if code is not None:
+        return f"{code.co_filename}:{code.co_firstlineno} in {code.co_qualname}"
+    try:
+        lines, first = inspect.getsourcelines(owner)
+    except (OSError, TypeError):  # typed at a prompt
+        return owner.__qualname__
+    bound = [text.partition("=")[0].partition(":")[0].strip().removeprefix("self.") for text in lines]
+    line = first + (bound.index(name) if name in bound else 0)
+    return f"{inspect.getsourcefile(owner)}:{line} in {owner.__qualname__}"
