@@ -88,6 +88,8 @@ def datasets(task: Task[Any], load: Load) -> Datasets:
     """
     match task.datasets(load):
         case (ImageSet() as training, ImageSet() as validation):
+            if not len(training) * len(validation):
+                refuse(task, "datasets", "returns a data set without a sample", "give some to train and to validate on")
             return training, validation
         case other:
             hint = "return the training and the validation set: return load('train'), load('val')"
@@ -97,17 +99,20 @@ def datasets(task: Task[Any], load: Load) -> Datasets:
 def check_yielded(task: Task[Any], losses: Losses, yielded: object) -> tuple[str, Mapping[str, Tensor]]:
     """What `losses`, the running training_step of `task`, has just yielded, if it has the form of a loss."""
     match yielded:
-        case (str() as name, Mapping() as terms) if terms and all(isinstance(term, Tensor) for term in terms.values()):
+        case (str() as name, Mapping() as terms) if terms and all(
+            isinstance(term, str) and isinstance(value, Tensor) for term, value in terms.items()
+        ):
             return name, terms
         case (str() as name, Mapping() as terms) if not terms:
             what = f"({name!r}, {{}}), which minimises nothing"
         case (str() as name, Mapping() as terms):
-            term = next(term for term, value in terms.items() if not isinstance(value, Tensor))
-            what = f"a {type(terms[term]).__name__} as {name}/{term}"
+            wrong = [(term, value) for term, value in terms.items() if not isinstance(value, Tensor)]
+            term, value = wrong[0] if wrong else next(item for item in terms.items() if not isinstance(item[0], str))
+            what = f"{a(value)} as {term!r} of {name!r}"
         case (str() as name, other):
-            what = f"a {type(other).__name__} under {name!r}"
+            what = f"{a(other)} under {name!r}"
         case _:
-            what = f"a {type(yielded).__name__} as its losses"
+            what = f"{a(yielded)} as its losses"
     raise AuthorError(
         f"{type(task).__name__}.training_step yields {what}",
         "yield a network's name and its losses, each a tensor with a name: yield 'model', {'l1': loss}",
@@ -118,7 +123,9 @@ def check_yielded(task: Task[Any], losses: Losses, yielded: object) -> tuple[str
 def check_loss(name: str, terms: Mapping[str, Tensor], networks: Mapping[str, Any]) -> None:
     """Whether the sum of `terms`, yielded for `name`, can be minimised."""
     if name not in networks:
-        raise UserError(f"the task yielded a loss for {name!r}, but its networks are {', '.join(networks)}")
+        raise UserError(
+            f"the task yielded a loss for {name!r}, but its networks are {', '.join(networks)}", "yield one of these"
+        )
     if not torch.is_grad_enabled():
         raise UserError("the task yielded inside torch.no_grad()", "leave that block before the yield")
     if shape := next((tuple(term.shape) for term in terms.values() if term.ndim), ()):

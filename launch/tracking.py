@@ -54,13 +54,13 @@ class Observer:
 class Record(Observer):
     """The run folder's own files."""
 
-    def __init__(self, folder: Path, config: Config[Any], step: int):
+    def __init__(self, folder: Path, config: Config[Any], earlier: list[Line]):
         self.folder, self.baseline_name = folder, "baseline"
         with writing(folder):
             write_text(folder / "config.yaml", to_yaml(config))
             (folder / "samples").mkdir(exist_ok=True)
             # What was recorded after the checkpoint that the run goes on from happens again.
-            write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in record(folder, step)))
+            write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in earlier))
             self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
 
     def line(self, line: Line) -> None:
@@ -114,11 +114,11 @@ class WandB(Observer):
     the first line: importing and starting W&B takes a second.
     """
 
-    def __init__(self, folder: Path, config: Config[Any], step: int):
+    def __init__(self, folder: Path, config: Config[Any], earlier: list[Line]):
         self.folder, self.config = folder, config
         self.run: Any = None
         self.status = "running"
-        self.earlier = list(record(folder, step))
+        self.earlier = earlier
         self.lines: Queue[Line | None] = Queue(MOST_WAITING)
         self.thread = Thread(target=self.work, name="wandb", daemon=True)
 

@@ -171,9 +171,10 @@ def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -
 
 def complete(task_type: Any, config: Config[Any], source: Any) -> Config[Any]:
     """`config` with the options that follow from the training pictures, which are opened only if there are any."""
-    from launchbay.tasks.authors import a, blaming
+    from launchbay.tasks.authors import a, blaming, check_arguments
     from launchbay.tasks.base import Task
 
+    check_arguments(task_type)
     if task_type.complete.__func__ is Task.complete.__func__:
         return config
     options = task_type.complete(config.options, source.open("train"))
@@ -215,9 +216,11 @@ def observers(config: Config[Any], folder: Path, engine: Any) -> list[Any]:
     from launchbay.launch import progress, tracking
 
     step = engine.state.step
-    kept: list[tracking.Observer] = [tracking.Record(folder, config, step)]
+    ahead = (step, "val") if engine.owes_validation else ()  # what happens again, as all that came later
+    lines = [line for line in tracking.record(folder, step) if (line["step"], line["split"]) != ahead]
+    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
     if config.shared.wandb != "off":
-        kept.append(tracking.WandB(folder, config, step))
+        kept.append(tracking.WandB(folder, config, lines))
     return [*kept, *progress.observers(step, engine.steps, str(folder))]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Real
 from pathlib import Path
+from types import FunctionType
 from typing import Any, NoReturn
 
 from torch import Tensor, nn
@@ -96,18 +97,20 @@ def check_arguments(kind: type) -> None:
     Raises:
         AuthorError: one does not.
     """
-    for base in kind.__mro__[1:]:
-        for name, method in vars(base).items() if base.__module__ in BASES else ():
+    for base in [base for base in kind.__mro__[1:] if base.__module__ in BASES]:
+        for name, method in vars(base).items():
             own = inspect.getattr_static(kind, name)
-            if not inspect.isfunction(method) or not inspect.isfunction(own):
+            like = isinstance(method, FunctionType | classmethod) and isinstance(own, FunctionType | type(method))
+            if not like or (name.startswith("_") and name != "__init__"):
                 continue
-            arguments = [*inspect.signature(method).parameters]
             try:
-                inspect.signature(own).bind(*arguments)
+                inspect.signature(getattr(kind, name)).bind(*inspect.signature(getattr(base, name)).parameters)
             except TypeError as error:
+                function: Any = getattr(method, "__func__", method)
+                decorator = "" if function is method else "@classmethod "
                 raise AuthorError(
                     f"{kind.__name__}.{name} cannot be called as it has to be: {error}",
-                    f"write def {name}({', '.join(arguments)})",
+                    f"write {decorator}def {name}({', '.join(inspect.signature(function).parameters)})",
                     defined(kind, name),
                 ) from error
 

@@ -27,7 +27,7 @@ from launchbay.launch.learner import Learner
 from launchbay.launch.train import complete, default_config, open_source
 from launchbay.launch.yaml_config import write
 from launchbay.tasks.base import Batch, Datasets, Task
-from launchbay.tasks.contract.lines import definition, short, told
+from launchbay.tasks.contract.lines import definition, raised, short, told
 
 Check = Callable[["Bench"], None]
 """A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
@@ -189,6 +189,10 @@ class Bench:
         except UserError as error:
             happened, where = told(error, self.task_type)
             raise Broken(happened, where or self.line(*names), error.hint) from error
+        except Exception as error:
+            if where := raised(error, self.task_type):
+                raise Broken(f"{type(error).__name__}: {error}", where, "mend that line") from error
+            raise
 
     def line(self, *names: str) -> str:
         """Where the task says what the first of `names` is that it says anything of."""
