@@ -56,7 +56,7 @@ def check_task(
     """What can be known before the first step."""
     for name in ("monitor", "baseline_name"):
         if not isinstance(value := getattr(task, name), str):
-            refuse(task, name, f"is {value!r}, no string", f'write {name} = "psnr", or leave it out')
+            refuse(task, name, f"is {value!r}, no string", f'write {name} = "a name", or leave it out')
     if hidden := [name for name in dict(task.named_children()) if hasattr(type(task), name)]:
         refuse(task, "__init__", f"sets a module {hidden[0]!r}, which its class hides", "give it another name")
     if not networks:
@@ -126,6 +126,8 @@ def check_loss(name: str, terms: Mapping[str, Tensor], networks: Mapping[str, An
         raise UserError(
             f"the task yielded a loss for {name!r}, but its networks are {', '.join(networks)}", "yield one of these"
         )
+    if "grad_norm" in terms:
+        raise UserError(f"{name}/grad_norm is the norm of the gradients of {name!r}", "give that loss another name")
     if not torch.is_grad_enabled():
         raise UserError("the task yielded inside torch.no_grad()", "leave that block before the yield")
     if shape := next((tuple(term.shape) for term in terms.values() if term.ndim), ()):
@@ -160,6 +162,6 @@ def yield_line(task: Task[Any], losses: Losses) -> str:
     """Where `losses`, the running training_step of `task`, has just yielded."""
     assert isinstance(losses, GeneratorType) and losses.gi_frame is not None
     if type(task).training_step.__module__ in BASES:
-        return defined(type(task), "loss")
+        return defined(type(task), "training_step")
     code = type(task).training_step.__code__
     return f"{code.co_filename}:{losses.gi_frame.f_lineno} in {type(task).__name__}.training_step"

@@ -4,6 +4,7 @@ not."""
 import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from numbers import Real
 from pathlib import Path
 from types import FunctionType
@@ -24,6 +25,8 @@ RETURNED = {
 """What those methods of a task have to return that give things by name; the others give pictures."""
 BASES = ("launchbay.tasks.base", "launchbay.tasks.generative")
 """Where classes are that tasks derive from."""
+MADE_OF = {"training_step": "loss", "evaluate": "figures"}
+"""What of a task decides on what a method of its base class gives."""
 FIELDS = ("step", "epoch", "split")
 TAKEN = {"evaluate": FIELDS, "summarize": FIELDS, "gallery": ("samples",)}
 """Names that stand for something else, in a line of metrics.jsonl or among a run's pictures."""
@@ -68,7 +71,8 @@ def blaming(kind: type, name: str = "") -> Iterator[None]:
 def mistake_in(method: str, returned: Any) -> tuple[str, str]:
     """What is wrong with what `method` has `returned`, if anything is, and what to do."""
     if method not in RETURNED:
-        return "" if isinstance(returned, Tensor) else f"returns {a(returned)}", "return a tensor of N×C×H×W"
+        good = isinstance(returned, Tensor) and returned.ndim == 4 and returned.is_floating_point()
+        return "" if good else f"returns {a(returned)}", "return a tensor of N×C×H×W, of floating point numbers"
     hint = f"return a dict such as {RETURNED[method]}"
     if not isinstance(returned, Mapping):
         return f"returns {a(returned)}", hint
@@ -77,8 +81,12 @@ def mistake_in(method: str, returned: Any) -> tuple[str, str]:
             return f"gives something the name {name!r}, {a(name)}", "give it a name that is a string"
         if name in TAKEN.get(method, ()) or (method == "gallery" and Path(name).name != name):
             return f"gives something the name {name!r}, which it cannot have", "choose another name, without a /"
-        number = isinstance(value, Real) or (isinstance(value, Tensor) and not value.ndim)
-        if not (number if method == "summarize" else isinstance(value, Tensor)):
+        scalar = isinstance(value, Tensor) and not value.ndim
+        if method == "summarize":
+            good = scalar or isinstance(value, Real)
+        else:
+            good = isinstance(value, Tensor) and not (scalar and method in ("evaluate", "figures"))
+        if not good:
             return f"returns {a(value)} as {name!r}", hint
     return "", ""
 
@@ -86,7 +94,7 @@ def mistake_in(method: str, returned: Any) -> tuple[str, str]:
 def a(value: object) -> str:
     """What `value` is, in words."""
     if isinstance(value, Tensor):
-        return f"a tensor of {tuple(value.shape)}"
+        return f"a tensor of {tuple(value.shape)}" + f", {value.dtype}" * (not value.is_floating_point())
     kind = type(value).__name__
     return "None" if value is None else f"{'an' if kind[0].lower() in 'aeio' else 'a'} {kind}"
 
@@ -100,8 +108,8 @@ def check_arguments(kind: type) -> None:
     for base in [base for base in kind.__mro__[1:] if base.__module__ in BASES]:
         for name, method in vars(base).items():
             own = inspect.getattr_static(kind, name)
-            like = isinstance(method, FunctionType | classmethod) and isinstance(own, FunctionType | type(method))
-            if not like or (name.startswith("_") and name != "__init__"):
+            called = isinstance(method, FunctionType | classmethod) and (name == "__init__" or name[0] != "_")
+            if not called or (callable(own) and not isinstance(own, FunctionType)):  # a static method, for one
                 continue
             try:
                 inspect.signature(getattr(kind, name)).bind(*inspect.signature(getattr(base, name)).parameters)
@@ -116,10 +124,13 @@ def check_arguments(kind: type) -> None:
 
 
 def defined(kind: type, name: str) -> str:
-    """Where the class `kind`, or one that it derives from, sets `name` or, if that is ours, where `kind` begins:
-    "FILE:LINE in NAME"."""
-    owner = next((cls for cls in kind.__mro__ if name in vars(cls)), kind)
-    owner = kind if owner.__module__ in BASES else owner
+    """Where the class `kind`, or one that it derives from, sets `name`, or what ours of that name is made of; or else
+    where `kind` begins: "FILE:LINE in NAME"."""
+    written = takewhile(lambda cls: cls.__module__ not in BASES, kind.__mro__)
+    owner = next((cls for cls in written if name in vars(cls)), None)
+    if owner is None and name in MADE_OF:
+        return defined(kind, MADE_OF[name])
+    owner = owner or kind
     value: Any = vars(owner).get(name)
     code = getattr(inspect.unwrap(value), "__code__", None)
     if code is not None:

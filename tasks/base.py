@@ -243,6 +243,8 @@ class ImageToImage(Task[C]):
     def training_step(self, batch: Batch) -> Losses:
         """Augment, degrade, and minimise `loss` over `model`."""
         batch = self.augment(batch)
+        if not isinstance(batch, Batch):
+            refuse(self, "augment", f"returns {a(batch)}", "return a batch: return batch.with_image(picture)")
         degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
         yield "model", asked(self, "loss", self.check(degraded, self.model(degraded), target), target)
 
@@ -269,7 +271,10 @@ class ImageToImage(Task[C]):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """`figures` of the output and, under "baseline/", of `baseline`."""
         degraded, output, target = self.predict(batch)
-        baseline = asked(self, "figures", quantize(asked(self, "baseline", degraded)), target)
+        restored = asked(self, "baseline", degraded)
+        if restored.shape != target.shape:
+            refuse(self, "baseline", f"gives {a(restored)} for {a(target)}", "let it return the target's shape")
+        baseline = asked(self, "figures", quantize(restored), target)
         own = asked(self, "figures", output, target)
         return {**own, **{f"baseline/{name}": value for name, value in baseline.items()}}
 

@@ -169,7 +169,8 @@ def run(bench: Bench, check: Check) -> Result:
             raise
         said = f"{type(error).__name__}: {error}", raised(error, bench.task_type)
         happened, where = told(error, bench.task_type) if known else said
-        happened += "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        notes = [note for note in getattr(error, "__notes__", []) if not where or not note.endswith(where)]
+        happened += "".join(f" ({note})" for note in notes)
         return Result(name, "failed", expected, happened, where or bench.line(), (known and error.hint) or remedy)
 
 

@@ -14,7 +14,7 @@ MODULE = """\
 import numpy as np
 import torch
 from torch import Tensor, nn
-from toys import Brighten, Gan, NoOptions, Single
+from toys import Brighten, Noise, Single
 
 
 class Mine({base}):
@@ -56,13 +56,21 @@ CASES = [
     gives("datasets", "None", "returns None", "return load('train'), load('val')"),
     gives("optimizers", "None", "returns None", "a dict of torch's optimizers by name"),
     *(gives(method, "None", "returns None", "a tensor of N×C×H×W", "Brighten") for method in ("degrade", "target")),
+    gives("degrade", "_[0].image[0]", "returns a tensor of (3, 8, 8)", "N×C×H×W", "Brighten"),
+    gives("augment", "None", "returns None", "return batch.with_image(picture)", "Brighten"),
+    gives("baseline", "_[0][..., ::2]", "gives a tensor of", "let it return the target's shape", "Brighten"),
+    Case("Single", "evaluate = {}", "Mine.evaluate cannot be called", "write def evaluate(self, batch)"),
     gives("baseline", "3", "returns an int", "a tensor of N×C×H×W", "Brighten"),
     gives("answer", "(_, _)", "returns a tuple", "a tensor of N×C×H×W", "Brighten"),
     gives("loss", "None", "returns None", "a dict such as {'l1': loss}, a tensor of one value", "Brighten"),
     gives("loss", "{'l1': 0.5}", "returns a float as 'l1'", "a dict such as {'l1': loss}", "Brighten"),
+    gives("figures", "{'e': _[0].mean()}", "returns a tensor of () as 'e'", "one value per sample", "Brighten"),
+    Case("Brighten", "def loss(self, one, two): return {'l1': one - two}", "has shape (4, 3, 8, 8)", "yield scalars"),
+    Case("Single", "datasets = lambda *_: (Noise(0), Noise(1))", "a data set without a sample", "give some to train"),
+    Case("Single", "def complete(self, config, images): return config", "Mine.complete cannot", "@classmethod def"),
     gives("figures", "None", "returns None", "a dict such as {'error': error}", "Brighten"),
-    Case("Single", "monitor = None", "Mine.monitor is None", 'monitor = "psnr"'),
-    Case("Single", "monitor = 1", "Mine.monitor is 1", 'monitor = "psnr"'),
+    Case("Single", "monitor = None", "Mine.monitor is None", 'monitor = "a name"'),
+    Case("Single", "monitor = 1", "Mine.monitor is 1", 'monitor = "a name"'),
     Case("Single", "monitor = 'psnr'", "Mine.monitor is 'psnr', but the figures are error", "the name of one"),
     Case("Brighten", "metrics = ('pnsr',)", "Mine.metrics has 'pnsr'", "psnr, ssim, mse, mae, lpips"),
     Case("Single", "defaults = {'batchsize': 4}", "did you mean 'batch_size'?", "where they are declared"),

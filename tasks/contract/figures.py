@@ -33,7 +33,7 @@ def figures_are_of_samples(bench: Bench) -> None:
     remedy = "look for a division by zero, a logarithm or a root; figures of an untrained network are numbers too"
     for name, values in figures.items():
         if values.ndim not in (1, 2) or len(values) != TOGETHER:
-            happened = f"{name!r} is {values} for {TOGETHER} samples"
+            happened = f"it gives {name!r} as {tuple(values.shape)} for {TOGETHER} samples"
             raise Broken(happened, bench.line("evaluate", "figures"))
         if values.ndim == 1 and not values.isfinite().all():
             raise Broken(f"{name!r} is {values.tolist()}", bench.line("evaluate", "figures"), remedy)

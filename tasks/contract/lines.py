@@ -22,7 +22,7 @@ OURS = (*BENCH, "launchbay.launch", "launchbay.data", "launchbay.tasks.base")
 def authored(kind: type) -> Iterator[type]:
     """`kind` and what it derives from, as far as its author wrote it."""
     others = (*OURS, "torch", "timm", "typing", "abc", "builtins")
-    return (cls for cls in kind.__mro__ if not cls.__module__.startswith(others))
+    return (cls for cls in getattr(kind, "__mro__", ()) if not cls.__module__.startswith(others))
 
 
 def source(cls: type) -> tuple[str, ast.ClassDef | None]:
