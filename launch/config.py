@@ -3,7 +3,8 @@
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, make_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, make_dataclass, replace
+from difflib import get_close_matches
 from keyword import iskeyword
 from pathlib import Path
 from types import MappingProxyType
@@ -152,21 +153,37 @@ def checked(options: type, name: str, value: object, where: str, hint: str = SEE
         raise UserError(f"{where} {value!r} {needed}", hint) from error
 
 
-def shared_defaults(task: str, defaults: Mapping[str, object], options: type) -> Shared:
+def shared_defaults(task: str, defaults: Mapping[str, object]) -> Shared:
     """The shared options with a task's own defaults.
 
     Raises:
-        UserError: the task names a shared option that does not exist, or declares one that does.
+        UserError: the task names a shared option that does not exist.
     """
-    known = {field.name for field in fields(Shared)}
-    if unknown := set(defaults) - known:
-        raise UserError(f"task {task!r} sets a default for {', '.join(sorted(unknown))}, which is no shared option")
-    if taken := (known | {"task", "config"}) & {field.name for field in fields(options)}:
+    known = [field.name for field in fields(Shared)]
+    if unknown := [name for name in defaults if name not in known]:
+        near = get_close_matches(str(unknown[0]), known, n=1)
+        raise UserError(
+            f"task {task!r} sets a default for {', '.join(map(str, unknown))}, which is no shared option"
+            + (f"; did you mean {near[0]!r}?" if near else ""),
+            "a task's own options have theirs where they are declared",
+        )
+    return replace(Shared(), **defaults)  # pyright: ignore[reportArgumentType]
+
+
+def check_options(task: str, options: type) -> None:
+    """Whether the dataclass `options` of a task can be options of a command line.
+
+    Raises:
+        UserError: one has no default, or the name of one that all tasks share.
+    """
+    own = fields(options)  # pyright: ignore[reportArgumentType]
+    if taken := {"task", "config", *(field.name for field in fields(Shared))} & {field.name for field in own}:
         raise UserError(
             f"task {task!r} declares {', '.join(map(flag, sorted(taken)))}, which all tasks share",
             "rename the option, or set the shared one's default in Task.defaults",
         )
-    return replace(Shared(), **defaults)  # pyright: ignore[reportArgumentType]
+    if missing := [field.name for field in own if field.default is MISSING and field.default_factory is MISSING]:
+        raise UserError(f"{options.__name__} has no default for {', '.join(missing)}", "give every option one")
 
 
 def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool) -> tuple[Config[C], list[str]]:

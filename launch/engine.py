@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
-from importlib.metadata import version
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -16,23 +13,22 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.data.loader import TrainingOrder, samples
+from launchbay.launch.agreement import mean
 from launchbay.launch.config import Config, seconds_of
-from launchbay.launch.evaluation import BASELINE, evaluate, is_best, preview, to_batch
+from launchbay.launch.evaluation import BASELINE, draw, evaluate, is_best, to_batch
 from launchbay.launch.failure import Stopped
-from launchbay.launch.guards import NotFinite, asked
+from launchbay.launch.guards import NotFinite, datasets
 from launchbay.launch.hardware import decide
 from launchbay.launch.learner import Learner
-from launchbay.launch.pictures import grid, to_image
 from launchbay.launch.profiling import DATA, labelled, profiler
 from launchbay.launch.run_folder import writing
 from launchbay.launch.saving import Saver
 from launchbay.launch.stopping import SAVE_FAILED, Stop
-from launchbay.launch.tracking import SAMPLES, Observer
+from launchbay.launch.tracking import Observer, versions
 from launchbay.launch.watch import Watch
 from launchbay.tasks.base import Batch, Task
 
@@ -60,7 +56,7 @@ class Engine:
     def __init__(self, task: Task[Any], config: Config[Any], accelerator: Accelerator, load: Load):
         self.task, self.config, self.shared, self.accelerator = task, config, config.shared, accelerator
         self.data = "data of its own"
-        self.training_set, self.validation_set = task.datasets(self.notice(load))
+        self.training_set, self.validation_set = datasets(task, self.notice(load))
         self.fingerprints = {
             "training": self.training_set.fingerprint(),
             "validation": self.validation_set.fingerprint(),
@@ -73,7 +69,7 @@ class Engine:
         )
         self.eval_every = self.shared.eval_every or ceil(self.steps / 10)
         self.save_every = self.shared.save_every or self.eval_every
-        self.state = State()
+        self.state, self.owes_validation = State(), False
         self.learner = Learner(task, self.shared, accelerator, self.steps)
 
     def notice(self, load: Load) -> Load:
@@ -90,6 +86,7 @@ class Engine:
         with closing(self.batches()) as batches:
             state = self.learner.restore(where, next(batches) if self.accelerator.num_processes > 2 else None)
         self.state = State(**{field.name: state["progress"][field.name] for field in fields(State)})
+        self.owes_validation = state.get("owes_validation", False)
 
     def fit(self, folder: Path, observers: Sequence[Observer], stop: Stop) -> None:
         """Train from where it stands to the last step. `observers` is empty on all processes but the main one.
@@ -132,6 +129,8 @@ class Engine:
         since = time.monotonic()
         started = since - state.seconds
         counted = 0
+        if self.owes_validation:
+            self.end_step(stop, started)
         for step, parts in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
             try:
                 terms = self.learner.step(step, parts)
@@ -145,24 +144,45 @@ class Engine:
             if profile:
                 profile.step()
             if step % shared.log_every == 0 or step in (1, self.steps):
-                values = self.average(terms)  # waits for the device, so that the clock is right
+                values = mean(terms, self.accelerator)  # waits for the device, so that the clock is right
                 state.samples_per_s = round(counted / (time.monotonic() - since), 2)
                 lr, since, counted = self.learner.learning_rates.first(), time.monotonic(), 0
                 self.log("train", {**values, "lr": lr, "samples_per_s": state.samples_per_s})
             pause = time.monotonic()
-            improved = self.due(self.eval_every) and self.validate()
-            if self.saver.failed():
-                stop.noted = SAVE_FAILED
-            last = step == self.steps
-            reason = "" if last else stop.asked(self.accelerator)
-            state.seconds = round(time.monotonic() - started, 2)
-            if improved or reason or self.due(self.save_every):
-                self.save(improved, wait=last or bool(reason))
-            if reason:
-                raise Stopped(
-                    f"{reason}: stopped after step {step} of {self.steps}, with a checkpoint in {self.folder}"
-                )
+            self.end_step(stop, started)
             since += time.monotonic() - pause
+
+    def end_step(self, stop: Stop, started: float) -> None:
+        """What follows a step where it is due: to validate, to save, to stop."""
+        state, last = self.state, self.state.step == self.steps
+        owed, improved = self.owes_validation, False
+        if owed or self.due(self.eval_every):
+            self.owes_validation = True
+            improved = self.validated()
+            self.owes_validation = False
+        if self.saver.failed():
+            stop.noted = SAVE_FAILED
+        reason = "" if last else stop.asked(self.accelerator)
+        state.seconds = round(time.monotonic() - started, 2)
+        if improved or owed or reason or self.due(self.save_every):
+            self.save(improved, wait=last or bool(reason))
+        if reason:
+            raise Stopped(
+                f"{reason}: stopped after step {state.step} of {self.steps}, with a checkpoint in {self.folder}"
+            )
+
+    def validated(self) -> bool:
+        """`validate`; where it fails, the steps until then are kept, and the run that goes on begins with it."""
+        try:
+            return self.validate()
+        except Exception as error:
+            step = f"step {self.state.step}"
+            try:
+                self.save(False, wait=True)
+                error.add_note(f"{step} is saved: the same command with --run {self.folder.name} goes on from there")
+            except Exception as other:
+                error.add_note(f"{step} cannot be saved: {other}")
+            raise
 
     def blame(self, name: str, parts: list[Batch]) -> str:
         """Which samples of this step's batch have a loss for network `name` that is no number."""
@@ -197,31 +217,27 @@ class Engine:
         return TrainingOrder(size=size, batch_size=shared.batch_size, steps=steps, seed=shared.seed, **part)
 
     def validate(self) -> bool:
-        """Evaluate, record, draw samples. Returns whether the network is the best so far."""
+        """Evaluate, draw samples, record. Returns whether the network is the best so far."""
         share = max(1, self.shared.batch_size // (self.shared.accumulate * self.accelerator.num_processes))
+        given = self.task, self.validation_set
         with self.learner.evaluating():
-            figures, collected = evaluate(
-                self.task, self.validation_set, self.accelerator, share, self.shared, beat=self.watch.beat
-            )
-            if self.observers:
-                self.show(collected)
+            figures, collected = evaluate(*given, self.accelerator, share, self.shared, beat=self.watch.beat)
+            own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}
+
+            def judge() -> bool:
+                if self.observers and (drawn := draw(*given, collected, self.accelerator, self.shared)):
+                    self.tell("samples", self.state.step, drawn)
+                return is_best(self.task, self.state.step, own, self.state.best)
+
+            improved = decide(judge)
         self.log("val", figures)
-        baseline = {name: value for name, value in figures.items() if name.startswith(BASELINE)}
+        self.state.final = own
+        baseline = {name: value for name, value in figures.items() if name not in own}
         self.state.baseline = {name.removeprefix(BASELINE): value for name, value in baseline.items()}
-        self.state.final = {name: value for name, value in figures.items() if name not in baseline}
-        improved = decide(lambda: is_best(self.task, self.state.step, self.state.final, self.state.best))
         if improved:
-            self.state.best = {"step": self.state.step, **self.state.final}
+            self.state.best = {"step": self.state.step, **own}
         self.tell("summary", self.summary("running"))
         return improved
-
-    def show(self, collected: Mapping[str, Tensor]) -> None:
-        columns = preview(self.task, self.validation_set, self.accelerator, self.shared)
-        with torch.no_grad():
-            gallery = asked(self.task, "gallery", dict(collected))
-        pictures = {name: to_image(name, picture) for name, picture in gallery.items()}
-        if pictures := ({SAMPLES: grid(columns)} if columns else {}) | pictures:
-            self.tell("samples", self.state.step, pictures)
 
     def save(self, best: bool, *, wait: bool) -> None:
         """Begin to write a checkpoint on the main process; with `wait`, be done with it. What fails there, of this
@@ -246,6 +262,7 @@ class Engine:
         return {
             "samples": self.state.step * self.shared.batch_size,
             "progress": asdict(self.state),
+            "owes_validation": self.owes_validation,
             "config": self.config.plain(),
             "data": self.fingerprints,
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -271,11 +288,6 @@ class Engine:
     def log(self, split: str, figures: Mapping[str, Any]) -> None:
         self.tell("line", {"step": self.state.step, "epoch": self.state.epoch, "split": split, **figures})
 
-    def average(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
-        """The mean of each term over the processes."""
-        stacked = torch.stack([value.detach().double() for value in terms.values()])
-        return dict(zip(terms, self.accelerator.reduce(stacked, "mean").tolist(), strict=True))  # pyright: ignore
-
     def tell(self, event: str, *arguments: Any) -> None:
         """Every observer is told, also where one of them fails.
 
@@ -285,9 +297,3 @@ class Engine:
         with writing(self.folder), ExitStack() as told:
             for observer in reversed(self.observers):
                 told.callback(getattr(observer, event), *arguments)
-
-
-@cache
-def versions() -> dict[str, str]:
-    names = ("launchbay", "torch", "accelerate")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,21 +1,25 @@
 """The validation set: exact figures (every sample counts once, on any number of processes), and samples to look at."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isnan
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from PIL.Image import Image
 from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet
 from launchbay.data.loader import EvaluationOrder, Samples, samples
 from launchbay.data.randomness import keyed
+from launchbay.launch.agreement import together
 from launchbay.launch.config import Shared
-from launchbay.launch.guards import asked
 from launchbay.launch.hardware import decide
+from launchbay.launch.pictures import grid, to_image
+from launchbay.launch.tracking import SAMPLES
+from launchbay.tasks.authors import asked, blaming, refuse
 from launchbay.tasks.base import Batch, Task
 
 BASELINE = "baseline/"
@@ -61,29 +65,60 @@ def evaluate(
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
-    sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=device))
-    rest: defaultdict[str, list[Tensor]] = defaultdict(list)
     loaded = samples(images, order, workers=shared.workers, device=device)
-    for some, counts in zip(loaded, order.counts(), strict=True):
-        batch = to_batch(some, device)
-        for name, values in asked(task, "evaluate", batch).items():
-            if values.shape == (len(batch),):
-                sums[name] += values.double()[counts.to(device)].sum()
-            elif values.ndim == 2 and len(values) == len(batch):
-                rest[name].append(values)
-            else:
-                raise UserError(
-                    f"{type(task).__name__}.evaluate gives {name!r} as {tuple(values.shape)} for {len(batch)} samples",
-                    "give one value per sample, which the engine averages, or N×D for summarize",
-                )
-        beat()
+    batches = ((to_batch(some, device), counts) for some, counts in zip(loaded, order.counts(), strict=True))
+    sums, rest = together(lambda: ask_for_all(task, batches, device, beat), accelerator)
     means: dict[str, float] = {}
     if sums:
         total = accelerator.reduce(torch.stack([*sums.values()]), "sum")
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))  # pyright: ignore
     collected = {name: collect(values, len(images), accelerator) for name, values in rest.items()}
-    figures = decide(lambda: means | asked(task, "summarize", collected))
-    return figures, collected
+    return decide(lambda: with_summary(task, means, collected)), collected
+
+
+def ask_for_all(
+    task: Task[Any], batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Callable[[], None]
+) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
+    """What `task.evaluate` says of batches, with which of their samples count: sums of numbers, and the N×D of each.
+
+    Raises:
+        AuthorError: it has another shape, or is not the same for each batch.
+    """
+    sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=device))
+    rest: defaultdict[str, list[Tensor]] = defaultdict(list)
+    first: dict[str, tuple[int, ...]] | None = None
+    for batch, counts in batches:
+        figures = asked(task, "evaluate", batch)
+        shapes = {name: tuple(values.shape) for name, values in figures.items()}
+        first = shapes if first is None else first
+        if shapes != first:
+            refuse(task, "evaluate", f"gives {first} for one batch and {shapes} for another", "give the same for each")
+        for name, values in figures.items():
+            if values.shape[:1] != (len(batch),) or values.ndim > 2:
+                refuse(
+                    task,
+                    "evaluate",
+                    f"gives {name!r} as {shapes[name]} for {len(batch)} samples",
+                    "give one value per sample, which the engine averages, or N×D for summarize",
+                )
+            if values.ndim == 1:
+                sums[name] += values.to(device).double()[counts.to(device)].sum()
+            else:
+                rest[name].append(values.to(device))
+        beat()
+    return sums, rest
+
+
+def with_summary(task: Task[Any], means: Mapping[str, float], collected: Mapping[str, Tensor]) -> dict[str, float]:
+    """`means`, and what `task.summarize` says of `collected`.
+
+    Raises:
+        AuthorError: some of it goes by the same name.
+    """
+    whole = {name: float(value) for name, value in asked(task, "summarize", dict(collected)).items()}
+    if twice := means.keys() & whole.keys():
+        refuse(task, "summarize", f"gives {min(twice)!r}, as evaluate does", "give one of them another name")
+    return {**means, **whole}
 
 
 def collect(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tensor:
@@ -103,13 +138,27 @@ def preview(task: Task[Any], images: ImageSet, accelerator: Accelerator, shared:
         indices = keyed(places, shared.seed, "val", places)
         batch = to_batch((images.__getitems__(indices), [indices[0].key]), accelerator.device)
         for heading, pictures in asked(task, "preview", batch).items():
-            if len(pictures) != len(batch):
-                raise UserError(
-                    f"{type(task).__name__}.preview gives {heading!r} as {tuple(pictures.shape)} for one sample",
-                    "give a picture of each sample, N×C×H×W",
-                )
+            if pictures.shape[:1] != (len(batch),):
+                said = f"gives {heading!r} as {tuple(pictures.shape)} for one sample"
+                refuse(task, "preview", said, "give a picture of each sample, N×C×H×W")
             columns[heading].extend(pictures.cpu())
+    if lacking := [heading for heading, pictures in columns.items() if len(pictures) != count]:
+        refuse(task, "preview", f"gives {lacking[0]!r} for some samples only", "give it for each")
     return columns
+
+
+@torch.no_grad()
+def draw(
+    task: Task[Any], images: ImageSet, collected: Mapping[str, Tensor], accelerator: Accelerator, shared: Shared
+) -> dict[str, Image]:
+    """The sample grid, if there is a preview, and the pictures of the task's gallery."""
+    pictures: dict[str, Image] = {}
+    columns, gallery = preview(task, images, accelerator, shared), asked(task, "gallery", dict(collected))
+    if columns:
+        with blaming(type(task), "preview"):
+            pictures[SAMPLES] = grid(columns)
+    with blaming(type(task), "gallery"):
+        return pictures | {name: to_image(name, picture) for name, picture in gallery.items()}
 
 
 def is_best(task: Task[Any], step: int, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
@@ -122,9 +171,8 @@ def is_best(task: Task[Any], step: int, figures: Mapping[str, float], best: Mapp
     if not name:
         return True  # nothing to compare: the newest is the best
     if name not in figures:
-        raise UserError(
-            f"{type(task).__name__}.monitor is {task.monitor!r}, but evaluate gives {', '.join(figures) or 'nothing'}"
-        )
+        said = f"is {task.monitor!r}, but the figures are {', '.join(figures) or 'none'}"
+        refuse(task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""')
     if isnan(figures[name]):
         raise UserError(
             f"{name} is no number at step {step}",

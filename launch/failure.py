@@ -7,6 +7,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from launchbay import UserError
@@ -14,10 +15,16 @@ from launchbay import UserError
 DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
 """The last two are what shells have for a process that SIGINT or SIGPIPE ended."""
 SECONDS_TO_SPEAK = 10
+HOUSE = str(Path(__file__).parents[1])
+"""Where all of launchbay is."""
 
 
 class Stopped(Exception):
     """The run was ended before its last step, with a checkpoint to go on from."""
+
+
+class Elsewhere(Exception):
+    """Another process has failed, and says why."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,10 @@ def report(error: BaseException, *, debug: bool) -> Report:
     error = out_of_memory(error) or error
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
-    shown = os.environ.get("RANK", "0") == "0" if code == STOPPED else is_first_to_fail()  # all have stopped
+    if code == STOPPED:  # all have
+        shown = os.environ.get("RANK", "0") == "0"
+    else:
+        shown = not isinstance(error, Elsewhere) and is_first_to_fail()
     if shown:
         if debug:
             traceback.print_exception(error)
@@ -113,9 +123,13 @@ def panel(title: str, lines: list[str], hint: str, color: str) -> None:
 
 
 def places(frames: traceback.StackSummary) -> list[str]:
-    """Where it happened: the innermost line outside of installed libraries, and the innermost of all."""
+    """Where it happened: the innermost line of a plugin, or else of ours, and the innermost of all."""
     own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
-    shown = dict.fromkeys(f"at {f.filename}:{f.lineno} in {f.name}: {f.line}" for f in (*own[-1:], *frames[-1:]))
+    ours = [frame.filename.startswith(HOUSE) for frame in own]
+    called = [frame for place, frame in enumerate(own) if any(ours[:place]) and not ours[place]]
+    shown = dict.fromkeys(
+        f"at {f.filename}:{f.lineno} in {f.name}: {f.line}" for f in (*(called or own)[-1:], *frames[-1:])
+    )
     return list(shown)
 
 

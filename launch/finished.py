@@ -20,7 +20,7 @@ from launchbay.data.folder import find_pictures
 from launchbay.launch import checkpoint, hardware
 from launchbay.launch.config import Config
 from launchbay.launch.evaluation import BASELINE, evaluate, to_picture
-from launchbay.launch.guards import build
+from launchbay.launch.guards import build, datasets
 from launchbay.launch.progress import results
 from launchbay.launch.run_folder import config_file
 from launchbay.launch.train import open_source, task_of
@@ -53,7 +53,7 @@ def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, c
     def load(split: str, **how: Any) -> ImageSet:
         return source(split, **how) if split == "val" else OnDemand(lambda: source(split, **how))
 
-    images = task.datasets(load)[1]
+    images = datasets(task, load)[1]
     figures, _ = evaluate(task, images, accelerator, config.shared.batch_size, config.shared)
     baseline = {name.removeprefix(BASELINE): value for name, value in figures.items() if name.startswith(BASELINE)}
     own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}

@@ -13,16 +13,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from launchbay import UserError
+from launchbay.data import ImageSet, Load
 from launchbay.launch.config import Shared
-from launchbay.tasks.base import Losses, Task
-
-RETURNED: dict[str, tuple[Any, str]] = {
-    "evaluate": (Tensor, "{'error': error}, a tensor of one value per sample (or of N×D, for summarize)"),
-    "summarize": ((int, float), "{'diversity': float(value)}"),
-    "preview": (Tensor, "{'output': output}, a tensor of N×C×H×W"),
-    "gallery": (Tensor, "{'walk': walk}, a tensor of C×H×W"),
-}
-"""What a task's methods have to return under each name, in types and in words."""
+from launchbay.tasks.authors import BASES, AuthorError, a, check_arguments, defined, refuse
+from launchbay.tasks.base import Datasets, Losses, Task
 
 
 class NotFinite(UserError):
@@ -37,8 +31,10 @@ def build(task_type: type[Task[Any]], options: Any) -> Task[Any]:
     """The task with `options`.
 
     Raises:
-        UserError: its `__init__` sets or reads attributes before that of `Task` has run.
+        AuthorError: a method of it takes other arguments than it is given, or its `__init__` sets or reads attributes
+            before that of `Task` has run.
     """
+    check_arguments(task_type)
     task = task_type.__new__(task_type)
     try:
         task_type.__init__(task, options)
@@ -46,9 +42,10 @@ def build(task_type: type[Task[Any]], options: Any) -> Task[Any]:
         if "_modules" in vars(task):
             raise
     if "_modules" not in vars(task):
-        raise UserError(
-            f"{task_type.__name__}.__init__ does not begin with that of Task, {defined(task_type, '__init__')}",
+        raise AuthorError(
+            f"{task_type.__name__}.__init__ does not begin with that of Task",
             "make super().__init__(config) its first line",
+            defined(task_type, "__init__"),
         )
     return task
 
@@ -57,16 +54,24 @@ def check_task(
     task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str, Optimizer], shared: Shared
 ) -> None:
     """What can be known before the first step."""
-    name = type(task).__name__
+    for name in ("monitor", "baseline_name"):
+        if not isinstance(value := getattr(task, name), str):
+            refuse(task, name, f"is {value!r}, no string", f'write {name} = "a name", or leave it out')
+    if hidden := [name for name in dict(task.named_children()) if hasattr(type(task), name)]:
+        refuse(task, "__init__", f"sets a module {hidden[0]!r}, which its class hides", "give it another name")
     if not networks:
-        raise UserError(f"{name} has no network", "set one as an attribute in __init__: self.model = ...")
+        refuse(task, "__init__", "sets no network", "set one as an attribute: self.model = ...")
+    if not isinstance(optimizers, Mapping) or not all(isinstance(own, Optimizer) for own in optimizers.values()):
+        refuse(task, "optimizers", f"returns {a(optimizers)}", "return a dict of torch's optimizers by name")
     if set(optimizers) != set(networks):
-        raise UserError(
-            f"{name}.optimizers gives {', '.join(optimizers) or 'none'} for the networks {', '.join(networks)}",
+        refuse(
+            task,
+            "optimizers",
+            f"gives {', '.join(map(str, optimizers)) or 'none'} for the networks {', '.join(networks)}",
             "give one optimizer per network, under the network's name",
         )
     if not inspect.isgeneratorfunction(type(task).training_step):
-        raise UserError(f"{name}.training_step has to yield its losses, not return them", "yield 'model', {'l1': loss}")
+        refuse(task, "training_step", "has to yield its losses, not return them", "yield 'model', {'l1': loss}")
     if shared.accumulate > 1 and len(optimizers) > 1:
         raise UserError(
             f"--accumulate {shared.accumulate} with {len(optimizers)} networks ({', '.join(optimizers)}): "
@@ -75,35 +80,59 @@ def check_task(
         )
 
 
+def datasets(task: Task[Any], load: Load) -> Datasets:
+    """Those of `task`.
+
+    Raises:
+        AuthorError: they are not two data sets.
+    """
+    match task.datasets(load):
+        case (ImageSet() as training, ImageSet() as validation):
+            if not len(training) * len(validation):
+                refuse(task, "datasets", "returns a data set without a sample", "give some to train and to validate on")
+            return training, validation
+        case other:
+            hint = "return the training and the validation set: return load('train'), load('val')"
+            refuse(task, "datasets", f"returns {a(other)}", hint)
+
+
 def check_yielded(task: Task[Any], losses: Losses, yielded: object) -> tuple[str, Mapping[str, Tensor]]:
     """What `losses`, the running training_step of `task`, has just yielded, if it has the form of a loss."""
     match yielded:
-        case (str() as name, Mapping() as terms) if terms and all(isinstance(term, Tensor) for term in terms.values()):
+        case (str() as name, Mapping() as terms) if terms and all(
+            isinstance(term, str) and isinstance(value, Tensor) for term, value in terms.items()
+        ):
             return name, terms
         case (str() as name, Mapping() as terms) if not terms:
-            what = f"({name!r}, {{}}), which minimises nothing,"
+            what = f"({name!r}, {{}}), which minimises nothing"
         case (str() as name, Mapping() as terms):
-            term = next(term for term, value in terms.items() if not isinstance(value, Tensor))
-            what = f"a {type(terms[term]).__name__} as {name}/{term}"
+            wrong = [(term, value) for term, value in terms.items() if not isinstance(value, Tensor)]
+            term, value = wrong[0] if wrong else next(item for item in terms.items() if not isinstance(item[0], str))
+            what = f"{a(value)} as {term!r} of {name!r}"
         case (str() as name, other):
-            what = f"a {type(other).__name__} under {name!r}"
+            what = f"{a(other)} under {name!r}"
         case _:
-            what = f"a {type(yielded).__name__} as its losses,"
-    raise UserError(
-        f"{type(task).__name__}.training_step yields {what} at {yield_line(task, losses)}",
+            what = f"{a(yielded)} as its losses"
+    raise AuthorError(
+        f"{type(task).__name__}.training_step yields {what}",
         "yield a network's name and its losses, each a tensor with a name: yield 'model', {'l1': loss}",
+        yield_line(task, losses),
     )
 
 
-def check_loss(name: str, loss: Tensor, networks: Mapping[str, Any]) -> None:
-    """Whether `loss`, yielded for `name`, can be minimised."""
+def check_loss(name: str, terms: Mapping[str, Tensor], networks: Mapping[str, Any]) -> None:
+    """Whether the sum of `terms`, yielded for `name`, can be minimised."""
     if name not in networks:
-        raise UserError(f"the task yielded a loss for {name!r}, but its networks are {', '.join(networks)}")
+        raise UserError(
+            f"the task yielded a loss for {name!r}, but its networks are {', '.join(networks)}", "yield one of these"
+        )
+    if "grad_norm" in terms:
+        raise UserError(f"{name}/grad_norm is the norm of the gradients of {name!r}", "give that loss another name")
     if not torch.is_grad_enabled():
         raise UserError("the task yielded inside torch.no_grad()", "leave that block before the yield")
-    if loss.ndim:
-        raise UserError(f"the loss of {name!r} has shape {tuple(loss.shape)}", "yield scalars, means over the batch")
-    if not loss.requires_grad:
+    if shape := next((tuple(term.shape) for term in terms.values() if term.ndim), ()):
+        raise UserError(f"the loss of {name!r} has shape {shape}", "yield scalars, means over the batch")
+    if not any(term.requires_grad for term in terms.values()):
         raise UserError(f"this loss depends on no parameter of {name!r}", "is there a detach() too many?")
 
 
@@ -129,33 +158,10 @@ def refuse_not_finite(name: str, terms: Mapping[str, Tensor], step: int, acceler
     )
 
 
-def asked(task: Task[Any], method: str, given: Any) -> dict[str, Any]:
-    """What `method` of `task`, one of RETURNED, says of `given`.
-
-    Raises:
-        UserError: that is no dict of what it should be.
-    """
-    returned, (kinds, words) = getattr(task, method)(given), RETURNED[method]
-    what = "None" if returned is None else f"a {type(returned).__name__}"
-    if isinstance(returned, Mapping):
-        wrong = [name for name, value in returned.items() if not isinstance(value, kinds)]
-        if not wrong:
-            return dict(returned)
-        what = f"a {type(returned[wrong[0]]).__name__} as {wrong[0]!r}"
-    raise UserError(
-        f"{type(task).__name__}.{method} returns {what}, {defined(type(task), method)}",
-        f"return a dict such as {words}; {{}} for nothing",
-    )
-
-
-def defined(kind: type, method: str) -> str:
-    """Where `method` of the class `kind` is defined."""
-    code = inspect.unwrap(getattr(kind, method)).__code__
-    return f"at {code.co_filename}:{code.co_firstlineno} in {code.co_qualname}"
-
-
 def yield_line(task: Task[Any], losses: Losses) -> str:
     """Where `losses`, the running training_step of `task`, has just yielded."""
     assert isinstance(losses, GeneratorType) and losses.gi_frame is not None
+    if type(task).training_step.__module__ in BASES:
+        return defined(type(task), "training_step")
     code = type(task).training_step.__code__
     return f"{code.co_filename}:{losses.gi_frame.f_lineno} in {type(task).__name__}.training_step"

@@ -16,6 +16,7 @@ from torch import distributed
 
 from launchbay import UserError
 from launchbay.launch.config import Shared
+from launchbay.launch.failure import Elsewhere
 from launchbay.launch.stopping import end_with_parent
 
 T = TypeVar("T")
@@ -170,14 +171,15 @@ def check_batch(shared: Shared, processes: int) -> None:
 
 
 def decide(function: Callable[[], T]) -> T:
-    """Run `function` on the main process only; what it gives, or the UserError it raises, comes out on all of them."""
-    outcome: list[Any] = [None, None]
+    """Run `function` on the main process only; what it gives comes out on all of them, and where it fails, all do."""
+    result: Any = None
+    failure: Exception | None = None
     if PartialState().is_main_process:
         try:
-            outcome = [function(), None]
-        except UserError as error:
-            outcome = [None, (error.message, error.hint)]
-    result, mistake = broadcast_object_list(outcome)
-    if mistake:
-        raise UserError(*mistake)
+            result = function()
+        except Exception as error:
+            failure = error
+    result, failed = broadcast_object_list([result, failure is not None])
+    if failed:
+        raise failure or Elsewhere
     return result

@@ -94,8 +94,8 @@ class Learner:
 
     def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
         """One backward pass and, with the last part of a batch, one optimizer step. Returns the gradients' norm."""
+        guards.check_loss(name, terms, self.networks)
         loss = torch.stack(tuple(terms.values())).sum(dim=0)
-        guards.check_loss(name, loss, self.networks)
         of_all = reduced(loss, ReduceOp.SUM, self.accelerator)
         parameters, optimizer = self.parameters[name], self.optimizers[name]
         # A loss moves only the network it names: the generator's leaves no gradient in the discriminator.

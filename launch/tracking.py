@@ -2,10 +2,13 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import version
 from itertools import chain
 from math import inf
 from pathlib import Path
@@ -51,13 +54,13 @@ class Observer:
 class Record(Observer):
     """The run folder's own files."""
 
-    def __init__(self, folder: Path, config: Config[Any], step: int):
+    def __init__(self, folder: Path, config: Config[Any], earlier: list[Line]):
         self.folder, self.baseline_name = folder, "baseline"
         with writing(folder):
             write_text(folder / "config.yaml", to_yaml(config))
             (folder / "samples").mkdir(exist_ok=True)
             # What was recorded after the checkpoint that the run goes on from happens again.
-            write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in record(folder, step)))
+            write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in earlier))
             self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
 
     def line(self, line: Line) -> None:
@@ -77,6 +80,13 @@ class Record(Observer):
         self.metrics.close()
         with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
             curves.draw(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Those of what decides on a run's figures."""
+    names = ("launchbay", "torch", "accelerate")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def picture_name(step: int) -> str:
@@ -104,11 +114,11 @@ class WandB(Observer):
     the first line: importing and starting W&B takes a second.
     """
 
-    def __init__(self, folder: Path, config: Config[Any], step: int):
+    def __init__(self, folder: Path, config: Config[Any], earlier: list[Line]):
         self.folder, self.config = folder, config
         self.run: Any = None
         self.status = "running"
-        self.earlier = list(record(folder, step))
+        self.earlier = earlier
         self.lines: Queue[Line | None] = Queue(MOST_WAITING)
         self.thread = Thread(target=self.work, name="wandb", daemon=True)
 

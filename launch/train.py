@@ -4,13 +4,13 @@ import os
 import sys
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from launchbay import UserError
 from launchbay.launch import failure, plugins
-from launchbay.launch.config import Config, Shared, checked, parse, seconds_of, shared_defaults
+from launchbay.launch.config import Config, Shared, check_options, checked, parse, seconds_of, shared_defaults
 from launchbay.launch.stopping import Stop
 
 EMBEDDED = {
@@ -78,15 +78,19 @@ def default_config(name: str, task_type: Any) -> Config[Any]:
     Raises:
         UserError: its options cannot be options of a command line, or its defaults none of theirs.
     """
+    from launchbay.tasks.authors import blaming
+
     options = getattr(task_type, "config_type", None)
     if not isinstance(options, type) or not is_dataclass(options):
         raise UserError(f"{name} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass")
-    check_defaults(task_type)
-    shared = shared_defaults(name, task_type.defaults, options)
-    if missing := [f.name for f in fields(options) if f.default is MISSING and f.default_factory is MISSING]:
-        raise UserError(f"{options.__name__} has no default for {', '.join(missing)}", "give every option one")
+    with blaming(task_type, "defaults"):
+        check_defaults(task_type)
+        shared = shared_defaults(name, task_type.defaults)
+    with blaming(options):
+        check_options(name, options)
     if lacking := sorted(getattr(task_type, "__abstractmethods__", ())):
-        raise UserError(f"{name} has no {' and no '.join(lacking)}", "write it; its base class says what it gives")
+        with blaming(task_type):
+            raise UserError(f"{name} has no {' and no '.join(lacking)}", "write it; its base class says what it gives")
     return Config(name, shared, options())
 
 
@@ -161,11 +165,17 @@ def train(task_type: Any, config: Config[Any], changes: list[str], stop: Stop) -
 
 def complete(task_type: Any, config: Config[Any], source: Any) -> Config[Any]:
     """`config` with the options that follow from the training pictures, which are opened only if there are any."""
+    from launchbay.tasks.authors import a, blaming, check_arguments
     from launchbay.tasks.base import Task
 
+    check_arguments(task_type)
     if task_type.complete.__func__ is Task.complete.__func__:
         return config
-    return replace(config, options=task_type.complete(config.options, source.open("train")))
+    options = task_type.complete(config.options, source.open("train"))
+    if not isinstance(options, type(config.options)):
+        with blaming(task_type, "complete"):
+            raise UserError(f"{task_type.__name__}.complete returns {a(options)}", "return replace(config, ...)")
+    return replace(config, options=options)
 
 
 def whence(config: Config[Any], engine: Any, start: Path | None) -> list[str]:
@@ -175,7 +185,7 @@ def whence(config: Config[Any], engine: Any, start: Path | None) -> list[str]:
         return ["no checkpoint to go on from: starts afresh", ""] if config.shared.run else []
     used = resume == "auto" or start.resolve().is_relative_to(Path(resume).resolve())
     said = [] if used else ["--resume is not used: this run has begun already"]
-    if step >= engine.steps:
+    if step >= engine.steps and not engine.owes_validation:
         return [*said, f"it is finished: {step} steps. More --steps or --epochs would go on", ""]
     return [*said, f"goes on from step {step}: {start}", ""]
 
@@ -200,9 +210,11 @@ def observers(config: Config[Any], folder: Path, engine: Any, stop: Stop) -> lis
     from launchbay.launch import progress, tracking
 
     step = engine.state.step
-    kept: list[tracking.Observer] = [tracking.Record(folder, config, step)]
+    ahead = (step, "val") if engine.owes_validation else ()  # what happens again, as all that came later
+    lines = [line for line in tracking.record(folder, step) if (line["step"], line["split"]) != ahead]
+    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
     if config.shared.wandb != "off":
-        kept.append(tracking.WandB(folder, config, step))
+        kept.append(tracking.WandB(folder, config, lines))
     return [*kept, *progress.observers(step, engine.steps, stop.end, str(folder))]
 
 

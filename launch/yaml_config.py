@@ -94,11 +94,19 @@ def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
 
 
 def write(config: Config[Any]) -> str:
-    """The whole configuration as YAML that `read` takes."""
+    """The whole configuration as YAML that `read` takes.
+
+    Raises:
+        UserError: an option of the task is what YAML has not.
+    """
 
     def plain(value: Any) -> Any:
         return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
     # Without the run's name: what is in it may be run again, and a run folder is never written into twice.
     values = {name: plain(value) for name, value in config.flat().items() if name != "run"}
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    try:
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    except yaml.representer.RepresenterError as error:
+        said = f"config.yaml cannot hold an option of {type(config.options).__name__}: {error.args[-1]!r}"
+        raise UserError(said, "use numbers, strings, truth values, None, paths and tuples of these") from error

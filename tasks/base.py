@@ -23,7 +23,8 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, dihedral, key
 from launchbay.data.randomness import uniform
-from launchbay.tasks.metrics import ImageMetric, image_figures, quantize
+from launchbay.tasks.authors import a, asked, refuse
+from launchbay.tasks.metrics import METRICS, ImageMetric, image_figures, quantize
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 """What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""
@@ -247,13 +248,15 @@ class ImageToImage(Task[C]):
     def training_step(self, batch: Batch) -> Losses:
         """Augment, degrade, and minimise `loss` over `model`."""
         batch = self.augment(batch)
-        degraded, target = self.degrade(batch), self.target(batch)
-        yield "model", self.loss(self.check(degraded, self.model(degraded), target), target)
+        if not isinstance(batch, Batch):
+            refuse(self, "augment", f"returns {a(batch)}", "return a batch: return batch.with_image(picture)")
+        degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
+        yield "model", asked(self, "loss", self.check(degraded, self.model(degraded), target), target)
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
-        degraded, target = self.degrade(batch), self.target(batch)
-        return degraded, quantize(self.check(degraded, self.answer(degraded), target)), target
+        degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
+        return degraded, quantize(self.check(degraded, asked(self, "answer", degraded), target)), target
 
     def answer(self, degraded: Tensor) -> Tensor:
         """What is made of a degraded picture once the network is trained."""
@@ -263,24 +266,27 @@ class ImageToImage(Task[C]):
         """`output`, as it is.
 
         Raises:
-            UserError: it has another shape than `target`.
+            AuthorError: it has another shape than `target`.
         """
-        if output.shape != target.shape:
-            raise UserError(
-                f"the network of {type(self).__name__} gives {tuple(output.shape)} for an input of "
-                f"{tuple(degraded.shape)}, but the target is {tuple(target.shape)}",
-                f"make {type(self).__name__}.model return the target's shape",
-            )
+        if not isinstance(output, Tensor) or output.shape != target.shape:
+            said = f"gives {a(output)} for {a(degraded)}, but the target is {a(target)}"
+            refuse(self, "model", said, "let it return the target's shape")
         return output
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """`figures` of the output and, under "baseline/", of `baseline`."""
         degraded, output, target = self.predict(batch)
-        baseline = self.figures(quantize(self.baseline(degraded)), target)
-        return self.figures(output, target) | {f"baseline/{name}": value for name, value in baseline.items()}
+        restored = asked(self, "baseline", degraded)
+        if restored.shape != target.shape:
+            refuse(self, "baseline", f"gives {a(restored)} for {a(target)}", "let it return the target's shape")
+        baseline = asked(self, "figures", quantize(restored), target)
+        own = asked(self, "figures", output, target)
+        return {**own, **{f"baseline/{name}": value for name, value in baseline.items()}}
 
     def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """How well each of N pictures is restored: N values per name."""
+        if unknown := [name for name in self.metrics if name not in METRICS]:
+            refuse(self, "metrics", f"has {unknown[0]!r}", f"choose some of {', '.join(METRICS)}")
         return image_figures(self.metrics, output, target)
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from launchbay import UserError
 from launchbay.tasks.base import Task
 from launchbay.tasks.contract import figures, options, runs, same, steps
 from launchbay.tasks.contract.bench import Bench, Broken, Check, NotApplicable, isolated
-from launchbay.tasks.contract.lines import is_of_the_bench, raised
+from launchbay.tasks.contract.lines import is_of_the_bench, raised, told
 
 CONTRACT: tuple[Check, ...] = (
     options.options_are_declared,
@@ -167,10 +167,11 @@ def run(bench: Bench, check: Check) -> Result:
         known = isinstance(error, UserError)
         if not known and is_of_the_bench(error):
             raise
-        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
-        happened = (error.message if known else f"{type(error).__name__}: {error}") + notes
-        where = raised(error, bench.task_type) or bench.line()
-        return Result(name, "failed", expected, happened, where, (known and error.hint) or remedy)
+        said = f"{type(error).__name__}: {error}", raised(error, bench.task_type)
+        happened, where = told(error, bench.task_type) if known else said
+        notes = [note for note in getattr(error, "__notes__", []) if not where or not note.endswith(where)]
+        happened += "".join(f" ({note})" for note in notes)
+        return Result(name, "failed", expected, happened, where or bench.line(), (known and error.hint) or remedy)
 
 
 def words(check: Check) -> tuple[str, str, str]:

@@ -11,13 +11,13 @@ import launchbay.data
 import launchbay.tasks
 
 FOLDERS = ("launch", "tasks", "models", "data")
-SHARED = ("choices", "metrics", "generative", "judge", "pictures", "entropy")
+SHARED = ("authors", "choices", "metrics", "generative", "judge", "pictures", "entropy")
 """What several tasks are made of; no task imports another."""
 BENCH = ("tasks/testing.py", "tasks/contract/")
 """How the paths of the test bench begin, which stands outside the house: what it tests are tasks in the hands of the
 launcher, so it knows both. Nobody in the house knows it, but for the door to it: the command `launchbay check`."""
 MAY_IMPORT = {
-    "launch": {"launch", "tasks.base", "data"},
+    "launch": {"launch", "tasks.authors", "tasks.base", "data"},
     "tasks": {"tasks.base", "models", "data", *(f"tasks.{name}" for name in SHARED)},
     "models": {"models"},
     "data": {"data"},

@@ -1,7 +1,7 @@
 """Tasks and data sets for tests: the two examples of the documentation, and small ones with nothing wrong."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,7 @@ from launchbay.data.glyphs import Glyphs
 from launchbay.data.photos import Photos
 from launchbay.data.resident import Resident
 from launchbay.tasks import Batch, CreateOptimizer, Datasets, ImageToImage, Losses, Task
+from launchbay.tasks.metrics import ImageMetric
 
 
 class Noise(ImageSet):
@@ -112,6 +113,23 @@ class Single(Task[NoOptions]):
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         return {"error": (self.model(batch.image) - batch.image).square().mean(dim=(1, 2, 3))}
+
+
+class Brighten(ImageToImage[NoOptions]):
+    """One network that restores pictures, nothing wrong with it."""
+
+    defaults: ClassVar = {"batch_size": 4, "steps": 3, "log_every": 1, "warmup": 0}
+    metrics: Sequence[ImageMetric] = ("psnr",)
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model = nn.Conv2d(3, 3, 3, padding=1)
+
+    def datasets(self, load: Load) -> Datasets:
+        return Noise(10), Noise(5)
+
+    def degrade(self, batch: Batch) -> Tensor:
+        return batch.image / 2
 
 
 class Dropout(Single):

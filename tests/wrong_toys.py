@@ -4,12 +4,13 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from toys import Gan, Noise, NoOptions, Single
+from toys import Gan, Noise, NoOptions, Noticing, Single
 
 from launchbay.data import Load
 from launchbay.tasks import Batch, CreateOptimizer, Datasets, ImageToImage, Losses, Task
@@ -134,16 +135,6 @@ class EvaluatesNothing(Single):
         """Forgets its `return`."""
 
 
-class EvaluatesNumbers(Single):
-    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        return {"error": super().evaluate(batch)["error"].mean().item()}  # pyright: ignore
-
-
-class SummarizesTensors(Single):
-    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
-        return {"spread": torch.zeros(())}  # pyright: ignore
-
-
 class PreviewsNothing(Single):
     def preview(self, batch: Batch) -> dict[str, Tensor]:  # pyright: ignore
         """Forgets its `return`."""
@@ -176,6 +167,32 @@ class Fails(Single):
     def training_step(self, batch: Batch) -> Losses:
         raise ZeroDivisionError("a bug of the plugin")
         yield
+
+
+class Fragile(Noticing):
+    """The method that the file `broken` names fails, if there is one; `evaluate` on the last process only."""
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        fail_in("evaluate")
+        return super().evaluate(batch)
+
+    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        fail_in("summarize")
+        return super().summarize(collected)
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        fail_in("preview")
+        return {"input": batch.image}
+
+    def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
+        fail_in("gallery")
+        return super().gallery(collected)
+
+
+def fail_in(method: str) -> None:
+    last = method != "evaluate" or int(os.environ.get("RANK", "0")) == int(os.environ.get("WORLD_SIZE", "1")) - 1
+    if last and Path("broken").is_file() and Path("broken").read_text() == method:
+        raise ZeroDivisionError("a bug of the plugin")
 
 
 class EvaluatesBatches(Single):

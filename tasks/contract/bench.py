@@ -27,7 +27,7 @@ from launchbay.launch.learner import Learner
 from launchbay.launch.train import complete, default_config, open_source
 from launchbay.launch.yaml_config import write
 from launchbay.tasks.base import Batch, Datasets, Task
-from launchbay.tasks.contract.lines import definition, raised, short
+from launchbay.tasks.contract.lines import definition, raised, short, told
 
 Check = Callable[["Bench"], None]
 """A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
@@ -116,13 +116,13 @@ class Bench:
     def task(self) -> Task[Any]:
         """The task, when it has seen its data and is on the device."""
         task = self.build()
-        task.datasets(self.load)
+        guards.datasets(task, self.load)
         hardware.place(task, CPU)
         return task
 
     @cached_property
     def sets(self) -> Datasets:
-        return self.build().datasets(self.load)
+        return guards.datasets(self.build(), self.load)
 
     def batch(self, count: int = BATCH, first: int = 0, images: ImageSet | None = None) -> Batch:
         """`count` samples from number `first` on, of the training set or of `images`. Always the same ones, with the
@@ -188,7 +188,12 @@ class Bench:
         try:
             yield
         except UserError as error:
-            raise Broken(error.message, raised(error, self.task_type) or self.line(*names), error.hint) from error
+            happened, where = told(error, self.task_type)
+            raise Broken(happened, where or self.line(*names), error.hint) from error
+        except Exception as error:
+            if where := raised(error, self.task_type):
+                raise Broken(f"{type(error).__name__}: {error}", where, "mend that line") from error
+            raise
 
     def line(self, *names: str) -> str:
         """Where the task says what the first of `names` is that it says anything of."""

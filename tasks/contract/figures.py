@@ -10,8 +10,8 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.launch.evaluation import BASELINE, is_best, preview
-from launchbay.launch.guards import asked
 from launchbay.launch.pictures import DRAWABLE, grid
+from launchbay.tasks.authors import asked
 from launchbay.tasks.base import Batch, ImageToImage
 from launchbay.tasks.contract.bench import Bench, Broken, NotApplicable, needs
 from launchbay.tasks.contract.options import it_can_be_built
@@ -33,7 +33,7 @@ def figures_are_of_samples(bench: Bench) -> None:
     remedy = "look for a division by zero, a logarithm or a root; figures of an untrained network are numbers too"
     for name, values in figures.items():
         if values.ndim not in (1, 2) or len(values) != TOGETHER:
-            happened = f"{name!r} is {values} for {TOGETHER} samples"
+            happened = f"it gives {name!r} as {tuple(values.shape)} for {TOGETHER} samples"
             raise Broken(happened, bench.line("evaluate", "figures"))
         if values.ndim == 1 and not values.isfinite().all():
             raise Broken(f"{name!r} is {values.tolist()}", bench.line("evaluate", "figures"), remedy)

@@ -11,6 +11,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from launchbay import UserError
+from launchbay.tasks.authors import AuthorError
+
 BENCH = ("launchbay.tasks.testing", "launchbay.tasks.contract")
 OURS = (*BENCH, "launchbay.launch", "launchbay.data", "launchbay.tasks.base")
 """How the names of modules begin that no author of a task has written."""
@@ -19,7 +22,7 @@ OURS = (*BENCH, "launchbay.launch", "launchbay.data", "launchbay.tasks.base")
 def authored(kind: type) -> Iterator[type]:
     """`kind` and what it derives from, as far as its author wrote it."""
     others = (*OURS, "torch", "timm", "typing", "abc", "builtins")
-    return (cls for cls in kind.__mro__ if not cls.__module__.startswith(others))
+    return (cls for cls in getattr(kind, "__mro__", ()) if not cls.__module__.startswith(others))
 
 
 def source(cls: type) -> tuple[str, ast.ClassDef | None]:
@@ -85,6 +88,13 @@ def raised(error: BaseException, kind: type) -> str:
     ]
     frames = [place(frame, line) for frame, line in walk(error.__traceback__) if is_of(frame, kind)]
     return next(iter([*reversed(frames), *noted]), "")
+
+
+def told(error: UserError, kind: type) -> tuple[str, str]:
+    """What `error` says, and where in the author's code it arose or points to."""
+    if isinstance(error, AuthorError):
+        return error.what, short(error.where)
+    return error.message, raised(error, kind)
 
 
 def walk(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:

@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 
-from launchbay import UserError
 from launchbay.data import Index
 from launchbay.data.loader import Keyed
 from launchbay.launch.yaml_config import read, write
 from launchbay.tasks.contract.bench import Bench, Broken, NotApplicable, needs
-from launchbay.tasks.contract.lines import authored, definition, raised, source, undocumented
+from launchbay.tasks.contract.lines import authored, definition, source, undocumented
 
 
 def options_are_declared(bench: Bench) -> None:
@@ -26,13 +25,9 @@ def options_are_declared(bench: Bench) -> None:
     `class MyTask(Task[MyConfig])`, with `@dataclass(frozen=True) class MyConfig`.
     """
     options = getattr(bench.task_type, "config_type", bench.task_type)
-    try:
+    with bench.blaming():
         if not bench.declared.options.__dataclass_params__.frozen:
             raise Broken(f"{options.__name__} is not frozen", definition(options), "write @dataclass(frozen=True)")
-    except UserError as error:
-        defaults = "defaults" in error.message or "default for --" in error.message
-        where = bench.line("defaults") if defaults else definition(options)
-        raise Broken(error.message, where, error.hint) from error
 
 
 @needs(options_are_declared)
@@ -41,16 +36,10 @@ def it_can_be_built(bench: Bench) -> None:
 
     Set networks as attributes in `__init__`; `optimizers` gives `{name: create(network.parameters())}` for all.
     """
-    try:
-        with bench.blaming("__init__"):
-            bench.build()
-    except Exception as error:
-        where = raised(error, bench.task_type)
-        if isinstance(error, Broken) or not where:
-            raise
-        remedy = "mend that line: with its default options the task has to be built without an error"
-        raise Broken(f"{type(error).__name__}: {error}", where, remedy) from error
-    learner = bench.learner()
+    with bench.blaming("__init__"):
+        bench.build()
+    with bench.blaming("optimizers", "datasets"):
+        learner = bench.learner()
     loose = [name for name, _ in learner.task.named_parameters(recurse=False)]
     if loose:
         raise Broken(

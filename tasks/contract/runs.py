@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import tempfile
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from launchbay.launch import checkpoint
+from launchbay.launch.failure import Elsewhere
 from launchbay.launch.saving import Saver
 from launchbay.launch.stopping import Stop
 from launchbay.launch.tracking import Observer
@@ -187,9 +189,10 @@ def as_process(rank: int, subject: tuple[Any, Any], folder: Path) -> list[dict[s
     store = distributed.FileStore(str(folder / "store"), 2)  # pyright: ignore[reportPrivateImportUsage]
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=PATIENCE)
     try:
-        with isolated():
+        with isolated(), suppress(Elsewhere):  # the other one says what went wrong
             bench = Bench(*subject)
             bench.task()  # opens the data sets as the first process has, before anything is float64
             return record(bench, folder / "two")
+        return []
     finally:
         distributed.destroy_process_group()  # the other one notices at once

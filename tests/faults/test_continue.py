@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Command, difference, lines
+from conftest import ROOT, Command, difference, forget_accelerator, lines
 from rich.console import Console
 
 from launchbay.launch.compare import compare_runs
+from launchbay.launch.train import main
 
 SMALL = ("--batch-size", 4, "--log-every", 1, "--eval-every", 4, "--wandb", "off")
 PICTURES = ("--data", "toys:Patches")
@@ -89,6 +90,46 @@ def test_every_task_goes_on_bit_for_bit(command: Command) -> None:
 def test_so_it_does_on_two_processes(accelerate: Command) -> None:
     """A GAN with averages, and a network with BatchNorm."""
     check_bit_for_bit(partial(accelerate, "multi_cpu"), {name: VARIANTS[name] for name in ("dcgan", "unmix")})
+
+
+FRAGILE = "wrong_toys:Fragile"
+HALVES = ("--steps", 5, "--save-every", 5, "--eval-every")
+
+
+@pytest.mark.parametrize("method", ["evaluate", "summarize", "preview", "gallery"])
+@pytest.mark.parametrize("every", [2, 5])
+def test_a_validation_that_fails_is_made_up_for(
+    train: Callable[..., Path], method: str, every: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In the middle of a run, and at its end."""
+    whole = train(FRAGILE, *HALVES, every).rename("runs/whole")
+    Path("broken").write_text(method)
+    for _ in range(2):  # it is not mended at once
+        forget_accelerator()
+        argv = ("--task", FRAGILE, *HALVES, every, "--run", "it", "--wandb", "off")
+        assert main([str(word) for word in argv]) == 1
+        assert f"step {every} is saved: the same command with --run it goes on from there" in capfd.readouterr().err
+        assert Path("runs/it/checkpoints/last").read_text() == f"step-{every:08d}"
+        assert [line["split"] for line in lines(Path("runs/it"))] == ["train"] * every
+    Path("broken").unlink()
+    assert_same(train(FRAGILE, *HALVES, every), whole)
+    for name in ("best", "last"):
+        assert Path("runs/it/checkpoints", name).read_text() == (whole / "checkpoints" / name).read_text()
+    assert f"goes on from step {every}" in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_so_is_one_that_fails_on_one_of_two_processes(train: Callable[..., Path], accelerate: Command) -> None:
+    options = (*HALVES, 2, "--batch-size", 2)
+    whole = train(FRAGILE, *options).rename("runs/whole")
+    Path("broken").write_text("evaluate")
+    argv = ("--task", FRAGILE, *options, "--run", "it", "--wandb", "off")
+    done = accelerate("multi_cpu", ROOT / "launch/run.py", *argv)
+    assert done.returncode == 1 and done.stderr.count("╭") == 1, done.stderr
+    assert "ZeroDivisionError on process 1 of 2" in done.stderr and "step 2 is saved" in done.stderr
+    Path("broken").unlink()
+    assert accelerate("multi_cpu", ROOT / "launch/run.py", *argv).returncode == 0
+    assert difference(Path("runs/it"), whole) < 1e-6
 
 
 @pytest.mark.slow
