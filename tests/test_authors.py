@@ -74,7 +74,7 @@ CASES = [
     Case("Single", "monitor = 'psnr'", "Mine.monitor is 'psnr', but the figures are error", "the name of one"),
     Case("Brighten", "metrics = ('pnsr',)", "Mine.metrics has 'pnsr'", "psnr, ssim, mse, mae, lpips"),
     Case("Single", "defaults = {'batchsize': 4}", "did you mean 'batch_size'?", "where they are declared"),
-    Case(
+    Case("Single", "defaults = {'batch_size': 0}", "batch_size 0 has to be greater than 0", "give it a value of that kind"),
         "Single",
         "defaults = {'batch_size': 0}",
         "Mine.defaults: batch_size 0 has to be greater than 0",
