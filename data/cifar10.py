@@ -13,8 +13,8 @@ from launchbay.data.download import fetch, read
 from launchbay.data.resident import Resident
 
 FOLDER = "cifar-10-batches-py"
-KNOWN = [f"{place}data_batch_1" for place in (f"{FOLDER}/", "", f"*/{FOLDER}/")]
-"""Where the files may be below the root."""
+KNOWN = [f"{place}data_batch_1" for place in (f"{FOLDER}/", "", f"[!.]*/{FOLDER}/")]
+"""Where the files may be below the root; not in a download at work (.download-*)."""
 TRAINING = {
     "data_batch_1": "54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd",
     "data_batch_2": "766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8",

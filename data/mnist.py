@@ -22,8 +22,8 @@ VALIDATION = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 """The SHA-256 of each file of the original, unpacked."""
-KNOWN = [f"{place}train-images-idx3-ubyte*" for place in ("MNIST/raw/", "MNIST/", "raw/", "", "*/MNIST/raw/")]
-"""Where the files may be below the root, as they are or packed with gzip."""
+KNOWN = [f"{place}train-images-idx3-ubyte*" for place in ("MNIST/raw/", "MNIST/", "raw/", "", "[!.]*/MNIST/raw/")]
+"""Where the files may be below the root, as they are or packed with gzip; not in a download at work (.download-*)."""
 
 
 class MNIST(Resident):
