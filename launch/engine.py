@@ -167,9 +167,8 @@ class Engine:
         if improved or owed or reason or self.due(self.save_every):
             self.save(improved, wait=last or bool(reason))
         if reason:
-            raise Stopped(
-                f"{reason}: stopped after step {state.step} of {self.steps}, with a checkpoint in {self.folder}"
-            )
+            said = f"{reason}: stopped after step {state.step} of {self.steps}, with a checkpoint in {self.folder}"
+            raise Stopped(said, f"the same command with --run {self.folder.name} goes on from there")
 
     def validated(self) -> bool:
         """`validate`; where it fails, the steps until then are kept, and the run that goes on begins with it."""

@@ -20,7 +20,7 @@ HOUSE = str(Path(__file__).parents[1])
 
 
 class Stopped(Exception):
-    """The run was ended before its last step, with a checkpoint to go on from."""
+    """The run was ended before its last step, with a checkpoint to go on from: what happened, and how to go on."""
 
 
 class Elsewhere(Exception):
@@ -100,7 +100,8 @@ def show(error: BaseException) -> None:
     if isinstance(error, UserError):
         title, lines, hint = "error", [error.message], error.hint
     elif isinstance(error, Stopped):
-        title, lines, hint = "stopped", [str(error)], "the same command, with --run, goes on from there"
+        said, hint = error.args
+        title, lines = "stopped", [said]
     elif isinstance(error, KeyboardInterrupt):
         title, lines, hint = "interrupted", ["stopped by Ctrl-C; checkpoints already saved are whole"], ""
     else:
