@@ -186,7 +186,7 @@ def child_step(argv: list[str]) -> None:
     spent: dict[str, list[float]] = {"engine": [], "learner": [], "bare": []}
     make = train.observers
 
-    def observers(config: Any, folder: Path, engine: Any) -> list[Any]:
+    def observers(config: Any, folder: Path, engine: Any, stop: Any) -> list[Any]:
         class Turns(tracking.Observer):
             def step(self, step: int) -> None:
                 if step % BLOCK or step + BLOCK > engine.steps:
@@ -200,7 +200,7 @@ def child_step(argv: list[str]) -> None:
                     spent[name].append(time.perf_counter() - begin)
                 self.begin = time.perf_counter()
 
-        return [*make(config, folder, engine), Turns()]
+        return [*make(config, folder, engine, stop), Turns()]
 
     train.observers = observers
     assert train.main(argv) == 0
