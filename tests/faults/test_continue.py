@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,14 @@ FRAGILE = "wrong_toys:Fragile"
 HALVES = ("--steps", 5, "--save-every", 5, "--eval-every")
 
 
-@pytest.mark.parametrize("method", ["evaluate", "summarize", "preview", "gallery"])
-@pytest.mark.parametrize("every", [2, 5])
+@pytest.mark.parametrize(
+    ("method", "every"),
+    [
+        ("evaluate", 2),
+        ("gallery", 5),
+        *(pytest.param(*rest, marks=pytest.mark.slow) for rest in product(("summarize", "preview"), (2, 5))),
+    ],
+)
 def test_a_validation_that_fails_is_made_up_for(
     train: Callable[..., Path], method: str, every: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
