@@ -23,7 +23,7 @@ def reduced(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accelerator) ->
     value = value.detach().float()
     work = None
     if accelerator.num_processes > 1:
-        value = value.clone()
+        value = value.clone()  # it is overwritten, and may be the loss itself
         work = distributed.all_reduce(value, how, async_op=True)
     if accelerator.device.type != "cuda":
         return lambda: answered(work, value)
