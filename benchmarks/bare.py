@@ -24,12 +24,14 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from launchbay.data.sources import Source
-from launchbay.launch import hardware
-from launchbay.launch import train as training
-from launchbay.launch.config import parse
-from launchbay.launch.engine import Engine
-from launchbay.tasks.base import Batch, ImageToImage
+from launchbay.launch.config.assembly import infer_options, open_source
+from launchbay.launch.config.command_line import parse
+from launchbay.launch.config.setup import task_of
+from launchbay.launch.distributed.accelerator import create_accelerator
+from launchbay.launch.engine.loop import Engine
+from launchbay.tasks.base import Batch
 from launchbay.tasks.classify import Classify
+from launchbay.tasks.image_to_image import ImageToImage
 
 CIFAR = ("--data", "cifar10", "--data-root")
 MNIST = ("--data", "mnist", "--data-root")
@@ -72,12 +74,12 @@ def engine(work: str, data: Path, precision: str | None) -> Engine:
     argv = ["--wandb", "off", "--optimizer", "adam", "--schedule", "constant", "--warmup", "0", "--steps", "100000"]
     argv += [str(data / word) if before == "--data-root" else word for before, word in pairs(WORKS[work])]
     argv += ["--precision", precision] if precision else []
-    task_type, default = training.task_of(work)
+    task_type, default = task_of(work)
     config, _ = parse(default, argv, None, quiet=True)
-    source: Source = training.open_source(config.shared)
-    config = training.complete(task_type, config, source)
+    source: Source = open_source(config.train.data)
+    config = infer_options(task_type, config, source)
     torch.manual_seed(0)
-    accelerator = hardware.start(config.shared)
+    accelerator = create_accelerator(config.train)
     made = Engine(task_type(config.options), config, accelerator, source)
     made.learner.use(made.learner.wrapped, training=True)
     return made
@@ -100,7 +102,7 @@ def bare(made: Engine, task: Any, *, plain: bool) -> Callable[[], None]:
     if plain:
         task.to(memory_format=torch.contiguous_format)
     create = torch.optim.Adam if plain else lambda parameters, **o: torch.optim.Adam(parameters, **o, fused=True)
-    rate = made.shared.lr
+    rate = made.options.optimization.lr
     optimizers = task.optimizers(lambda parameters, **options: create(parameters, **{"lr": rate, **options}))
     parameters = {name: list(network.parameters()) for name, network in task.networks().items()}
     source = made.batches()
@@ -120,7 +122,7 @@ def bare(made: Engine, task: Any, *, plain: bool) -> Callable[[], None]:
                 loss = torch.stack(tuple(terms.values())).sum()
             loss.backward(inputs=parameters[name])
             if not plain:
-                clip_grad_norm_(parameters[name], made.shared.clip_norm or float("inf"))
+                clip_grad_norm_(parameters[name], made.options.optimization.clip_norm or float("inf"))
             optimizers[name].step()
             optimizers[name].zero_grad()
 
@@ -180,7 +182,7 @@ def main() -> None:
         ratios = {
             name: [other / own for own, other in zip(seconds["ours"], seconds[name], strict=True)] for name in steps
         }
-        speed = made.shared.batch_size / statistics.median(seconds["ours"])
+        speed = made.options.optimization.batch_size / statistics.median(seconds["ours"])
         spread = f"{min(ratios['tuned']):.2f} … {max(ratios['tuned']):.2f}"
         medians = [f"{statistics.median(ratios[name]):.2f}" for name in ("tuned", "plain")]
         shown.add_row(work, f"{speed:.0f}", *medians, spread)

@@ -80,7 +80,7 @@ def child_first_step(argv: list[str]) -> None:
     whole = train.train
 
     def watched(task_type: Any, *rest: Any) -> None:
-        from launchbay.launch.learner import Learner
+        from launchbay.launch.engine.step import Learner
 
         timed(task_type, "__init__", spent, "build")
         timed(train, "complete", spent, "data")
@@ -130,10 +130,12 @@ def child_torch(_: list[str]) -> None:
 
 def child_checkpoint(argv: list[str]) -> None:
     """Steps, waits and writing of a run that saves every 20 steps, in seconds."""
-    from launchbay.launch import checkpoint, engine, train
+    from launchbay.launch import train
+    from launchbay.launch.checkpoint import storage
+    from launchbay.launch.engine import loop
 
     waits, writes, ends = [], [], []
-    save, write, tell = engine.Engine.save, checkpoint.save, engine.Engine.tell
+    save, write, tell = loop.Engine.save, storage.save, loop.Engine.tell
 
     def watched_save(self: Any, best: bool, *, wait: bool) -> None:
         begin = time.perf_counter()
@@ -152,7 +154,7 @@ def child_checkpoint(argv: list[str]) -> None:
         if event == "step":
             ends.append(time.perf_counter())
 
-    engine.Engine.save, checkpoint.save, engine.Engine.tell = watched_save, watched_write, watched_tell
+    loop.Engine.save, storage.save, loop.Engine.tell = watched_save, watched_write, watched_tell
     assert train.main(argv) == 0
     waited = dict(waits)
     steps = [(a, b, b - a - waited.get(number, 0)) for number, (a, b) in enumerate(pairwise(ends), start=1)][5:]
@@ -181,10 +183,12 @@ def checkpoints(arguments: argparse.Namespace) -> None:
 
 def child_step(argv: list[str]) -> None:
     """Milliseconds a step of the engine, of its learner by itself and of a bare loop, in turns in one process."""
-    from launchbay.launch import tracking, train
+    from launchbay.launch import train
+    from launchbay.launch.engine import session
+    from launchbay.launch.record import tracking
 
     spent: dict[str, list[float]] = {"engine": [], "learner": [], "bare": []}
-    make = train.observers
+    make = session.observers
 
     def observers(config: Any, folder: Path, engine: Any, stop: Any) -> list[Any]:
         class Turns(tracking.Observer):
@@ -202,7 +206,7 @@ def child_step(argv: list[str]) -> None:
 
         return [*make(config, folder, engine, stop), Turns()]
 
-    train.observers = observers
+    session.observers = observers
     assert train.main(argv) == 0
     print("\n" + json.dumps({name: 1000 * statistics.median(blocks[1:]) / BLOCK for name, blocks in spent.items()}))
 
@@ -219,7 +223,7 @@ def bare_steps(engine: Any) -> None:
     from torch.nn.utils import clip_grad_norm_
 
     from launchbay.data import Index
-    from launchbay.launch.evaluation import to_picture
+    from launchbay.launch.engine.evaluation import to_picture
     from launchbay.tasks.base import Batch
 
     class Unkeyed(Batch):
@@ -229,15 +233,15 @@ def bare_steps(engine: Any) -> None:
         def randn(self, *shape: int) -> Any:
             return torch.randn(len(self), *shape)
 
-    size, images, learner = engine.shared.batch_size, engine.training_set, engine.learner
+    size, images, learner = engine.options.optimization.batch_size, engine.training_set, engine.learner
     order = torch.randint(len(images), (size * BLOCK,)).tolist()
     for start in range(0, size * BLOCK, size):
         chosen = [Index(index, index) for index in order[start : start + size]]
         tensors = {n: to_picture(t) if t.dtype == torch.uint8 else t for n, t in images.__getitems__(chosen).items()}
         for name, terms in engine.task.training_step(Unkeyed(tensors, chosen)):
             sum(terms.values()).backward(inputs=learner.parameters[name] if len(learner.plain) > 1 else None)
-            if engine.shared.clip_norm:
-                clip_grad_norm_(learner.parameters[name], engine.shared.clip_norm)
+            if engine.options.optimization.clip_norm:
+                clip_grad_norm_(learner.parameters[name], engine.options.optimization.clip_norm)
             learner.plain[name].step()
             learner.plain[name].zero_grad()
 

@@ -64,7 +64,7 @@ def child_ours(argv: list[str]) -> None:
     from launchbay.data.folder import Folder
     from launchbay.data.loader import TrainingOrder, samples
     from launchbay.data.sources import Source
-    from launchbay.launch.evaluation import to_batch
+    from launchbay.launch.engine.evaluation import to_batch
 
     root, side, workers, device = Path(argv[0]), int(argv[1]), int(argv[2]), torch.device("cpu")
     begin = time.perf_counter()
@@ -194,7 +194,9 @@ def child_set(argv: list[str]) -> None:
     import torch
 
     from launchbay.data.resident import Resident
-    from launchbay.launch import learner, train
+    from launchbay.launch import train
+    from launchbay.launch.config import assembly
+    from launchbay.launch.engine.step import Learner
 
     class Random(Resident):
         def __init__(self, split: str, root: Path | None = None):
@@ -204,14 +206,14 @@ def child_set(argv: list[str]) -> None:
 
     opened = Random("train")
     ready = age()
-    first, step = [], learner.Learner.step
+    first, step = [], Learner.step
 
     def watched(self: Any, *rest: Any) -> Any:
         first.append(age())
         return step(self, *rest)
 
-    learner.Learner.step = watched
-    train.open_named = lambda name: lambda split, root=None: opened if split == "train" else Random(split)
+    Learner.step = watched
+    assembly.open_named = lambda name: lambda split, root=None: opened if split == "train" else Random(split)
     assert train.main(["--task", "classify", "--batch-size", "128", "--steps", "40", "--eval-every", "40", *PLAIN]) == 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"start": first[0] - ready, "step": 1000 * (first[-1] - first[9]) / 30, "memory": peak,

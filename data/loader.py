@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet
-from launchbay.data.randomness import Index, generator, keyed
+from launchbay.data.randomness import Index, generator, with_keys
 
 Samples = tuple[dict[str, Tensor], list[int]]
 """What the data set gave for some indices, and each sample's key of randomness."""
@@ -50,7 +50,7 @@ class TrainingOrder:
         while len(places) < count:
             epoch, place = divmod(start + len(places), self.size)
             places += permutation(self.size, self.seed, epoch)[place : place + count - len(places)].tolist()
-        return keyed(places, self.seed, "train", np.arange(start, start + count))
+        return with_keys(places, self.seed, "train", np.arange(start, start + count))
 
 
 @lru_cache(maxsize=2)
@@ -77,7 +77,7 @@ class EvaluationOrder:
     def __iter__(self) -> Iterator[list[Index]]:
         for positions in self.positions():
             indices = [position if position < self.size else 0 for position in positions]
-            yield keyed(indices, self.seed, "val", indices)
+            yield with_keys(indices, self.seed, "val", indices)
 
     def counts(self) -> Iterator[Tensor]:
         """For each list, which of its samples count: bool N."""

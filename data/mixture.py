@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from launchbay.data.base import ImageSet, digest
-from launchbay.data.crops import Crops, Fitted
 from launchbay.data.randomness import Index
+from launchbay.data.transforms import Crops, Fitted
 
 SIDE, CHANNELS = 32, 3
 

@@ -20,7 +20,7 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(key(*parts))
 
 
-def bits(seed: Any, places: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def splitmix64(seed: Any, places: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """64 random bits for each of `places` in the row that `seed` (uint64) begins: SplitMix64 (Steele, Lea and Flood,
     2014), which needs none of those before. A generator for each of 128 samples would take twenty times as long.
     """
@@ -33,7 +33,7 @@ def bits(seed: Any, places: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def uniform(keys: Sequence[int], call: int, count: int) -> Tensor:
     """Numbers on [0, 1) in steps of 2^-24, `count` for each of `keys`: those of call number `call`, N×`count`."""
     places = np.arange(call << 32, (call << 32) + count, dtype=np.uint64)
-    high = bits(np.array(keys, np.uint64)[:, None], places) >> np.uint64(40)
+    high = splitmix64(np.array(keys, np.uint64)[:, None], places) >> np.uint64(40)
     return torch.from_numpy(high.astype(np.float32) * np.float32(2**-24))
 
 
@@ -60,7 +60,7 @@ class Index(int):
         return Index, (int(self), self.key)
 
 
-def keyed(places: Sequence[int], seed: int, split: str, numbers: Sequence[int] | NDArray[Any]) -> list[Index]:
+def with_keys(places: Sequence[int], seed: int, split: str, numbers: Sequence[int] | NDArray[Any]) -> list[Index]:
     """Each of `places` with the key of its sample: in "train" that of the visit's number, in "val" of the picture's."""
-    keys = bits(np.uint64(key(seed, split)), np.asarray(numbers, np.uint64)).tolist()
+    keys = splitmix64(np.uint64(key(seed, split)), np.asarray(numbers, np.uint64)).tolist()
     return [Index(place, key) for place, key in zip(places, keys, strict=True)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, count_classes
-from launchbay.data.crops import LEAVE_OUT, OTHERS, Crops, Fitted, Multiples
+from launchbay.data.transforms import LEAVE_OUT, OTHERS, Crops, Fitted, Multiples
 
 Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""

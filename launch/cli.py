@@ -8,7 +8,8 @@ from typing import NoReturn
 from rich.console import Console
 
 from launchbay import UserError, __version__
-from launchbay.launch import failure, new
+from launchbay.launch import errors
+from launchbay.launch.commands import new
 
 DIFFERENT = 1
 """Exit code of `compare`, as cmp and diff have it."""
@@ -22,7 +23,7 @@ def main() -> int:
     try:
         return run(parser().parse_args())
     except (Exception, KeyboardInterrupt) as error:
-        return failure.report(error, debug="--debug" in sys.argv).code
+        return errors.report(error, debug="--debug" in sys.argv).code
 
 
 class Parser(argparse.ArgumentParser):
@@ -81,34 +82,34 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     match arguments.verb:
         case "tasks":
-            from launchbay.launch.listing import show_plugins
+            from launchbay.launch.config.listing import show_plugins
 
             show_plugins(console)
         case "doctor":
-            from launchbay.launch.doctor import examine
+            from launchbay.launch.commands.doctor import examine
 
             examine(console)
         case "evaluate":
-            from launchbay.launch.finished import evaluate_run
+            from launchbay.launch.commands.evaluate import evaluate_run
 
             evaluate_run(arguments.run, arguments.checkpoint, arguments.val_data, arguments.val_root, console)
         case "apply":
-            from launchbay.launch.finished import apply_run
+            from launchbay.launch.commands.apply import apply_run
 
             apply_run(arguments.run, arguments.checkpoint, arguments.source, arguments.target, console)
         case "export":
-            from launchbay.launch.export import export_run
+            from launchbay.launch.commands.export import export_run
 
             export_run(arguments.run, arguments.checkpoint, arguments.target, console)
         case "compare":
-            from launchbay.launch.compare import compare_runs
+            from launchbay.launch.commands.compare import compare_runs
 
-            return failure.DONE if compare_runs(arguments.run, arguments.other, console) else DIFFERENT
+            return errors.DONE if compare_runs(arguments.run, arguments.other, console) else DIFFERENT
         case "check":
-            from launchbay.launch import plugins
-            from launchbay.tasks import testing
+            from launchbay.launch.check import suite
+            from launchbay.launch.config import plugins
 
-            testing.show(arguments.task, plugins.load(plugins.find(plugins.TASKS, arguments.task)), console)
+            suite.show(arguments.task, plugins.load(plugins.find(plugins.TASKS, arguments.task)), console)
         case "new":
             new.write_package(arguments.name, arguments.kind, console)
-    return failure.DONE
+    return errors.DONE

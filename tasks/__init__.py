@@ -1,10 +1,11 @@
 """What to learn. A plugin author needs this import only: no W&B, no tyro, no accelerate comes with it."""
 
-from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, ImageToImage, Losses, Task
+from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, Losses, Task
 from launchbay.tasks.generative import Generative
+from launchbay.tasks.image_to_image import ImageToImage
 
 __all__ = ["API_VERSION", "Batch", "CreateOptimizer", "Datasets", "Generative", "ImageToImage", "Losses", "Task"]
 
 API_VERSION = 1
-"""Version of what a plugin may rely on: what this package, `launchbay.data` and `launchbay.tasks.testing` export, with
+"""Version of what a plugin may rely on: what this package, `launchbay.data` and `launchbay.testing` export, with
 its public members; tests/public.txt lists them. Raised when something goes or changes, not when something comes."""

@@ -23,7 +23,7 @@ RETURNED = {
     "loss": "{'l1': loss}, a tensor of one value",
 }
 """What those methods of a task have to return that give things by name; the others give pictures."""
-BASES = ("launchbay.tasks.base", "launchbay.tasks.generative")
+BASES = ("launchbay.tasks.base", "launchbay.tasks.image_to_image", "launchbay.tasks.generative")
 """Where classes are that tasks derive from."""
 MADE_OF = {"training_step": "loss", "evaluate": "figures"}
 """What of a task decides on what a method of its base class gives."""
@@ -50,35 +50,38 @@ def asked(task: nn.Module, method: str, *given: Any) -> Any:
     returned = getattr(task, method)(*given)
     wrong, hint = mistake_in(method, returned)
     if wrong:
-        refuse(task, method, wrong, hint)
+        raise_author_error(task, method, wrong, hint)
     return returned
 
 
-def refuse(task: nn.Module, name: str, what: str, hint: str) -> NoReturn:
+def raise_author_error(task: nn.Module, name: str, what: str, hint: str) -> NoReturn:
     """Say what is wrong with the method or attribute `name` of `task`."""
-    raise AuthorError(f"{type(task).__name__}.{name} {what}", hint, defined(type(task), name))
+    raise AuthorError(f"{type(task).__name__}.{name} {what}", hint, locate(type(task), name))
 
 
 @contextmanager
-def blaming(kind: type, name: str = "") -> Iterator[None]:
+def attribute_errors_to(kind: type, name: str = "") -> Iterator[None]:
     """What is refused in here, `name` of the class `kind` is to blame for, or all of it."""
     try:
         yield
     except UserError as error:
-        raise AuthorError(error.message, error.hint, defined(kind, name)) from error
+        raise AuthorError(error.message, error.hint, locate(kind, name)) from error
 
 
 def mistake_in(method: str, returned: Any) -> tuple[str, str]:
     """What is wrong with what `method` has `returned`, if anything is, and what to do."""
     if method not in RETURNED:
         good = isinstance(returned, Tensor) and returned.ndim == 4 and returned.is_floating_point()
-        return "" if good else f"returns {a(returned)}", "return a tensor of N×C×H×W, of floating point numbers"
+        return (
+            "" if good else f"returns {describe_value(returned)}",
+            "return a tensor of N×C×H×W, of floating point numbers",
+        )
     hint = f"return a dict such as {RETURNED[method]}"
     if not isinstance(returned, Mapping):
-        return f"returns {a(returned)}", hint
+        return f"returns {describe_value(returned)}", hint
     for name, value in returned.items():
         if not isinstance(name, str):
-            return f"gives something the name {name!r}, {a(name)}", "give it a name that is a string"
+            return f"gives something the name {name!r}, {describe_value(name)}", "give it a name that is a string"
         if name in TAKEN.get(method, ()) or (method == "gallery" and Path(name).name != name):
             return f"gives something the name {name!r}, which it cannot have", "choose another name, without a /"
         scalar = isinstance(value, Tensor) and not value.ndim
@@ -87,11 +90,11 @@ def mistake_in(method: str, returned: Any) -> tuple[str, str]:
         else:
             good = isinstance(value, Tensor) and not (scalar and method in ("evaluate", "figures"))
         if not good:
-            return f"returns {a(value)} as {name!r}", hint
+            return f"returns {describe_value(value)} as {name!r}", hint
     return "", ""
 
 
-def a(value: object) -> str:
+def describe_value(value: object) -> str:
     """What `value` is, in words."""
     if isinstance(value, Tensor):
         return f"a tensor of {tuple(value.shape)}" + f", {value.dtype}" * (not value.is_floating_point())
@@ -119,17 +122,17 @@ def check_arguments(kind: type) -> None:
                 raise AuthorError(
                     f"{kind.__name__}.{name} cannot be called as it has to be: {error}",
                     f"write {decorator}def {name}({', '.join(inspect.signature(function).parameters)})",
-                    defined(kind, name),
+                    locate(kind, name),
                 ) from error
 
 
-def defined(kind: type, name: str) -> str:
+def locate(kind: type, name: str) -> str:
     """Where the class `kind`, or one that it derives from, sets `name`, or what ours of that name is made of; or else
     where `kind` begins: "FILE:LINE in NAME"."""
     written = takewhile(lambda cls: cls.__module__ not in BASES, kind.__mro__)
     owner = next((cls for cls in written if name in vars(cls)), None)
     if owner is None and name in MADE_OF:
-        return defined(kind, MADE_OF[name])
+        return locate(kind, MADE_OF[name])
     owner = owner or kind
     value: Any = vars(owner).get(name)
     code = getattr(inspect.unwrap(value), "__code__", None)

@@ -17,14 +17,11 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import l1_loss
 from torch.optim import Optimizer
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, dihedral, key
+from launchbay.data import ImageSet, Load, key
 from launchbay.data.randomness import uniform
-from launchbay.tasks.authors import a, asked, refuse
-from launchbay.tasks.metrics import METRICS, ImageMetric, image_figures, quantize
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 """What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""
@@ -141,7 +138,7 @@ class Task(nn.Module, ABC, Generic[C]):
         self.config = config
 
     @classmethod
-    def complete(cls, config: C, images: ImageSet) -> C:
+    def infer_options(cls, config: C, images: ImageSet) -> C:
         """`config` with those options filled in that follow from the training pictures (their channels, classes...).
 
         Called once, before the task is built; the result is what config.yaml keeps. `images` are not cut yet.
@@ -201,95 +198,3 @@ class Task(nn.Module, ABC, Generic[C]):
         same each time.
         """
         return {}
-
-
-class ImageToImage(Task[C]):
-    """Restores pictures: `model` takes what `degrade` makes of a picture and should give `target` back.
-
-    Figures: those named in `metrics`, of each picture, then averaged; beside them those of `baseline`.
-    """
-
-    defaults: ClassVar[Mapping[str, object]] = {"data": "photos"}
-    """Photographs that come along."""
-    monitor: ClassVar[str] = "psnr"
-    """Has to be among `metrics`."""
-    baseline_name: ClassVar[str] = "input"
-    """The heading of the figures of `baseline`."""
-    metrics: Sequence[ImageMetric] = ("psnr", "ssim")
-    """Some of psnr (dB, at most 100), ssim (at most 1), and mse, mae, lpips, of which lower is better."""
-    model: nn.Module
-    """The network, which `__init__` sets: N×C×H×W in, the target's shape out."""
-
-    @abstractmethod
-    def degrade(self, batch: Batch) -> Tensor:
-        """What the network gets to see of `batch.image`: N×C×H×W of any size. Draw noise from `batch`."""
-        ...
-
-    def target(self, batch: Batch) -> Tensor:
-        """What the network should give: N×C×H×W in [0, 1]."""
-        return batch.image
-
-    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Scalar terms by name, means over the batch; their sum is minimised."""
-        return {"l1": l1_loss(output, target)}
-
-    def baseline(self, degraded: Tensor) -> Tensor:
-        """The answer without a network, of the target's size."""
-        return degraded
-
-    def datasets(self, load: Load) -> Datasets:
-        """Random squares of 96 pixels to train on; whole pictures to validate on, cut to multiples of 8 pixels."""
-        return load("train", crop=96), load("val", multiple=8, smallest=16)
-
-    def augment(self, batch: Batch) -> Batch:
-        """Each training picture flipped and turned by itself."""
-        return batch.with_image(dihedral(batch.image, (batch.rand() * 8).long()))
-
-    def training_step(self, batch: Batch) -> Losses:
-        """Augment, degrade, and minimise `loss` over `model`."""
-        batch = self.augment(batch)
-        if not isinstance(batch, Batch):
-            refuse(self, "augment", f"returns {a(batch)}", "return a batch: return batch.with_image(picture)")
-        degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
-        yield "model", asked(self, "loss", self.check(degraded, self.model(degraded), target), target)
-
-    def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """(degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
-        degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
-        return degraded, quantize(self.check(degraded, asked(self, "answer", degraded), target)), target
-
-    def answer(self, degraded: Tensor) -> Tensor:
-        """What is made of a degraded picture once the network is trained."""
-        return self.model(degraded)
-
-    def check(self, degraded: Tensor, output: Tensor, target: Tensor) -> Tensor:
-        """`output`, as it is.
-
-        Raises:
-            AuthorError: it has another shape than `target`.
-        """
-        if not isinstance(output, Tensor) or output.shape != target.shape:
-            said = f"gives {a(output)} for {a(degraded)}, but the target is {a(target)}"
-            refuse(self, "model", said, "let it return the target's shape")
-        return output
-
-    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """`figures` of the output and, under "baseline/", of `baseline`."""
-        degraded, output, target = self.predict(batch)
-        restored = asked(self, "baseline", degraded)
-        if restored.shape != target.shape:
-            refuse(self, "baseline", f"gives {a(restored)} for {a(target)}", "let it return the target's shape")
-        baseline = asked(self, "figures", quantize(restored), target)
-        own = asked(self, "figures", output, target)
-        return {**own, **{f"baseline/{name}": value for name, value in baseline.items()}}
-
-    def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """How well each of N pictures is restored: N values per name."""
-        if unknown := [name for name in self.metrics if name not in METRICS]:
-            refuse(self, "metrics", f"has {unknown[0]!r}", f"choose some of {', '.join(METRICS)}")
-        return image_figures(self.metrics, output, target)
-
-    def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """What the network sees, what it gives and what it should."""
-        degraded, output, target = self.predict(batch)
-        return {"input": quantize(degraded), "output": output, "target": target}

@@ -17,8 +17,8 @@ from launchbay.data import ImageSet, Load, count_classes, side_of
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.models.classify import build
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
-from launchbay.tasks.choices import refuse_unused
-from launchbay.tasks.pictures import confusion_matrix
+from launchbay.tasks.figures.plots import confusion_matrix
+from launchbay.tasks.options import refuse_unused
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Classify(Task[ClassifyConfig]):
         self.names = tuple(map(str, range(config.classes)))
 
     @classmethod
-    def complete(cls, config: ClassifyConfig, images: ImageSet) -> ClassifyConfig:
+    def infer_options(cls, config: ClassifyConfig, images: ImageSet) -> ClassifyConfig:
         channels = config.channels or images.channels
         return replace(
             config,

@@ -19,9 +19,9 @@ from launchbay import UserError
 from launchbay.data.augment import cutout, warp
 from launchbay.models.dcgan import Discriminator, Generator
 from launchbay.tasks.base import Batch, CreateOptimizer, Losses
-from launchbay.tasks.choices import refuse_unused
 from launchbay.tasks.entropy import log_density_gradient
 from launchbay.tasks.generative import Generative, SampleMetric
+from launchbay.tasks.options import refuse_unused
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class DCGAN(Generative[DCGANConfig]):
         real.requires_grad_(config.r1 > 0)
         on_real = self.discriminator(self.augment(real, batch))
         on_fake = self.discriminator(self.augment(fake.detach(), batch))
-        terms = {"real": self.doubt(on_real), "fake": self.doubt(-on_fake)}
+        terms = {"real": self.discriminator_loss(on_real), "fake": self.discriminator_loss(-on_fake)}
         if config.r1:
             (slope,) = torch.autograd.grad(on_real.sum(), real, create_graph=True)
             terms["r1"] = config.r1 / 2 * slope.square().flatten(1).sum(dim=1).mean()
@@ -112,7 +112,7 @@ class DCGAN(Generative[DCGANConfig]):
             terms["entropy"] = config.entropy * (slope * fake).flatten(1).sum(dim=1).mean()
         yield "generator", terms
 
-    def doubt(self, logits: Tensor) -> Tensor:
+    def discriminator_loss(self, logits: Tensor) -> Tensor:
         """How far the discriminator is from holding pictures for real."""
         return (softplus(-logits) if self.config.loss == "bce" else relu(1 - logits)).mean()
 

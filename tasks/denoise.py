@@ -14,9 +14,10 @@ from torch.nn.functional import l1_loss, mse_loss
 from launchbay.data import ImageSet, Load, patch_of
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
-from launchbay.tasks.base import Batch, Datasets, ImageToImage
-from launchbay.tasks.choices import refuse_unused
-from launchbay.tasks.metrics import ImageMetric, load_networks, smallest_for
+from launchbay.tasks.base import Batch, Datasets
+from launchbay.tasks.figures.metrics import ImageMetric, load_networks, smallest_for
+from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.tasks.options import refuse_unused
 
 PATCH = 64
 
@@ -62,7 +63,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
         self.model = build(config)
 
     @classmethod
-    def complete(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
+    def infer_options(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
         return replace(
             config, channels=config.channels or images.channels, patch=config.patch or patch_of(images, PATCH)
         )

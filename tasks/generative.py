@@ -13,8 +13,16 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Load, generator, side_of
 from launchbay.tasks.authors import asked
 from launchbay.tasks.base import Batch, Datasets, Task
-from launchbay.tasks.judge import Judge, covered, frechet, inception_score, kernel, load_judge, spread
-from launchbay.tasks.pictures import tiles
+from launchbay.tasks.figures.judge import (
+    Judge,
+    class_coverage,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    load_judge,
+    mean_distance,
+)
+from launchbay.tasks.figures.plots import tiles
 
 C = TypeVar("C")
 SMALLEST = 4
@@ -51,7 +59,7 @@ class Generative(Task[C]):
         self.real_judged: Tensor | None = None
 
     @classmethod
-    def complete(cls, config: Any, images: ImageSet) -> Any:
+    def infer_options(cls, config: Any, images: ImageSet) -> Any:
         """`config` with the pictures' `channels`, and as `size` their side, or 32 if they are no squares of one size.
 
         Raises:
@@ -93,7 +101,9 @@ class Generative(Task[C]):
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
         """The figures above, each beside that of real pictures."""
-        figures = {"diversity": float(spread(collected["small_generated"]) / spread(collected["small_real"]))}
+        figures = {
+            "diversity": float(mean_distance(collected["small_generated"]) / mean_distance(collected["small_real"]))
+        }
         if self.judge is not None:
             real, generated = (self.judge.split(collected[name]) for name in ("real", "generated"))
             reference = self.judge.split(self.reference(len(collected["real"])))
@@ -109,13 +119,13 @@ class Generative(Task[C]):
         """The judge's figures of `other`, both as (features N×D, probabilities N×K)."""
         figures: dict[str, float] = {}
         if "fid" in self.sample_metrics:
-            figures["fid"] = frechet(real[0], other[0])
+            figures["fid"] = frechet_distance(real[0], other[0])
         if "kid" in self.sample_metrics:
-            figures["kid"] = kernel(real[0], other[0])
+            figures["kid"] = kernel_distance(real[0], other[0])
         if "inception_score" in self.sample_metrics:
             figures["inception_score"] = inception_score(other[1])
         if self.judge is not None and self.judge.answers:
-            figures["classes"] = covered(other[1], real[1])
+            figures["classes"] = class_coverage(other[1], real[1])
             figures["certainty"] = float(other[1].max(dim=1).values.mean())
         return figures
 

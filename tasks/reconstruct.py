@@ -14,8 +14,9 @@ from torch.nn.functional import mse_loss
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, patch_of
 from launchbay.models.autoencoders import unpadded
-from launchbay.tasks.base import Batch, Datasets, ImageToImage
-from launchbay.tasks.metrics import ImageMetric, load_networks, smallest_for
+from launchbay.tasks.base import Batch, Datasets
+from launchbay.tasks.figures.metrics import ImageMetric, load_networks, smallest_for
+from launchbay.tasks.image_to_image import ImageToImage
 
 PATCH = 64
 SMALLEST = 5
@@ -53,7 +54,7 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
         self.model = unpadded(channels, config.width)
 
     @classmethod
-    def complete(cls, config: ReconstructConfig, images: ImageSet) -> ReconstructConfig:
+    def infer_options(cls, config: ReconstructConfig, images: ImageSet) -> ReconstructConfig:
         return replace(
             config, channels=config.channels or images.channels, patch=config.patch or patch_of(images, PATCH)
         )

@@ -17,9 +17,10 @@ from launchbay import UserError
 from launchbay.data import Load
 from launchbay.models.resize import downscale, upscale
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
-from launchbay.tasks.base import Batch, Datasets, ImageToImage
-from launchbay.tasks.choices import refuse_unused
-from launchbay.tasks.metrics import WINDOW, ImageMetric, load_networks, luma, psnr, quantize, ssim
+from launchbay.tasks.base import Batch, Datasets
+from launchbay.tasks.figures.metrics import WINDOW, ImageMetric, load_networks, luma, psnr, quantize, ssim
+from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.tasks.options import refuse_unused
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data import ImageSet, Index, Load
 from launchbay.models.unmix import Multiscale, Transposed, Unmixer
-from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, ImageToImage
-from launchbay.tasks.metrics import ImageMetric, image_figures, load_networks, quantize
+from launchbay.tasks.base import Batch, CreateOptimizer, Datasets
+from launchbay.tasks.figures.metrics import ImageMetric, image_figures, load_networks, quantize
+from launchbay.tasks.image_to_image import ImageToImage
 
 OUTPUTS = ("first", "second")
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -59,7 +60,7 @@ class Unmix(ImageToImage[UnmixConfig]):
         self.model = Unmixer(decoder, config.second == "subtract", config.pretrained, config.encoder_weights)
 
     @classmethod
-    def complete(cls, config: UnmixConfig, images: ImageSet) -> UnmixConfig:
+    def infer_options(cls, config: UnmixConfig, images: ImageSet) -> UnmixConfig:
         check_pairs(images)
         return config
 

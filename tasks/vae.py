@@ -17,9 +17,9 @@ from launchbay import UserError
 from launchbay.data import Load
 from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
-from launchbay.tasks.choices import refuse_unused
+from launchbay.tasks.figures.metrics import ImageMetric, image_figures, load_networks, quantize
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.metrics import ImageMetric, image_figures, load_networks, quantize
+from launchbay.tasks.options import refuse_unused
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,12 @@ class VAE(Generative[VAEConfig]):
         image = self.target(batch)
         logits, mean, log_variance = self.model(image, self.condition(batch), batch.randn(self.latent))
         kl = divergence(mean, log_variance).mean()
-        yield "model", {"reconstruction": self.unlikelihood(logits, image).mean(), "kl": self.config.beta * kl}
+        yield (
+            "model",
+            {"reconstruction": self.negative_log_likelihood(logits, image).mean(), "kl": self.config.beta * kl},
+        )
 
-    def unlikelihood(self, logits: Tensor, image: Tensor) -> Tensor:
+    def negative_log_likelihood(self, logits: Tensor, image: Tensor) -> Tensor:
         """Negative log-likelihood of each picture in nats, for mse and l1 as a density of grey values in [0, 1]."""
         if self.config.loss == "bernoulli":
             loss = binary_cross_entropy_with_logits(logits, image, reduction="none")
@@ -109,9 +112,9 @@ class VAE(Generative[VAEConfig]):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         image, condition = self.target(batch), self.condition(batch)
         logits, mean, log_variance = self.model(image, condition, batch.randn(self.latent))
-        reconstruction, kl = self.unlikelihood(logits, image), divergence(mean, log_variance)
+        reconstruction, kl = self.negative_log_likelihood(logits, image), divergence(mean, log_variance)
         mean_logits = torch.logit(self.mean_picture).expand_as(image)
-        baseline = self.unlikelihood(mean_logits, image)
+        baseline = self.negative_log_likelihood(mean_logits, image)
         output = quantize(self.model.decode(mean, condition).sigmoid())
         of_mean = image_figures(self.config.metrics, quantize(self.mean_picture.expand_as(image)), image)
         figures = {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}

@@ -10,7 +10,7 @@ from wrong_toys import DrawsNothing, EvaluatesBatches, EvaluatesNothing, Preview
 
 from launchbay.data import Load, generator
 from launchbay.tasks import Batch, Datasets, ImageToImage, Losses, Task
-from launchbay.tasks.metrics import ImageMetric
+from launchbay.tasks.figures.metrics import ImageMetric
 
 
 class Squeezes(Single):

@@ -16,7 +16,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
-from launchbay.launch import cli, curves
+from launchbay.launch import cli
+from launchbay.launch.record import curves
 from launchbay.launch.train import main
 
 ROOT = Path(__file__).parents[1]

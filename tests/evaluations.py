@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import Tensor
 from toys import Noise, NoOptions, Noticing
 
-from launchbay.launch.config import Shared
-from launchbay.launch.evaluation import evaluate
-from launchbay.launch.hardware import start
+from launchbay.launch.config.options import TrainOptions
+from launchbay.launch.distributed.accelerator import create_accelerator
+from launchbay.launch.engine.evaluation import evaluate
 from launchbay.launch.train import leave_processes
 from launchbay.tasks import Batch
 
@@ -25,8 +25,8 @@ class Corners(Noticing):
 
 def figures() -> dict[str, dict[str, float]]:
     """{"SIZE BATCH": the figures}, the same on all processes."""
-    shared = Shared()
-    accelerator, task = start(shared), Corners(NoOptions()).eval()
+    shared = TrainOptions()
+    accelerator, task = create_accelerator(shared), Corners(NoOptions()).eval()
     return {
         f"{size} {batch}": evaluate(task, Noise(size), accelerator, batch, shared)[0]
         for size in SIZES

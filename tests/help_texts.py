@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from unittest.mock import patch
 
-from launchbay.launch import cli, listing, train
-from launchbay.launch.plugins import TASKS, Plugin, installed
+from launchbay.launch import cli, train
+from launchbay.launch.config import listing
+from launchbay.launch.config.plugins import TASKS, Plugin, installed
 
 WIDTH = 88
 Options = dict[str, str]

@@ -21,9 +21,10 @@ from accelerate.commands.launch import launch_command_parser
 from conftest import ROOT, forget_accelerator
 from markdown_it import MarkdownIt
 
-from launchbay.launch import cli, hardware, train
-from launchbay.launch.config import parse
-from launchbay.tasks import testing
+from launchbay.launch import cli, train
+from launchbay.launch.check import suite
+from launchbay.launch.config.command_line import parse
+from launchbay.launch.distributed import accelerator
 
 BINARIES = Path(sys.executable).parent
 DOCS = ROOT / "docs"
@@ -163,11 +164,11 @@ class InThisProcess:
         self.capfd, self.monkeypatch = capfd, monkeypatch
         monkeypatch.setenv("PATH", f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
-        monkeypatch.setattr(hardware, "launch_command", lambda: self.launcher)
-        monkeypatch.setattr(hardware, "end_with_parent", lambda: None)
+        monkeypatch.setattr(accelerator, "launch_command", lambda: self.launcher)
+        monkeypatch.setattr(accelerator, "end_with_parent", lambda: None)
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
-        few = tuple(check for check in testing.CONTRACT if check.__name__ in CHECKS)
-        monkeypatch.setattr(testing, "CONTRACT", few)
+        few = tuple(check for check in suite.CONTRACT if check.__name__ in CHECKS)
+        monkeypatch.setattr(suite, "CONTRACT", few)
 
     def __call__(self, command: Command) -> tuple[int, str | None]:
         self.capfd.readouterr()

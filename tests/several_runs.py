@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accelerate.state import GradientState
 
-from launchbay.launch.stopping import Stop
+from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.train import leave_processes, run
 
 for argv in json.loads(Path(sys.argv[1]).read_text()):

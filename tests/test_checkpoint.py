@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from launchbay import UserError
-from launchbay.launch import checkpoint
-from launchbay.launch.checkpoint import Parts
-from launchbay.launch.saving import Saver
+from launchbay.launch.checkpoint import storage
+from launchbay.launch.checkpoint.storage import TrainedState
+from launchbay.launch.checkpoint.writer import Saver
 
 FILES = ("model.safetensors", "optimizers.safetensors", "state.json", "manifest.json")
 
@@ -44,7 +44,7 @@ def trained(steps: int = 3) -> tuple[nn.Sequential, torch.optim.AdamW]:
 
 def save(folder: Path, step: int, *, best: bool = False, keep: int = 3) -> Path:
     network, optimizer = trained()
-    saver = Saver(folder, Parts({"model": network}, {}, {"model": optimizer}), keep)
+    saver = Saver(folder, TrainedState({"model": network}, {}, {"model": optimizer}), keep)
     saver.save(step, {"task": "toy"}, best=best)
     saver.finish()
     return folder / f"step-{step:08d}"
@@ -52,9 +52,9 @@ def save(folder: Path, step: int, *, best: bool = False, keep: int = 3) -> Path:
 
 def test_weights_come_back_tied_and_equal() -> None:
     where = save(Path("c"), 1)
-    assert checkpoint.verify(where)["task"] == "toy"
+    assert storage.verify(where)["task"] == "toy"
     network, again = trained()[0], tied()
-    checkpoint.load_networks(where, {"model": again})
+    storage.load_networks(where, {"model": again})
     for (name, tensor), other in zip(network.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(tensor, other), name
     assert again[0].weight is again[2].weight
@@ -82,15 +82,15 @@ def test_exported_weights_need_nothing_of_ours() -> None:
 def test_old_ones_go_but_never_the_last_or_the_best() -> None:
     for step in range(1, 7):
         save(Path("c"), step, best=step == 2, keep=2)
-    assert [path.name for path in checkpoint.steps(Path("c"))] == ["step-00000002", "step-00000005", "step-00000006"]
-    assert checkpoint.find(Path("c"), "best").name == "step-00000002"
-    assert checkpoint.find(Path("c"), "last").name == "step-00000006"
+    assert [path.name for path in storage.steps(Path("c"))] == ["step-00000002", "step-00000005", "step-00000006"]
+    assert storage.find(Path("c"), "best").name == "step-00000002"
+    assert storage.find(Path("c"), "last").name == "step-00000006"
 
 
 def test_a_damaged_later_one_is_not_kept_instead() -> None:
     (save(Path("c"), 3) / "state.json").unlink()
     save(Path("c"), 2, keep=1)
-    assert checkpoint.find(Path("c"), "last").name == "step-00000002"
+    assert storage.find(Path("c"), "last").name == "step-00000002"
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -109,16 +109,16 @@ def test_damage_is_found_and_the_one_before_is_taken(
             content[{"first": 0, "middle": len(content) // 2, "last": -1}[damage]] ^= 1
         changed = {"cut": content[:-1], "empty": b"", "longer": content + b"x"}.get(damage, content)
         path.write_bytes(changed)
-    with pytest.raises(checkpoint.DamagedCheckpoint, match=file):
-        checkpoint.verify(where)
-    assert checkpoint.find(Path("c"), "last").name == "step-00000001"
+    with pytest.raises(storage.DamagedCheckpoint, match=file):
+        storage.verify(where)
+    assert storage.find(Path("c"), "last").name == "step-00000001"
     assert capsys.readouterr().out.count("damaged checkpoint") == 1
 
 
 def test_when_all_are_damaged_that_is_said() -> None:
     (save(Path("c"), 1) / "state.json").write_text("{}")
     with pytest.raises(UserError, match="no checkpoint in c is whole"):
-        checkpoint.find(Path("c"), "last")
+        storage.find(Path("c"), "last")
 
 
 def test_a_failed_save_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,18 +127,18 @@ def test_a_failed_save_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) ->
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(storage, "save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save(Path("c"), 2)
     assert sorted(path.name for path in Path("c").iterdir()) == ["last", "step-00000001"]
-    assert checkpoint.find(Path("c"), "last").name == "step-00000001"
+    assert storage.find(Path("c"), "last").name == "step-00000001"
 
 
 def test_a_full_disk_is_a_mistake_with_a_name(mistake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(storage, "save_file", full)
     assert "cannot save the checkpoint of step 1: [Errno 28] No space left" in mistake("--task", "toys:Single")
 
 
@@ -155,10 +155,10 @@ def test_killed_at_any_moment_the_newest_whole_one_is_found() -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        for where in checkpoint.steps(Path("c")):
-            checkpoint.verify(where)
+        for where in storage.steps(Path("c")):
+            storage.verify(where)
         # Killed between the two, the newest has its name and `last` still names the one before.
-        assert checkpoint.find(Path("c"), "last") in checkpoint.steps(Path("c"))[-2:]
+        assert storage.find(Path("c"), "last") in storage.steps(Path("c"))[-2:]
         shutil.rmtree("c")
 
 

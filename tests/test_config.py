@@ -9,9 +9,11 @@ import pytest
 from annotated_types import Gt
 
 from launchbay import UserError
-from launchbay.launch.config import Config, Shared, parse
-from launchbay.launch.yaml_config import read, write
+from launchbay.launch.config.command_line import parse
+from launchbay.launch.config.option_file import read, to_yaml
+from launchbay.launch.config.options import Config, TrainOptions
 
+TRAIN = TrainOptions().with_values(steps=100)
 Mistake = Callable[..., str]
 
 
@@ -25,16 +27,18 @@ class Options:
     flip: bool = True
 
 
-def configure(*argv: str, yaml: str | None = None, shared: Shared | None = None) -> tuple[Config[Options], list[str]]:
+def configure(
+    *argv: str, yaml: str | None = None, train: TrainOptions | None = None
+) -> tuple[Config[Options], list[str]]:
     file = Path("options.yaml") if yaml is not None else None
     if file:
         file.write_text(yaml or "")
-    return parse(Config("toy", shared or Shared(steps=100), Options()), list(argv), file, quiet=True)
+    return parse(Config("toy", train or TRAIN, Options()), list(argv), file, quiet=True)
 
 
 def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults() -> None:
     config, changes = configure("--lr", "0.5", yaml="lr: 0.25\nwidth: 16\n")
-    assert (config.shared.lr, config.options.width, config.shared.batch_size) == (0.5, 16, 64)
+    assert (config.train.optimization.lr, config.options.width, config.train.optimization.batch_size) == (0.5, 16, 64)
     assert changes == [
         "--lr 0.5  (command line; default 0.001)",
         "--width 16  (options.yaml:2; default 8)",
@@ -45,8 +49,12 @@ def test_numbers_are_those_of_yaml_1_2() -> None:
     config, _ = configure(
         yaml="lr: 1e-3\nweight_decay: 1.5E-2\nsteps: 7\nclip_norm: null\nbetas: [0, 0.9]\nflip: false\nwandb: off\n"
     )
-    assert (config.shared.lr, config.shared.weight_decay, config.shared.clip_norm) == (0.001, 0.015, None)
-    assert (config.options.betas, config.options.flip, config.shared.wandb) == ((0.0, 0.9), False, "off")
+    assert (
+        config.train.optimization.lr,
+        config.train.optimization.weight_decay,
+        config.train.optimization.clip_norm,
+    ) == (0.001, 0.015, None)
+    assert (config.options.betas, config.options.flip, config.train.run.wandb) == ((0.0, 0.9), False, "off")
 
 
 def test_kebab_case_and_underscores_are_one() -> None:
@@ -54,9 +62,12 @@ def test_kebab_case_and_underscores_are_one() -> None:
 
 
 def test_of_steps_and_epochs_the_one_that_was_said_wins() -> None:
-    assert (configure("--epochs", "3")[0].shared.epochs, configure("--epochs", "3")[0].shared.steps) == (3, None)
-    assert configure("--steps", "3", yaml="epochs: 5")[0].shared.epochs is None
-    assert configure(yaml="epochs: 5")[0].shared.steps is None
+    assert (
+        configure("--epochs", "3")[0].train.optimization.epochs,
+        configure("--epochs", "3")[0].train.optimization.steps,
+    ) == (3, None)
+    assert configure("--steps", "3", yaml="epochs: 5")[0].train.optimization.epochs is None
+    assert configure(yaml="epochs: 5")[0].train.optimization.steps is None
     with pytest.raises(UserError, match="both say how long"):
         configure("--steps", "3", "--epochs", "2")
 
@@ -66,10 +77,10 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
         "--lr", "1e-5", "--data-root", "somewhere/ä", "--no-flip", "--betas", "0.5", "0.9", "--epochs", "2"
     )
     file = Path("config.yaml")
-    file.write_text(write(config))
-    again, _ = read(file, Config("toy", Shared(steps=100), Options()))
+    file.write_text(to_yaml(config))
+    again, _ = read(file, Config("toy", TRAIN, Options()))
     assert again == config
-    assert parse(Config("toy", Shared(steps=100), Options()), [], file, quiet=True)[0] == config
+    assert parse(Config("toy", TRAIN, Options()), [], file, quiet=True)[0] == config
 
 
 @pytest.mark.parametrize(

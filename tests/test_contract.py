@@ -11,16 +11,17 @@ import wrong_toys
 from conftest import ROOT, Command
 from toys import Deblur, Dropout, Gan, Single, Tied
 
+from launchbay.launch.check.bench import Bench
+from launchbay.launch.check.suite import CONTRACT, outcome
 from launchbay.tasks.base import Task
 from launchbay.tasks.classify import Classify
-from launchbay.tasks.contract.bench import Bench
 from launchbay.tasks.dcgan import DCGAN, DCGANConfig
 from launchbay.tasks.denoise import Denoise, DenoiseConfig
 from launchbay.tasks.reconstruct import Reconstruct
 from launchbay.tasks.superres import SuperRes, SuperResConfig
-from launchbay.tasks.testing import CONTRACT, Result, check_task, outcome, parametrize_with_checks
 from launchbay.tasks.unmix import Unmix
 from launchbay.tasks.vae import VAE, VAEConfig
+from launchbay.testing import Result, check_task, parametrize_with_checks
 
 BREAKS = {**broken_tasks.BREAKS, **broken_results.BREAKS}
 STARTS_PROCESSES = ("import_is_light", "it_is_built_from_options_alone", "two_processes_learn_the_same")

@@ -19,16 +19,16 @@ from torchvision.transforms.v2.functional import (
 from launchbay import UserError
 from launchbay.data import Index, dihedral
 from launchbay.data.augment import color_jitter, cutout, warp
-from launchbay.data.crops import Crops, Fitted, Multiples
 from launchbay.data.decode import decode
 from launchbay.data.folder import Folder
 from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import EvaluationOrder, Keyed, TrainingOrder
 from launchbay.data.mixture import Mixture
 from launchbay.data.photos import FILES, Photos
-from launchbay.data.randomness import bits
+from launchbay.data.randomness import splitmix64
 from launchbay.data.sources import Source
 from launchbay.data.test_sets import open_test_set
+from launchbay.data.transforms import Crops, Fitted, Multiples
 
 Mistake = Callable[..., str]
 
@@ -63,7 +63,7 @@ def test_the_training_order_does_not_depend_on_processes_or_parts(world: int, ac
 def test_random_bits_are_those_of_splitmix64() -> None:
     """As published: http://prng.di.unimi.it/splitmix64.c, seeded with 1234567."""
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
-    assert bits(np.uint64(1234567), np.arange(4, dtype=np.uint64)).tolist() == published
+    assert splitmix64(np.uint64(1234567), np.arange(4, dtype=np.uint64)).tolist() == published
 
 
 def test_each_epoch_visits_each_sample_once_in_an_order_of_its_own() -> None:

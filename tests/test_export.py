@@ -13,7 +13,7 @@ from torch import nn
 from toys import Gan, GanConfig, NoOptions, Tied
 
 from launchbay import __version__
-from launchbay.launch.finished import load_task
+from launchbay.launch.commands.trained import load_task
 from launchbay.models.superres import SRResNet
 
 Train = Callable[..., Path]

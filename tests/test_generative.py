@@ -12,7 +12,13 @@ from conftest import lines
 from launchbay.models.dcgan import Discriminator, Generator
 from launchbay.tasks import Batch
 from launchbay.tasks.entropy import log_density_gradient
-from launchbay.tasks.judge import covered, frechet, inception_score, kernel, spread
+from launchbay.tasks.figures.judge import (
+    class_coverage,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    mean_distance,
+)
 from launchbay.tasks.vae import VAE, VAEConfig, divergence
 
 Train = Callable[..., Path]
@@ -70,7 +76,9 @@ def test_unlikelihoods_are_those_of_distributions(loss: Any) -> None:
         "mse": torch.distributions.Normal(logits.sigmoid(), 0.5**0.5),
         "l1": torch.distributions.Laplace(logits.sigmoid(), 1.0),
     }[loss]
-    assert torch.allclose(task.unlikelihood(logits, image), -density.log_prob(image).flatten(1).sum(1), atol=1e-4)
+    assert torch.allclose(
+        task.negative_log_likelihood(logits, image), -density.log_prob(image).flatten(1).sum(1), atol=1e-4
+    )
 
 
 def test_one_code_path_with_and_without_classes() -> None:
@@ -86,19 +94,21 @@ def test_one_code_path_with_and_without_classes() -> None:
 def test_distances_of_feature_sets() -> None:
     torch.manual_seed(0)
     real, same, shifted = torch.randn(4000, 8), torch.randn(4000, 8), torch.randn(4000, 8) + 1
-    assert frechet(real, shifted) == pytest.approx(8, rel=0.1)  # the squared distance of the means
-    assert frechet(real, same) < 0.1
+    assert frechet_distance(real, shifted) == pytest.approx(8, rel=0.1)  # the squared distance of the means
+    assert frechet_distance(real, same) < 0.1
     state = torch.get_rng_state()
-    assert kernel(real, shifted) > 1 and abs(kernel(real, same)) < 0.1
-    assert kernel(real, shifted) == kernel(real, shifted) and torch.equal(torch.get_rng_state(), state)
+    assert kernel_distance(real, shifted) > 1 and abs(kernel_distance(real, same)) < 0.1
+    assert kernel_distance(real, shifted) == kernel_distance(real, shifted) and torch.equal(
+        torch.get_rng_state(), state
+    )
 
 
 def test_collapse_is_seen() -> None:
     real = torch.eye(10).repeat(50, 1)
     collapsed = torch.eye(10)[torch.tensor([3, 7])].repeat(250, 1)
-    assert (covered(real, real), covered(collapsed, real)) == (10, 2)
+    assert (class_coverage(real, real), class_coverage(collapsed, real)) == (10, 2)
     assert inception_score(real) == pytest.approx(10, rel=1e-4) and inception_score(collapsed) == pytest.approx(2)
-    assert spread(collapsed[::2] + 0.0) == 0 and spread(real) > 1
+    assert mean_distance(collapsed[::2] + 0.0) == 0 and mean_distance(real) > 1
 
 
 def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake) -> None:

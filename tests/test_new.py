@@ -12,8 +12,8 @@ from conftest import ROOT, Command, build_wheel
 from setuptools.build_meta import prepare_metadata_for_build_wheel
 from test_contract import failures, in_this_process
 
-from launchbay.launch.new import TASK_KINDS
-from launchbay.launch.plugins import DATASETS, TASKS, find, load
+from launchbay.launch.commands.new import TASK_KINDS
+from launchbay.launch.config.plugins import DATASETS, TASKS, find, load
 
 Launchbay = Callable[..., tuple[int, str]]
 EXAMPLE = ROOT / "examples/plugin"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Command
 
-from launchbay.launch.plugins import TASKS, installed
+from launchbay.launch.config.plugins import TASKS, installed
 
 Mistake = Callable[..., str]
 Launchbay = Callable[..., tuple[int, str]]
@@ -143,14 +143,15 @@ def test_the_first_step_waits_for_no_import_that_it_does_not_need(command: Comma
     """torch._dynamo alone takes as long to import as torch."""
     script = """
 import sys
-from launchbay.launch import train, tracking
+from launchbay.launch import train
+from launchbay.launch.record import tracking
 def observers(*_):
     class Seen(tracking.Observer):
         def step(self, step):
             names = ("torch._dynamo", "torchvision", "timm", "wandb", "matplotlib", "skimage", "torchmetrics")
             print("HEAVY", [name for name in names if name in sys.modules], flush=True)
     return [Seen()]
-train.observers = observers
+session.observers = observers
 train.main(["--task", "classify", "--steps", "1", "--wandb", "off"])"""
     done = command(sys.executable, "-c", script)
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr

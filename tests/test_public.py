@@ -14,9 +14,9 @@ from help_texts import help_texts, said
 import launchbay
 import launchbay.data
 import launchbay.tasks
-from launchbay.launch.plugins import TASKS, installed, load
+from launchbay.launch.check.suite import CONTRACT, words
+from launchbay.launch.config.plugins import TASKS, installed, load
 from launchbay.launch.train import main
-from launchbay.tasks.testing import CONTRACT, words
 
 ROOT = Path(__file__).parents[1]
 FILE, HELP, CHECKS = ROOT / "tests/public.txt", ROOT / "tests/help", ROOT / "docs/reference/checks.md"
@@ -32,9 +32,9 @@ EXPORTS = {
     "launchbay": ["UserError"],
     "launchbay.tasks": launchbay.tasks.__all__,
     "launchbay.data": launchbay.data.__all__,
-    "launchbay.tasks.testing": ["Result", "check_task", "parametrize_with_checks"],
+    "launchbay.testing": ["Result", "check_task", "parametrize_with_checks"],
     "launchbay.launch.train": ["main"],
-    "launchbay.launch.config": ["Shared"],
+    "launchbay.launch.config.options": ["TrainOptions"],
 }
 
 

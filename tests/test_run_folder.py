@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 
 from launchbay import UserError
 from launchbay.data.photos import Photos
-from launchbay.launch.checkpoint import verify
-from launchbay.launch.finished import evaluate_run
-from launchbay.launch.hardware import threads
-from launchbay.launch.log import log
-from launchbay.launch.progress import results
+from launchbay.launch.checkpoint.storage import verify
+from launchbay.launch.commands.evaluate import evaluate_run
+from launchbay.launch.distributed.accelerator import threads_per_process
+from launchbay.launch.record.log import log
+from launchbay.launch.record.progress import results
 from launchbay.launch.train import main
 
 LAUNCHBAY = Path(sys.executable).parent / "launchbay"
@@ -97,7 +97,9 @@ def test_checkpoints(run: Path) -> None:
 
 def test_the_configuration_goes_back_in(run: Path, command: Command) -> None:
     argv = ("--config", run / "config.yaml", "--wandb", "off")
-    again = command(sys.executable, ROOT / "launch/run.py", *argv, OMP_NUM_THREADS=str(threads()))  # as the launcher
+    again = command(
+        sys.executable, ROOT / "launch/run.py", *argv, OMP_NUM_THREADS=str(threads_per_process())
+    )  # as the launcher
     assert again.returncode == 0, again.stdout + again.stderr
     assert difference(Path("runs/superres-1"), run) == 0
 

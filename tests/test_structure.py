@@ -11,23 +11,35 @@ import launchbay.data
 import launchbay.tasks
 
 FOLDERS = ("launch", "tasks", "models", "data")
-SHARED = ("authors", "choices", "metrics", "generative", "judge", "pictures", "entropy")
-"""What several tasks are made of; no task imports another."""
-BENCH = ("tasks/testing.py", "tasks/contract/")
-"""How the paths of the test bench begin, which stands outside the house: what it tests are tasks in the hands of the
-launcher, so it knows both. Nobody in the house knows it, but for the door to it: the command `launchbay check`."""
+FRAMEWORK = ("authors", "base", "image_to_image", "generative", "options", "figures", "entropy")
+"""What tasks are made of; no task imports another."""
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "files": set(),
+    "config": {"errors", "files"},
+    "distributed": {"config", "errors", "files", "record"},
+    "checkpoint": {"config", "errors", "files"},
+    "record": {"config", "errors", "files"},
+    "engine": {"config", "errors", "files", "distributed", "checkpoint", "record"},
+    "train": {"config", "errors", "distributed", "engine"},
+    "check": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
+    "commands": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
+    "cli": {"config", "errors", "train", "commands", "check"},
+    "run": {"train"},
+}
+"""The rooms of launch/, and which others each may import: data flows one way."""
 MAY_IMPORT = {
-    "launch": {"launch", "tasks.authors", "tasks.base", "data"},
-    "tasks": {"tasks.base", "models", "data", *(f"tasks.{name}" for name in SHARED)},
+    "launch": {"tasks.authors", "tasks.base", "tasks.image_to_image", "data"},
+    "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},
     "models": {"models"},
     "data": {"data"},
 }
-TEMPLATES = ROOT / "launch/templates"
+TEMPLATES = ROOT / "launch/commands/templates"
 """Data: what `launchbay new` writes."""
 PUBLIC = {
     "": {"UserError"},
     "tasks": set(launchbay.tasks.__all__),
-    "tasks.testing": {"parametrize_with_checks"},
+    "testing": {"parametrize_with_checks"},
     "data": set(launchbay.data.__all__),
     "launch.train": {"main"},
 }
@@ -52,22 +64,23 @@ def imported(path: Path, *, inside: bool = False) -> set[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_one_way(path: Path) -> None:
-    name = str(path.relative_to(ROOT))
-    folder = name.partition("/")[0]
+    folder, *inside = path.relative_to(ROOT).with_suffix("").parts
     allowed = MAY_IMPORT[folder] | {"UserError", "__version__"}
-    if name.startswith(BENCH):
-        allowed |= {"launch", "tasks"}
-    if name == "launch/cli.py":
-        allowed |= {"tasks.testing"}
+    if folder == "launch" and inside[0] != "__init__":
+        allowed |= {f"launch.{room}" for room in ROOMS[inside[0]] | {inside[0]}}
     for found in imported(path):
         assert any(found == module or found.startswith(f"{module}.") for module in allowed), f"{path} imports {found}"
 
 
-def test_the_engine_is_used_by_none_of_its_parts() -> None:
-    for part in ("checkpoint", "tracking", "progress", "schedule", "optimizers", "evaluation", "pictures", "curves"):
-        assert not any(
-            name.startswith(("launch.engine", "launch.train")) for name in imported(ROOT / f"launch/{part}.py")
-        )
+def test_the_rooms_have_floors() -> None:
+    """No room imports, through others, one that imports it: there is an order in which each knows only those below."""
+    below: list[str] = []
+    while len(below) < len(ROOMS):
+        ready = [room for room, others in ROOMS.items() if room not in below and others <= set(below)]
+        assert ready, f"a circle among {set(ROOMS) - set(below)}"
+        below += ready
+    found = {path.stem for path in (ROOT / "launch").iterdir()} - {"__init__", "__pycache__"}
+    assert found == ROOMS.keys() and len(found) <= 14
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.py")), ids=lambda path: str(path.relative_to(TEMPLATES)))

@@ -14,7 +14,7 @@ from skimage.metrics import structural_similarity
 from launchbay.data.photos import Photos
 from launchbay.models.resize import bicubic, downscale, upscale
 from launchbay.models.superres import ESPCN, SRCNN, SRResNet
-from launchbay.tasks.metrics import luma, psnr, quantize, ssim
+from launchbay.tasks.figures.metrics import luma, psnr, quantize, ssim
 
 Train = Callable[..., Path]
 

@@ -13,8 +13,9 @@ from toys import Digits, Patches
 
 from launchbay.data import ImageSet, Index
 from launchbay.data.glyphs import Glyphs
-from launchbay.launch.evaluation import to_batch
-from launchbay.launch.train import open_named, task_of
+from launchbay.launch.config.assembly import open_named
+from launchbay.launch.config.setup import task_of
+from launchbay.launch.engine.evaluation import to_batch
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions, unpadded
 from launchbay.models.classify import build
 from launchbay.models.residual import DnCNN, UNet
@@ -53,7 +54,7 @@ def build_task(variant: str) -> tuple[Task[Any], ImageSet]:
     kind, default = task_of(name)
     images = {"unmix": open_named("toys:Digits+toys:Patches"), "superres": Patches}.get(name, Digits)("train")
     torch.manual_seed(0)
-    return kind(kind.complete(replace(default.options, **options), images)), images
+    return kind(kind.infer_options(replace(default.options, **options), images)), images
 
 
 def batch_of(images: ImageSet, count: int) -> Any:

@@ -17,7 +17,7 @@ from launchbay.data.glyphs import Glyphs
 from launchbay.data.photos import Photos
 from launchbay.data.resident import Resident
 from launchbay.tasks import Batch, CreateOptimizer, Datasets, ImageToImage, Losses, Task
-from launchbay.tasks.metrics import ImageMetric
+from launchbay.tasks.figures.metrics import ImageMetric
 
 
 class Noise(ImageSet):

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Command, difference, forget_accelerator, lines
 from rich.console import Console
 
-from launchbay.launch.compare import compare_runs
+from launchbay.launch.commands.compare import compare_runs
 from launchbay.launch.train import main
 
 SMALL = ("--batch-size", 4, "--log-every", 1, "--eval-every", 4, "--wandb", "off")

@@ -16,7 +16,7 @@ from conftest import lines
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from launchbay.launch import checkpoint
+from launchbay.launch.checkpoint import storage
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -35,8 +35,8 @@ def run(train: Train) -> Path:
 
 def seal(folder: Path) -> None:
     """Make a checkpoint that was tampered with pass for a whole one."""
-    files = {p.name: checkpoint.fingerprint(p) for p in folder.iterdir() if p.name != "manifest.json"}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoint.seal(files)}))
+    files = {p.name: storage.fingerprint(p) for p in folder.iterdir() if p.name != "manifest.json"}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": storage.seal(files)}))
 
 
 def test_it_goes_on_and_ends_the_same(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -178,9 +178,9 @@ def test_a_hostile_file_is_not_believed(mistake: Mistake, run: Path, content: by
 def test_a_manifest_cannot_name_files_elsewhere(run: Path) -> None:
     folder = run / "checkpoints/step-00000004"
     files = {"../../../../secret": {"bytes": 1, "sha256": ""}}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoint.seal(files)}))
-    with pytest.raises(checkpoint.DamagedCheckpoint, match="secret"):
-        checkpoint.verify(folder)
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": storage.seal(files)}))
+    with pytest.raises(storage.DamagedCheckpoint, match="secret"):
+        storage.verify(folder)
 
 
 def test_weights_of_another_shape_are_refused(mistake: Mistake, run: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_format_of_the_future_is_refused(mistake: Mistake, run: Path) -> None:
 
 
 def test_two_runs_do_not_share_a_folder(mistake: Mistake, run: Path) -> None:
-    script = "import sys, pathlib, time; from launchbay.launch.run_folder import lock\n"
+    script = "import sys, pathlib, time; from launchbay.launch.record.run_folder import lock\n"
     script += "held = lock(pathlib.Path('runs/it')); print('locked', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

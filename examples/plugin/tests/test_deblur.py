@@ -2,7 +2,7 @@
 
 from deblur.task import Deblur
 
-from launchbay.tasks.testing import parametrize_with_checks
+from launchbay.testing import parametrize_with_checks
 
 
 @parametrize_with_checks([Deblur])

@@ -1,0 +1,291 @@
+"""The test bench: a task on a few samples of its data, on the CPU, and what several checks share."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple, TypeVar
+from unittest.mock import patch
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from launchbay import UserError
+from launchbay.data import ImageSet, Index, key
+from launchbay.data.transforms import Transformed
+from launchbay.launch.check.lines import definition, describe_error, raised, short
+from launchbay.launch.config.assembly import build, datasets, infer_options, open_source
+from launchbay.launch.config.option_file import to_yaml
+from launchbay.launch.config.options import Config
+from launchbay.launch.config.setup import default_config
+from launchbay.launch.distributed.accelerator import create_accelerator, to_device
+from launchbay.launch.engine import guards
+from launchbay.launch.engine.evaluation import evaluate, to_batch
+from launchbay.launch.engine.loop import Engine
+from launchbay.launch.engine.step import Learner
+from launchbay.tasks.base import Batch, Datasets, Task
+
+Check = Callable[["Bench"], None]
+"""A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
+mend what is not so."""
+F = TypeVar("F", bound=Check)
+SAMPLES = {"train": 8, "val": 5}
+BATCH = 4
+STEPS = 4
+CPU = torch.device("cpu")
+
+
+class Broken(Exception):
+    """The task does not keep its contract: what happened, and where, if that is known. `remedy` stands in for what the
+    check says in general."""
+
+    def __init__(self, happened: str, where: str = "", remedy: str = ""):
+        super().__init__(happened)
+        self.happened, self.where, self.remedy = happened, where, remedy
+
+
+class NotApplicable(Exception):
+    """The check has no meaning for this task, and why."""
+
+
+def needs(*others: Check) -> Callable[[F], F]:
+    """Say which checks have to hold before this one means anything."""
+
+    def mark(check: F) -> F:
+        check.needs = others  # pyright: ignore[reportFunctionMemberAccess]
+        return check
+
+    return mark
+
+
+class Few(Transformed):
+    """The first `count` samples of `images`."""
+
+    def __init__(self, images: ImageSet, count: int):
+        super().__init__(images)
+        self.count = min(count, len(images))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.images.size(index)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        return self.images.__getitems__(indices)
+
+
+class Bench:
+    """`task_type` with `options`, or with its defaults. Only what is asked for is made, and most of it once."""
+
+    def __init__(self, task_type: type[Task[Any]], options: Any = None):
+        self.task_type, self.options = task_type, options
+        self.results: dict[Check, Any] = {}
+
+    @cached_property
+    def declared(self) -> Config[Any]:
+        default = default_config(f"{self.task_type.__module__}:{self.task_type.__qualname__}", self.task_type)
+        return default if self.options is None else replace(default, options=self.options)
+
+    @cached_property
+    def config(self) -> Config[Any]:
+        """The options of a short run, with those that follow from the data."""
+        train = self.declared.train.with_values(
+            steps=STEPS, epochs=None, batch_size=BATCH, warmup=0, log_every=1, eval_every=2, save_every=2, wandb="off",
+            workers=0, precision=None, accumulate=1, compile=False, cuda_graphs=False, keep=STEPS,
+        )  # fmt: skip
+        return infer_options(self.task_type, replace(self.declared, train=train), self.source)
+
+    @cached_property
+    def source(self) -> Any:
+        return open_source(self.declared.train.data)
+
+    def load(self, split: str, **how: Any) -> ImageSet:
+        return Few(self.source(split, **how), SAMPLES[split])
+
+    def build(self) -> Task[Any]:
+        """The task as a run begins with it."""
+        torch.manual_seed(key(self.config.train.optimization.seed, "weights"))
+        return build(self.task_type, self.config.options)
+
+    def task(self) -> Task[Any]:
+        """The task, when it has seen its data and is on the device."""
+        task = self.build()
+        datasets(task, self.load)
+        to_device(task, CPU)
+        return task
+
+    @cached_property
+    def sets(self) -> Datasets:
+        return datasets(self.build(), self.load)
+
+    def batch(self, count: int = BATCH, first: int = 0, images: ImageSet | None = None) -> Batch:
+        """`count` samples from number `first` on, of the training set or of `images`. Always the same ones, with the
+        same random numbers."""
+        images = images or self.sets[0]
+        indices = [Index(number % len(images), key(number)) for number in range(first, first + count)]
+        return to_batch((images.__getitems__(indices), [index.key for index in indices]), CPU)
+
+    @property
+    def evaluable(self) -> ImageSet:
+        """Samples that can be evaluated together, which those to validate on cannot where their sizes differ."""
+        training, validation = self.sets
+        return validation if validation.uniform else training
+
+    def accelerator(self) -> Accelerator:
+        precision = "fp64" if torch.get_default_dtype() == torch.float64 else None
+        return create_accelerator(self.config.train.with_values(precision=precision))
+
+    def learner(self, steps: int = STEPS) -> "Watched":
+        return Watched(self.task(), self.config.train, self.accelerator(), steps)
+
+    def engine(self, **changes: Any) -> Engine:
+        config = replace(self.config, train=self.config.train.with_values(**changes))
+        return Engine(self.build(), config, create_accelerator(config.train), self.load)
+
+    @cached_property
+    def trained(self) -> "Watched":
+        """What three steps with different batches did. Not to be trained on."""
+        learner = self.learner()
+        learner.use(learner.wrapped, training=True)
+        for number in range(3):
+            learner.step(number + 1, [self.batch(first=number * BATCH)])
+        return learner
+
+    @cached_property
+    def figures(self) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Those of the whole validation set before any training, and what was collected for them."""
+        task = self.task().eval()
+        return evaluate(task, self.sets[1], self.accelerator(), 2, self.config.train)
+
+    @cached_property
+    def probed(self) -> dict[str, Any]:
+        """What a fresh process noticed (see probe.py)."""
+        kind = self.task_type
+        if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
+            raise NotApplicable("another process cannot import a class of this script, or of inside a function")
+        command = [sys.executable, "-m", "launchbay.launch.check.probe", self.config.task]
+        done = subprocess.run(
+            command,
+            input=to_yaml(self.config),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        )
+        if done.returncode:
+            raise NotApplicable(f"a fresh process cannot import it: {done.stderr.strip().splitlines()[-1]}")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    @contextmanager
+    def attribute_errors_to(self, *names: str) -> Iterator[None]:
+        """What is refused in here is broken: where the author raised it, or else where the first of `names` is."""
+        try:
+            yield
+        except UserError as error:
+            happened, where = describe_error(error, self.task_type)
+            raise Broken(happened, where or self.line(*names), error.hint) from error
+        except Exception as error:
+            if where := raised(error, self.task_type):
+                raise Broken(f"{type(error).__name__}: {error}", where, "mend that line") from error
+            raise
+
+    def line(self, *names: str) -> str:
+        """Where the task says what the first of `names` is that it says anything of."""
+        return definition(self.task_type, *names)
+
+
+@dataclass(frozen=True)
+class Minimised:
+    """One loss of one step."""
+
+    step: int
+    network: str
+    terms: tuple[str, ...]
+    loss: float
+    moved: frozenset[str]
+    """The parameters of the task that are others now."""
+
+
+class Watched(Learner):
+    """A learner that takes down what it does."""
+
+    def __init__(self, task: Task[Any], *arguments: Any):
+        super().__init__(task, *arguments)
+        self.seen: list[Minimised] = []
+        self.reached: set[str] = set()
+        for name, parameter in task.named_parameters():
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(lambda _, name=name: self.reached.add(name))
+
+    def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
+        before = {where: parameter.detach().clone() for where, parameter in self.task.named_parameters()}
+        norm = super().minimise(number, name, terms)
+        after = self.task.named_parameters()
+        moved = frozenset(where for where, parameter in after if not torch.equal(parameter, before[where]))
+        loss = sum(value.item() for value in terms.values())
+        self.seen.append(Minimised(number, name, tuple(terms), loss, moved))
+        return norm
+
+
+class Loss(NamedTuple):
+    """What a training step yields, unminimised, and the line that does."""
+
+    network: str
+    terms: dict[str, Tensor]
+    line: str
+
+
+def losses(task: Task[Any], batch: Batch) -> list[Loss]:
+    """All losses of a step, without taking it."""
+    steps = task.training_step(batch)
+    with closing(steps):
+        return [Loss(name, terms, short(guards.yield_line(task, steps))) for name, terms in steps]
+
+
+def layers(task: Task[Any], kind: Any) -> list[str]:
+    """The names of the layers of this kind in the networks of `task`."""
+    networks = task.networks().items()
+    return [
+        f"{name}.{path}" for name, net in networks for path, layer in net.named_modules() if isinstance(layer, kind)
+    ]
+
+
+def different(ours: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """The first tensor that has other bits, and by how much; empty if there is none."""
+    for name in ours:
+        if name not in others or ours[name].shape != others[name].shape:
+            return f"{name} is not there, or of another shape"
+        if not torch.equal(ours[name], others[name]):
+            return f"{name} differs by up to {(ours[name].double() - others[name].double()).abs().max().item():.2g}"
+    return ""
+
+
+@contextmanager
+def double() -> Iterator[None]:
+    """Everything made in here is float64, as with --precision fp64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """What a check does to this process ends with it."""
+    before = torch.get_default_dtype()
+    settings = patch.dict(os.environ, ACCELERATE_USE_CPU="true")
+    with settings, torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)

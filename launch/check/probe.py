@@ -1,0 +1,72 @@
+"""What a fresh process notices of a task: what its import brings in, what it touches while it is built. Run by the test
+bench with module:Class, and its options as YAML on the standard input. The answer is the last line it prints.
+"""
+
+import importlib
+import json
+import sys
+import traceback
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from launchbay.launch.config.option_file import read
+from launchbay.launch.config.setup import default_config
+
+HEAVY = ("wandb", "tyro", "accelerate", "matplotlib", "skimage", "timm", "torchmetrics")
+"""What takes long to import. Not torchvision: a task that changes pictures needs it."""
+NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
+
+
+def main() -> None:
+    name = sys.argv[1]
+    module, _, qualified = name.partition(":")
+    task_type = attrgetter(qualified)(importlib.import_module(module))
+    heavy = [name for name in HEAVY if name in sys.modules]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_bytes(sys.stdin.buffer.read())
+        config, _ = read(file, default_config(name, task_type))
+    touched: list[tuple[str, str]] = []
+    sys.addaudithook(partial(notice, touched))
+    try:
+        task_type(config.options)
+    except Exception as error:  # another check says so
+        print(f"not built: {error}", file=sys.stderr)
+    print(json.dumps({"heavy": heavy, "touched": touched}))
+
+
+def notice(touched: list[tuple[str, str]], event: str, arguments: tuple[Any, ...]) -> None:
+    """Note files that are opened, imports aside; keep what is to be had from a network from being fetched."""
+    if event == "open" and is_own(*arguments[:2]) and not importing():
+        touched.append((f"opens {arguments[0]}", where()))
+    elif event in NETWORK:
+        touched.append((f"connects to {arguments[-1]}", where()))
+        raise OSError("a task connects to nothing while it is built")
+
+
+def is_own(path: Any, mode: Any) -> bool:
+    """Whether a file is the author's matter: none that comes with Python or a package, unless it is written."""
+    file = str(path)
+    if not isinstance(path, str | bytes) or file.endswith((".py", ".pyc", ".so")) or "__pycache__" in file:
+        return False
+    written = isinstance(mode, str) and bool(set(mode) & set("wax+"))
+    return written or not file.startswith((sys.prefix, sys.base_prefix, "/proc", "/sys", "/dev"))
+
+
+def importing() -> bool:
+    """Whether a library is being imported, which may look for what it needs."""
+    return any(frame.filename == "<frozen importlib._bootstrap>" for frame in traceback.extract_stack())
+
+
+def where() -> str:
+    """The innermost line that is in no installed package."""
+    frames = [f for f in traceback.extract_stack()[:-2] if "site-packages" not in f.filename]
+    frames = [f for f in frames if not f.filename.startswith((sys.base_prefix, "<")) and f.filename != __file__]
+    return f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+
+
+if __name__ == "__main__":
+    main()

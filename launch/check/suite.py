@@ -1,0 +1,218 @@
+"""Whether a task keeps its contract: `check_task`, the same as tests of pytest, and the table of `launchbay check`.
+
+In a plugin's tests:
+
+    from launchbay.testing import parametrize_with_checks
+
+    @parametrize_with_checks([Deblur])
+    def test_it_keeps_the_contract(task, check):
+        check(task)
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from launchbay import UserError
+from launchbay.launch.check import figures, options, runs, same, steps
+from launchbay.launch.check.bench import Bench, Broken, Check, NotApplicable, isolated
+from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
+from launchbay.tasks.base import Task
+
+CONTRACT: tuple[Check, ...] = (
+    options.options_are_declared,
+    options.it_can_be_built,
+    options.options_go_through_yaml,
+    options.each_option_has_help,
+    options.import_is_light,
+    options.it_is_built_from_options_alone,
+    options.processes_are_not_its_business,
+    options.samples_repeat_and_travel,
+    figures.figures_are_of_samples,
+    figures.baselines_stand_beside_figures,
+    figures.monitor_is_a_figure,
+    figures.pictures_are_well_formed,
+    figures.odd_sizes_are_restored_or_refused,
+    steps.steps_can_be_taken,
+    steps.losses_keep_their_order,
+    steps.a_loss_moves_only_its_network,
+    steps.each_parameter_learns,
+    steps.randomness_comes_from_the_batch,
+    steps.the_loss_falls,
+    steps.networks_are_only_called,
+    same.a_step_repeats_bit_for_bit,
+    same.evaluation_changes_nothing,
+    same.precisions_can_be_chosen,
+    same.a_batch_of_one_is_enough,
+    same.losses_are_means_over_samples,
+    same.figures_do_not_depend_on_the_batch,
+    runs.networks_can_be_compiled,
+    runs.a_checkpoint_holds_everything,
+    runs.a_run_goes_on_bit_for_bit,
+    runs.two_processes_learn_the_same,
+)
+Subject = type[Task[Any]] | tuple[type[Task[Any]], Any]
+"""A task, or a task and its options."""
+COLOURS = {"ok": "green", "failed": "bold red", "not applicable": "dim"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one check. As a string it is what a person has to know."""
+
+    check: str
+    """Its name, in words."""
+    state: Literal["ok", "failed", "not applicable"]
+    """What came of it."""
+    expected: str
+    """What has to hold."""
+    happened: str = ""
+    """What does not; or why the check is not applicable."""
+    where: str = ""
+    """The line of the task that it is about, if that is known: file:line and what stands there."""
+    remedy: str = ""
+    """How to mend it."""
+
+    def __str__(self) -> str:
+        if self.state != "failed":
+            return f"{self.check}: {self.state}" + (f" ({self.happened})" if self.happened else "")
+        where = [f"at: {self.where}"] if self.where else []
+        said = [f"expected: {self.expected}", f"happened: {self.happened}", *where, f"→ {self.remedy}"]
+        return "\n  ".join([f"{self.check}: failed", *said])
+
+
+def check_task(task_type: type[Task[Any]], options: Any = None) -> list[Result]:
+    """What comes of each check of the contract for `task_type`, with the defaults of its options or with `options`.
+
+    It trains for some dozens of steps on a few samples of the task's default data, on the CPU, and starts a process for
+    what only a fresh one can tell and two to compare one process with two. Small networks take less than a minute.
+    Nothing is raised for what fails: look for results whose `state` is "failed".
+    """
+    return list(examine(Bench(task_type, options)))
+
+
+def parametrize_with_checks(tasks: Sequence[Subject]) -> Callable[[Any], Any]:
+    """Make a test function with the arguments `task` and `check` a test of each check for each of `tasks`.
+
+        @parametrize_with_checks([Deblur, (Deblur, DeblurConfig(sigma=1.0))])
+        def test_it_keeps_the_contract(task, check):
+            check(task)
+
+    A task is a class, or a pair of a class and its options. `check(task)` fails, or skips what is not applicable.
+    """
+    import pytest
+
+    cases = []
+    for task in tasks:
+        name = (task[0] if isinstance(task, tuple) else task).__name__
+        cases += [pytest.param(task, PytestCheck(check), id=f"{name}-{check.__name__}") for check in CONTRACT]
+    return pytest.mark.parametrize(("task", "check"), cases)
+
+
+@dataclass(frozen=True)
+class PytestCheck:
+    """One check as the body of a test."""
+
+    check: Check
+
+    def __call__(self, task: Subject) -> None:
+        import pytest
+
+        result = outcome(shared_bench(task), self.check)
+        if result.state == "not applicable":
+            pytest.skip(result.happened)
+        if result.state == "failed":
+            pytest.fail(str(result), pytrace=False)
+
+
+@lru_cache(maxsize=1)
+def shared_bench(task: Subject) -> Bench:
+    """One bench for all checks of a task, which come one after the other."""
+    return Bench(*task) if isinstance(task, tuple) else Bench(task)
+
+
+def examine(bench: Bench) -> Iterator[Result]:
+    return (outcome(bench, check) for check in CONTRACT)
+
+
+def outcome(bench: Bench, check: Check) -> Result:
+    """What comes of `check`, found out once."""
+    if check not in bench.results:
+        bench.results[check] = run(bench, check)
+    return bench.results[check]
+
+
+def run(bench: Bench, check: Check) -> Result:
+    """Run `check`, if those before it hold that it needs."""
+    name, expected, remedy = words(check)
+    for other in needed(check):
+        if outcome(bench, other).state == "failed":
+            return Result(name, "not applicable", expected, f"first mend: {words(other)[0]}")
+    try:
+        with isolated():
+            check(bench)
+        return Result(name, "ok", expected)
+    except NotApplicable as reason:
+        return Result(name, "not applicable", expected, str(reason))
+    except Broken as broken:
+        return Result(name, "failed", expected, broken.happened, broken.where, broken.remedy or remedy)
+    except Exception as error:
+        known = isinstance(error, UserError)
+        if not known and is_of_the_bench(error):
+            raise
+        said = f"{type(error).__name__}: {error}", raised(error, bench.task_type)
+        happened, where = describe_error(error, bench.task_type) if known else said
+        notes = [note for note in getattr(error, "__notes__", []) if not where or not note.endswith(where)]
+        happened += "".join(f" ({note})" for note in notes)
+        return Result(name, "failed", expected, happened, where or bench.line(), (known and error.hint) or remedy)
+
+
+def words(check: Check) -> tuple[str, str, str]:
+    """Its name, what it expects, and how to mend what is not so."""
+    expected, _, remedy = (" ".join(part.split()) for part in (check.__doc__ or "").partition("\n\n"))
+    return check.__name__.replace("_", " "), expected, remedy
+
+
+def needed(check: Check) -> Iterator[Check]:
+    """The checks that have to hold before `check`, and before those."""
+    for other in getattr(check, "needs", ()):
+        yield from needed(other)
+        yield other
+
+
+def show(name: str, task_type: type[Task[Any]], console: Console) -> None:
+    """Check `task_type` and print the table as it grows, then what failed.
+
+    Raises:
+        UserError: the task does not keep the contract.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("check", "result", ""):
+        table.add_column(heading)
+    results: list[Result] = []
+    with Live(table, console=console):
+        for result in examine(Bench(task_type)):
+            results.append(result)
+            reason = result.happened if result.state == "not applicable" else ""
+            table.add_row(result.check, Text(result.state, COLOURS[result.state]), Text(reason, "dim"))
+    console.print()
+    failed = [result for result in results if result.state == "failed"]
+    for result in failed:
+        console.print(panel(result))
+    if failed:
+        raise UserError(f"{name} fails {len(failed)} of {len(results)} checks", "mend the first one first")
+    console.print(f"{name} keeps the contract")
+
+
+def panel(result: Result) -> Panel:
+    lines = {"expected": result.expected, "happened": result.happened, "at": result.where}
+    text = Text("\n").join(Text.assemble((f"{key:<10}", "bold"), value) for key, value in lines.items() if value)
+    text.append(f"\n→ {result.remedy}", style="bold")
+    return Panel(text, title=result.check, title_align="left", border_style="red", width=110)

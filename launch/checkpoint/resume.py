@@ -1,0 +1,85 @@
+"""Where a run goes on: from which checkpoint, and whether what is asked for is still the same run."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from launchbay import UserError
+from launchbay.launch.checkpoint import storage
+from launchbay.launch.config.options import flag
+from launchbay.launch.files import to_json
+
+MAY_CHANGE = {
+    "data_root", "val_root", "run", "output_dir", "steps", "epochs", "accumulate", "log_every", "eval_every",
+    "save_every", "keep", "wandb", "workers", "resume", "max_time", "stuck_after", "profile", "debug",
+}  # fmt: skip
+"""Options that another start of a run may have: none of them decides what the next step does to the weights, except
+for the length of the training, which is meant to."""
+NEW_RUN_MAY_CHANGE = {"lr", "clip_norm", "schedule", "warmup", "weight_decay"}
+"""What a run may have otherwise, beside these, that starts from another's checkpoint: how it learns from there on."""
+
+
+def find_start(folder: Path, resume: str) -> Path | None:
+    """The checkpoint to go on from: the newest good one in `folder`, a run's; otherwise what `resume` names, a run's
+    folder or a checkpoint's; None if there is none and `resume` is "auto".
+
+    Raises:
+        UserError: there is nothing under that name, or no whole checkpoint.
+    """
+    own = folder / "checkpoints"
+    if storage.steps(own):
+        return storage.newest(own)
+    if resume == "auto":
+        return None
+    path = Path(resume)
+    if not path.is_dir():
+        raise UserError(f"--resume {path}: there is no such folder", "name a run's folder or a checkpoint's, or auto")
+    if storage.steps(path / "checkpoints"):
+        return storage.newest(path / "checkpoints")
+    if (path / "config.yaml").is_file():
+        raise UserError(f"--resume {path}: that run has no checkpoint yet", "name another, or leave --resume out")
+    if not (path / "manifest.json").is_file():
+        raise UserError(f"--resume {path}: there is no checkpoint", "name a run's folder or a checkpoint's, or auto")
+    try:
+        storage.verify(path)
+    except storage.DamagedCheckpoint as error:
+        raise UserError(f"--resume: {error}", "name a run's folder or a checkpoint's, or auto") from error
+    return path
+
+
+def check_same(
+    saved: Mapping[str, Any],
+    config: Mapping[str, Any],
+    data: Mapping[str, str],
+    where: Path,
+    steps: int | None = None,
+) -> None:
+    """Whether a run with these options, on these data, can go on from the state `saved` in checkpoint `where`: its own,
+    or, for a run of so many `steps` that has just begun, another's.
+
+    Raises:
+        UserError: it is not; says what differs.
+    """
+    before, config = saved["config"], json.loads(to_json(config))
+    if before["task"] != config["task"]:
+        raise UserError(
+            f"{where} is of task {before['task']!r}, not {config['task']!r}", "choose another --run or --resume"
+        )
+    free = MAY_CHANGE | (NEW_RUN_MAY_CHANGE if steps is not None else set())
+    names = [name for name in {**before, **config} if name not in free and before.get(name) != config.get(name)]
+    if names:
+        told = [f"{flag(name)} was {before.get(name)}, is now {config.get(name)}" for name in names]
+        raise UserError(
+            "\n".join([f"{where} is of a run with other options:", *told]),
+            "give the same ones (config.yaml in the run's folder has them all), or "
+            + ("choose another --run" if steps is None else "leave --resume out"),
+        )
+    if steps is not None and saved["step"] >= steps:
+        raise UserError(f"{where} has taken {saved['step']} steps, this run is to have {steps}", "give more --steps")
+    changed = [split for split, fingerprint in data.items() if saved["data"].get(split) != fingerprint]
+    if changed:
+        raise UserError(
+            f"the {' and '.join(changed)} pictures are not those that {where} was trained with",
+            "put the data back as they were, or start another --run",
+        )

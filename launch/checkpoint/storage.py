@@ -1,0 +1,231 @@
+"""Checkpoints: tensors and JSON, complete or not there at all, verified before use. No pickle, no importable names.
+
+checkpoints/step-00000400/NAME.safetensors          one per network
+                          NAME.trained.safetensors  with --ema, which makes NAME an average: what training goes on with
+                          optimizers.safetensors    each tensor of optimizer state as NETWORK.PARAMETER.KEY
+                          state.json                the rest
+                          manifest.json             size and SHA-256 of each file, sealed by its own
+checkpoints/last, best                              the name of a folder
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from launchbay import UserError
+from launchbay.launch.checkpoint.optimizer_state import restore
+from launchbay.launch.files import synchronize, to_json, write_text
+
+FORMAT = 1
+PREFIX = "step-"
+OPTIMIZERS = "optimizers.safetensors"
+
+
+class DamagedCheckpoint(Exception):
+    """A file of a checkpoint is missing, cut short or changed."""
+
+
+@dataclass(frozen=True)
+class TrainedState:
+    """What of a run is saved as tensors: networks, their averages (--ema) and their optimizers, by the same names."""
+
+    networks: Mapping[str, nn.Module]
+    averages: Mapping[str, AveragedModel]
+    optimizers: Mapping[str, Optimizer]
+
+
+@dataclass(frozen=True)
+class CheckpointContent:
+    """What of a run is saved, in memory: tensors by file and name, and JSON. Layers that share their weights have a
+    copy each: safetensors holds no tensor twice."""
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    state: Mapping[str, Any]
+
+
+def file_of(network: str, *, trained: bool = False) -> str:
+    """The file of a network's weights; with --ema, which makes that an average, `trained` ones have another."""
+    return f"{network}.trained.safetensors" if trained else f"{network}.safetensors"
+
+
+def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, keep: int) -> Path:
+    """Write checkpoint `step`, point `last` (and `best`) to it, delete all but the newest `keep` and the best.
+
+    Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
+
+    Raises:
+        OSError: the disk is full, or fails; earlier checkpoints are whole.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".tmp-*"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    final = folder / f"{PREFIX}{step:08d}"
+    temporary = folder / f".tmp-{final.name}-{os.getpid()}"
+    temporary.mkdir()
+    try:
+        write(temporary, content, {"format": FORMAT, "step": step, **content.state})
+        synchronize(temporary)
+        if final.exists():  # damaged, or it would have been gone on from
+            shutil.rmtree(final.rename(folder / f".tmp-{final.name}-old"))
+        temporary.rename(final)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, SafetensorError):  # how that library reports a disk that is full
+            raise OSError(str(error)) from error
+        raise
+    synchronize(folder)
+    point(final, best=best)
+    delete_old(folder, keep)
+    return final
+
+
+def point(checkpoint: Path, *, best: bool) -> None:
+    """Let `last` (and `best`) name `checkpoint`."""
+    for name in ("last", "best") if best else ("last",):
+        write_text(checkpoint.parent / name, checkpoint.name)
+
+
+def write(folder: Path, content: CheckpointContent, state: dict[str, Any]) -> None:
+    for file, tensors in content.tensors.items():
+        save_file(dict(tensors), folder / file)
+    (folder / "state.json").write_text(to_json(state, indent=1))
+    files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": seal(files)}, indent=1))
+    mode = (folder / "manifest.json").stat().st_mode  # safetensors lets nobody else read its files
+    for path in folder.iterdir():
+        path.chmod(mode)
+        synchronize(path)
+
+
+def weights(network: nn.Module) -> dict[str, Tensor]:
+    """Copies of all tensors of `network`, each in its own memory, as safetensors want them: also those of layers that
+    share their weights, which safetensors' save_model cannot tell apart with channels last."""
+    return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in network.state_dict().items()}
+
+
+def load(checkpoint: Path, parts: TrainedState) -> dict[str, Any]:
+    """Put a verified checkpoint's tensors where they were taken from. Returns the content of its state.json.
+
+    Raises:
+        UserError: they do not fit, or are not what the networks and optimizers of a training can be.
+    """
+    state = json.loads((checkpoint / "state.json").read_bytes())
+    load_networks(checkpoint, parts.networks, trained=bool(parts.averages))
+    load_networks(checkpoint, {name: averaged.module for name, averaged in parts.averages.items()})
+    for averaged in parts.averages.values():
+        averaged.n_averaged.fill_(state["step"])
+    tensors = read_tensors(checkpoint / OPTIMIZERS)
+    for name, optimizer in parts.optimizers.items():
+        mine = {where: tensor for where, tensor in tensors.items() if where.startswith(f"{name}.")}
+        restore(parts.networks, optimizer, name, mine, state["optimizers"][name])
+    return state
+
+
+def verify(checkpoint: Path) -> dict[str, Any]:
+    """The content of the checkpoint's state.json, after every file was found as it was written.
+
+    Raises:
+        DamagedCheckpoint: one is not; it is named.
+    """
+    try:
+        manifest = json.loads((checkpoint / "manifest.json").read_bytes())
+        files = manifest["files"]
+        if manifest["seal"] != seal(files):
+            raise ValueError("its seal does not match")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpoint(f"{checkpoint}: manifest.json: {error}") from error
+    for name, expected in files.items():
+        path = checkpoint / Path(name).name
+        try:
+            found = fingerprint(path)
+        except OSError as error:
+            raise DamagedCheckpoint(f"{checkpoint}: {name}: {error.strerror}") from error
+        if found != expected:
+            raise DamagedCheckpoint(f"{checkpoint}: {name} is not what was written ({found['bytes']} bytes)")
+    state = json.loads((checkpoint / "state.json").read_bytes())
+    if state["format"] != FORMAT:
+        raise UserError(
+            f"{checkpoint} has format {state['format']}, this launchbay reads {FORMAT}", "use the version that wrote it"
+        )
+    return state
+
+
+def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
+    """Put the weights of a verified checkpoint into `networks`."""
+    for name, network in networks.items():
+        file = checkpoint / file_of(name, trained=trained)
+        tensors = read_tensors(file)
+        for tensor, value in tensors.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} is no file of tensors: {error}", "go back to an earlier checkpoint") from error
+
+
+def find(folder: Path, pointer: str) -> Path:
+    """The verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest good one, aloud."""
+    if not (folder / "last").is_file():
+        raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
+    name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text(errors="replace").strip()
+    return first_whole([folder / Path(name).name, *reversed(steps(folder))], folder)
+
+
+def newest(folder: Path) -> Path:
+    """The newest checkpoint that is whole, wherever `last` points: a run may have ended between the two."""
+    return first_whole(list(reversed(steps(folder))), folder)
+
+
+def first_whole(candidates: list[Path], folder: Path) -> Path:
+    for checkpoint in dict.fromkeys(candidates):
+        try:
+            verify(checkpoint)
+            return checkpoint
+        except DamagedCheckpoint as error:
+            print(f"damaged checkpoint, taking the one before: {error}", flush=True)
+    raise UserError(
+        f"no checkpoint in {folder} is whole", "restore one from a copy, or start another --run; nothing was changed"
+    )
+
+
+def steps(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first."""
+    return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
+
+
+def delete_old(folder: Path, keep: int) -> None:
+    best = (folder / "best").read_text(errors="replace").strip() if (folder / "best").is_file() else ""
+    last = (folder / "last").read_text()  # what comes after it is damaged, and no reason to delete it
+    for checkpoint in [path for path in steps(folder) if path.name <= last][:-keep]:
+        if checkpoint.name != best:
+            doomed = checkpoint.rename(folder / f".tmp-{checkpoint.name}")  # no half-deleted checkpoint has a good name
+            shutil.rmtree(doomed)
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def seal(files: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

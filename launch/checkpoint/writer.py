@@ -1,0 +1,71 @@
+"""Saving while training goes on: a copy of what is saved, and the thread that writes it to disk."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from launchbay.launch.checkpoint import storage
+from launchbay.launch.checkpoint.optimizer_state import describe
+from launchbay.launch.checkpoint.storage import OPTIMIZERS, CheckpointContent, TrainedState, file_of
+
+
+class Saver:
+    """Writes checkpoints of `parts` to `folder`, one at a time, keeping `keep` of them. Training waits only for the
+    copy that is written."""
+
+    def __init__(self, folder: Path, parts: TrainedState, keep: int):
+        self.folder, self.parts, self.keep = folder, parts, keep
+        self.tensors: dict[str, dict[str, Tensor]] = {}
+        self.thread = ThreadPoolExecutor(1, "saver")
+        self.pending: Future[Path] | None = None
+        self.step = 0
+
+    def save(self, step: int, state: Mapping[str, Any], *, best: bool) -> None:
+        """Take a copy and begin to write it, after the checkpoint before this one is on disk.
+
+        Raises:
+            OSError: that one could not be written.
+        """
+        self.finish()
+        self.step, content = step, self.copy(state)
+        self.pending = self.thread.submit(storage.save, self.folder, step, content, best=best, keep=self.keep)
+
+    def failed(self) -> bool:
+        """Whether the checkpoint that was begun last could not be written; does not wait for it."""
+        return self.pending is not None and self.pending.done() and self.pending.exception() is not None
+
+    def finish(self) -> None:
+        """Wait until all that was begun is on disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
+
+    def copy(self, state: Mapping[str, Any]) -> CheckpointContent:
+        """What a checkpoint of this moment holds, in memory of its own."""
+        networks, averages = self.parts.networks, self.parts.averages
+        saved = {file_of(name): averages[name].module if name in averages else networks[name] for name in networks}
+        saved |= {file_of(name, trained=True): networks[name] for name in averages}
+        for file, network in saved.items():
+            self.keep_copy(file, network.state_dict())
+        tensors = {}
+        optimizers = {name: describe(networks, own, name, tensors) for name, own in self.parts.optimizers.items()}
+        self.keep_copy(OPTIMIZERS, tensors)
+        return CheckpointContent(self.tensors, {**state, "optimizers": optimizers})
+
+    def keep_copy(self, file: str, tensors: Mapping[str, Tensor]) -> None:
+        """In the memory of the last copy: new memory would take seven times as long."""
+        before, after = self.tensors.get(file, {}), {}
+        for name, tensor in tensors.items():
+            mine = before.get(name)
+            if mine is None or mine.shape != tensor.shape:
+                mine = torch.empty(tensor.shape, dtype=tensor.dtype)
+            after[name] = mine.copy_(tensor.detach())
+        self.tensors[file] = after

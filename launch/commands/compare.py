@@ -1,0 +1,219 @@
+"""`launchbay compare RUN RUN`: where two runs that should agree first part, and what they were made with."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from launchbay import UserError
+from launchbay.launch.checkpoint import storage
+from launchbay.launch.config.option_file import read_values
+from launchbay.launch.config.options import flag
+from launchbay.launch.record.run_folder import config_file
+from launchbay.launch.record.tracking import Line, record
+
+PLACE = {"run", "output_dir"}
+"""Options that only say where a run is kept."""
+TIMINGS = {"samples_per_s"}
+"""Figures that are another each time."""
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is compared of a run: `made_with` are options, processes, hardware and versions; `data` the fingerprints of
+    its pictures; checkpoints are by their folders' names, and `damaged` says what is wrong with them."""
+
+    name: str
+    made_with: dict[str, Any]
+    data: dict[str, str]
+    lines: list[Line]
+    checkpoints: dict[str, Path]
+    damaged: dict[str, str]
+
+
+def compare_runs(first: Path, second: Path, console: Console) -> bool:
+    """Print where the runs first part. Returns whether their records and tensors are the same, whatever they were made
+    with.
+
+    Raises:
+        UserError: one of them is no run, or they do not part but not all could be compared.
+    """
+    runs = read(first), read(second)
+    causes, gaps = made_otherwise(*runs), not_compared(*runs)
+    (in_record, lines), (in_tensors, tensors) = compare_records(*runs), compare_checkpoints(*runs)
+    with_data = "data, " * bool(runs[0].data and runs[1].data)
+    for line in causes or [f"options, {with_data}versions, hardware and number of processes are the same"]:
+        show(line, console)
+    if not in_record and not in_tensors:
+        if gaps:
+            raise UserError(
+                "\n".join(["no difference was found, but not all could be compared:", *gaps]),
+                "tensors are compared in whole checkpoints of a step that both runs have saved",
+            )
+        what = "what they learned is" if causes else "the runs are"
+        show(f"{what} the same: {lines} lines, {tensors} tensors", console)
+        return True
+    for line in in_record or [f"the records are the same: {lines} lines"]:
+        show(line, console)
+    for line in in_tensors or ([f"the checkpoints are the same: {tensors} tensors"] if tensors else []):
+        show(line, console)
+    for gap in gaps:
+        show(f"not compared: {gap}", console)
+    return False
+
+
+def read(folder: Path) -> Run:
+    """What is there of the run in `folder`.
+
+    Raises:
+        UserError: it is no run.
+    """
+    options, _ = read_values(config_file(folder))
+    states: dict[str, dict[str, Any]] = {}
+    damaged: dict[str, str] = {}
+    for step in storage.steps(folder / "checkpoints"):
+        try:
+            states[step.name] = storage.verify(step)
+        except storage.DamagedCheckpoint as error:
+            damaged[step.name] = str(error)
+    newest = states[max(states)] if states else {}
+    file = folder / "summary.json"
+    last = {**newest, **(json.loads(file.read_bytes()) if file.is_file() else {})}
+    return Run(
+        name=str(folder),
+        made_with={flag(name): value for name, value in options.items() if name not in PLACE}
+        | {"processes": last.get("world_size"), "device": last.get("device"), "threads": last.get("threads")}
+        | last.get("versions", {}),
+        data=newest.get("data", {}),
+        lines=[without(TIMINGS, line) for line in record(folder)],
+        checkpoints={name: folder / "checkpoints" / name for name in states},
+        damaged=damaged,
+    )
+
+
+def made_otherwise(first: Run, second: Run) -> list[RenderableType]:
+    """In what options, versions, hardware and data they differ."""
+    rows = [
+        (name, *values) for name, values in pairs(first.made_with, second.made_with).items() if values[0] != values[1]
+    ]
+    said: list[RenderableType] = [side_by_side("made with", first, second, rows)] if rows else []
+    changed = [split for split in first.data if first.data[split] != second.data.get(split, first.data[split])]
+    return [*said, f"the {' and '.join(changed)} pictures are not the same"] if changed else said
+
+
+def compare_records(first: Run, second: Run) -> tuple[list[RenderableType], int]:
+    """What differs in metrics.jsonl, the first line that does before the rest; and how many lines both have."""
+    mine, other = ({(line["step"], line["split"]): line for line in run.lines} for run in (first, second))
+    both = [place for place in mine if place in other]
+    said: list[RenderableType] = []
+    parted = [(place, rows) for place in both if (rows := changed_figures(mine[place], other[place]))]
+    if parted:
+        ((step, split), rows), count = parted[0], len(parted)
+        said.append(f"the records part at step {step} ({split}); of {len(both)} lines in both, {count} differ:")
+        said.append(side_by_side("figure", first, second, rows, "relatively"))
+    for run, own, others in ((first, mine, other), (second, other, mine)):
+        alone = [place for place in own if place not in others]
+        if alone:
+            count = f"{len(alone)} of its {len(own)} lines"
+            said.append(f"only {run.name} has {count}, first at step {alone[0][0]}, last at step {alone[-1][0]}")
+        names = {f"{name} ({split})" for step, split in both for name in own[step, split].keys() - others[step, split]}
+        if names:
+            said.append(f"only {run.name} has {', '.join(sorted(names))}")
+    if not said and first.lines != second.lines:
+        said.append("the records have the same lines in another order, or more than once")
+    return said, len(both)
+
+
+def changed_figures(mine: Line, other: Line) -> list[tuple[Any, ...]]:
+    """(name, value, value, relative difference) of each figure that both lines have and that is not the same."""
+    return [
+        (name, value, other[name], relative(value, other[name]))
+        for name, value in mine.items()
+        if name in other and value != other[name]
+    ]
+
+
+def relative(value: Any, other: Any) -> str:
+    """Their difference as a part of the larger one; nothing where one is no number (null stands for those)."""
+    if not isinstance(value, int | float) or not isinstance(other, int | float):
+        return ABSENT
+    return f"{abs(value - other) / max(abs(value), abs(other)):.2g}"
+
+
+def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], int]:
+    """What differs in the first checkpoint in which anything does; and how many tensors were compared up to there."""
+    said: list[RenderableType] = []
+    newest = [max({*run.checkpoints, *run.damaged}, default=None) for run in (first, second)]
+    if all(newest) and newest[0] != newest[1]:
+        said.append(f"the newest checkpoints are {newest[0]} in {first.name}, {newest[1]} in {second.name}")
+    count = 0
+    for name in sorted(first.checkpoints.keys() & second.checkpoints.keys()):
+        mine, other = tensors(first.checkpoints[name]), tensors(second.checkpoints[name])
+        both = pairs(mine, other)
+        changed = [where for where in sorted(both) if where not in mine or where not in other or not same(*both[where])]
+        count += len(both)
+        if changed:
+            where = changed[0]
+            only = first.name if where not in other else second.name if where not in mine else ""
+            how = f"which only {only} has" if only else distance(mine[where], other[where])
+            said.append(f"the checkpoints part at {name}: {len(changed)} of {len(both)} tensors differ, by name first")
+            said.append(f"  {where}, {how}")
+            break
+    return said, count
+
+
+def tensors(where: Path) -> dict[str, Tensor]:
+    """All tensors of a verified checkpoint, by file and name."""
+    files = sorted(where.glob("*.safetensors"))
+    return {f"{file.name}: {name}": tensor for file in files for name, tensor in storage.read_tensors(file).items()}
+
+
+def same(mine: Tensor, other: Tensor) -> bool:
+    """Bit for bit: -0 is not 0, and what is no number is itself."""
+    alike = mine.shape == other.shape and mine.dtype == other.dtype
+    return alike and mine.flatten().view(torch.uint8).equal(other.flatten().view(torch.uint8))
+
+
+def distance(mine: Tensor, other: Tensor) -> str:
+    if mine.shape != other.shape or mine.dtype != other.dtype:
+        return " against ".join(f"{tuple(tensor.shape)} of {tensor.dtype}" for tensor in (mine, other))
+    return f"by at most {(mine.double() - other.double()).abs().max():.2g}"
+
+
+def not_compared(first: Run, second: Run) -> list[str]:
+    """What stands in the way of comparing all."""
+    gaps = [said for run in (first, second) for said in run.damaged.values()]
+    gaps += [f"{run.name} has no checkpoint" for run in (first, second) if not run.checkpoints and not run.damaged]
+    if not gaps and not first.checkpoints.keys() & second.checkpoints.keys():
+        gaps.append("tensors, since no step has a checkpoint in both")
+    return gaps
+
+
+def pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The two values of each key, in order."""
+    return {key: (first.get(key, ABSENT), second.get(key, ABSENT)) for key in {**first, **second}}
+
+
+def without(names: set[str], line: Line) -> Line:
+    return {name: value for name, value in line.items() if name not in names}
+
+
+def side_by_side(heading: str, first: Run, second: Run, rows: list[tuple[Any, ...]], *more: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in (heading, first.name, second.name, *more):
+        table.add_column(Text(name), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row))
+    return table
+
+
+def show(line: RenderableType, console: Console) -> None:
+    console.print(line, highlight=False, markup=False)

@@ -1,0 +1,75 @@
+"""`launchbay doctor`: what would run here, and the command for it."""
+
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+CONFIGS = Path("accelerate_configs")
+LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm")
+
+
+def examine(console: Console) -> None:
+    import torch
+
+    from launchbay.launch.distributed.accelerator import config_in_force, threads_per_process
+
+    gpus = torch.cuda.device_count()
+    on_cpu = {name for name, there in getattr(torch.cpu, "get_capabilities", dict)().items() if there}
+    config = config_in_force([])
+    table = Table(box=None, show_header=False, pad_edge=False)
+    rows = {
+        "python": f"{platform.python_version()} at {sys.executable}",
+        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+        "GPUs": ", ".join(torch.cuda.get_device_name(number) for number in range(gpus)) or "none",
+        "CPU": f"{threads_per_process()} thread{'s' * (threads_per_process() > 1)} for one process",
+        "fast bf16": "yes"
+        if (torch.cuda.is_bf16_supported() if gpus else on_cpu & {"avx512_bf16", "amx_bf16"})
+        else "no",
+        "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file"
+        if config
+        else "none, so its defaults",
+        "W&B": "offline unless --wandb online; "
+        + (
+            "a key is set"
+            if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()
+            else "no key, which offline does not need"
+        ),
+        "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free in {Path.cwd()}",
+    }
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/bold]", value)
+    console.print(table)
+    console.print("\n[bold]commands[/bold]")
+    for what, command in (of_checkout if CONFIGS.is_dir() else of_package)(gpus):
+        console.print(f"  {what:28}{command}", highlight=False, soft_wrap=True)
+    for variable in ("WORLD_SIZE", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
+        if variable in os.environ:
+            console.print(
+                f"note: {variable}={os.environ[variable]} is set here and changes what is started", highlight=False
+            )
+
+
+def of_package(gpus: int) -> list[tuple[str, str]]:
+    """What starts a training in any folder."""
+    several = f"accelerate launch --multi_gpu --num_processes {gpus} -m launchbay.launch.run --task superres"
+    one = [("one GPU" if gpus else "one process on the CPU", "launchbay train --task superres")]
+    return one + ([(f"{gpus} GPUs", several)] if gpus > 1 else [])
+
+
+def of_checkout(gpus: int) -> list[tuple[str, str]]:
+    """What starts one in a checkout, with its configurations."""
+
+    def launch(config: str) -> str:
+        return f"accelerate launch --config_file {CONFIGS}/{config}.yaml launch/run.py --task superres"
+
+    # Two processes of one thread took 1.1 to 1.2 times as long as one of two: benchmarks/speed.md.
+    on_cpu = [("one process on the CPU", launch("cpu")), ("two, slower on one machine", launch("multi_cpu"))]
+    on_gpu = [("one GPU", launch("single_gpu"))] if gpus else []
+    several = [(f"{gpus} GPUs", launch("multi_gpu").replace("launch/run.py", f"--num_processes {gpus} launch/run.py"))]
+    return on_gpu + (several if gpus > 1 else []) + on_cpu

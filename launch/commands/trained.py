@@ -1,0 +1,31 @@
+"""A run that was trained, opened for use: its task with the weights of a checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from launchbay import UserError
+from launchbay.launch.checkpoint import storage
+from launchbay.launch.config.assembly import build
+from launchbay.launch.config.option_file import read, read_task
+from launchbay.launch.config.options import Config
+from launchbay.launch.config.setup import task_of
+from launchbay.launch.distributed.accelerator import create_accelerator, to_device
+from launchbay.launch.record.run_folder import config_file
+from launchbay.tasks.base import Task
+
+
+def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any], Accelerator]:
+    """The task of `run` on its device in evaluation mode, with the weights of its "best" or "last" checkpoint."""
+    file = config_file(run)
+    name = read_task(file)
+    if name is None:
+        raise UserError(f"{file} names no task")
+    task_type, default = task_of(name)
+    config, _ = read(file, default)
+    accelerator = create_accelerator(config.train)  # before the network is built: it decides on float64
+    task = build(task_type, config.options)
+    storage.load_networks(storage.find(run / "checkpoints", pointer), task.networks())
+    to_device(task, accelerator.device)
+    return task.eval(), config, accelerator

@@ -1,0 +1,94 @@
+"""Assemble what a run learns with and from: options that follow from the data, the data sets, the task itself."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from launchbay import UserError
+from launchbay.data import ImageSet, Load
+from launchbay.data.mixture import pair
+from launchbay.data.sources import Open, Source
+from launchbay.launch.config import plugins
+from launchbay.launch.config.options import Config, DataOptions
+from launchbay.tasks.authors import (
+    AuthorError,
+    attribute_errors_to,
+    check_arguments,
+    describe_value,
+    locate,
+    raise_author_error,
+)
+from launchbay.tasks.base import Datasets, Task
+
+
+def infer_options(task_type: type[Task[Any]], config: Config[Any], source: Source) -> Config[Any]:
+    """`config` with the options that follow from the training pictures, which are opened only if there are any."""
+    check_arguments(task_type)
+    if task_type.infer_options.__func__ is Task.infer_options.__func__:
+        return config
+    options = task_type.infer_options(config.options, source.open("train"))
+    if not isinstance(options, type(config.options)):
+        with attribute_errors_to(task_type, "infer_options"):
+            raise UserError(
+                f"{task_type.__name__}.infer_options returns {describe_value(options)}", "return replace(config, ...)"
+            )
+    return replace(config, options=options)
+
+
+def open_source(data: DataOptions, options: Collection[str] = ()) -> Source:
+    """The data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`) with `options`."""
+    names = [data.data] + ([data.validation_data()] if data.val_data or data.val_root else [])
+    opened = [open_named(name) for name in names]
+    return Source(opened[0], data.data_root, *opened[1:], validation_root=data.val_root, options=options)
+
+
+def open_named(name: str) -> Open:
+    """The data set called `name`; "A+B" is the pairs of two."""
+    names = name.split("+")
+    if len(names) > 2 or not all(names):
+        raise UserError(f"--data {name} is no pair of data sets", "two can be paired: A+B, such as glyphs+photos")
+    opened = [plugins.load(plugins.find(plugins.DATASETS, part)) for part in names]
+    if len(opened) == 1:
+        return opened[0]
+    return pair(*opened)
+
+
+def build(task_type: type[Task[Any]], options: Any) -> Task[Any]:
+    """The task with `options`.
+
+    Raises:
+        AuthorError: a method of it takes other arguments than it is given, or its `__init__` sets or reads attributes
+            before that of `Task` has run.
+    """
+    check_arguments(task_type)
+    task = task_type.__new__(task_type)
+    try:
+        task_type.__init__(task, options)
+    except AttributeError:
+        if "_modules" in vars(task):
+            raise
+    if "_modules" not in vars(task):
+        raise AuthorError(
+            f"{task_type.__name__}.__init__ does not begin with that of Task",
+            "make super().__init__(config) its first line",
+            locate(task_type, "__init__"),
+        )
+    return task
+
+
+def datasets(task: Task[Any], load: Load) -> Datasets:
+    """Those of `task`.
+
+    Raises:
+        AuthorError: they are not two data sets.
+    """
+    match task.datasets(load):
+        case (ImageSet() as training, ImageSet() as validation):
+            if not len(training) * len(validation):
+                raise_author_error(
+                    task, "datasets", "returns a data set without a sample", "give some to train and to validate on"
+                )
+            return training, validation
+        case other:
+            hint = "return the training and the validation set: return load('train'), load('val')"
+            raise_author_error(task, "datasets", f"returns {describe_value(other)}", hint)

@@ -1,0 +1,109 @@
+"""One configuration from defaults < YAML < command line. No torch in here."""
+
+import argparse
+import re
+import sys
+from dataclasses import fields, make_dataclass, replace
+from keyword import iskeyword
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from launchbay import UserError
+from launchbay.launch.config.option_file import read, read_task
+from launchbay.launch.config.options import GROUP_TYPES, GROUPS, Config, TrainOptions, checked, flag
+
+C = TypeVar("C")
+
+
+def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
+    """Return (--task or the file's `task:`, --config, the other arguments)."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--task")
+    parser.add_argument("--config", type=Path)
+    try:
+        known, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from error
+    name = known.task
+    if known.config is not None:
+        name = name or read_task(known.config)
+    return name, known.config, rest
+
+
+def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool) -> tuple[Config[C], list[str]]:
+    """The configuration of a run, and a line on each value that is not the default: what it is and where it came from.
+
+    `argv` has neither --task nor --config. Prints help or an error and exits (0, 2) where `argv` asks for it, as tyro
+    does; `quiet` processes print nothing.
+    """
+    import tyro
+
+    from_file, lines = read(file, default) if file else (default, {})
+    own = type(default.options)
+    for options in (*GROUP_TYPES.values(), own):
+        join_lines(options)
+    kind: Any = make_dataclass("Options", [*GROUP_TYPES.items(), (heading(default.task), own)])
+    about = sys.modules[own.__module__].__doc__ or ""
+    answers = tyro.cli(
+        kind,
+        args=argv,
+        default=kind(*(getattr(from_file.train, group) for group in GROUP_TYPES), from_file.options),
+        prog=f"run.py --task {default.task}",
+        description=paragraphs(f"{about}\n\nAny of these options can come from a YAML file: --config FILE."),
+        console_outputs=not quiet,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    *groups, options = (getattr(answers, field.name) for field in fields(kind))
+    parsed = settle_length(Config(default.task, TrainOptions(*groups), options), from_file, default)
+    before = from_file.flat()
+    for name, value in parsed.flat().items():
+        if value != before[name]:
+            checked(GROUP_TYPES.get(GROUPS.get(name, ""), own), name, value, flag(name))
+    return parsed, changes(parsed, from_file, default, lines)
+
+
+def heading(task: str) -> str:
+    """Return what tyro heads the options of `task` with: its name, as an identifier that no group has."""
+    name = re.sub(r"\W", "_", task)
+    return name if name.isidentifier() and not iskeyword(name) and name not in GROUP_TYPES else f"task_{name}"
+
+
+def join_lines(options: type) -> None:
+    """Write the help of each option as paragraphs into its metadata: tyro would keep a docstring's line breaks."""
+    from docstring_parser import parse_from_object
+
+    documented = {parameter.arg_name: parameter.description or "" for parameter in parse_from_object(options).params}
+    for field in fields(options):
+        if text := documented.get(field.name):
+            field.metadata = MappingProxyType({"help": paragraphs(text), **field.metadata})
+
+
+def paragraphs(text: str) -> str:
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
+
+
+def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -> Config[C]:
+    """Of --steps and --epochs the one that was said last, on the command line or in the file, replaces the other."""
+    length = parsed.train.optimization
+    if length.steps is None or length.epochs is None:
+        return parsed
+    for earlier in (from_file.train.optimization, default.train.optimization):
+        said = [name for name in ("steps", "epochs") if getattr(length, name) != getattr(earlier, name)]
+        if len(said) == 2:
+            break
+        if len(said) == 1:
+            other = {"steps": "epochs", "epochs": "steps"}[said[0]]
+            return replace(parsed, train=parsed.train.with_values(**{other: None}))
+    raise UserError(
+        f"--steps {length.steps} and --epochs {length.epochs:g} both say how long to train", "give one of them"
+    )
+
+
+def changes(parsed: Config[C], from_file: Config[C], default: Config[C], lines: dict[str, str]) -> list[str]:
+    """One line for each option that differs from the task's default."""
+    before, file, now = default.flat(), from_file.flat(), parsed.flat()
+    settled = [name for name in ("steps", "epochs") if now[name] is None]  # the other one was given
+    changed = [name for name, value in now.items() if value != before[name] and name not in settled]
+    origin = {name: lines.get(name, "") if now[name] == file[name] else "command line" for name in changed}
+    return [f"{flag(name)} {now[name]}  ({origin[name]}; default {before[name]})" for name in changed]

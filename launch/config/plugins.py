@@ -1,0 +1,153 @@
+"""Entry points -> tasks and data sets. Listing them imports none, and a broken one hurts nobody but who asks for it."""
+
+import ast
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from launchbay import UserError
+from launchbay.launch.errors import did_you_mean
+
+TASKS, DATASETS = "launchbay.tasks", "launchbay.datasets"
+KINDS = {TASKS: "task", DATASETS: "data set"}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    name: str
+    target: str
+    """module:attribute"""
+    package: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.version}"
+
+    def summary(self) -> str:
+        """The first line of the module's docstring, or what is wrong with it. Nothing is imported."""
+        try:
+            docstring = ast.get_docstring(self.parse()) or ""
+        except UserError as error:
+            return f"! {error.message} → {error.hint}"
+        return docstring.split("\n")[0]
+
+    def parse(self) -> ast.Module:
+        """Its module.
+
+        Raises:
+            UserError: it cannot be loaded, as far as that can be told without importing it.
+        """
+        module, _, attribute = self.target.partition(":")
+        remedy = f"mend or uninstall {self.package}"
+        path = source_of(module)
+        if path is None:
+            raise UserError(f"ModuleNotFoundError: there is no {module}", f"install {self.package} again")
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(f"{type(error).__name__}: {error}".splitlines()[0], remedy) from error
+        if missing := next((name for name in imported(tree) if spec_of(name, None) is None), None):
+            raise UserError(f"ModuleNotFoundError: it imports {missing}", f"install that, or uninstall {self.package}")
+        if attribute not in bound(tree) and not bound(tree) & {"*", "__getattr__"}:
+            raise UserError(f"AttributeError: {module} has no {attribute!r}", remedy)
+        return tree
+
+
+def installed(group: str) -> list[Plugin]:
+    """All plugins of `group`, by name. A name that two packages claim appears twice."""
+    found = {(point.name, point.value, *origin(point)) for point in entry_points(group=group)}
+    return [Plugin(*fields) for fields in sorted(found)]
+
+
+def origin(point: EntryPoint) -> tuple[str, str]:
+    return (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
+
+
+def find(group: str, name: str) -> Plugin:
+    """The plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class"."""
+    if ":" in name:
+        sys.path.insert(0, str(Path.cwd()))  # a class that is being written, not installed
+        return Plugin(name, name, "", "")
+    plugins = installed(group)
+    chosen = [plugin for plugin in plugins if plugin.name == name]
+    kind = KINDS[group]
+    if len(chosen) > 1:
+        raise UserError(
+            f"{kind} {name!r} is claimed by {' and by '.join(map(str, chosen))}",
+            f"uninstall one of them, or name the class: {' or '.join(plugin.target for plugin in chosen)}",
+        )
+    if not chosen:
+        if group == DATASETS and Path(name).is_dir():
+            said = f"there is no data set {name!r}; that is a folder"
+            raise UserError(said, f"to train on it --data folder --data-root {name}, to validate --val-root {name}")
+        known = [plugin.name for plugin in plugins]
+        raise UserError(
+            f"there is no {kind} {name!r}" + did_you_mean(name, known),
+            f"installed: {', '.join(known) or 'none; is launchbay installed? (pip install -e .)'}. "
+            "A new entry point shows after its package is installed again",
+        )
+    return chosen[0]
+
+
+def load(plugin: Plugin) -> Any:
+    """Import what `plugin` names.
+
+    Raises:
+        UserError: it cannot be imported, whatever the reason (which stays the error's cause).
+    """
+    module, _, attribute = plugin.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        where = f" ({plugin.target}, from {plugin})" if plugin.package else ""
+        remedy = "mend or uninstall that package" if plugin.package else "is it module:Class, seen from this folder?"
+        raise UserError(
+            f"{plugin.name!r}{where} cannot be loaded: {type(error).__name__}: {error}",
+            f"{remedy} (--debug shows where it fails)",
+        ) from error
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """The packages that a module cannot do without: those it imports at its outermost level."""
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
+def bound(tree: ast.Module) -> set[str]:
+    """The names that something in a module may go by, "*" for those of another one."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add(node.asname or node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def source_of(module: str) -> Path | None:
+    """The file of `module`, found without importing its parents."""
+    path: Any = None
+    spec: ModuleSpec | None = None
+    parts = module.split(".")
+    for depth in range(len(parts)):
+        spec = spec_of(".".join(parts[: depth + 1]), path) if depth == 0 or path else None
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def spec_of(module: str, path: Any) -> ModuleSpec | None:
+    """Where `module` is found, in `path` (its parent's) if it has a parent."""
+    finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    return next((spec for finder in finders if (spec := finder.find_spec(module, path))), None)

@@ -1,0 +1,57 @@
+"""From the name of a task to its class and its options, before anything is said. No torch until a task is loaded."""
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+from launchbay import UserError
+from launchbay.launch.config import plugins
+from launchbay.launch.config.options import (
+    GROUP_TYPES,
+    GROUPS,
+    Config,
+    check_options,
+    checked,
+    train_defaults,
+)
+
+
+def task_of(name: str) -> tuple[Any, Config[Any]]:
+    """The class of task `name` and its configuration when nothing is said."""
+    task_type = plugins.load(plugins.find(plugins.TASKS, name))
+    return task_type, default_config(name, task_type)
+
+
+def default_config(name: str, task_type: Any) -> Config[Any]:
+    """The configuration of `task_type` when nothing is said.
+
+    Raises:
+        UserError: its options cannot be options of a command line, or its defaults none of theirs.
+    """
+    from launchbay.tasks.authors import attribute_errors_to
+
+    options = getattr(task_type, "config_type", None)
+    if not isinstance(options, type) or not is_dataclass(options):
+        raise UserError(f"{name} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass")
+    with attribute_errors_to(task_type, "defaults"):
+        check_defaults(task_type)
+        train = train_defaults(name, task_type.defaults)
+    with attribute_errors_to(options):
+        check_options(name, options)
+    if lacking := sorted(getattr(task_type, "__abstractmethods__", ())):
+        with attribute_errors_to(task_type):
+            raise UserError(f"{name} has no {' and no '.join(lacking)}", "write it; its base class says what it gives")
+    return Config(name, train, options())
+
+
+def check_defaults(task_type: Any) -> None:
+    """Whether `task_type.defaults` has values of the right types for the options that all tasks share."""
+    where, defaults = f"{task_type.__name__}.defaults", task_type.defaults
+    if not isinstance(defaults, Mapping):
+        raise UserError(
+            f"{where} is a {type(defaults).__name__}, not a dict",
+            'write it as {"batch_size": 64}: options, their values',
+        )
+    for option in [name for name in GROUPS if name in defaults]:
+        hint = "give it a value of that kind"
+        checked(GROUP_TYPES[GROUPS[option]], option, defaults[option], f"{where}: {option}", hint, strict=True)

@@ -1,0 +1,1 @@
+"""Devices, processes, signals, and how processes agree. No task, no training."""

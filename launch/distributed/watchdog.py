@@ -1,0 +1,93 @@
+"""Processes that hold a run up: each one watches itself, and the first that can speaks for all."""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from launchbay.launch import errors
+from launchbay.launch.record import log
+
+WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/agreement.py")
+"""Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
+gradients, or where an answer of the others is read."""
+TIME_TO_ANSWER = 1.0
+"""Seconds, beside those between two looks."""
+
+
+class Watch(AbstractContextManager["Watch"]):
+    """Within it, a process that does not `beat` for `limit` seconds is reported, with its stack: on the terminal once
+    for all processes, and in the log of each. The run is not ended: what seems stuck may be slow, and a network that
+    was gone may come back.
+    """
+
+    def __init__(self, limit: float, folder: Path, rank: int, processes: int):
+        self.limit, self.folder, self.rank, self.processes = limit, folder, rank, processes
+        self.thread, self.over = threading.Thread(target=self.look, daemon=True), threading.Event()
+        self.trainer = threading.get_ident()
+        self.beat()
+
+    def __enter__(self) -> "Watch":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+
+    def beat(self) -> None:
+        """Something has been done."""
+        self.last = time.monotonic()
+
+    def look(self) -> None:
+        reported = 0.0  # the beat after which it was
+        while not self.over.wait(self.limit / 10):
+            last = self.last
+            if time.monotonic() - last > self.limit and reported != last:
+                self.report()
+                reported = last
+                self.limit *= 2  # if it was only slow, it is not said at every step
+
+    def report(self) -> None:
+        frames = traceback.extract_stack(sys._current_frames()[self.trainer])
+        log.LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
+        waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
+        answers = self.answers({"waits": waits, "place": errors.places(frames)})
+        if answers:
+            errors.panel(f"no progress for {self.limit:g} s", self.lines(answers), self.hint(), "yellow")
+
+    def lines(self, answers: dict[int, Any]) -> list[str]:
+        """Who holds the run up: those that are silent or busy; if all wait, where they do."""
+        if self.processes == 1:
+            return answers[0]["place"]
+        silent = [rank for rank in range(self.processes) if rank not in answers]
+        busy = [rank for rank, answer in answers.items() if not answer["waits"]]
+        lines = [f"process {rank} does not answer: it is frozen, or its machine is out of reach" for rank in silent]
+        for rank in busy or ([] if silent else answers):
+            lines += [f"process {rank} {'is' if rank in busy else 'waits'}", *answers[rank]["place"]]
+        return lines
+
+    def hint(self) -> str:
+        where = f"the whole stack of each process is in {log.path(self.folder, self.rank).parent}"
+        return f"{where}; Ctrl-C ends the run, --stuck-after {2 * self.limit:g}s reports later"
+
+    def answers(self, mine: dict[str, Any]) -> dict[int, Any]:
+        """What each process that answers says of itself, if this one is to speak for all; otherwise nothing."""
+        if self.processes == 1:
+            return {0: mine}
+        try:
+            store = errors.store()
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            keys = [f"launchbay/stuck/{attempt}/{rank}" for rank in range(self.processes)]
+            store.set(keys[self.rank], json.dumps({**mine, "time": time.time()}))
+            time.sleep(TIME_TO_ANSWER + self.limit / 10)
+            answers = {rank: json.loads(store.get(key)) for rank, key in enumerate(keys) if store.check([key])}
+            recent = time.time() - TIME_TO_ANSWER - self.limit / 2  # what is older was said of an earlier stop
+            answers = {rank: answer for rank, answer in answers.items() if answer["time"] > recent}
+            return answers if min(answers) == self.rank else {}
+        except Exception:  # the process that kept the store is gone
+            return {self.rank: mine}

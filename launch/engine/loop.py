@@ -1,0 +1,306 @@
+"""The training loop: takes the steps that a task yields, and stops now and then to evaluate, to show and to save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field, fields
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from launchbay import UserError
+from launchbay.data import ImageSet, Load
+from launchbay.data.loader import TrainingOrder, samples
+from launchbay.launch.checkpoint.writer import Saver
+from launchbay.launch.config.assembly import datasets
+from launchbay.launch.config.options import Config, seconds_of
+from launchbay.launch.distributed.collectives import mean_over_processes, on_main_process
+from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
+from launchbay.launch.distributed.watchdog import Watch
+from launchbay.launch.engine.evaluation import BASELINE, draw, evaluate, is_best, to_batch
+from launchbay.launch.engine.guards import NotFinite
+from launchbay.launch.engine.profiling import DATA, labelled, profiler
+from launchbay.launch.engine.step import Learner
+from launchbay.launch.errors import Stopped
+from launchbay.launch.files import writing
+from launchbay.launch.record.tracking import Observer, versions
+from launchbay.tasks.base import Batch, Task
+
+
+@dataclass
+class State:
+    """How far a run has come."""
+
+    step: int = 0
+    epoch: float = 0.0
+    best: dict[str, float] = field(default_factory=dict)
+    final: dict[str, float] = field(default_factory=dict)
+    baseline: dict[str, float] = field(default_factory=dict)
+    samples_per_s: float = 0.0
+    seconds: float = 0.0
+
+
+class Engine:
+    """One run of `task` with the data sets that `load` opens.
+
+    Raises:
+        UserError: the task or its data cannot be trained as asked.
+    """
+
+    def __init__(self, task: Task[Any], config: Config[Any], accelerator: Accelerator, load: Load):
+        self.task, self.config, self.options, self.accelerator = task, config, config.train, accelerator
+        self.data = "data of its own"
+        self.training_set, self.validation_set = datasets(task, self.notice(load))
+        self.fingerprints = {
+            "training": self.training_set.fingerprint(),
+            "validation": self.validation_set.fingerprint(),
+        }
+        if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
+            for images in (self.training_set, self.validation_set):
+                images.to(accelerator.device)
+        self.steps = self.options.optimization.steps or ceil(
+            (self.options.optimization.epochs or 1) * len(self.training_set) / self.options.optimization.batch_size
+        )
+        self.eval_every = self.options.saving.eval_every or ceil(self.steps / 10)
+        self.save_every = self.options.saving.save_every or self.eval_every
+        self.state, self.validation_pending = State(), False
+        self.learner = Learner(task, self.options, accelerator, self.steps)
+
+    def notice(self, load: Load) -> Load:
+        """`load`, and a note that the task uses it."""
+
+        def noticed(split: str, **how: Any) -> ImageSet:
+            self.data = self.options.data.validation_data()
+            return load(split, **how)
+
+        return noticed
+
+    def restore(self, where: Path) -> None:
+        """Go on from the verified checkpoint `where`."""
+        with closing(self.batches()) as batches:
+            state = self.learner.restore(where, next(batches) if self.accelerator.num_processes > 2 else None)
+        self.state = State(**{field.name: state["progress"][field.name] for field in fields(State)})
+        self.validation_pending = state.get("owes_validation", False)
+
+    def fit(self, folder: Path, observers: Sequence[Observer], stop: Stop) -> None:
+        """Train from where it stands to the last step. `observers` is empty on all processes but the main one.
+
+        Raises:
+            Stopped: a signal or --max-time has ended it early, with a checkpoint.
+        """
+        self.folder, self.observers = folder, observers
+        self.saver = Saver(folder / "checkpoints", self.learner.parts, self.options.saving.keep)
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.watch = Watch(seconds_of(self.options.run.stuck_after), folder, rank, processes)
+        status = "failed"
+        try:
+            self.tell("summary", self.summary("running"))
+            self.learner.use(self.learner.wrapped, training=True)
+            asked, left = self.options.hardware.profile if self.observers else None, self.steps - self.state.step
+            profiled = profiler(asked, left, folder, self.accelerator.device.type)
+            stop.has_begun = True
+            with closing(self.batches()) as batches, self.watch, profiled as profile:
+                self.run(batches, stop, profile)
+            status = "done"
+        except Stopped:
+            status = "stopped"
+            raise
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            try:
+                self.saver.finish()
+            except OSError as error:  # it comes after what ended the run, which is raised
+                print(f"cannot save the checkpoint of step {self.saver.step}: {error}", flush=True)
+            try:
+                self.tell("summary", self.summary(status))
+            finally:
+                self.tell("close")
+
+    def run(self, batches: Iterator[list[Batch]], stop: Stop, profile: Any) -> None:
+        state, options = self.state, self.options
+        since = time.monotonic()
+        started = since - state.seconds
+        counted = 0
+        if self.validation_pending:
+            self.end_step(stop, started)
+        for step, parts in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
+            try:
+                terms = self.learner.step(step, parts)
+            except NotFinite as error:
+                error.add_note(self.blame(error.name, parts))
+                raise
+            self.watch.beat()
+            state.step, state.epoch = step, round(step * options.optimization.batch_size / len(self.training_set), 4)
+            counted += options.optimization.batch_size
+            self.tell("step", step)
+            if profile:
+                profile.step()
+            if step % options.run.log_every == 0 or step in (1, self.steps):
+                values = mean_over_processes(
+                    terms, self.accelerator
+                )  # waits for the device, so that the clock is right
+                state.samples_per_s = round(counted / (time.monotonic() - since), 2)
+                lr, since, counted = self.learner.learning_rates.first(), time.monotonic(), 0
+                self.log("train", {**values, "lr": lr, "samples_per_s": state.samples_per_s})
+            pause = time.monotonic()
+            self.end_step(stop, started)
+            since += time.monotonic() - pause
+
+    def end_step(self, stop: Stop, started: float) -> None:
+        """What follows a step where it is due: to validate, to save, to stop."""
+        state, last = self.state, self.state.step == self.steps
+        owed, improved = self.validation_pending, False
+        if owed or self.due(self.eval_every):
+            self.validation_pending = True
+            improved = self.validate_or_save()
+            self.validation_pending = False
+        if self.saver.failed():
+            stop.noted = SAVE_FAILED
+        reason = "" if last else stop.asked(self.accelerator)
+        state.seconds = round(time.monotonic() - started, 2)
+        if improved or owed or reason or self.due(self.save_every):
+            self.save(improved, wait=last or bool(reason))
+        if reason:
+            said = f"{reason}: stopped after step {state.step} of {self.steps}, with a checkpoint in {self.folder}"
+            raise Stopped(said, f"the same command with --run {self.folder.name} goes on from there")
+
+    def validate_or_save(self) -> bool:
+        """`validate`; where it fails, the steps until then are kept, and the run that goes on begins with it."""
+        try:
+            return self.validate()
+        except Exception as error:
+            step = f"step {self.state.step}"
+            try:
+                self.save(False, wait=True)
+                error.add_note(f"{step} is saved: the same command with --run {self.folder.name} goes on from there")
+            except Exception as other:
+                error.add_note(f"{step} cannot be saved: {other}")
+            raise
+
+    def blame(self, name: str, parts: list[Batch]) -> str:
+        """Which samples of this step's batch have a loss for network `name` that is no number."""
+        bad = set(gather_object(self.learner.bad_samples(name, parts)))
+        size = self.options.optimization.batch_size
+        order = self.order(range(self.state.step, self.state.step + 1), rank=0, world=1, accumulate=1)
+        indices = [index for index in next(iter(order)) if index.key in bad]
+        if not indices or len(indices) == size:
+            return "all samples of the batch give one" if indices else "no single sample gives one by itself"
+        names = ", ".join(self.training_set.name(index) for index in indices[:5])
+        return f"{len(indices)} of {size} samples of the batch give one: {names}{', ...' * (len(indices) > 5)}"
+
+    def due(self, every: int) -> bool:
+        return self.state.step % every == 0 or self.state.step == self.steps
+
+    def batches(self) -> Generator[list[Batch]]:
+        """The batch of each step, as the parts that are computed one after the other."""
+        options, device = self.options, self.accelerator.device
+        order = self.order(
+            range(self.state.step, self.steps),
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+            accumulate=options.optimization.accumulate,
+        )
+        loaded = samples(self.training_set, order, workers=options.data.workers, device=device)
+        with closing(loaded):  # ends its workers, also where training breaks off
+            for _ in order.steps:
+                yield [to_batch(next(loaded), device) for _ in range(options.optimization.accumulate)]
+
+    def order(self, steps: range, **part: int) -> TrainingOrder:
+        size, options = len(self.training_set), self.options
+        return TrainingOrder(
+            size=size, batch_size=options.optimization.batch_size, steps=steps, seed=options.optimization.seed, **part
+        )
+
+    def validate(self) -> bool:
+        """Evaluate, draw samples, record. Returns whether the network is the best so far."""
+        share = max(
+            1,
+            self.options.optimization.batch_size
+            // (self.options.optimization.accumulate * self.accelerator.num_processes),
+        )
+        given = self.task, self.validation_set
+        with self.learner.evaluating():
+            figures, collected = evaluate(*given, self.accelerator, share, self.options, beat=self.watch.beat)
+            own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}
+
+            def judge() -> bool:
+                if self.observers and (drawn := draw(*given, collected, self.accelerator, self.options)):
+                    self.tell("samples", self.state.step, drawn)
+                return is_best(self.task, self.state.step, own, self.state.best)
+
+            improved = on_main_process(judge)
+        self.log("val", figures)
+        self.state.final = own
+        baseline = {name: value for name, value in figures.items() if name not in own}
+        self.state.baseline = {name.removeprefix(BASELINE): value for name, value in baseline.items()}
+        if improved:
+            self.state.best = {"step": self.state.step, **own}
+        self.tell("summary", self.summary("running"))
+        return improved
+
+    def save(self, best: bool, *, wait: bool) -> None:
+        """Begin to write a checkpoint on the main process; with `wait`, be done with it. What fails there, of this
+        checkpoint or of the one before, fails everywhere."""
+
+        def write() -> None:
+            try:
+                self.saver.save(self.state.step, self.saved_state(), best=best)
+                if wait:
+                    self.saver.finish()
+            except OSError as error:
+                raise UserError(
+                    f"cannot save the checkpoint of step {self.saver.step}: {error}",
+                    f"make room; earlier ones in {self.folder} are whole",
+                ) from error
+
+        on_main_process(write)
+
+    def saved_state(self) -> dict[str, Any]:
+        """What a checkpoint has beside tensors."""
+        scaler = self.accelerator.scaler
+        return {
+            "samples": self.state.step * self.options.optimization.batch_size,
+            "progress": asdict(self.state),
+            "owes_validation": self.validation_pending,
+            "config": self.config.plain(),
+            "data": self.fingerprints,
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "world_size": self.accelerator.num_processes,
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+        }
+
+    def summary(self, status: str) -> dict[str, Any]:
+        return {
+            "task": self.config.task,
+            "data": self.data,
+            "status": status,
+            "steps": self.steps,
+            **asdict(self.state),
+            "baseline_name": self.task.baseline_name,
+            "world_size": self.accelerator.num_processes,
+            "device": str(self.accelerator.device),
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+        }
+
+    def log(self, split: str, figures: Mapping[str, Any]) -> None:
+        self.tell("line", {"step": self.state.step, "epoch": self.state.epoch, "split": split, **figures})
+
+    def tell(self, event: str, *arguments: Any) -> None:
+        """Every observer is told, also where one of them fails.
+
+        Raises:
+            UserError: the run folder cannot be written to.
+        """
+        with writing(self.folder), ExitStack() as told:
+            for observer in reversed(self.observers):
+                told.callback(getattr(observer, event), *arguments)

@@ -1,0 +1,117 @@
+"""One run, from its options to its last word: hardware, task, folder, where it starts; then the loop."""
+
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from launchbay.data import key
+from launchbay.launch import errors
+from launchbay.launch.checkpoint import resume, storage
+from launchbay.launch.config.assembly import build, infer_options, open_source
+from launchbay.launch.config.options import Config
+from launchbay.launch.distributed.accelerator import check_batch, create_accelerator
+from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.engine.loop import Engine
+from launchbay.launch.files import writing
+from launchbay.launch.record import progress, run_folder, tracking
+from launchbay.launch.record.log import log
+from launchbay.tasks.base import Task
+
+EMBEDDED = {
+    "photos": "\nphotos are the few that scikit-image carries; for your own: --data folder --data-root DIR",
+    "glyphs": "\nglyphs are digits drawn with one font; for the real thing: --data mnist, --data cifar10",
+    "glyphs+photos": "\nthis is what needs no download; for the real thing: --data mixture (MNIST and CIFAR-10)",
+}
+"""What to say of the data that come along."""
+
+
+def train(task_type: type[Task[Any]], config: Config[Any], changes: list[str], stop: Stop) -> None:
+    """Train `task_type` as `config` says; `changes` are lines on what differs from the defaults.
+
+    Raises:
+        UserError: it cannot be trained so.
+        Stopped: `stop` has ended it early, with a checkpoint.
+    """
+    options = config.train
+    accelerator = create_accelerator(options)
+    check_batch(options, accelerator.num_processes)
+    source = open_source(options.data, [field.name for field in fields(config.options)])
+    config = infer_options(task_type, config, source)
+    torch.manual_seed(key(options.optimization.seed, "weights"))
+    engine = Engine(build(task_type, config.options), config, accelerator, source)
+    folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
+    with ExitStack() as stack:
+        start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
+        if start is not None:
+            engine.restore(start)
+        if accelerator.is_main_process:
+            data = options.data.data if engine.data == options.data.validation_data() else engine.data
+            print(run_header(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ")
+            print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
+        if engine.state.step < engine.steps or on_main_process(lambda: not run_folder.is_done(folder)):
+            first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
+            stack.enter_context(log(folder, accelerator.process_index, first_line))
+            try:
+                engine.fit(folder, observers(config, folder, engine, stop), stop)
+            except errors.Stopped:
+                accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
+                raise
+
+
+def acquire_run(folder: Path, config: Config[Any], data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:
+    """Make `folder` this process' own, while `stack` is open. Returns the checkpoint to go on from, if there is one."""
+    stack.enter_context(run_folder.lock(folder))
+    stack.callback(run_folder.remove_unused, folder)
+    start = resume.find_start(folder, config.train.run.resume)
+    if start is not None:
+        saved, its_own = storage.verify(start), start.parent == folder / "checkpoints"
+        resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
+        if its_own:  # the run may have ended before these names were written
+            with writing(folder):
+                storage.point(start, best=saved["progress"]["best"].get("step") == saved["step"])
+    return start
+
+
+def resume_message(config: Config[Any], engine: Engine, start: Path | None) -> list[str]:
+    """Say where the run begins."""
+    step, resume = engine.state.step, config.train.run.resume
+    if start is None:
+        return ["no checkpoint to go on from: starts afresh", ""] if config.train.run.run else []
+    used = resume == "auto" or start.resolve().is_relative_to(Path(resume).resolve())
+    said = [] if used else ["--resume is not used: this run has begun already"]
+    if step >= engine.steps and not engine.validation_pending:
+        return [*said, f"it is finished: {step} steps. More --steps or --epochs would go on", ""]
+    return [*said, f"goes on from step {step}: {start}", ""]
+
+
+def observers(config: Config[Any], folder: Path, engine: Engine, stop: Stop) -> list[tracking.Observer]:
+    """Return what records and shows the run: nothing on all processes but the main one."""
+    if not engine.accelerator.is_main_process:
+        return []
+    step = engine.state.step
+    ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
+    lines = [line for line in tracking.record(folder, step) if (line["step"], line["split"]) != ahead]
+    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
+    if config.train.run.wandb != "off":
+        kept.append(tracking.WandB(folder, config, lines))
+    return [*kept, *progress.observers(step, engine.steps, stop.end, str(folder))]
+
+
+def run_header(config: Config[Any], data: str, accelerator: Accelerator, folder: Path, steps: int) -> str:
+    """Return the first lines of a run: what, on what data, on what hardware, where."""
+    on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
+    threads = torch.get_num_threads()
+    device = f"cpu, {threads} thread{'s' * (threads > 1)}" if on_cpu else str(accelerator.device)
+    precision = config.train.hardware.precision or {"no": "fp32"}.get(
+        accelerator.mixed_precision, accelerator.mixed_precision
+    )
+    line = (
+        f"{config.task} on {data}: {steps} steps of {config.train.optimization.batch_size} samples, "
+        f"{processes} process{'es' * (processes > 1)} ({device}), {precision} -> {folder}"
+    )
+    return line + EMBEDDED.get(data, "")

@@ -1,0 +1,194 @@
+"""What learns: the networks of a task with their optimizers, and one step of learning on one batch."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext, suppress
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+from torch.distributed import ReduceOp
+from torch.nn.utils import clip_grad_norm_
+from torch.profiler import record_function
+
+from launchbay import UserError
+from launchbay.data import key
+from launchbay.launch.checkpoint import storage
+from launchbay.launch.config.options import TrainOptions
+from launchbay.launch.distributed.accelerator import check_graphs, to_device
+from launchbay.launch.distributed.collectives import all_reduce_async
+from launchbay.launch.engine import guards, optimizers
+from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
+from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
+from launchbay.tasks.base import Batch, Task
+
+
+class Learner:
+    """The networks of `task`, on the device and wrapped for several processes, each with its optimizer and, with --ema,
+    its average. `steps` is the length of the training.
+
+    Raises:
+        UserError: the task cannot be trained as asked.
+    """
+
+    def __init__(self, task: Task[Any], options: TrainOptions, accelerator: Accelerator, steps: int):
+        self.task, self.options, self.accelerator = task, options, accelerator
+        self.label: Label = record_function if options.hardware.profile else nullcontext  # they take some 0.2 ms a step
+        to_device(task, accelerator.device)
+        self.networks = task.networks()
+        self.averages = {
+            name: optimizers.average(net, options.optimization.ema)
+            for name, net in self.networks.items()
+            if options.optimization.ema
+        }
+        self.plain = task.optimizers(lambda parameters, **own: optimizers.create(options.optimization, parameters, own))
+        guards.check_task(task, self.networks, self.plain, options)
+        check_graphs(options, accelerator, len(self.networks))
+        self.learning_rates = optimizers.LearningRates(self.plain.values(), options.optimization, steps)
+        self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
+        self.parts = storage.TrainedState(self.networks, self.averages, self.plain)
+        self.saved = {name: set(network.state_dict()) for name, network in self.networks.items()}
+        self.optimizers = dict(self.plain)
+        if accelerator.scaler is not None:  # otherwise accelerate's would only take time
+            self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
+        if options.optimization.sync_batchnorm and accelerator.num_processes > 1:
+            for network in self.networks.values():
+                synchronize_batchnorm(network)
+        if options.hardware.compile or options.hardware.cuda_graphs:
+            for network in self.networks.values():
+                network.compile(mode="reduce-overhead" if options.hardware.cuda_graphs else "default")
+        # One wrapper per network: a wrapper around the task itself goes wrong silently with several losses.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
+        self.wrapped = {name: accelerator.prepare(network) for name, network in self.networks.items()}
+
+    def step(self, number: int, parts: list[Batch]) -> dict[str, Tensor]:
+        """Step `number`, from 1: minimise each loss that the task yields, in turn. Returns each term, averaged over the
+        parts of the batch."""
+        self.learning_rates.set(number)
+        self.seed_networks(number)
+        logs: dict[str, Tensor] = {}
+        for part in parts:
+            losses = self.task.training_step(part)
+            with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
+                for yielded in labelled(self.label, FORWARD, losses):
+                    name, terms = guards.check_yielded(self.task, losses, yielded)
+                    try:
+                        logs[f"{name}/grad_norm"] = self.minimise(number, name, terms)
+                    except Exception as error:
+                        error.add_note(f"minimising {name!r}, yielded at {guards.yield_line(self.task, losses)}")
+                        raise
+                    for term, value in terms.items():
+                        before = logs.get(f"{name}/{term}", 0)
+                        logs[f"{name}/{term}"] = before + value.detach() / len(parts)
+        if missing := [name for name in self.networks if f"{name}/grad_norm" not in logs]:
+            raise UserError(
+                f"{type(self.task).__name__}.training_step has yielded no loss for {' and '.join(missing)} "
+                f"at step {number}",
+                f"yield {missing[0]!r}, {{'l1': loss}}, once per optimizer step; a network that is not to learn: "
+                "requires_grad_(False)",
+            )
+        if self.accelerator.num_processes > 1:
+            self.share_buffers()
+        for name, averaged in self.averages.items():
+            averaged.update_parameters(self.networks[name])
+        return logs
+
+    def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
+        """One backward pass and, with the last part of a batch, one optimizer step. Returns the gradients' norm."""
+        guards.check_loss(name, terms, self.networks)
+        loss = torch.stack(tuple(terms.values())).sum(dim=0)
+        of_all = all_reduce_async(loss, ReduceOp.SUM, self.accelerator)
+        parameters, optimizer = self.parameters[name], self.optimizers[name]
+        # A loss moves only the network it names: the generator's leaves no gradient in the discriminator.
+        with self.label(BACKWARD):
+            self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
+        if not isfinite(of_all()):  # before it reaches the weights
+            guards.refuse_not_finite(name, terms, number, self.accelerator)
+        guards.check_gradients(name, parameters)
+        norm = torch.zeros((), device=loss.device)
+        with self.label(OPTIMIZER):
+            if self.accelerator.sync_gradients:
+                self.accelerator.unscale_gradients(optimizer)
+                norm = clip_grad_norm_(parameters, self.options.optimization.clip_norm or float("inf"))
+                optimizer.step()
+                # Fused ones do not note it: a loss computed before would go unnoticed, with wrong gradients.
+                increment_version(parameters)
+                optimizer.zero_grad()
+        return norm
+
+    def bad_samples(self, name: str, parts: list[Batch]) -> list[int]:
+        """The keys of those samples whose loss for network `name`, each one's by itself, is no number."""
+        bad = []
+        with self.evaluating():
+            for part in parts:
+                for to_device, sample in enumerate(part.keys):
+                    one = Batch({n: t[to_device : to_device + 1] for n, t in part.tensors.items()}, [sample])
+                    terms: Mapping[str, Tensor] = {}
+                    with suppress(Exception), closing(self.task.training_step(one)) as losses:  # some tasks need more
+                        terms = next(terms for network, terms in losses if network == name)
+                    if not all(value.isfinite() for value in terms.values()):
+                        bad.append(sample)
+        return bad
+
+    def share_buffers(self) -> None:
+        """Give all processes the mean of their buffers, but for constants (which no checkpoint has). BatchNorm's
+        statistics are of each one's own samples: without this each would evaluate another network, and only the first
+        one's would be saved.
+        """
+        buffers = [
+            buffer
+            for name, network in self.networks.items()
+            for to_device, buffer in network.named_buffers()
+            if to_device in self.saved[name] and buffer.is_floating_point()
+        ]
+        if not buffers:
+            return
+        mean_over_processes: Any = self.accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")
+        for buffer, part in zip(
+            buffers, mean_over_processes.split([buffer.numel() for buffer in buffers]), strict=True
+        ):
+            buffer.copy_(part.view_as(buffer))
+
+    def restore(self, where: Path, batch: list[Batch] | None) -> dict[str, Any]:
+        """Take weights, averages and optimizer states from the verified checkpoint `where`; the rest of it is returned.
+
+        From its second step on DDP adds gradients up in another order, and with three processes or more this rounds
+        differently: with `batch`, a step on it is taken before, for that effect alone.
+        """
+        if batch is not None:
+            self.use(self.wrapped, training=True)
+            self.step(1, batch)
+        state = storage.load(where, self.parts)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        return state
+
+    def use(self, networks: Mapping[str, nn.Module], *, training: bool) -> None:
+        for name, network in networks.items():
+            setattr(self.task, name, network)
+        self.task.train(training)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The task with its networks (their averages, with --ema) without the wrappers, whose forward talks to other
+        processes."""
+        averages = {name: averaged.module for name, averaged in self.averages.items()}
+        self.use(averages or self.networks, training=False)
+        # Each size of picture would be recorded as a graph of its own.
+        stance = torch.compiler.set_stance("force_eager") if self.options.hardware.cuda_graphs else nullcontext()
+        try:
+            with stance:
+                yield
+        finally:
+            self.use(self.wrapped, training=True)
+
+    def seed_networks(self, step: int) -> None:
+        """Dropout and the like draw from the device's own generator: it depends on the step and on the process."""
+        seed = key(self.options.optimization.seed, "networks", step, self.accelerator.process_index)
+        torch.default_generator.manual_seed(seed)
+        if self.accelerator.device.type == "cuda":
+            torch.cuda.manual_seed(seed)

@@ -1,0 +1,163 @@
+"""One panel for one failure, and the exit code that says what kind it was."""
+
+import os
+import select
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from launchbay import UserError
+
+DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
+"""The last two are what shells have for a process that SIGINT or SIGPIPE ended."""
+SECONDS_TO_SPEAK = 10
+HOUSE = str(Path(__file__).parents[1])
+"""Where all of launchbay is."""
+
+
+class Stopped(Exception):
+    """The run was ended before its last step, with a checkpoint to go on from: what happened, and how to go on."""
+
+
+class Elsewhere(Exception):
+    """Another process has failed, and says why."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a failure: the exit code, and whether this process has shown it."""
+
+    code: int
+    shown: bool
+
+
+def report(error: BaseException, *, debug: bool) -> Report:
+    """Show `error`, unless another process of this job does."""
+    if isinstance(error, BrokenPipeError) and nobody_reads():
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Report(UNREAD, shown=True)
+    error = out_of_memory(error) or error
+    known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
+    code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
+    if code == STOPPED:  # all have
+        shown = os.environ.get("RANK", "0") == "0"
+    else:
+        shown = not isinstance(error, Elsewhere) and is_first_to_fail()
+    if shown:
+        if debug:
+            traceback.print_exception(error)
+        show(error)
+    return Report(code, shown)
+
+
+def nobody_reads() -> bool:
+    """Whether whoever read what is printed here, such as `head`, has had enough."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def out_of_memory(error: BaseException) -> UserError | None:
+    """What to do about it, if that is what `error` is: torch has a class of its own for GPUs, but none for CPUs."""
+    said = str(error)
+    if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
+        return None
+    mistake = UserError(
+        f"out of memory: {said.splitlines()[0] if said else 'Python has no more'}",
+        "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
+        "it; --precision bf16 halves what the layers keep. Before the first step it is the network that is too large",
+    )
+    mistake.__cause__ = error
+    for line in [*places(traceback.extract_tb(error.__traceback__)), *getattr(error, "__notes__", [])]:
+        mistake.add_note(line)
+    return mistake
+
+
+def end(report: Report) -> int:
+    """The exit code; with several processes this one ends here and now.
+
+    A stopped process ends with 0 where torch's launcher would take anything else for a failure, and with
+    `--max_restarts` start the run again at once. That it has stopped is in summary.json.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return report.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if report.code and not report.shown:
+        # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
+        time.sleep(1 if report.code == STOPPED else SECONDS_TO_SPEAK)
+    code = DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
+    os._exit(code)  # taking a broken process group down may hang or abort
+
+
+def show(error: BaseException) -> None:
+    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
+    where = f" on process {rank} of {world}" if world != "1" else ""
+    if isinstance(error, UserError):
+        title, lines, hint = "error", [error.message], error.hint
+    elif isinstance(error, Stopped):
+        said, hint = error.args
+        title, lines = "stopped", [said]
+    elif isinstance(error, KeyboardInterrupt):
+        title, lines, hint = "interrupted", ["stopped by Ctrl-C; checkpoints already saved are whole"], ""
+    else:
+        title, hint = type(error).__name__, "--debug shows the whole traceback"
+        lines = [str(error) or "no message", *places(traceback.extract_tb(error.__traceback__))]
+    panel(title + where, [*lines, *getattr(error, "__notes__", [])], hint, "red")
+
+
+def panel(title: str, lines: list[str], hint: str, color: str) -> None:
+    """What is wrong, and below it what to do."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    text = Text("\n".join(lines))
+    if hint:
+        text.append(f"\n→ {hint}", style="bold")
+    console = Console(stderr=True)
+    console.print(Panel(text, title=title, title_align="left", border_style=color, width=min(console.width, 110)))
+
+
+def places(frames: traceback.StackSummary) -> list[str]:
+    """Where it happened: the innermost line of a plugin, or else of ours, and the innermost of all."""
+    own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
+    ours = [frame.filename.startswith(HOUSE) for frame in own]
+    called = [frame for place, frame in enumerate(own) if any(ours[:place]) and not ours[place]]
+    shown = dict.fromkeys(
+        f"at {f.filename}:{f.lineno} in {f.name}: {f.line}" for f in (*(called or own)[-1:], *frames[-1:])
+    )
+    return list(shown)
+
+
+def is_first_to_fail() -> bool:
+    """Whether no other process of this job has shown a failure; usually the others only notice that one is gone."""
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    torch = sys.modules.get("torch")
+    if world == 1 or torch is None or not torch.distributed.is_initialized():
+        return rank == 0  # before processes know each other they all make the same mistake
+    try:
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return store().add(f"launchbay/failures/{attempt}", 1) == 1
+    except Exception:
+        return rank == 0  # the process that kept the store is gone
+
+
+def store() -> Any:
+    """The launcher's table of what its processes tell each other, by a connection of this caller's own."""
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+    address, port, world = (os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
+    return TCPStore(address, int(port), int(world), False, timedelta(seconds=5), wait_for_workers=False)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return what to add to a message about an unknown `name`; empty if nothing `known` is like it."""
+    near = get_close_matches(name.lower(), known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

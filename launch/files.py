@@ -1,0 +1,50 @@
+"""Write files whole: a reader finds the old content or the new, and a power cut leaves one of them."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from launchbay import UserError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the content of `path` at once."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_text(text)
+    synchronize(temporary)
+    temporary.replace(path)
+
+
+def synchronize(path: Path) -> None:
+    """Wait until the file or folder `path` is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON as the standard has it: a number that is not finite (nan, infinity) becomes null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not isfinite(value) else value
+
+    return json.dumps(plain(value), indent=indent, allow_nan=False)
+
+
+@contextmanager
+def writing(folder: Path, hint: str = "make room; checkpoints already saved are whole") -> Iterator[None]:
+    """Turn what the disk refuses within the block into a UserError that names `folder`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error}", hint) from error

@@ -1,0 +1,153 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; then a table of results."""
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from launchbay.launch.record.tracking import Line, Observer
+
+SECONDS_BETWEEN_LINES = 10
+MOST_SECONDS = 1e9
+"""That are shown as left."""
+NO_FIGURE = {"step", "epoch", "split", "samples_per_s"}
+
+
+class Clock(Observer):
+    """Of a run that goes on from `step` to `steps`, or to `end` (of time.monotonic), whichever comes first."""
+
+    def __init__(self, step: int, steps: int, end: float):
+        self.first, self.steps, self.end = step, steps, end
+        self.start = time.monotonic()
+
+    def left(self, step: int) -> str:
+        """What to say of how long it will take from here."""
+        if not self.first + 1 < step < self.steps:  # the first step tells little
+            return ""
+        now = time.monotonic()
+        seconds = (now - self.start) / (step - self.first) * (self.steps - step)
+        most = max(0, self.end - now)
+        shown = timedelta(seconds=round(min(seconds, most, MOST_SECONDS)))
+        return f"{shown} {'left' if seconds <= most else 'until --max-time'}"
+
+
+class Bar(Clock):
+    """For a terminal."""
+
+    def __init__(self, step: int, steps: int, end: float, console: Console):
+        super().__init__(step, steps, end)
+        self.bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[train]}"),
+            TextColumn("[green]{task.fields[val]}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+            console=console,
+            refresh_per_second=4,
+        )
+        self.task = self.bar.add_task("training", completed=step, total=steps, train="", val="", speed="", left="")
+        self.bar.start()
+
+    def step(self, step: int) -> None:
+        self.bar.update(self.task, completed=step, left=self.left(step))
+
+    def line(self, line: Line) -> None:
+        if line["split"] == "val":
+            self.bar.update(self.task, val=figures(line, 2))
+        else:
+            self.bar.update(self.task, train=figures(line, 1), speed=f"{line['samples_per_s']:.0f} samples/s")
+
+    def close(self) -> None:
+        self.bar.stop()
+
+
+class Lines(Clock):
+    """For a pipe or a file: every validation, and the training loss now and then."""
+
+    def __init__(self, step: int, steps: int, end: float, console: Console):
+        super().__init__(step, steps, end)
+        self.console, self.last = console, self.start
+
+    def line(self, line: Line) -> None:
+        now, step = time.monotonic(), line["step"]
+        if line["split"] == "train" and now - self.last < SECONDS_BETWEEN_LINES and step > self.first + 1:
+            return
+        self.last = now
+        speed = f"  {line['samples_per_s']:.0f} samples/s" if line["split"] == "train" else ""
+        text = f"step {step}/{self.steps}  {line['split']:5}  {figures(line, 4)}{speed}  {self.left(step)}"
+        self.console.print(text.rstrip(), soft_wrap=True, highlight=False, markup=False)
+
+
+class Outcome(Observer):
+    """The last word: the table of results, and where everything is."""
+
+    def __init__(self, folder: str, console: Console):
+        self.folder, self.console = folder, console
+        self.last: Mapping[str, Any] = {}
+
+    def summary(self, summary: Mapping[str, Any]) -> None:
+        self.last = summary
+
+    def close(self) -> None:
+        if self.last.get("status") != "done":
+            return
+        if self.last["final"]:
+            self.console.print(
+                results(
+                    self.last["task"],
+                    self.last["final"],
+                    self.last["baseline"],
+                    self.last["baseline_name"],
+                    self.last["data"],
+                )
+            )
+        best = self.last["best"]
+        if best and best["step"] != self.last["step"]:
+            self.console.print(f"the best checkpoint is that of step {best['step']}", highlight=False)
+        seconds, speed = self.last["seconds"], self.last["samples_per_s"]
+        step = self.last["step"]
+        self.console.print(
+            f"{step} step{'s' * (step != 1)} in {seconds:.0f} s, {speed:.0f} samples/s while training", highlight=False
+        )
+        self.console.print(f"everything is in {self.folder}", highlight=False, soft_wrap=True)
+
+
+def observers(step: int, steps: int, end: float, folder: str) -> list[Observer]:
+    console = Console()
+    return [(Bar if console.is_terminal else Lines)(step, steps, end, console), Outcome(folder, console)]
+
+
+def results(
+    task: str, figures: Mapping[str, float], baseline: Mapping[str, float], baseline_name: str, data: str
+) -> Table:
+    """Each figure of the network beside the same figure without it."""
+    table = Table(title=f"{task}: validation on {data}", title_justify="left")
+    table.add_column("figure")
+    for heading in ("network", baseline_name, "difference") if baseline else ("network",):
+        table.add_column(heading, justify="right")
+    for name, value in figures.items():
+        row = [name, f"{value:z.4f}"]  # z: no -0.0000
+        if name in baseline:
+            row += [f"{baseline[name]:z.4f}", f"{value - baseline[name]:+z.4f}"]
+        table.add_row(*row)
+    return table
+
+
+def figures(line: Line, count: int) -> str:
+    """The first `count` figures of a line that are neither a baseline nor a gradient norm."""
+    chosen = [
+        f"{name} {value:z.4g}"
+        for name, value in line.items()
+        if name not in NO_FIGURE
+        and name != "lr"
+        and not name.startswith("baseline/")
+        and not name.endswith("grad_norm")
+    ]
+    return "  ".join(chosen[:count])

@@ -1,0 +1,136 @@
+"""Judges of generated pictures: a classifier's features and answers, and the figures that are made of them."""
+
+import json
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_model
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pdist
+
+from launchbay import UserError
+from launchbay.models.classify import Classifier, build
+
+TIMM_SIDE = 64
+"""Pixels that networks of timm are shown, trained on 224: a compromise with what this costs on a CPU."""
+
+HINT = (
+    "train a judge with --task classify on the same data and name its run folder, such as --judge runs/classify-1; "
+    "or leave out the metrics that need one"
+)
+
+
+class Judge(nn.Module):
+    """A frozen classifier: `forward` gives N×(D + K), the features its last layer sees and the K classes'
+    probabilities. `answers` says whether its classes are those of the data.
+    """
+
+    def __init__(self, classifier: Classifier, channels: int, side: int, answers: bool):
+        super().__init__()
+        self.classifier = classifier
+        self.channels, self.side, self.answers = channels, side, answers
+        self.requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        if image.shape[1] != self.channels:
+            image = image.expand(-1, self.channels, -1, -1) if image.shape[1] == 1 else image.mean(1, keepdim=True)
+        if image.shape[-1] != self.side:
+            image = interpolate(image, self.side, mode="bilinear", antialias=True)
+        features = self.classifier.features(image)
+        return torch.cat([features, self.classifier.head(features).softmax(dim=1)], dim=1)
+
+    def split(self, judged: Tensor) -> tuple[Tensor, Tensor]:
+        """(features, probabilities) of what `forward` gave."""
+        classes = self.classifier.head.out_features
+        return judged[:, :-classes], judged[:, -classes:]
+
+
+def load_judge(name: str) -> Judge:
+    """The judge that `name` says: timm/NAME with its published weights, or the run folder of a classify task.
+
+    Raises:
+        UserError: its weights cannot be had, or it is neither.
+    """
+    if name.startswith("timm/"):
+        try:
+            return Judge(build(name, 3, TIMM_SIDE, 1000, 0, pretrained=True), 3, TIMM_SIDE, answers=False)
+        except UserError as error:
+            raise UserError(f"no judge: {error.message}", HINT) from error
+    checkpoints = Path(name) / "checkpoints"
+    if not (checkpoints / "best").is_file():
+        raise UserError(f"--judge {name} is no run folder with a checkpoint", HINT)
+    try:
+        checkpoint = checkpoints / (checkpoints / "best").read_text().strip()
+        config = json.loads((checkpoint / "state.json").read_text())["config"]
+        if config["task"] != "classify":
+            raise UserError(f"{name} is a run of {config['task']}", "a judge is a run of classify")
+        channels, size, classes, width = (config[key] for key in ("channels", "size", "classes", "width"))
+        classifier = build(config["model"], channels, size, classes, width, pretrained=False)
+        load_model(classifier, checkpoint / "model.safetensors")
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--judge {name} is no run of classify: {error}",
+            HINT,
+        ) from error
+    return Judge(classifier, channels, size, answers=True)
+
+
+def frechet_distance(real: Tensor, other: Tensor) -> float:
+    """Fréchet distance of two sets of features N×D as normal distributions (Heusel et al., 2017): 0 on, lower is
+    better. Depends on the network, the number of samples and their size: comparable only where those agree. Sees
+    neither what is copied from the training set nor more than two moments.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=Features(real.shape[1])).set_dtype(torch.float64)
+    metric.update(real.double(), real=True)
+    metric.update(other.double(), real=False)
+    return float(metric.compute())
+
+
+def kernel_distance(real: Tensor, other: Tensor) -> float:
+    """Kernel distance of two sets of features N×D (Binkowski et al., 2018), its mean over 50 subsets of up to 1,000:
+    about 0 on, lower is better. Unbiased, so fit for few samples, where FID flatters none but is too high.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it keeps the features, which are here anyway
+        torch.manual_seed(0)  # it draws its subsets from the global generator
+        metric = KernelInceptionDistance(
+            feature=Features(real.shape[1]), subsets=50, subset_size=min(1000, len(real), len(other))
+        )
+        metric.update(real, real=True)
+        metric.update(other, real=False)
+        return float(metric.compute()[0])
+
+
+def inception_score(probabilities: Tensor) -> float:
+    """exp of the mean divergence of N×K answers from their average (Salimans et al., 2016): 1 to K, higher is better.
+    Sees certainty and spread over the judge's classes; blind to how alike the pictures of one class are.
+    """
+    p = probabilities.double().clamp_min(1e-12)
+    return float((p * (p.log() - p.mean(dim=0).log())).sum(dim=1).mean().exp())
+
+
+def class_coverage(probabilities: Tensor, real: Tensor) -> float:
+    """How many classes are generated at least a quarter as often as the judge sees them in `real` data: 0 to K."""
+    share, expected = (torch.bincount(p.argmax(1), minlength=p.shape[1]) / len(p) for p in (probabilities, real))
+    return float(((share >= expected / 4) & (expected > 0)).sum())
+
+
+def mean_distance(small: Tensor) -> Tensor:
+    """Mean distance between two of up to 1,000 pictures N×D. It falls to 0 as a generator collapses."""
+    return pdist(small[:1000].double()).mean()
+
+
+class Features(nn.Module):
+    """What torchmetrics asks for as a feature network where the features are there already."""
+
+    def __init__(self, count: int):
+        super().__init__()
+        self.num_features = count
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features

@@ -1,0 +1,115 @@
+"""What tasks share that restore pictures: degrade, restore, compare with the target."""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypeVar
+
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from launchbay.data import Load, dihedral
+from launchbay.tasks.authors import asked, describe_value, raise_author_error
+from launchbay.tasks.base import Batch, Datasets, Losses, Task
+from launchbay.tasks.figures.metrics import METRICS, ImageMetric, image_figures, quantize
+
+C = TypeVar("C")
+
+
+class ImageToImage(Task[C]):
+    """Restores pictures: `model` takes what `degrade` makes of a picture and should give `target` back.
+
+    Figures: those named in `metrics`, of each picture, then averaged; beside them those of `baseline`.
+    """
+
+    defaults: ClassVar[Mapping[str, object]] = {"data": "photos"}
+    """Photographs that come along."""
+    monitor: ClassVar[str] = "psnr"
+    """Has to be among `metrics`."""
+    baseline_name: ClassVar[str] = "input"
+    """The heading of the figures of `baseline`."""
+    metrics: Sequence[ImageMetric] = ("psnr", "ssim")
+    """Some of psnr (dB, at most 100), ssim (at most 1), and mse, mae, lpips, of which lower is better."""
+    model: nn.Module
+    """The network, which `__init__` sets: N×C×H×W in, the target's shape out."""
+
+    @abstractmethod
+    def degrade(self, batch: Batch) -> Tensor:
+        """What the network gets to see of `batch.image`: N×C×H×W of any size. Draw noise from `batch`."""
+        ...
+
+    def target(self, batch: Batch) -> Tensor:
+        """What the network should give: N×C×H×W in [0, 1]."""
+        return batch.image
+
+    def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Scalar terms by name, means over the batch; their sum is minimised."""
+        return {"l1": l1_loss(output, target)}
+
+    def baseline(self, degraded: Tensor) -> Tensor:
+        """The answer without a network, of the target's size."""
+        return degraded
+
+    def datasets(self, load: Load) -> Datasets:
+        """Random squares of 96 pixels to train on; whole pictures to validate on, cut to multiples of 8 pixels."""
+        return load("train", crop=96), load("val", multiple=8, smallest=16)
+
+    def augment(self, batch: Batch) -> Batch:
+        """Each training picture flipped and turned by itself."""
+        return batch.with_image(dihedral(batch.image, (batch.rand() * 8).long()))
+
+    def training_step(self, batch: Batch) -> Losses:
+        """Augment, degrade, and minimise `loss` over `model`."""
+        batch = self.augment(batch)
+        if not isinstance(batch, Batch):
+            raise_author_error(
+                self, "augment", f"returns {describe_value(batch)}", "return a batch: return batch.with_image(picture)"
+            )
+        degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
+        yield "model", asked(self, "loss", self.check(degraded, self.model(degraded), target), target)
+
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
+        degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
+        return degraded, quantize(self.check(degraded, asked(self, "answer", degraded), target)), target
+
+    def answer(self, degraded: Tensor) -> Tensor:
+        """What is made of a degraded picture once the network is trained."""
+        return self.model(degraded)
+
+    def check(self, degraded: Tensor, output: Tensor, target: Tensor) -> Tensor:
+        """`output`, as it is.
+
+        Raises:
+            AuthorError: it has another shape than `target`.
+        """
+        if not isinstance(output, Tensor) or output.shape != target.shape:
+            given, wanted = describe_value(degraded), describe_value(target)
+            said = f"gives {describe_value(output)} for {given}, but the target is {wanted}"
+            raise_author_error(self, "model", said, "let it return the target's shape")
+        return output
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """`figures` of the output and, under "baseline/", of `baseline`."""
+        degraded, output, target = self.predict(batch)
+        restored = asked(self, "baseline", degraded)
+        if restored.shape != target.shape:
+            raise_author_error(
+                self,
+                "baseline",
+                f"gives {describe_value(restored)} for {describe_value(target)}",
+                "let it return the target's shape",
+            )
+        baseline = asked(self, "figures", quantize(restored), target)
+        own = asked(self, "figures", output, target)
+        return {**own, **{f"baseline/{name}": value for name, value in baseline.items()}}
+
+    def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """How well each of N pictures is restored: N values per name."""
+        if unknown := [name for name in self.metrics if name not in METRICS]:
+            raise_author_error(self, "metrics", f"has {unknown[0]!r}", f"choose some of {', '.join(METRICS)}")
+        return image_figures(self.metrics, output, target)
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        """What the network sees, what it gives and what it should."""
+        degraded, output, target = self.predict(batch)
+        return {"input": quantize(degraded), "output": output, "target": target}
