@@ -198,3 +198,7 @@ class Task(nn.Module, ABC, Generic[C]):
         same each time.
         """
         return {}
+
+
+AnyTask = Task[Any]
+"""A task with whatever options."""

@@ -86,7 +86,7 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
 @pytest.mark.parametrize(
     ("yaml", "said"),
     [
-        ("lr: 0.1\nbatchsize: 3\n", "options.yaml:2: batchsize is no option of task toy; did you mean batch_size?"),
+        ("lr: 0.1\nbatchsize: 3\n", "options.yaml:2: batchsize is no option of task toy; did you mean 'batch_size'?"),
         ("lr: fast\n", "options.yaml:1: lr 'fast' has to be a valid number"),
         ("\noptimizer: adm\n", "options.yaml:2: optimizer 'adm' has to be 'adam'"),
         ("lr: 0.1\nlr: 0.2\n", "options.yaml:2: lr is there twice, first in line 1"),

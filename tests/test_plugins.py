@@ -144,6 +144,7 @@ def test_the_first_step_waits_for_no_import_that_it_does_not_need(command: Comma
     script = """
 import sys
 from launchbay.launch import train
+from launchbay.launch.engine import session
 from launchbay.launch.record import tracking
 def observers(*_):
     class Seen(tracking.Observer):

@@ -22,14 +22,14 @@ from launchbay.data.transforms import Transformed
 from launchbay.launch.check.lines import definition, describe_error, raised, short
 from launchbay.launch.config.assembly import build, datasets, infer_options, open_source
 from launchbay.launch.config.option_file import to_yaml
-from launchbay.launch.config.options import Config
+from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.config.setup import default_config
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
 from launchbay.launch.engine import guards
 from launchbay.launch.engine.evaluation import evaluate, to_batch
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.step import Learner
-from launchbay.tasks.base import Batch, Datasets, Task
+from launchbay.tasks.base import AnyTask, Batch, Datasets
 
 Check = Callable[["Bench"], None]
 """A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
@@ -84,17 +84,17 @@ class Few(Transformed):
 class Bench:
     """`task_type` with `options`, or with its defaults. Only what is asked for is made, and most of it once."""
 
-    def __init__(self, task_type: type[Task[Any]], options: Any = None):
+    def __init__(self, task_type: type[AnyTask], options: Any = None):
         self.task_type, self.options = task_type, options
         self.results: dict[Check, Any] = {}
 
     @cached_property
-    def declared(self) -> Config[Any]:
+    def declared(self) -> AnyConfig:
         default = default_config(f"{self.task_type.__module__}:{self.task_type.__qualname__}", self.task_type)
         return default if self.options is None else replace(default, options=self.options)
 
     @cached_property
-    def config(self) -> Config[Any]:
+    def config(self) -> AnyConfig:
         """The options of a short run, with those that follow from the data."""
         train = self.declared.train.with_values(
             steps=STEPS, epochs=None, batch_size=BATCH, warmup=0, log_every=1, eval_every=2, save_every=2, wandb="off",
@@ -109,12 +109,12 @@ class Bench:
     def load(self, split: str, **how: Any) -> ImageSet:
         return Few(self.source(split, **how), SAMPLES[split])
 
-    def build(self) -> Task[Any]:
+    def build(self) -> AnyTask:
         """The task as a run begins with it."""
         torch.manual_seed(key(self.config.train.optimization.seed, "weights"))
         return build(self.task_type, self.config.options)
 
-    def task(self) -> Task[Any]:
+    def task(self) -> AnyTask:
         """The task, when it has seen its data and is on the device."""
         task = self.build()
         datasets(task, self.load)
@@ -216,7 +216,7 @@ class Minimised:
 class Watched(Learner):
     """A learner that takes down what it does."""
 
-    def __init__(self, task: Task[Any], *arguments: Any):
+    def __init__(self, task: AnyTask, *arguments: Any):
         super().__init__(task, *arguments)
         self.seen: list[Minimised] = []
         self.reached: set[str] = set()
@@ -242,14 +242,14 @@ class Loss(NamedTuple):
     line: str
 
 
-def losses(task: Task[Any], batch: Batch) -> list[Loss]:
+def losses(task: AnyTask, batch: Batch) -> list[Loss]:
     """All losses of a step, without taking it."""
     steps = task.training_step(batch)
     with closing(steps):
         return [Loss(name, terms, short(guards.yield_line(task, steps))) for name, terms in steps]
 
 
-def layers(task: Task[Any], kind: Any) -> list[str]:
+def layers(task: AnyTask, kind: Any) -> list[str]:
     """The names of the layers of this kind in the networks of `task`."""
     networks = task.networks().items()
     return [

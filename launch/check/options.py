@@ -26,7 +26,7 @@ def options_are_declared(bench: Bench) -> None:
     """
     options = getattr(bench.task_type, "config_type", bench.task_type)
     with bench.attribute_errors_to():
-        if not bench.declared.options.__dataclass_params__.frozen:
+        if not vars(type(bench.declared.options))["__dataclass_params__"].frozen:
             raise Broken(f"{options.__name__} is not frozen", definition(options), "write @dataclass(frozen=True)")
 
 

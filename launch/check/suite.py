@@ -24,7 +24,7 @@ from launchbay import UserError
 from launchbay.launch.check import figures, options, runs, same, steps
 from launchbay.launch.check.bench import Bench, Broken, Check, NotApplicable, isolated
 from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
-from launchbay.tasks.base import Task
+from launchbay.tasks.base import AnyTask
 
 CONTRACT: tuple[Check, ...] = (
     options.options_are_declared,
@@ -58,7 +58,7 @@ CONTRACT: tuple[Check, ...] = (
     runs.a_run_goes_on_bit_for_bit,
     runs.two_processes_learn_the_same,
 )
-Subject = type[Task[Any]] | tuple[type[Task[Any]], Any]
+Subject = type[AnyTask] | tuple[type[AnyTask], Any]
 """A task, or a task and its options."""
 COLOURS = {"ok": "green", "failed": "bold red", "not applicable": "dim"}
 
@@ -88,7 +88,7 @@ class Result:
         return "\n  ".join([f"{self.check}: failed", *said])
 
 
-def check_task(task_type: type[Task[Any]], options: Any = None) -> list[Result]:
+def check_task(task_type: type[AnyTask], options: Any = None) -> list[Result]:
     """What comes of each check of the contract for `task_type`, with the defaults of its options or with `options`.
 
     It trains for some dozens of steps on a few samples of the task's default data, on the CPU, and starts a process for
@@ -187,7 +187,7 @@ def needed(check: Check) -> Iterator[Check]:
         yield other
 
 
-def show(name: str, task_type: type[Task[Any]], console: Console) -> None:
+def show(name: str, task_type: type[AnyTask], console: Console) -> None:
     """Check `task_type` and print the table as it grows, then what failed.
 
     Raises:

@@ -1,7 +1,6 @@
 """A run that was trained, opened for use: its task with the weights of a checkpoint."""
 
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
@@ -9,14 +8,14 @@ from launchbay import UserError
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.config.assembly import build
 from launchbay.launch.config.option_file import read, read_task
-from launchbay.launch.config.options import Config
+from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
 from launchbay.launch.record.run_folder import config_file
-from launchbay.tasks.base import Task
+from launchbay.tasks.base import AnyTask
 
 
-def load_task(run: Path, pointer: str) -> tuple[Task[Any], Config[Any], Accelerator]:
+def load_task(run: Path, pointer: str) -> tuple[AnyTask, AnyConfig, Accelerator]:
     """The task of `run` on its device in evaluation mode, with the weights of its "best" or "last" checkpoint."""
     file = config_file(run)
     name = read_task(file)

@@ -9,7 +9,7 @@ from launchbay.data import ImageSet, Load
 from launchbay.data.mixture import pair
 from launchbay.data.sources import Open, Source
 from launchbay.launch.config import plugins
-from launchbay.launch.config.options import Config, DataOptions
+from launchbay.launch.config.options import AnyConfig, DataOptions
 from launchbay.tasks.authors import (
     AuthorError,
     attribute_errors_to,
@@ -18,10 +18,10 @@ from launchbay.tasks.authors import (
     locate,
     raise_author_error,
 )
-from launchbay.tasks.base import Datasets, Task
+from launchbay.tasks.base import AnyTask, Datasets, Task
 
 
-def infer_options(task_type: type[Task[Any]], config: Config[Any], source: Source) -> Config[Any]:
+def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -> AnyConfig:
     """`config` with the options that follow from the training pictures, which are opened only if there are any."""
     check_arguments(task_type)
     if task_type.infer_options.__func__ is Task.infer_options.__func__:
@@ -53,7 +53,7 @@ def open_named(name: str) -> Open:
     return pair(*opened)
 
 
-def build(task_type: type[Task[Any]], options: Any) -> Task[Any]:
+def build(task_type: type[AnyTask], options: Any) -> AnyTask:
     """The task with `options`.
 
     Raises:
@@ -76,7 +76,7 @@ def build(task_type: type[Task[Any]], options: Any) -> Task[Any]:
     return task
 
 
-def datasets(task: Task[Any], load: Load) -> Datasets:
+def datasets(task: AnyTask, load: Load) -> Datasets:
     """Those of `task`.
 
     Raises:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from launchbay import UserError
 from launchbay.launch.config.option_file import read, read_task
-from launchbay.launch.config.options import GROUP_TYPES, GROUPS, Config, TrainOptions, checked, flag
+from launchbay.launch.config.options import GROUP_TYPES, GROUPS, Config, Dataclass, TrainOptions, checked, flag
 
-C = TypeVar("C")
+C = TypeVar("C", bound=Dataclass)
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:

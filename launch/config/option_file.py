@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import yaml
 
 from launchbay import UserError
-from launchbay.launch.config.options import GROUP_TYPES, GROUPS, Config, checked
+from launchbay.launch.config.options import GROUP_TYPES, GROUPS, AnyConfig, Config, Dataclass, checked
 from launchbay.launch.errors import did_you_mean
 
-C = TypeVar("C")
+C = TypeVar("C", bound=Dataclass)
 
 
 class Loader(yaml.SafeLoader):
@@ -95,7 +95,7 @@ def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
     return Config(default.task, train, options), origins
 
 
-def to_yaml(config: Config[Any]) -> str:
+def to_yaml(config: AnyConfig) -> str:
     """The whole configuration as YAML that `read` takes.
 
     Raises:

@@ -5,16 +5,23 @@ Flags are flat (`--lr`, not `--optimization.lr`), and so is config.yaml.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_type_hints
 
 from annotated_types import Ge, Gt, Lt
 
 from launchbay import UserError
 from launchbay.launch.errors import did_you_mean
 
-C = TypeVar("C")
+
+class Dataclass(Protocol):
+    """Any dataclass: the options of a task."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+C_co = TypeVar("C_co", bound=Dataclass, covariant=True)
 SEE_HELP = "--help tells what it is, and its default"
 
 
@@ -164,21 +171,25 @@ GROUPS = {option.name: group for group, kind in GROUP_TYPES.items() for option i
 
 
 @dataclass(frozen=True)
-class Config(Generic[C]):
+class Config(Generic[C_co]):
     """Everything that decides a run: `config.yaml` is this, flat."""
 
     task: str
     train: TrainOptions
-    options: C
+    options: C_co
 
     def flat(self) -> dict[str, Any]:
         """Return the value of each option, by its name."""
-        own = {field.name: getattr(self.options, field.name) for field in fields(self.options)}  # pyright: ignore
+        own = {field.name: getattr(self.options, field.name) for field in fields(self.options)}
         return {"task": self.task} | self.train.flat() | own
 
     def plain(self) -> dict[str, Any]:
         """Return `flat`, as JSON can have it."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in self.flat().items()}
+
+
+AnyConfig = Config[Dataclass]
+"""The configuration of whatever task."""
 
 
 def seconds_of(duration: str) -> float:

@@ -9,6 +9,7 @@ from launchbay.launch.config import plugins
 from launchbay.launch.config.options import (
     GROUP_TYPES,
     GROUPS,
+    AnyConfig,
     Config,
     check_options,
     checked,
@@ -16,13 +17,13 @@ from launchbay.launch.config.options import (
 )
 
 
-def task_of(name: str) -> tuple[Any, Config[Any]]:
+def task_of(name: str) -> tuple[Any, AnyConfig]:
     """The class of task `name` and its configuration when nothing is said."""
     task_type = plugins.load(plugins.find(plugins.TASKS, name))
     return task_type, default_config(name, task_type)
 
 
-def default_config(name: str, task_type: Any) -> Config[Any]:
+def default_config(name: str, task_type: Any) -> AnyConfig:
     """The configuration of `task_type` when nothing is said.
 
     Raises:

@@ -19,7 +19,7 @@ from launchbay.launch.distributed.collectives import on_main_process, raise_on_a
 from launchbay.launch.record.grids import grid, to_image
 from launchbay.launch.record.tracking import SAMPLES
 from launchbay.tasks.authors import asked, attribute_errors_to, raise_author_error
-from launchbay.tasks.base import Batch, Task
+from launchbay.tasks.base import AnyTask, Batch
 
 BASELINE = "baseline/"
 """What the names of figures begin with that need no network."""
@@ -42,7 +42,7 @@ def to_picture(pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    task: Task[Any],
+    task: AnyTask,
     images: ImageSet,
     accelerator: Accelerator,
     batch_size: int,
@@ -76,7 +76,7 @@ def evaluate(
 
 
 def ask_for_all(
-    task: Task[Any], batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Callable[[], None]
+    task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Callable[[], None]
 ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
     """What `task.evaluate` says of batches, with which of their samples count: sums of numbers, and the N×D of each.
 
@@ -110,7 +110,7 @@ def ask_for_all(
     return sums, rest
 
 
-def with_summary(task: Task[Any], means: Mapping[str, float], collected: Mapping[str, Tensor]) -> dict[str, float]:
+def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[str, Tensor]) -> dict[str, float]:
     """`means`, and what `task.summarize` says of `collected`.
 
     Raises:
@@ -133,7 +133,7 @@ def collect(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tenso
 
 @torch.no_grad()
 def preview(
-    task: Task[Any], images: ImageSet, accelerator: Accelerator, options: TrainOptions
+    task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions
 ) -> dict[str, list[Tensor]]:
     """The columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
     count = min(SHOWN, len(images))
@@ -154,7 +154,7 @@ def preview(
 
 @torch.no_grad()
 def draw(
-    task: Task[Any], images: ImageSet, collected: Mapping[str, Tensor], accelerator: Accelerator, options: TrainOptions
+    task: AnyTask, images: ImageSet, collected: Mapping[str, Tensor], accelerator: Accelerator, options: TrainOptions
 ) -> dict[str, Image]:
     """The sample grid, if there is a preview, and the pictures of the task's gallery."""
     pictures: dict[str, Image] = {}
@@ -166,7 +166,7 @@ def draw(
         return pictures | {name: to_image(name, picture) for name, picture in gallery.items()}
 
 
-def is_best(task: Task[Any], step: int, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
+def is_best(task: AnyTask, step: int, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
     """Whether `figures` are better than `best` (empty at first) by what `task.monitor` says.
 
     Raises:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions
 from launchbay.tasks.authors import BASES, AuthorError, describe_value, locate, raise_author_error
-from launchbay.tasks.base import Losses, Task
+from launchbay.tasks.base import AnyTask, Losses
 
 
 class NotFinite(UserError):
@@ -27,7 +27,7 @@ class NotFinite(UserError):
 
 
 def check_task(
-    task: Task[Any], networks: Mapping[str, Any], optimizers: Mapping[str, Optimizer], options: TrainOptions
+    task: AnyTask, networks: Mapping[str, Any], optimizers: Mapping[str, Optimizer], options: TrainOptions
 ) -> None:
     """What can be known before the first step."""
     for name in ("monitor", "baseline_name"):
@@ -62,7 +62,7 @@ def check_task(
         )
 
 
-def check_yielded(task: Task[Any], losses: Losses, yielded: object) -> tuple[str, Mapping[str, Tensor]]:
+def check_yielded(task: AnyTask, losses: Losses, yielded: object) -> tuple[str, Mapping[str, Tensor]]:
     """What `losses`, the running training_step of `task`, has just yielded, if it has the form of a loss."""
     match yielded:
         case (str() as name, Mapping() as terms) if terms and all(
@@ -124,7 +124,7 @@ def refuse_not_finite(name: str, terms: Mapping[str, Tensor], step: int, acceler
     )
 
 
-def yield_line(task: Task[Any], losses: Losses) -> str:
+def yield_line(task: AnyTask, losses: Losses) -> str:
     """Where `losses`, the running training_step of `task`, has just yielded."""
     assert isinstance(losses, GeneratorType) and losses.gi_frame is not None
     if type(task).training_step.__module__ in BASES:

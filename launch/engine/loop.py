@@ -19,7 +19,7 @@ from launchbay.data import ImageSet, Load
 from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
-from launchbay.launch.config.options import Config, seconds_of
+from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import mean_over_processes, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
@@ -30,7 +30,7 @@ from launchbay.launch.engine.step import Learner
 from launchbay.launch.errors import Stopped
 from launchbay.launch.files import writing
 from launchbay.launch.record.tracking import Observer, versions
-from launchbay.tasks.base import Batch, Task
+from launchbay.tasks.base import AnyTask, Batch
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Engine:
         UserError: the task or its data cannot be trained as asked.
     """
 
-    def __init__(self, task: Task[Any], config: Config[Any], accelerator: Accelerator, load: Load):
+    def __init__(self, task: AnyTask, config: AnyConfig, accelerator: Accelerator, load: Load):
         self.task, self.config, self.options, self.accelerator = task, config, config.train, accelerator
         self.data = "data of its own"
         self.training_set, self.validation_set = datasets(task, self.notice(load))

@@ -3,7 +3,6 @@
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +11,7 @@ from launchbay.data import key
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build, infer_options, open_source
-from launchbay.launch.config.options import Config
+from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.distributed.accelerator import check_batch, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
@@ -20,7 +19,7 @@ from launchbay.launch.engine.loop import Engine
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, tracking
 from launchbay.launch.record.log import log
-from launchbay.tasks.base import Task
+from launchbay.tasks.base import AnyTask
 
 EMBEDDED = {
     "photos": "\nphotos are the few that scikit-image carries; for your own: --data folder --data-root DIR",
@@ -30,7 +29,7 @@ EMBEDDED = {
 """What to say of the data that come along."""
 
 
-def train(task_type: type[Task[Any]], config: Config[Any], changes: list[str], stop: Stop) -> None:
+def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop: Stop) -> None:
     """Train `task_type` as `config` says; `changes` are lines on what differs from the defaults.
 
     Raises:
@@ -63,7 +62,7 @@ def train(task_type: type[Task[Any]], config: Config[Any], changes: list[str], s
                 raise
 
 
-def acquire_run(folder: Path, config: Config[Any], data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:
+def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:
     """Make `folder` this process' own, while `stack` is open. Returns the checkpoint to go on from, if there is one."""
     stack.enter_context(run_folder.lock(folder))
     stack.callback(run_folder.remove_unused, folder)
@@ -77,7 +76,7 @@ def acquire_run(folder: Path, config: Config[Any], data: dict[str, str], steps: 
     return start
 
 
-def resume_message(config: Config[Any], engine: Engine, start: Path | None) -> list[str]:
+def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> list[str]:
     """Say where the run begins."""
     step, resume = engine.state.step, config.train.run.resume
     if start is None:
@@ -89,7 +88,7 @@ def resume_message(config: Config[Any], engine: Engine, start: Path | None) -> l
     return [*said, f"goes on from step {step}: {start}", ""]
 
 
-def observers(config: Config[Any], folder: Path, engine: Engine, stop: Stop) -> list[tracking.Observer]:
+def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> list[tracking.Observer]:
     """Return what records and shows the run: nothing on all processes but the main one."""
     if not engine.accelerator.is_main_process:
         return []
@@ -102,7 +101,7 @@ def observers(config: Config[Any], folder: Path, engine: Engine, stop: Stop) -> 
     return [*kept, *progress.observers(step, engine.steps, stop.end, str(folder))]
 
 
-def run_header(config: Config[Any], data: str, accelerator: Accelerator, folder: Path, steps: int) -> str:
+def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: Path, steps: int) -> str:
     """Return the first lines of a run: what, on what data, on what hardware, where."""
     on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
     threads = torch.get_num_threads()

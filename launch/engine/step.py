@@ -24,7 +24,7 @@ from launchbay.launch.distributed.collectives import all_reduce_async
 from launchbay.launch.engine import guards, optimizers
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
-from launchbay.tasks.base import Batch, Task
+from launchbay.tasks.base import AnyTask, Batch
 
 
 class Learner:
@@ -35,7 +35,7 @@ class Learner:
         UserError: the task cannot be trained as asked.
     """
 
-    def __init__(self, task: Task[Any], options: TrainOptions, accelerator: Accelerator, steps: int):
+    def __init__(self, task: AnyTask, options: TrainOptions, accelerator: Accelerator, steps: int):
         self.task, self.options, self.accelerator = task, options, accelerator
         self.label: Label = record_function if options.hardware.profile else nullcontext  # they take some 0.2 ms a step
         to_device(task, accelerator.device)

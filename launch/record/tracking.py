@@ -19,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from launchbay.launch.config.option_file import to_yaml
-from launchbay.launch.config.options import Config
+from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import to_json, write_text, writing
 from launchbay.launch.record import curves
 from launchbay.launch.record.run_folder import SUMMARY
@@ -54,7 +54,7 @@ class Observer:
 class Record(Observer):
     """The run folder's own files."""
 
-    def __init__(self, folder: Path, config: Config[Any], earlier: list[Line]):
+    def __init__(self, folder: Path, config: AnyConfig, earlier: list[Line]):
         self.folder, self.baseline_name = folder, "baseline"
         with writing(folder):
             write_text(folder / "config.yaml", to_yaml(config))
@@ -114,7 +114,7 @@ class WandB(Observer):
     the first line: importing and starting W&B takes a second.
     """
 
-    def __init__(self, folder: Path, config: Config[Any], earlier: list[Line]):
+    def __init__(self, folder: Path, config: AnyConfig, earlier: list[Line]):
         self.folder, self.config = folder, config
         self.run: Any = None
         self.status = "running"
@@ -168,7 +168,7 @@ def to_row(line: Line, folder: Path) -> dict[str, Any]:
     return {"step": line["step"], **row}
 
 
-def start(folder: Path, config: Config[Any], mode: str) -> tuple[Any, int]:
+def start(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
     """The W&B run of `folder`, begun or gone on with, and how many rows it has."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
