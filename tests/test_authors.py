@@ -67,7 +67,12 @@ CASES = [
     gives("figures", "{'e': _[0].mean()}", "returns a tensor of () as 'e'", "one value per sample", "Brighten"),
     Case("Brighten", "def loss(self, one, two): return {'l1': one - two}", "has shape (4, 3, 8, 8)", "yield scalars"),
     Case("Single", "datasets = lambda *_: (Noise(0), Noise(1))", "a data set without a sample", "give some to train"),
-    Case("Single", "def complete(self, config, images): return config", "Mine.complete cannot", "@classmethod def"),
+    Case(
+        "Single",
+        "def infer_options(self, config, images): return config",
+        "Mine.infer_options cannot",
+        "@classmethod def",
+    ),
     gives("figures", "None", "returns None", "a dict such as {'error': error}", "Brighten"),
     Case("Single", "monitor = None", "Mine.monitor is None", 'monitor = "a name"'),
     Case("Single", "monitor = 1", "Mine.monitor is 1", 'monitor = "a name"'),

@@ -13,10 +13,12 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     tracked = {
         path.relative_to(ROOT)
         for folder in ("launch", "tasks", "models", "data")
-        for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder / "templates").rglob("*")]
+        for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder / "commands/templates").rglob("*")]
         if path.is_file() and "__pycache__" not in path.parts
     }
-    expected = {f"launchbay/{path}" for path in tracked} | {"launchbay/__init__.py", "launchbay/py.typed"}
+    expected = {f"launchbay/{path}" for path in tracked} | {
+        f"launchbay/{file}" for file in ("__init__.py", "py.typed", "testing.py")
+    }
     assert {name for name in names if ".dist-info/" not in name} == expected
 
 
