@@ -1,20 +1,25 @@
-"""What the author of a task wrote: whether its methods take and give what they should, and where one stands that does
-not."""
+"""The mistakes of a task's author: what its methods take and return is checked, and the line to mend is named."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import takewhile
+from functools import wraps
 from numbers import Real
 from pathlib import Path
-from types import FunctionType
-from typing import Any, NoReturn
+from types import FunctionType, GeneratorType
+from typing import NoReturn, ParamSpec, TypeVar
+from warnings import warn
 
+import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from launchbay import UserError
+from launchbay.tasks.places import BASES, Place, locate
 
-RETURNED = {
+P = ParamSpec("P")
+R = TypeVar("R")
+NAMED = {
     "evaluate": "{'error': error}, a tensor of one value per sample (or of N×D, for summarize); {} for nothing",
     "figures": "{'error': error}, a tensor of one value per sample",
     "summarize": "{'diversity': float(value)}; {} for nothing",
@@ -22,61 +27,81 @@ RETURNED = {
     "gallery": "{'walk': walk}, a tensor of C×H×W; {} for nothing",
     "loss": "{'l1': loss}, a tensor of one value",
 }
-"""What those methods of a task have to return that give things by name; the others give pictures."""
-BASES = ("launchbay.tasks.base", "launchbay.tasks.image_to_image", "launchbay.tasks.generative")
-"""Where classes are that tasks derive from."""
-MADE_OF = {"training_step": "loss", "evaluate": "figures"}
-"""What of a task decides on what a method of its base class gives."""
+"""The methods of our base classes that return things by name, and an example of each."""
+PICTURES = ("degrade", "target", "baseline", "restore", "generate")
+"""The methods of our base classes that return pictures, N×C×H×W."""
+RENAMED = {"complete": "infer_options", "answer": "restore"}
+"""Methods that had another name in version 1 of the API, which still holds."""
 FIELDS = ("step", "epoch", "split")
 TAKEN = {"evaluate": FIELDS, "summarize": FIELDS, "gallery": ("samples",)}
 """Names that stand for something else, in a line of metrics.jsonl or among a run's pictures."""
 
 
 class AuthorError(UserError):
-    """A mistake in the code of a plugin: what is wrong, what to do, and `where` (file:line)."""
+    """A mistake in the code of a plugin: what is wrong, what to do, and the place."""
 
-    def __init__(self, what: str, hint: str = "", where: str = ""):
-        super().__init__(f"{what}, at {where}" if where else what, hint)
-        self.what, self.where = what, where
-
-
-def asked(task: nn.Module, method: str, *given: Any) -> Any:
-    """What `method` of `task` says of what is `given`: tensors (or numbers, from `summarize`) by name if it is one of
-    RETURNED, otherwise a tensor.
-
-    Raises:
-        AuthorError: that is not what it should be.
-    """
-    returned = getattr(task, method)(*given)
-    wrong, hint = mistake_in(method, returned)
-    if wrong:
-        raise_author_error(task, method, wrong, hint)
-    return returned
+    def __init__(self, what: str, hint: str = "", place: Place | None = None):
+        super().__init__(f"{what}, at {place}" if place else what, hint)
+        self.what, self.place = what, place
 
 
 def raise_author_error(task: nn.Module, name: str, what: str, hint: str) -> NoReturn:
-    """Say what is wrong with the method or attribute `name` of `task`."""
+    """Raise an AuthorError: `what` is wrong with the method or attribute `name` of `task`."""
     raise AuthorError(f"{type(task).__name__}.{name} {what}", hint, locate(type(task), name))
 
 
 @contextmanager
-def attribute_errors_to(kind: type, name: str = "") -> Iterator[None]:
-    """What is refused in here, `name` of the class `kind` is to blame for, or all of it."""
+def attribute_errors_to(kind: type, *names: str) -> Iterator[None]:
+    """Turn a UserError within the block into an AuthorError that names where the class `kind` sets one of `names`."""
     try:
         yield
     except UserError as error:
-        raise AuthorError(error.message, error.hint, locate(kind, name)) from error
+        raise AuthorError(error.message, error.hint, locate(kind, *names)) from error
 
 
-def mistake_in(method: str, returned: Any) -> tuple[str, str]:
-    """What is wrong with what `method` has `returned`, if anything is, and what to do."""
-    if method not in RETURNED:
+def prepare_methods(kind: type) -> None:
+    """Have what the methods of the task `kind` return checked, each time; and accept methods by their old names.
+
+    This is the one boundary at which an author's values are looked at: everywhere else a method is simply called.
+    """
+    for old, new in RENAMED.items():
+        if old in vars(kind) and is_inherited(kind, new) and new not in vars(kind):
+            setattr(kind, new, vars(kind)[old])
+            warn(f"{kind.__name__}.{old} is called {new} now; rename it: the old name goes", FutureWarning, 3)
+    for name in (*NAMED, *PICTURES):
+        method = vars(kind).get(name)
+        if isinstance(method, FunctionType) and is_inherited(kind, name) and kind.__module__ not in BASES:
+            setattr(kind, name, with_check(name, method))
+
+
+def is_inherited(kind: type, name: str) -> bool:
+    """Return whether one of our base classes of `kind` has something called `name`."""
+    return any(name in vars(base) for base in kind.__mro__[1:] if base.__module__ in BASES)
+
+
+def with_check(name: str, method: Callable[P, R]) -> Callable[P, R]:
+    """Return `method`, called `name`, raising an AuthorError if what it returns is not what it should be."""
+
+    @wraps(method)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        returned = method(*args, **kwargs)
+        wrong, hint = mistake_in(name, returned)
+        if wrong:
+            task = args[0]
+            assert isinstance(task, nn.Module)
+            raise_author_error(task, name, wrong, hint)
+        return returned
+
+    return checked
+
+
+def mistake_in(method: str, returned: object) -> tuple[str, str]:
+    """Return what is wrong with what `method` has `returned`, empty if nothing is, and what to do."""
+    if method not in NAMED:
         good = isinstance(returned, Tensor) and returned.ndim == 4 and returned.is_floating_point()
-        return (
-            "" if good else f"returns {describe_value(returned)}",
-            "return a tensor of N×C×H×W, of floating point numbers",
-        )
-    hint = f"return a dict such as {RETURNED[method]}"
+        hint = "return a tensor of N×C×H×W, of floating point numbers"
+        return "" if good else f"returns {describe_value(returned)}", hint
+    hint = f"return a dict such as {NAMED[method]}"
     if not isinstance(returned, Mapping):
         return f"returns {describe_value(returned)}", hint
     for name, value in returned.items():
@@ -95,7 +120,7 @@ def mistake_in(method: str, returned: Any) -> tuple[str, str]:
 
 
 def describe_value(value: object) -> str:
-    """What `value` is, in words."""
+    """Return what `value` is, in words: "a tensor of (3, 8, 8)", "an int"."""
     if isinstance(value, Tensor):
         return f"a tensor of {tuple(value.shape)}" + f", {value.dtype}" * (not value.is_floating_point())
     kind = type(value).__name__
@@ -103,7 +128,7 @@ def describe_value(value: object) -> str:
 
 
 def check_arguments(kind: type) -> None:
-    """Whether each method of the task `kind` takes what that of its base class takes.
+    """Check that each method of the task `kind` takes what that of its base class takes.
 
     Raises:
         AuthorError: one does not.
@@ -117,8 +142,9 @@ def check_arguments(kind: type) -> None:
             try:
                 inspect.signature(getattr(kind, name)).bind(*inspect.signature(getattr(base, name)).parameters)
             except TypeError as error:
-                function: Any = getattr(method, "__func__", method)
-                decorator = "" if function is method else "@classmethod "
+                decorator, function = (
+                    ("", method) if isinstance(method, FunctionType) else ("@classmethod ", method.__func__)
+                )
                 raise AuthorError(
                     f"{kind.__name__}.{name} cannot be called as it has to be: {error}",
                     f"write {decorator}def {name}({', '.join(inspect.signature(function).parameters)})",
@@ -126,22 +152,102 @@ def check_arguments(kind: type) -> None:
                 ) from error
 
 
-def locate(kind: type, name: str) -> str:
-    """Where the class `kind`, or one that it derives from, sets `name`, or what ours of that name is made of; or else
-    where `kind` begins: "FILE:LINE in NAME"."""
-    written = takewhile(lambda cls: cls.__module__ not in BASES, kind.__mro__)
-    owner = next((cls for cls in written if name in vars(cls)), None)
-    if owner is None and name in MADE_OF:
-        return locate(kind, MADE_OF[name])
-    owner = owner or kind
-    value: Any = vars(owner).get(name)
-    code = getattr(inspect.unwrap(value), "__code__", None)
-    if code is not None:
-        return f"{code.co_filename}:{code.co_firstlineno} in {code.co_qualname}"
-    try:
-        lines, first = inspect.getsourcelines(owner)
-    except (OSError, TypeError):  # typed at a prompt
-        return owner.__qualname__
-    bound = [text.partition("=")[0].partition(":")[0].strip().removeprefix("self.") for text in lines]
-    line = first + (bound.index(name) if name in bound else 0)
-    return f"{inspect.getsourcefile(owner)}:{line} in {owner.__qualname__}"
+def check_constructed(task: nn.Module) -> None:
+    """Raise an AuthorError if the `__init__` of `task` has not begun with that of Task."""
+    if "_modules" not in vars(task):
+        raise AuthorError(
+            f"{type(task).__name__}.__init__ does not begin with that of Task",
+            "make super().__init__(config) its first line",
+            locate(type(task), "__init__"),
+        )
+
+
+def check_task(task: nn.Module, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
+    """Raise an AuthorError if `task` cannot be trained, as far as that can be told before the first step."""
+    for name in ("monitor", "baseline_name"):
+        if not isinstance(value := getattr(task, name), str):
+            raise_author_error(task, name, f"is {value!r}, no string", f'write {name} = "a name", or leave it out')
+    if hidden := [name for name in dict(task.named_children()) if hasattr(type(task), name)]:
+        raise_author_error(
+            task, "__init__", f"sets a module {hidden[0]!r}, which its class hides", "give it another name"
+        )
+    if not networks:
+        raise_author_error(task, "__init__", "sets no network", "set one as an attribute: self.model = ...")
+    if not isinstance(optimizers, Mapping) or not all(isinstance(own, Optimizer) for own in optimizers.values()):
+        raise_author_error(
+            task, "optimizers", f"returns {describe_value(optimizers)}", "return a dict of torch's optimizers by name"
+        )
+    if set(optimizers) != set(networks):
+        raise_author_error(
+            task,
+            "optimizers",
+            f"gives {', '.join(map(str, optimizers)) or 'none'} for the networks {', '.join(networks)}",
+            "give one optimizer per network, under the network's name",
+        )
+    if not inspect.isgeneratorfunction(inspect.getattr_static(type(task), "training_step")):
+        raise_author_error(
+            task, "training_step", "has to yield its losses, not return them", "yield 'model', {'l1': loss}"
+        )
+
+
+def check_yielded(
+    task: nn.Module, losses: Generator[object, None, None], yielded: object
+) -> tuple[str, Mapping[str, Tensor]]:
+    """Return what `losses`, the running training_step of `task`, has just `yielded`: a network's name and its terms.
+
+    Raises:
+        AuthorError: it has another form.
+    """
+    match yielded:
+        case (str() as name, Mapping() as terms) if terms and all(
+            isinstance(term, str) and isinstance(value, Tensor) for term, value in terms.items()
+        ):
+            return name, terms
+        case (str() as name, Mapping() as terms) if not terms:
+            what = f"({name!r}, {{}}), which minimises nothing"
+        case (str() as name, Mapping() as terms):
+            wrong = [(term, value) for term, value in terms.items() if not isinstance(value, Tensor)]
+            term, value = wrong[0] if wrong else next(item for item in terms.items() if not isinstance(item[0], str))
+            what = f"{describe_value(value)} as {term!r} of {name!r}"
+        case (str() as name, other):
+            what = f"{describe_value(other)} under {name!r}"
+        case _:
+            what = f"{describe_value(yielded)} as its losses"
+    raise AuthorError(
+        f"{type(task).__name__}.training_step yields {what}",
+        "yield a network's name and its losses, each a tensor with a name: yield 'model', {'l1': loss}",
+        yield_place(task, losses),
+    )
+
+
+def check_loss(name: str, terms: Mapping[str, Tensor], networks: Mapping[str, nn.Module]) -> None:
+    """Raise a UserError if the sum of `terms`, yielded for network `name`, cannot be minimised."""
+    if name not in networks:
+        raise UserError(
+            f"the task yielded a loss for {name!r}, but its networks are {', '.join(networks)}", "yield one of these"
+        )
+    if "grad_norm" in terms:
+        raise UserError(f"{name}/grad_norm is the norm of the gradients of {name!r}", "give that loss another name")
+    if not torch.is_grad_enabled():
+        raise UserError("the task yielded inside torch.no_grad()", "leave that block before the yield")
+    if shape := next((tuple(term.shape) for term in terms.values() if term.ndim), ()):
+        raise UserError(f"the loss of {name!r} has shape {shape}", "yield scalars, means over the batch")
+    if not any(term.requires_grad for term in terms.values()):
+        raise UserError(f"this loss depends on no parameter of {name!r}", "is there a detach() too many?")
+
+
+def check_gradients(name: str, parameters: list[Tensor]) -> None:
+    """Raise a UserError if the loss of network `name` has reached none of its `parameters`."""
+    if all(parameter.grad is None for parameter in parameters):
+        raise UserError(
+            f"this loss depends on no parameter of {name!r}", "yield it under the name of the network that it trains"
+        )
+
+
+def yield_place(task: nn.Module, losses: Generator[object, None, None]) -> Place:
+    """Return where `losses`, the running training_step of `task`, has just yielded."""
+    assert isinstance(losses, GeneratorType) and losses.gi_frame is not None
+    frame = losses.gi_frame
+    if frame.f_globals["__name__"] in BASES:
+        return locate(type(task), "training_step")
+    return Place(frame.f_code.co_filename, frame.f_lineno, f"{type(task).__name__}.training_step")

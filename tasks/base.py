@@ -22,6 +22,7 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, key
 from launchbay.data.randomness import uniform
+from launchbay.tasks.authors import prepare_methods
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 """What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""
@@ -132,6 +133,7 @@ class Task(nn.Module, ABC, Generic[C]):
         for base in cls.__dict__.get("__orig_bases__", ()):
             if (arguments := get_args(base)) and isinstance(arguments[0], type):
                 cls.config_type = arguments[0]
+        prepare_methods(cls)
 
     def __init__(self, config: C):
         super().__init__()

@@ -11,7 +11,6 @@ from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, generator, side_of
-from launchbay.tasks.authors import asked
 from launchbay.tasks.base import Batch, Datasets, Task
 from launchbay.tasks.figures.judge import (
     Judge,
@@ -92,7 +91,7 @@ class Generative(Task[C]):
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """What `summarize` needs of each real picture and of a sample beside it."""
-        generated = asked(self, "generate", batch.randn(self.latent), self.condition(batch))
+        generated = self.generate(batch.randn(self.latent), self.condition(batch))
         judged = {} if self.judge is None else {"real": self.judge(batch.image), "generated": self.judge(generated)}
         if self.classes:
             judged["wanted"] = batch.label[:, None]
@@ -145,16 +144,16 @@ class Generative(Task[C]):
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
         """Samples from fixed latents; walks from one latent to another, a row each; with classes, a row for each."""
         latents = self.fixed("samples", 64)
-        pictures = {"generated": tiles(asked(self, "generate", latents, self.wanted(torch.arange(64))), 8)}
+        pictures = {"generated": tiles(self.generate(latents, self.wanted(torch.arange(64))), 8)}
         ends = self.fixed("walk", 12).view(2, 6, 1, -1)
         angles = torch.linspace(0, torch.pi / 2, 10).to(ends).view(1, -1, 1)
         walk = (angles.cos() * ends[0] + angles.sin() * ends[1]).flatten(0, 1)  # keeps the length of normal vectors
         labels = torch.arange(6).repeat_interleave(10)
-        pictures["walk"] = tiles(asked(self, "generate", walk, self.wanted(labels)), 10)
+        pictures["walk"] = tiles(self.generate(walk, self.wanted(labels)), 10)
         if self.classes:
             labels = torch.arange(self.classes).repeat_interleave(10)
             rows = self.fixed("classes", 10).repeat(self.classes, 1)
-            pictures["classes"] = tiles(asked(self, "generate", rows, self.wanted(labels)), 10)
+            pictures["classes"] = tiles(self.generate(rows, self.wanted(labels)), 10)
         return pictures
 
     def fixed(self, name: str, count: int) -> Tensor:

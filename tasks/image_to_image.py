@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from launchbay.data import Load, dihedral
-from launchbay.tasks.authors import asked, describe_value, raise_author_error
+from launchbay.tasks.authors import describe_value, raise_author_error
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.metrics import METRICS, ImageMetric, image_figures, quantize
 
@@ -64,15 +64,15 @@ class ImageToImage(Task[C]):
             raise_author_error(
                 self, "augment", f"returns {describe_value(batch)}", "return a batch: return batch.with_image(picture)"
             )
-        degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
-        yield "model", asked(self, "loss", self.check(degraded, self.model(degraded), target), target)
+        degraded, target = self.degrade(batch), self.target(batch)
+        yield "model", self.loss(self.check(degraded, self.model(degraded), target), target)
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
-        degraded, target = asked(self, "degrade", batch), asked(self, "target", batch)
-        return degraded, quantize(self.check(degraded, asked(self, "answer", degraded), target)), target
+        degraded, target = self.degrade(batch), self.target(batch)
+        return degraded, quantize(self.check(degraded, self.restore(degraded), target)), target
 
-    def answer(self, degraded: Tensor) -> Tensor:
+    def restore(self, degraded: Tensor) -> Tensor:
         """What is made of a degraded picture once the network is trained."""
         return self.model(degraded)
 
@@ -91,7 +91,7 @@ class ImageToImage(Task[C]):
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         """`figures` of the output and, under "baseline/", of `baseline`."""
         degraded, output, target = self.predict(batch)
-        restored = asked(self, "baseline", degraded)
+        restored = self.baseline(degraded)
         if restored.shape != target.shape:
             raise_author_error(
                 self,
@@ -99,8 +99,8 @@ class ImageToImage(Task[C]):
                 f"gives {describe_value(restored)} for {describe_value(target)}",
                 "let it return the target's shape",
             )
-        baseline = asked(self, "figures", quantize(restored), target)
-        own = asked(self, "figures", output, target)
+        baseline = self.figures(quantize(restored), target)
+        own = self.figures(output, target)
         return {**own, **{f"baseline/{name}": value for name, value in baseline.items()}}
 
     def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:

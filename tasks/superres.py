@@ -74,7 +74,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
     def degrade(self, batch: Batch) -> Tensor:
         return quantize(downscale(batch.image, self.config.scale))
 
-    def answer(self, degraded: Tensor) -> Tensor:
+    def restore(self, degraded: Tensor) -> Tensor:
         if not self.config.tta:
             return self.model(degraded)
         # Each flip is its own inverse, and so is a turn about the diagonal, which comes last: undone first.

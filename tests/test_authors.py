@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from test_contract import failures, in_this_process
+from torch import Tensor
+from toys import Brighten, Noise, NoOptions, Single
+
+from launchbay import UserError
+from launchbay.data import ImageSet
 
 Mistake = Callable[..., str]
 MODULE = """\
@@ -61,7 +67,7 @@ CASES = [
     gives("baseline", "_[0][..., ::2]", "gives a tensor of", "let it return the target's shape", "Brighten"),
     Case("Single", "evaluate = {}", "Mine.evaluate cannot be called", "write def evaluate(self, batch)"),
     gives("baseline", "3", "returns an int", "a tensor of N×C×H×W", "Brighten"),
-    gives("answer", "(_, _)", "returns a tuple", "a tensor of N×C×H×W", "Brighten"),
+    gives("restore", "(_, _)", "returns a tuple", "a tensor of N×C×H×W", "Brighten"),
     gives("loss", "None", "returns None", "a dict such as {'l1': loss}, a tensor of one value", "Brighten"),
     gives("loss", "{'l1': 0.5}", "returns a float as 'l1'", "a dict such as {'l1': loss}", "Brighten"),
     gives("figures", "{'e': _[0].mean()}", "returns a tensor of () as 'e'", "one value per sample", "Brighten"),
@@ -130,3 +136,31 @@ def test_a_check_names_it_too(case: Case) -> None:
     (result, *_) = failures(in_this_process(mine.Mine)).values()
     assert case.said in result.happened and case.remedy in result.remedy, str(result)
     assert line_of(case, str(result)) == case.body
+
+
+def test_methods_by_their_old_names_still_hold() -> None:
+    """Those of version 1 of the API: they are named, and do what the new ones do."""
+    with pytest.warns(FutureWarning, match=r"Halves\.answer is called restore now; rename it"):
+
+        class Halves(Brighten):
+            def answer(self, degraded: Tensor) -> Tensor:
+                return degraded / 2
+
+    assert Halves(NoOptions()).restore(torch.ones(1, 3, 8, 8)).mean() == 0.5
+    with pytest.warns(FutureWarning, match=r"Wider\.complete is called infer_options now"):
+
+        class Wider(Single):
+            @classmethod
+            def complete(cls, config: NoOptions, images: ImageSet) -> NoOptions:
+                raise UserError("it was asked")
+
+    with pytest.raises(UserError, match="it was asked"):
+        Wider.infer_options(NoOptions(), Noise(1))
+
+
+def test_the_contract_kit_by_its_old_name_still_holds() -> None:
+    import launchbay.testing
+
+    with pytest.warns(FutureWarning, match=r"launchbay\.tasks\.testing is launchbay\.testing now"):
+        from launchbay.tasks.testing import check_task
+    assert check_task is launchbay.testing.check_task

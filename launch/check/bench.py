@@ -19,17 +19,18 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.data import ImageSet, Index, key
 from launchbay.data.transforms import Transformed
-from launchbay.launch.check.lines import definition, describe_error, raised, short
+from launchbay.launch.check.lines import describe_error, raised
 from launchbay.launch.config.assembly import build, datasets, infer_options, open_source
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.config.setup import default_config
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
-from launchbay.launch.engine import guards
 from launchbay.launch.engine.evaluation import evaluate, to_batch
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.step import Learner
+from launchbay.tasks.authors import yield_place
 from launchbay.tasks.base import AnyTask, Batch, Datasets
+from launchbay.tasks.places import Place, locate
 
 Check = Callable[["Bench"], None]
 """A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
@@ -45,9 +46,9 @@ class Broken(Exception):
     """The task does not keep its contract: what happened, and where, if that is known. `remedy` stands in for what the
     check says in general."""
 
-    def __init__(self, happened: str, where: str = "", remedy: str = ""):
+    def __init__(self, happened: str, place: Place | None = None, remedy: str = ""):
         super().__init__(happened)
-        self.happened, self.where, self.remedy = happened, where, remedy
+        self.happened, self.place, self.remedy = happened, place, remedy
 
 
 class NotApplicable(Exception):
@@ -185,20 +186,21 @@ class Bench:
 
     @contextmanager
     def attribute_errors_to(self, *names: str) -> Iterator[None]:
-        """What is refused in here is broken: where the author raised it, or else where the first of `names` is."""
+        """Turn an error within the block into Broken: where the author raised it, or else where the first of `names`
+        is set."""
         try:
             yield
         except UserError as error:
-            happened, where = describe_error(error, self.task_type)
-            raise Broken(happened, where or self.line(*names), error.hint) from error
+            happened, place = describe_error(error, self.task_type)
+            raise Broken(happened, place or self.place(*names), error.hint) from error
         except Exception as error:
-            if where := raised(error, self.task_type):
-                raise Broken(f"{type(error).__name__}: {error}", where, "mend that line") from error
+            if place := raised(error, self.task_type):
+                raise Broken(f"{type(error).__name__}: {error}", place, "mend that line") from error
             raise
 
-    def line(self, *names: str) -> str:
-        """Where the task says what the first of `names` is that it says anything of."""
-        return definition(self.task_type, *names)
+    def place(self, *names: str) -> Place:
+        """Return where the task sets the first of `names` that it sets at all."""
+        return locate(self.task_type, *names)
 
 
 @dataclass(frozen=True)
@@ -239,14 +241,14 @@ class Loss(NamedTuple):
 
     network: str
     terms: dict[str, Tensor]
-    line: str
+    place: Place
 
 
 def losses(task: AnyTask, batch: Batch) -> list[Loss]:
     """All losses of a step, without taking it."""
     steps = task.training_step(batch)
     with closing(steps):
-        return [Loss(name, terms, short(guards.yield_line(task, steps))) for name, terms in steps]
+        return [Loss(name, terms, yield_place(task, steps)) for name, terms in steps]
 
 
 def layers(task: AnyTask, kind: Any) -> list[str]:

@@ -13,9 +13,9 @@ from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
 from launchbay.launch.check.options import it_can_be_built
 from launchbay.launch.engine.evaluation import BASELINE, is_best, preview
 from launchbay.launch.record.grids import DRAWABLE, grid
-from launchbay.tasks.authors import asked
 from launchbay.tasks.base import Batch
 from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.tasks.places import Place
 
 TOGETHER = 3
 """Samples that are evaluated at once."""
@@ -28,20 +28,20 @@ def figures_are_of_samples(bench: Bench) -> None:
     Reduce over channels, height and width, not over the batch: `.mean(dim=(1, 2, 3))`.
     """
     with torch.no_grad(), bench.attribute_errors_to("evaluate", "figures"):
-        figures = asked(bench.task().eval(), "evaluate", bench.batch(TOGETHER, images=bench.evaluable))
+        figures = bench.task().eval().evaluate(bench.batch(TOGETHER, images=bench.evaluable))
     if not figures:
         raise NotApplicable("evaluate gives no figures")
     remedy = "look for a division by zero, a logarithm or a root; figures of an untrained network are numbers too"
     for name, values in figures.items():
         if values.ndim not in (1, 2) or len(values) != TOGETHER:
             happened = f"it gives {name!r} as {tuple(values.shape)} for {TOGETHER} samples"
-            raise Broken(happened, bench.line("evaluate", "figures"))
+            raise Broken(happened, bench.place("evaluate", "figures"))
         if values.ndim == 1 and not values.isfinite().all():
-            raise Broken(f"{name!r} is {values.tolist()}", bench.line("evaluate", "figures"), remedy)
+            raise Broken(f"{name!r} is {values.tolist()}", bench.place("evaluate", "figures"), remedy)
     with bench.attribute_errors_to("summarize", "evaluate", "figures"):
         whole = bench.figures[0]
     if bad := {name: value for name, value in whole.items() if not isfinite(value)}:
-        raise Broken(f"of the whole validation set, {bad}", bench.line("summarize"), remedy)
+        raise Broken(f"of the whole validation set, {bad}", bench.place("summarize"), remedy)
 
 
 @needs(figures_are_of_samples)
@@ -56,7 +56,7 @@ def baselines_stand_beside_figures(bench: Bench) -> None:
         raise NotApplicable("there is no baseline")
     if alone := [name for name in baselines if name.removeprefix(BASELINE) not in figures]:
         happened = f"there is {alone[0]!r}, but the figures are {', '.join(set(figures) - set(baselines))}"
-        raise Broken(happened, bench.line("evaluate", "figures"))
+        raise Broken(happened, bench.place("evaluate", "figures"))
 
 
 @needs(figures_are_of_samples)
@@ -83,28 +83,28 @@ def pictures_are_well_formed(bench: Bench) -> None:
     with bench.attribute_errors_to("preview"):
         columns = preview(task, bench.sets[1], bench.accelerator(), bench.config.train)
     with torch.no_grad(), bench.attribute_errors_to("gallery"):
-        gallery = asked(task, "gallery", dict(bench.figures[1]))
+        gallery = task.gallery(dict(bench.figures[1]))
     if not columns and not gallery:
         raise NotApplicable("it shows no pictures")
     for heading, pictures in columns.items():
         if len(pictures) != len(next(iter(columns.values()))):
-            raise Broken(f"{heading!r} has another number of pictures", bench.line("preview"))
-        check_pictures(heading, pictures, bench.line("preview"))
+            raise Broken(f"{heading!r} has another number of pictures", bench.place("preview"))
+        check_pictures(heading, pictures, bench.place("preview"))
     for name, picture in gallery.items():
-        check_pictures(name, [picture], bench.line("gallery"))
+        check_pictures(name, [picture], bench.place("gallery"))
     if columns:
         grid(columns)
 
 
-def check_pictures(name: str, pictures: list[Tensor], where: str) -> None:
+def check_pictures(name: str, pictures: list[Tensor], place: Place) -> None:
     for picture in pictures:
         if picture.ndim != 3 or picture.shape[0] not in (1, 3):
-            raise Broken(f"{name!r} has a picture of {tuple(picture.shape)}", where, DRAWABLE)
+            raise Broken(f"{name!r} has a picture of {tuple(picture.shape)}", place, DRAWABLE)
         if not picture.is_floating_point():
-            raise Broken(f"{name!r} has pictures of {picture.dtype}", where, "give floating point numbers in [0, 1]")
+            raise Broken(f"{name!r} has pictures of {picture.dtype}", place, "give floating point numbers in [0, 1]")
         low, high = picture.min().item(), picture.max().item()
         if not (low >= 0 and high <= 1):
-            raise Broken(f"{name!r} has values from {low:.3g} to {high:.3g}", where)
+            raise Broken(f"{name!r} has values from {low:.3g} to {high:.3g}", place)
 
 
 @needs(figures_are_of_samples)

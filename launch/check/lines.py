@@ -6,17 +6,21 @@ import random
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from itertools import product
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
 from launchbay import UserError
 from launchbay.tasks.authors import AuthorError
+from launchbay.tasks.places import BASES, Place, PlaceNote, locate
 
-BENCH = ("launchbay.testing", "launchbay.tasks.contract")
-OURS = (*BENCH, "launchbay.launch", "launchbay.data", "launchbay.tasks.base")
+BENCH = ("launchbay.testing", "launchbay.launch.check.")
+OURS = (*BENCH, "launchbay.launch", "launchbay.data", *BASES, "launchbay.tasks.authors")
 """How the names of modules begin that no author of a task has written."""
+
+
+TraceFunction = Callable[[FrameType, str, object], "TraceFunction | None"]
+"""For sys.settrace."""
 
 
 def authored(kind: type) -> Iterator[type]:
@@ -30,19 +34,9 @@ def source(cls: type) -> tuple[str, ast.ClassDef | None]:
     try:
         lines, first = inspect.getsourcelines(cls)
         tree = ast.increment_lineno(ast.parse(textwrap.dedent("".join(lines))), first - 1)
-        return short(inspect.getfile(cls)), next(node for node in tree.body if isinstance(node, ast.ClassDef))
+        return inspect.getfile(cls), next(node for node in tree.body if isinstance(node, ast.ClassDef))
     except (OSError, TypeError, SyntaxError, StopIteration):
         return "", None
-
-
-def definition(kind: type, *names: str) -> str:
-    """Where `kind`, or a class it derives from, binds the first of `names`, or the next; or else where `kind` is."""
-    sources = [(file, tree) for file, tree in map(source, authored(kind)) if tree]
-    for name, (file, tree) in product(names, sources):
-        for node in tree.body:
-            if name in bound(node):
-                return f"{file}:{node.lineno} in {tree.name}"
-    return next((f"{file}:{tree.lineno} in {tree.name}" for file, tree in sources), "")
 
 
 def bound(node: ast.stmt) -> set[str]:
@@ -77,24 +71,22 @@ def is_of(frame: FrameType, kind: type) -> bool:
     return beside or module.split(".")[0] == kind.__module__.split(".")[0]
 
 
-def place(frame: FrameType, line: int) -> str:
-    return f"{short(frame.f_code.co_filename)}:{line} in {frame.f_code.co_qualname}"
+def raised(error: BaseException, kind: type) -> Place | None:
+    """Return where in the author's code `error` arose: the innermost line, or the yield whose loss was minimised."""
+    frames = [place_of(frame, line) for frame, line in walk(error.__traceback__) if is_of(frame, kind)]
+    noted = [note.place for note in getattr(error, "__notes__", []) if isinstance(note, PlaceNote)]
+    return next(iter([*reversed(frames), *noted]), None)
 
 
-def raised(error: BaseException, kind: type) -> str:
-    """Where in the author's code `error` arose: the innermost line, or the yield whose loss was being minimised."""
-    noted = [
-        short(note.partition("yielded at ")[2]) for note in getattr(error, "__notes__", []) if "yielded at" in note
-    ]
-    frames = [place(frame, line) for frame, line in walk(error.__traceback__) if is_of(frame, kind)]
-    return next(iter([*reversed(frames), *noted]), "")
-
-
-def describe_error(error: UserError, kind: type) -> tuple[str, str]:
-    """What `error` says, and where in the author's code it arose or points to."""
+def describe_error(error: UserError, kind: type) -> tuple[str, Place | None]:
+    """Return what `error` says, and where in the author's code it arose or points to."""
     if isinstance(error, AuthorError):
-        return error.what, short(error.where)
+        return error.what, error.place
     return error.message, raised(error, kind)
+
+
+def place_of(frame: FrameType, line: int) -> Place:
+    return Place(frame.f_code.co_filename, line, frame.f_code.co_qualname)
 
 
 def walk(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
@@ -118,21 +110,23 @@ def states() -> list[Any]:
     return [torch.get_rng_state().tolist(), of_numpy[1].tolist(), of_numpy[2:], random.getstate()]
 
 
-def drawing(call: Callable[[], object], kind: type) -> str:
-    """The line of the author's code in which `call` draws from a generator of the process; empty if nothing draws."""
+def place_of_drawing(call: Callable[[], object], kind: type) -> Place | None:
+    """Return the line of the author's code in which `call` draws from a generator of the process; None if none does."""
     before = states()
     call()
     if states() == before:
-        return ""
-    found, last, before = "", "", states()
+        return None
+    found: Place | None = None
+    last: Place | None = None
+    before = states()
 
-    def watch(frame: FrameType, event: str, _: Any) -> Any:
+    def watch(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         nonlocal found, last
         if not is_of(frame, kind):
             return None
         if last and not found and states() != before:
             found = last
-        last = place(frame, frame.f_lineno)
+        last = place_of(frame, frame.f_lineno)
         return watch
 
     tracing = sys.gettrace()
@@ -141,10 +135,4 @@ def drawing(call: Callable[[], object], kind: type) -> str:
         call()
     finally:
         sys.settrace(tracing)
-    return found or last or kind.__name__
-
-
-def short(file: str) -> str:
-    """As seen from this folder, if it is in it."""
-    path = Path(file)
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return found or last or locate(kind)

@@ -15,8 +15,9 @@ import torch
 from launchbay.data import Index
 from launchbay.data.loader import Keyed
 from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
-from launchbay.launch.check.lines import authored, definition, source, undocumented
+from launchbay.launch.check.lines import authored, source, undocumented
 from launchbay.launch.config.option_file import read, to_yaml
+from launchbay.tasks.places import Place, locate
 
 
 def options_are_declared(bench: Bench) -> None:
@@ -27,7 +28,7 @@ def options_are_declared(bench: Bench) -> None:
     options = getattr(bench.task_type, "config_type", bench.task_type)
     with bench.attribute_errors_to():
         if not vars(type(bench.declared.options))["__dataclass_params__"].frozen:
-            raise Broken(f"{options.__name__} is not frozen", definition(options), "write @dataclass(frozen=True)")
+            raise Broken(f"{options.__name__} is not frozen", locate(options), "write @dataclass(frozen=True)")
 
 
 @needs(options_are_declared)
@@ -44,7 +45,7 @@ def it_can_be_built(bench: Bench) -> None:
     if loose:
         raise Broken(
             f"{loose[0]} is a parameter of the task itself, which no optimizer has",
-            bench.line("__init__"),
+            bench.place("__init__"),
             "make it part of a network",
         )
 
@@ -63,11 +64,11 @@ def options_go_through_yaml(bench: Bench) -> None:
             back = read(file, bench.declared)[0].options
         except Exception as error:
             message = " ".join(str(error).replace(f"{file}:", "line ").split())
-            raise Broken(f"{type(error).__name__}: {message}", definition(type(options))) from error
+            raise Broken(f"{type(error).__name__}: {message}", locate(type(options))) from error
     for field in fields(options):
         before, after = getattr(options, field.name), getattr(back, field.name)
         if before != after:
-            raise Broken(f"{field.name} is {before!r}, and {after!r} after it", definition(type(options), field.name))
+            raise Broken(f"{field.name} is {before!r}, and {after!r} after it", locate(type(options), field.name))
 
 
 @needs(options_are_declared)
@@ -80,7 +81,7 @@ def each_option_has_help(bench: Bench) -> None:
     if source(options)[1] is None:
         raise NotApplicable("there is no source to read")
     if missing := undocumented(options):
-        raise Broken(f"there is none for {', '.join(missing)}", definition(options, missing[0]))
+        raise Broken(f"there is none for {', '.join(missing)}", locate(options, missing[0]))
 
 
 @needs(options_go_through_yaml)
@@ -93,8 +94,8 @@ def import_is_light(bench: Bench) -> None:
         module = sys.modules[bench.task_type.__module__]
         lines = inspect.getsource(module).splitlines()
         found = [n for n, line in enumerate(lines, 1) if re.match(rf"(import|from)\s+({'|'.join(heavy)})\b", line)]
-        where = f"{module.__file__}:{found[0]}" if found else str(module.__file__)
-        raise Broken(f"importing {module.__name__} brings in {', '.join(heavy)}", where)
+        place = Place(str(module.__file__), found[0] if found else 1, module.__name__)
+        raise Broken(f"importing {module.__name__} brings in {', '.join(heavy)}", place)
 
 
 @needs(options_go_through_yaml)
@@ -104,8 +105,8 @@ def it_is_built_from_options_alone(bench: Bench) -> None:
     Open files in `datasets`, which is called once there is a run. Published weights are an option, not the default.
     """
     if touched := bench.probed["touched"]:
-        happened, where = touched[0]
-        raise Broken(f"__init__ {happened}", where)
+        happened, *place = touched[0]
+        raise Broken(f"__init__ {happened}", Place(*place) if place[0] else None)
 
 
 @needs(it_can_be_built)
@@ -119,7 +120,7 @@ def processes_are_not_its_business(bench: Bench) -> None:
         file, tree = source(cls)
         for node in ast.walk(tree) if tree else ():
             if found := distributed(node, vars(sys.modules[cls.__module__])):
-                raise Broken(f"it uses {found}", f"{file}:{node.lineno} in {cls.__name__}")  # pyright: ignore
+                raise Broken(f"it uses {found}", Place(file, node.lineno, cls.__name__))  # pyright: ignore
 
 
 def distributed(node: ast.AST, names: dict[str, Any]) -> str:
@@ -145,7 +146,7 @@ def samples_repeat_and_travel(bench: Bench) -> None:
     Draw from `index.generator()`, and keep no open files, lambdas or generators in a data set.
     """
     for split, images in zip(("training", "validation"), bench.sets, strict=True):
-        where = definition(type(images)) or bench.line("datasets")
+        where = next(map(locate, authored(type(images))), None) or bench.place("datasets")
         indices = [Index(number, number) for number in range(2 if images.uniform else 1)]
         first = images.__getitems__(indices)
         try:

@@ -29,7 +29,7 @@ def main() -> None:
         file = Path(folder) / "config.yaml"
         file.write_bytes(sys.stdin.buffer.read())
         config, _ = read(file, default_config(name, task_type))
-    touched: list[tuple[str, str]] = []
+    touched: list[tuple[str, str, int, str]] = []
     sys.addaudithook(partial(notice, touched))
     try:
         task_type(config.options)
@@ -38,12 +38,12 @@ def main() -> None:
     print(json.dumps({"heavy": heavy, "touched": touched}))
 
 
-def notice(touched: list[tuple[str, str]], event: str, arguments: tuple[Any, ...]) -> None:
+def notice(touched: list[tuple[str, str, int, str]], event: str, arguments: tuple[Any, ...]) -> None:
     """Note files that are opened, imports aside; keep what is to be had from a network from being fetched."""
     if event == "open" and is_own(*arguments[:2]) and not importing():
-        touched.append((f"opens {arguments[0]}", where()))
+        touched.append((f"opens {arguments[0]}", *where()))
     elif event in NETWORK:
-        touched.append((f"connects to {arguments[-1]}", where()))
+        touched.append((f"connects to {arguments[-1]}", *where()))
         raise OSError("a task connects to nothing while it is built")
 
 
@@ -61,11 +61,11 @@ def importing() -> bool:
     return any(frame.filename == "<frozen importlib._bootstrap>" for frame in traceback.extract_stack())
 
 
-def where() -> str:
-    """The innermost line that is in no installed package."""
+def where() -> tuple[str, int, str]:
+    """Return file, line and function of the innermost line that is in no installed package; empty if there is none."""
     frames = [f for f in traceback.extract_stack()[:-2] if "site-packages" not in f.filename]
     frames = [f for f in frames if not f.filename.startswith((sys.base_prefix, "<")) and f.filename != __file__]
-    return f"{frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+    return (frames[-1].filename, frames[-1].lineno or 0, frames[-1].name) if frames else ("", 0, "")
 
 
 if __name__ == "__main__":

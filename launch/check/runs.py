@@ -62,10 +62,10 @@ def networks_can_be_compiled(bench: Bench) -> None:
     for network in compiled.networks().values():
         network.compile(backend="eager")  # it is the tracing that may break, not what is made of it
     pairs = zip(losses(plain, bench.batch()), losses(compiled, bench.batch()), strict=True)
-    for (name, terms, line), other in pairs:
+    for (name, terms, place), other in pairs:
         for term, value in terms.items():
             if not torch.allclose(value, other.terms[term], rtol=1e-4, atol=1e-6):
-                raise Broken(f"{name}/{term} is {value:.6g}, compiled {other.terms[term]:.6g}", line)
+                raise Broken(f"{name}/{term} is {value:.6g}, compiled {other.terms[term]:.6g}", place)
 
 
 @needs(a_step_repeats_bit_for_bit, losses_keep_their_order, a_loss_moves_only_its_network)
@@ -88,9 +88,9 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
     for learner in (first, second):
         learner.step(3, [bench.batch(first=3)])
     if changed := different(first.task.state_dict(), second.task.state_dict()):
-        raise Broken(f"one step after a checkpoint {changed}", bench.line("training_step", "loss"))
+        raise Broken(f"one step after a checkpoint {changed}", bench.place("training_step", "loss"))
     if tied(first.task) != tied(second.task):
-        raise Broken("weights are tied before, and not after", bench.line("__init__"))
+        raise Broken("weights are tied before, and not after", bench.place("__init__"))
 
 
 def tied(task: nn.Module) -> list[list[str]]:
@@ -116,7 +116,7 @@ def a_run_goes_on_bit_for_bit(bench: Bench) -> None:
         files = sorted((whole / f"checkpoints/step-{STEPS:08d}").glob("*.safetensors"))
         for file in files:
             if changed := different(load_file(file), load_file(again / file.relative_to(whole))):
-                raise Broken(f"{file.name}: {changed}", bench.line("training_step", "loss"))
+                raise Broken(f"{file.name}: {changed}", bench.place("training_step", "loss"))
 
 
 class Lines(Observer):
@@ -150,7 +150,7 @@ def two_processes_learn_the_same(bench: Bench) -> None:
         for name, value in mine.items():
             if isinstance(value, float) and abs(value - theirs[name]) > TOLERANCE * max(1, abs(value)):
                 happened = f"{name} at step {mine['step']} is {value:.12g} on one and {theirs[name]:.12g} on two"
-                raise Broken(happened, bench.line("training_step", "loss"))
+                raise Broken(happened, bench.place("training_step", "loss"))
 
 
 def check_own_statistics(bench: Bench) -> None:

@@ -23,7 +23,7 @@ def a_step_repeats_bit_for_bit(bench: Bench) -> None:
     for number in range(3):
         again.step(number + 1, [bench.batch(first=number * BATCH)])
     if changed := different(again.task.state_dict(), bench.trained.task.state_dict()):
-        raise Broken(f"after three steps {changed}", bench.line("training_step", "loss"))
+        raise Broken(f"after three steps {changed}", bench.place("training_step", "loss"))
 
 
 @needs(randomness_comes_from_the_batch)
@@ -38,7 +38,7 @@ def evaluation_changes_nothing(bench: Bench) -> None:
     with torch.no_grad():
         first, second = ({**task.evaluate(bench.batch()), **task.preview(bench.batch(1))} for _ in range(2))
         drawn, again = (task.gallery(dict(collected)) for _ in range(2))
-    where = bench.line("evaluate", "figures")
+    where = bench.place("evaluate", "figures")
     if changed := different(task.state_dict(), before):
         raise Broken(f"afterwards {changed}", where)
     if changed := different({**first, **drawn}, {**second, **again}):
@@ -82,11 +82,11 @@ def a_batch_of_one_is_enough(bench: Bench) -> None:
     with torch.no_grad():
         for name, values in task.evaluate(bench.batch(1, images=bench.evaluable)).items():
             if values.ndim not in (1, 2) or len(values) != 1:
-                raise Broken(f"evaluate gives {name!r} as {tuple(values.shape)}", bench.line("evaluate", "figures"))
+                raise Broken(f"evaluate gives {name!r} as {tuple(values.shape)}", bench.place("evaluate", "figures"))
     task.train(not layers(task, _BatchNorm))  # which in training has no statistics of one value
-    for name, terms, line in losses(task, bench.batch(1)):
+    for name, terms, place in losses(task, bench.batch(1)):
         if bad := [term for term, value in terms.items() if value.ndim or not value.isfinite()]:
-            raise Broken(f"{name}/{bad[0]} is {terms[bad[0]].tolist()}", line)
+            raise Broken(f"{name}/{bad[0]} is {terms[bad[0]].tolist()}", place)
 
 
 @needs(a_batch_of_one_is_enough, losses_keep_their_order, precisions_can_be_chosen)
@@ -102,13 +102,13 @@ def losses_are_means_over_samples(bench: Bench) -> None:
         halves = [losses(bench.task().eval(), bench.batch(BATCH // 2, first)) for first in (0, BATCH // 2)]
     names = [[(loss.network, *loss.terms) for loss in step] for step in (whole, *halves)]
     if names[0] != names[1] or names[0] != names[2]:
-        raise Broken(f"it yields {names}, for the batch and its halves", bench.line("training_step"))
+        raise Broken(f"it yields {names}, for the batch and its halves", bench.place("training_step"))
     for loss, *parts in zip(whole, *halves, strict=True):
         for term, value in loss.terms.items():
             mean = torch.stack([part.terms[term] for part in parts]).mean()
             if not torch.allclose(value, mean, rtol=1e-6, atol=1e-9):
                 happened = f"{loss.network}/{term} is {value:.6g}, and {mean:.6g} as the mean of two halves"
-                raise Broken(happened, loss.line)
+                raise Broken(happened, loss.place)
 
 
 @needs(a_batch_of_one_is_enough, precisions_can_be_chosen)
@@ -125,9 +125,9 @@ def figures_do_not_depend_on_the_batch(bench: Bench) -> None:
             one_by_one = torch.cat([figures.get(name, values[:0]) for figures in alone])
             if values.shape != one_by_one.shape:
                 happened = f"{name!r} is {tuple(values.shape)} together, {tuple(one_by_one.shape)} one by one"
-                raise Broken(happened, bench.line("evaluate"))
+                raise Broken(happened, bench.place("evaluate"))
             if not torch.allclose(values.double(), one_by_one.double(), rtol=1e-6, atol=1e-9, equal_nan=True):
                 place = (values.double() - one_by_one.double()).abs().argmax()
                 pair = [figure.flatten()[place].item() for figure in (values, one_by_one)]
                 happened = f"{name!r} of a sample is {pair[0]:.6g} among {TOGETHER} samples, {pair[1]:.6g} alone"
-                raise Broken(happened, bench.line("evaluate", "figures"))
+                raise Broken(happened, bench.place("evaluate", "figures"))

@@ -8,7 +8,7 @@ from torch import nn
 
 from launchbay.launch.check.bench import Bench, Broken, NotApplicable, losses, needs
 from launchbay.launch.check.figures import pictures_are_well_formed
-from launchbay.launch.check.lines import drawing
+from launchbay.launch.check.lines import place_of_drawing
 from launchbay.launch.check.options import it_can_be_built, samples_repeat_and_travel
 
 PATIENCE = 100
@@ -22,7 +22,7 @@ def steps_can_be_taken(bench: Bench) -> None:
     `yield "model", {"l1": loss}`, outside of torch.no_grad(), each loss a mean over the batch.
     """
     if not bench.trained.seen:
-        raise Broken("training_step yields nothing", bench.line("training_step"))
+        raise Broken("training_step yields nothing", bench.place("training_step"))
 
 
 @needs(steps_can_be_taken)
@@ -36,7 +36,7 @@ def losses_keep_their_order(bench: Bench) -> None:
     for number, other in enumerate(yielded[1:], 2):
         if other != yielded[0]:
             happened = f"step 1 yields {', '.join(yielded[0])}; step {number} {', '.join(other)}"
-            raise Broken(happened, bench.line("training_step", "loss"))
+            raise Broken(happened, bench.place("training_step", "loss"))
 
 
 @needs(steps_can_be_taken)
@@ -47,7 +47,7 @@ def a_loss_moves_only_its_network(bench: Bench) -> None:
     """
     for loss in bench.trained.seen:
         if others := sorted(name for name in loss.moved if not name.startswith(f"{loss.network}.")):
-            raise Broken(f"the loss of {loss.network!r} moves {', '.join(others[:3])}", bench.line("optimizers"))
+            raise Broken(f"the loss of {loss.network!r} moves {', '.join(others[:3])}", bench.place("optimizers"))
 
 
 @needs(steps_can_be_taken)
@@ -60,9 +60,9 @@ def each_parameter_learns(bench: Bench) -> None:
     held = {id(parameter) for parameters in learner.parameters.values() for parameter in parameters}
     free = {name: parameter for name, parameter in learner.task.named_parameters() if parameter.requires_grad}
     if missed := [name for name in free if name not in learner.reached]:
-        raise Broken(f"no loss reaches {', '.join(missed[:3])}", bench.line("training_step", "loss"))
+        raise Broken(f"no loss reaches {', '.join(missed[:3])}", bench.place("training_step", "loss"))
     if missed := [name for name, parameter in free.items() if id(parameter) not in held]:
-        raise Broken(f"no optimizer has {', '.join(missed[:3])}", bench.line("optimizers"))
+        raise Broken(f"no optimizer has {', '.join(missed[:3])}", bench.place("optimizers"))
 
 
 @needs(samples_repeat_and_travel, steps_can_be_taken, pictures_are_well_formed)
@@ -83,8 +83,8 @@ def randomness_comes_from_the_batch(bench: Bench) -> None:
         task.gallery(dict(collected))
 
     for name, call in {"training_step": lambda: losses(task, bench.batch()), "evaluation": look}.items():
-        if where := drawing(call, bench.task_type):
-            raise Broken(f"{name} draws from one of them, or seeds it", where)
+        if place := place_of_drawing(call, bench.task_type):
+            raise Broken(f"{name} draws from one of them, or seeds it", place)
 
 
 @needs(randomness_comes_from_the_batch)
@@ -103,7 +103,7 @@ def the_loss_falls(bench: Bench) -> None:
             return
     first, last = learner.seen[0].loss, learner.seen[-1].loss
     happened = f"it was {first:.4g} at first and is {last:.4g} after {PATIENCE} steps"
-    raise Broken(happened, bench.line("training_step", "loss"))
+    raise Broken(happened, bench.place("training_step", "loss"))
 
 
 class Wrapped(nn.Module):

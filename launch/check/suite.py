@@ -25,6 +25,7 @@ from launchbay.launch.check import figures, options, runs, same, steps
 from launchbay.launch.check.bench import Bench, Broken, Check, NotApplicable, isolated
 from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
 from launchbay.tasks.base import AnyTask
+from launchbay.tasks.places import Place, PlaceNote
 
 CONTRACT: tuple[Check, ...] = (
     options.options_are_declared,
@@ -162,16 +163,23 @@ def run(bench: Bench, check: Check) -> Result:
     except NotApplicable as reason:
         return Result(name, "not applicable", expected, str(reason))
     except Broken as broken:
-        return Result(name, "failed", expected, broken.happened, broken.where, broken.remedy or remedy)
+        return Result(name, "failed", expected, broken.happened, said(broken.place), broken.remedy or remedy)
     except Exception as error:
-        known = isinstance(error, UserError)
-        if not known and is_of_the_bench(error):
+        if isinstance(error, UserError):
+            happened, place = describe_error(error, bench.task_type)
+            remedy = error.hint or remedy
+        elif is_of_the_bench(error):
             raise
-        said = f"{type(error).__name__}: {error}", raised(error, bench.task_type)
-        happened, where = describe_error(error, bench.task_type) if known else said
-        notes = [note for note in getattr(error, "__notes__", []) if not where or not note.endswith(where)]
-        happened += "".join(f" ({note})" for note in notes)
-        return Result(name, "failed", expected, happened, where or bench.line(), (known and error.hint) or remedy)
+        else:
+            happened, place = f"{type(error).__name__}: {error}", raised(error, bench.task_type)
+        notes = getattr(error, "__notes__", [])
+        elsewhere = [note for note in notes if not (isinstance(note, PlaceNote) and note.place == place)]
+        happened += "".join(f" ({note})" for note in elsewhere)
+        return Result(name, "failed", expected, happened, said(place or bench.place()), remedy)
+
+
+def said(place: Place | None) -> str:
+    return place.short() if place else ""
 
 
 def words(check: Check) -> tuple[str, str, str]:

@@ -25,7 +25,7 @@ def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Cons
         picture = to_picture(decode(path)[None].to(accelerator.device))
         if getattr(config.options, "channels", None) == 1:
             picture = picture.mean(dim=1, keepdim=True)
-        output = task.answer(picture)[0].clamp(0, 1)
+        output = task.restore(picture)[0].clamp(0, 1)
         if len(output) not in (1, 3):
             raise UserError(
                 f"task {config.task!r} gives {len(output)} channels", "apply writes grey or colour pictures"

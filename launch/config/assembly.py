@@ -11,11 +11,10 @@ from launchbay.data.sources import Open, Source
 from launchbay.launch.config import plugins
 from launchbay.launch.config.options import AnyConfig, DataOptions
 from launchbay.tasks.authors import (
-    AuthorError,
     attribute_errors_to,
     check_arguments,
+    check_constructed,
     describe_value,
-    locate,
     raise_author_error,
 )
 from launchbay.tasks.base import AnyTask, Datasets, Task
@@ -67,12 +66,7 @@ def build(task_type: type[AnyTask], options: Any) -> AnyTask:
     except AttributeError:
         if "_modules" in vars(task):
             raise
-    if "_modules" not in vars(task):
-        raise AuthorError(
-            f"{task_type.__name__}.__init__ does not begin with that of Task",
-            "make super().__init__(config) its first line",
-            locate(task_type, "__init__"),
-        )
+    check_constructed(task)
     return task
 
 

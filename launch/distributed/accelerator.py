@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,16 @@ def check_graphs(options: TrainOptions, accelerator: Accelerator, networks: int)
         raise UserError(
             f"--cuda-graphs is for one process on an NVIDIA GPU, one network and whole batches: {found}",
             "leave it out, or use --compile",
+        )
+
+
+def check_accumulate(options: TrainOptions, networks: Collection[str]) -> None:
+    """Raise a UserError if a task of several networks is to compute its batches in parts."""
+    if (accumulate := options.optimization.accumulate) > 1 and len(networks) > 1:
+        raise UserError(
+            f"--accumulate {accumulate} with {len(networks)} networks ({', '.join(networks)}): "
+            "with parts of a batch they would no longer learn in turn",
+            "use a smaller --batch-size, or more processes",
         )
 
 

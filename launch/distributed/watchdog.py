@@ -13,7 +13,7 @@ from typing import Any
 from launchbay.launch import errors
 from launchbay.launch.record import log
 
-WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/agreement.py")
+WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/distributed/collectives.py")
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
 gradients, or where an answer of the others is read."""
 TIME_TO_ANSWER = 1.0

@@ -18,7 +18,7 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import on_main_process, raise_on_all
 from launchbay.launch.record.grids import grid, to_image
 from launchbay.launch.record.tracking import SAMPLES
-from launchbay.tasks.authors import asked, attribute_errors_to, raise_author_error
+from launchbay.tasks.authors import attribute_errors_to, raise_author_error
 from launchbay.tasks.base import AnyTask, Batch
 
 BASELINE = "baseline/"
@@ -87,7 +87,7 @@ def ask_for_all(
     rest: defaultdict[str, list[Tensor]] = defaultdict(list)
     first: dict[str, tuple[int, ...]] | None = None
     for batch, counts in batches:
-        figures = asked(task, "evaluate", batch)
+        figures = task.evaluate(batch)
         shapes = {name: tuple(values.shape) for name, values in figures.items()}
         first = shapes if first is None else first
         if shapes != first:
@@ -116,7 +116,7 @@ def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[s
     Raises:
         AuthorError: some of it goes by the same name.
     """
-    whole = {name: float(value) for name, value in asked(task, "summarize", dict(collected)).items()}
+    whole = {name: float(value) for name, value in task.summarize(dict(collected)).items()}
     if twice := means.keys() & whole.keys():
         raise_author_error(
             task, "summarize", f"gives {min(twice)!r}, as evaluate does", "give one of them another name"
@@ -142,7 +142,7 @@ def preview(
         places = [number * len(images) // count]
         indices = with_keys(places, options.optimization.seed, "val", places)
         batch = to_batch((images.__getitems__(indices), [indices[0].key]), accelerator.device)
-        for heading, pictures in asked(task, "preview", batch).items():
+        for heading, pictures in task.preview(batch).items():
             if pictures.shape[:1] != (len(batch),):
                 said = f"gives {heading!r} as {tuple(pictures.shape)} for one sample"
                 raise_author_error(task, "preview", said, "give a picture of each sample, N×C×H×W")
@@ -158,7 +158,7 @@ def draw(
 ) -> dict[str, Image]:
     """The sample grid, if there is a preview, and the pictures of the task's gallery."""
     pictures: dict[str, Image] = {}
-    columns, gallery = preview(task, images, accelerator, options), asked(task, "gallery", dict(collected))
+    columns, gallery = preview(task, images, accelerator, options), task.gallery(dict(collected))
     if columns:
         with attribute_errors_to(type(task), "preview"):
             pictures[SAMPLES] = grid(columns)

@@ -24,9 +24,8 @@ from launchbay.launch.distributed.collectives import mean_over_processes, on_mai
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.evaluation import BASELINE, draw, evaluate, is_best, to_batch
-from launchbay.launch.engine.guards import NotFinite
 from launchbay.launch.engine.profiling import DATA, labelled, profiler
-from launchbay.launch.engine.step import Learner
+from launchbay.launch.engine.step import Learner, NotFinite
 from launchbay.launch.errors import Stopped
 from launchbay.launch.files import writing
 from launchbay.launch.record.tracking import Observer, versions

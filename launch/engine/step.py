@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.distributed import ReduceOp
@@ -19,12 +20,22 @@ from launchbay import UserError
 from launchbay.data import key
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.config.options import TrainOptions
-from launchbay.launch.distributed.accelerator import check_graphs, to_device
+from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
 from launchbay.launch.distributed.collectives import all_reduce_async
-from launchbay.launch.engine import guards, optimizers
+from launchbay.launch.engine import optimizers
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
+from launchbay.tasks.authors import check_gradients, check_loss, check_task, check_yielded, yield_place
 from launchbay.tasks.base import AnyTask, Batch
+from launchbay.tasks.places import PlaceNote
+
+
+class NotFinite(UserError):
+    """The loss of network `name` is not a finite number."""
+
+    def __init__(self, name: str, message: str, hint: str):
+        super().__init__(message, hint)
+        self.name = name
 
 
 class Learner:
@@ -46,7 +57,8 @@ class Learner:
             if options.optimization.ema
         }
         self.plain = task.optimizers(lambda parameters, **own: optimizers.create(options.optimization, parameters, own))
-        guards.check_task(task, self.networks, self.plain, options)
+        check_task(task, self.networks, self.plain)
+        check_accumulate(options, self.networks)
         check_graphs(options, accelerator, len(self.networks))
         self.learning_rates = optimizers.LearningRates(self.plain.values(), options.optimization, steps)
         self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
@@ -75,11 +87,11 @@ class Learner:
             losses = self.task.training_step(part)
             with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
                 for yielded in labelled(self.label, FORWARD, losses):
-                    name, terms = guards.check_yielded(self.task, losses, yielded)
+                    name, terms = check_yielded(self.task, losses, yielded)
                     try:
                         logs[f"{name}/grad_norm"] = self.minimise(number, name, terms)
                     except Exception as error:
-                        error.add_note(f"minimising {name!r}, yielded at {guards.yield_line(self.task, losses)}")
+                        error.add_note(PlaceNote(f"minimising {name!r}, yielded at", yield_place(self.task, losses)))
                         raise
                     for term, value in terms.items():
                         before = logs.get(f"{name}/{term}", 0)
@@ -99,7 +111,7 @@ class Learner:
 
     def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
         """One backward pass and, with the last part of a batch, one optimizer step. Returns the gradients' norm."""
-        guards.check_loss(name, terms, self.networks)
+        check_loss(name, terms, self.networks)
         loss = torch.stack(tuple(terms.values())).sum(dim=0)
         of_all = all_reduce_async(loss, ReduceOp.SUM, self.accelerator)
         parameters, optimizer = self.parameters[name], self.optimizers[name]
@@ -107,8 +119,8 @@ class Learner:
         with self.label(BACKWARD):
             self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
         if not isfinite(of_all()):  # before it reaches the weights
-            guards.refuse_not_finite(name, terms, number, self.accelerator)
-        guards.check_gradients(name, parameters)
+            raise_not_finite(name, terms, number, self.accelerator)
+        check_gradients(name, parameters)
         norm = torch.zeros((), device=loss.device)
         with self.label(OPTIMIZER):
             if self.accelerator.sync_gradients:
@@ -192,3 +204,17 @@ class Learner:
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+
+
+def raise_not_finite(name: str, terms: Mapping[str, Tensor], step: int, accelerator: Accelerator) -> None:
+    """Raise NotFinite on all processes, as the loss of one of them is not a finite number."""
+    of_processes: list[dict[str, float]] = gather_object([{term: value.item() for term, value in terms.items()}])
+    rank = next(rank for rank, values in enumerate(of_processes) if not isfinite(sum(values.values())))
+    where = f" on process {rank}" if accelerator.num_processes > 1 else ""
+    raise NotFinite(
+        name,
+        f"the loss of {name!r} is not finite at step {step}{where}: "
+        + ", ".join(f"{term} = {value:g}" for term, value in of_processes[rank].items()),
+        "lower --lr or --clip-norm (a new --run can start from a checkpoint of this one: --resume), or look for bad "
+        "values in the data",
+    )
