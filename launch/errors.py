@@ -21,6 +21,16 @@ HOUSE = str(Path(__file__).parents[1])
 """Where all of launchbay is."""
 
 
+def process_rank() -> int:
+    """Return the number of this process among those of the run, as the launcher has told it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def process_count() -> int:
+    """Return the number of processes of the run, as the launcher has told it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 class Stopped(Exception):
     """The run was ended before its last step, with a checkpoint to go on from: what happened, and how to go on."""
 
@@ -45,10 +55,8 @@ def report(error: BaseException, *, debug: bool) -> Report:
     error = out_of_memory(error) or error
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
-    if code == STOPPED:  # all have
-        shown = os.environ.get("RANK", "0") == "0"
-    else:
-        shown = not isinstance(error, Elsewhere) and is_first_to_fail()
+    all_have = code == STOPPED
+    shown = process_rank() == 0 if all_have else not isinstance(error, Elsewhere) and is_first_to_fail()
     if shown:
         if debug:
             traceback.print_exception(error)
@@ -85,7 +93,7 @@ def end(report: Report) -> int:
     A stopped process ends with 0 where torch's launcher would take anything else for a failure, and with
     `--max_restarts` start the run again at once. That it has stopped is in summary.json.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if process_count() == 1:
         return report.code
     sys.stdout.flush()
     sys.stderr.flush()
@@ -97,8 +105,7 @@ def end(report: Report) -> int:
 
 
 def show(error: BaseException) -> None:
-    rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
-    where = f" on process {rank} of {world}" if world != "1" else ""
+    where = f" on process {process_rank()} of {process_count()}" if process_count() > 1 else ""
     if isinstance(error, UserError):
         title, lines, hint = "error", [error.message], error.hint
     elif isinstance(error, Stopped):
@@ -138,7 +145,7 @@ def places(frames: traceback.StackSummary) -> list[str]:
 
 def is_first_to_fail() -> bool:
     """Whether no other process of this job has shown a failure; usually the others only notice that one is gone."""
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world = process_rank(), process_count()
     torch = sys.modules.get("torch")
     if world == 1 or torch is None or not torch.distributed.is_initialized():
         return rank == 0  # before processes know each other they all make the same mistake
@@ -153,8 +160,8 @@ def store() -> Any:
     """The launcher's table of what its processes tell each other, by a connection of this caller's own."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-    address, port, world = (os.environ[name] for name in ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE"))
-    return TCPStore(address, int(port), int(world), False, timedelta(seconds=5), wait_for_workers=False)
+    address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    return TCPStore(address, int(port), process_count(), False, timedelta(seconds=5), wait_for_workers=False)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """Train: from the command line to the exit code. Nothing heavy is imported before it is needed: help, and most
 mistakes, are answered at once."""
 
-import os
 import sys
 
 from launchbay import UserError
@@ -25,12 +24,7 @@ def main(argv: list[str]) -> int:
         return errors.end(errors.report(error, debug="--debug" in argv))
     except SystemExit as exit:  # tyro has shown help or an error
         code = exit.code if isinstance(exit.code, int) else errors.BUG
-        return errors.end(errors.Report(code, shown=main_process()))
-
-
-def main_process() -> bool:
-    """Say whether this process is the one that speaks for all, before they know each other."""
-    return os.environ.get("RANK", "0") == "0"
+        return errors.end(errors.Report(code, shown=errors.process_rank() == 0))
 
 
 def leave_processes() -> None:
@@ -47,13 +41,13 @@ def run(argv: list[str], stop: Stop) -> None:
         if not {"--help", "-h"} & set(rest):
             known = ", ".join(plugin.name for plugin in plugins.installed(plugins.TASKS))
             raise UserError("no task was named", f"add --task NAME, one of: {known}. --help tells the rest")
-        if main_process():
+        if errors.process_rank() == 0:
             from launchbay.launch.config.listing import show_help
 
             show_help()
         return
     task_type, default = task_of(name)
-    config, changes = parse(default, rest, file, quiet=not main_process())
+    config, changes = parse(default, rest, file, quiet=errors.process_rank() > 0)
     if config.train.run.max_time:
         stop.limit(seconds_of(config.train.run.max_time))
     from launchbay.launch.engine.session import train

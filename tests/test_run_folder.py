@@ -19,6 +19,7 @@ from launchbay.data.photos import Photos
 from launchbay.launch.checkpoint.storage import verify
 from launchbay.launch.commands.evaluate import evaluate_run
 from launchbay.launch.distributed.accelerator import threads_per_process
+from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.log import log
 from launchbay.launch.record.progress import results
 from launchbay.launch.train import main
@@ -169,6 +170,6 @@ def test_what_is_seen_of_a_run_that_will_be_stopped(capfd: pytest.CaptureFixture
 
 def test_no_figure_is_minus_zero() -> None:
     console = Console(record=True)
-    console.print(results("task", {"same": 0.5, "zero": -1e-9}, {"same": 0.50001}, "input", "data"))
+    console.print(results("task", Figures({"same": 0.5, "zero": -1e-9}, {"same": 0.50001}), "input", "data"))
     said = console.export_text()
     assert "-0.0000" not in said and "+0.0000" in said

@@ -150,7 +150,7 @@ def test_tta_averages_the_eight_positions() -> None:
             turned = turned.flip(-1) if mirror else turned
             output = task.model(turned)
             expected.append((output.flip(-1) if mirror else output).rot90(-turns, (2, 3)))
-    assert torch.allclose(task.answer(image), torch.stack(expected).mean(dim=0), atol=1e-6)
+    assert torch.allclose(task.restore(image), torch.stack(expected).mean(dim=0), atol=1e-6)
 
 
 @pytest.mark.parametrize("task", ["classify", "denoise", "reconstruct", "vae", "dcgan", "unmix"])

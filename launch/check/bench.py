@@ -28,6 +28,7 @@ from launchbay.launch.distributed.accelerator import create_accelerator, to_devi
 from launchbay.launch.engine.evaluation import evaluate, to_batch
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.step import Learner
+from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import yield_place
 from launchbay.tasks.base import AnyTask, Batch, Datasets
 from launchbay.tasks.places import Place, locate
@@ -160,7 +161,7 @@ class Bench:
         return learner
 
     @cached_property
-    def figures(self) -> tuple[dict[str, float], dict[str, Tensor]]:
+    def figures(self) -> tuple[Figures[float], dict[str, Tensor]]:
         """Those of the whole validation set before any training, and what was collected for them."""
         task = self.task().eval()
         return evaluate(task, self.sets[1], self.accelerator(), 2, self.config.train)

@@ -11,7 +11,7 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
 from launchbay.launch.check.options import it_can_be_built
-from launchbay.launch.engine.evaluation import BASELINE, is_best, preview
+from launchbay.launch.engine.evaluation import is_best, preview
 from launchbay.launch.record.grids import DRAWABLE, grid
 from launchbay.tasks.base import Batch
 from launchbay.tasks.image_to_image import ImageToImage
@@ -39,7 +39,7 @@ def figures_are_of_samples(bench: Bench) -> None:
         if values.ndim == 1 and not values.isfinite().all():
             raise Broken(f"{name!r} is {values.tolist()}", bench.place("evaluate", "figures"), remedy)
     with bench.attribute_errors_to("summarize", "evaluate", "figures"):
-        whole = bench.figures[0]
+        whole = bench.figures[0].named()
     if bad := {name: value for name, value in whole.items() if not isfinite(value)}:
         raise Broken(f"of the whole validation set, {bad}", bench.place("summarize"), remedy)
 
@@ -51,11 +51,10 @@ def baselines_stand_beside_figures(bench: Bench) -> None:
     Name it after the figure that it is the baseline of.
     """
     figures = bench.figures[0]
-    baselines = [name for name in figures if name.startswith(BASELINE)]
-    if not baselines:
+    if not figures.baseline:
         raise NotApplicable("there is no baseline")
-    if alone := [name for name in baselines if name.removeprefix(BASELINE) not in figures]:
-        happened = f"there is {alone[0]!r}, but the figures are {', '.join(set(figures) - set(baselines))}"
+    if alone := [name for name in figures.baseline if name not in figures.own]:
+        happened = f"there is 'baseline/{alone[0]}', but the figures are {', '.join(figures.own)}"
         raise Broken(happened, bench.place("evaluate", "figures"))
 
 
@@ -68,9 +67,8 @@ def monitor_is_a_figure(bench: Bench) -> None:
     task = bench.build()
     if not task.monitor:
         raise NotApplicable("monitor is not set: the newest checkpoint is the best")
-    own = {name: value for name, value in bench.figures[0].items() if not name.startswith(BASELINE)}
     with bench.attribute_errors_to("monitor"):
-        is_best(task, 0, own, {})
+        is_best(task, 0, bench.figures[0].own, {})
 
 
 @needs(figures_are_of_samples)

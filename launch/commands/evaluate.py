@@ -12,7 +12,7 @@ from torch import Tensor
 from launchbay.data import ImageSet
 from launchbay.launch.commands.trained import load_task
 from launchbay.launch.config.assembly import datasets, open_source
-from launchbay.launch.engine.evaluation import BASELINE, evaluate
+from launchbay.launch.engine.evaluation import evaluate
 from launchbay.launch.record.progress import results
 
 
@@ -28,11 +28,8 @@ def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, c
 
     images = datasets(task, load)[1]
     figures, _ = evaluate(task, images, accelerator, config.train.optimization.batch_size, config.train)
-    baseline = {name.removeprefix(BASELINE): value for name, value in figures.items() if name.startswith(BASELINE)}
-    own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}
-    console.print(
-        results(config.task, own, baseline, task.baseline_name, str(root or config.train.data.validation_data()))
-    )
+    data_name = str(root or config.train.data.validation_data())
+    console.print(results(config.task, figures, task.baseline_name, data_name))
 
 
 class OnDemand(ImageSet):

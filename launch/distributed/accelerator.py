@@ -17,6 +17,7 @@ from torch import distributed
 from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.signals import end_with_parent
+from launchbay.launch.errors import process_count, process_rank
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -70,7 +71,7 @@ def join_processes() -> None:
     restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
     processes that are gone.
     """
-    rank, world, attempt = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT"))
+    rank, world, attempt = process_rank(), process_count(), os.environ["TORCHELASTIC_RESTART_COUNT"]
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = distributed.TCPStore(address, port, world, is_master=False, timeout=timedelta(seconds=60))  # pyright: ignore[reportPrivateImportUsage]
     of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
@@ -116,13 +117,13 @@ def runs_on_cpu(launcher: list[str]) -> bool:
     """Whether this is to run on the CPU. With several processes accelerate has to be told: `use_cpu: true` in its
     configuration does not reach them, and without a GPU each would take itself for the only one."""
     asked = settings(launcher).get("use_cpu") is True or "--cpu" in launcher
-    return asked or (int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available())
+    return asked or (process_count() > 1 and not torch.accelerator.is_available())
 
 
 def check_processes(launcher: list[str], seen: int) -> None:
     """`accelerate launch --cpu --num_processes 2` starts one process and does not say so."""
     asked = int(option(launcher, "num_processes") or settings(launcher).get("num_processes", 1))
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    started = process_count()
     if max(asked, started) > seen == 1:
         raise UserError(
             f"{max(asked, started)} processes were asked for, but accelerate started one",

@@ -1,11 +1,11 @@
-"""What processes have to know of each other. At each step without waiting: ask now, read the answer later."""
+"""How processes agree: the one place where they talk to each other, wrappers of networks and the watchdog aside."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Literal, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed
 from torch.distributed import ReduceOp
 
@@ -14,9 +14,45 @@ from launchbay.launch.errors import Elsewhere
 T = TypeVar("T")
 
 
+def on_main_process(function: Callable[[], T]) -> T:
+    """Run `function` on the main process only and return its result on all of them; where it fails, fail on all.
+
+    Raises:
+        Elsewhere: on the other processes, where it fails.
+    """
+    result: T | None = None
+    failure: Exception | None = None
+    if PartialState().is_main_process:
+        try:
+            result = function()
+        except Exception as error:
+            failure = error
+    result, failed = broadcast_object_list([result, failure is not None])
+    if failed:
+        raise failure or Elsewhere
+    return cast(T, result)
+
+
+def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
+    """Run `function`, in which no process waits for another, on all of them; where it fails on one, fail on all, once
+    they are through: so they can still do together what is to be done then.
+
+    Raises:
+        Elsewhere: on those where it did not fail.
+    """
+    result: T | None = None
+    failure: Exception | None = None
+    try:
+        result = function()
+    except Exception as error:
+        failure = error
+    if all_reduce_async(torch.tensor(failure is not None, device=accelerator.device), ReduceOp.SUM, accelerator)():
+        raise failure or Elsewhere
+    return cast(T, result)
+
+
 def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accelerator) -> Callable[[], float]:
-    """Ask for the sum, the largest... of `value`, a scalar, of all processes. The answer, the same on all, is what the
-    result gives.
+    """Ask for the sum, the largest... of `value`, a scalar, over all processes. Return a function that waits for it.
 
     What is done in between covers the way to the other processes, and from a GPU: reading a number from one at once
     would let it finish all that it was given, and idle until it gets more.
@@ -27,7 +63,7 @@ def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accele
         value = value.clone()  # it is overwritten, and may be the loss itself
         work = distributed.all_reduce(value, how, async_op=True)
     if accelerator.device.type != "cuda":
-        return lambda: answered(work, value)
+        return lambda: wait_for(work, value)
     if work is not None:
         work.wait()  # it is the GPU that waits here
     value, copied = value.to("cpu", non_blocking=True), torch.cuda.Event()
@@ -35,42 +71,28 @@ def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accele
     return lambda: copied.synchronize() or float(value)
 
 
-def answered(work: distributed.Work | None, value: Tensor) -> float:
+def wait_for(work: distributed.Work | None, value: Tensor) -> float:
     if work is not None:
         work.wait()
     return float(value)
 
 
-def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
-    """Run `function`, in which no process waits for another, on all of them. Where it fails on one, all fail, once they
-    are through: so they can still do together what is to be done then."""
-    result: Any = None
-    failure: Exception | None = None
-    try:
-        result = function()
-    except Exception as error:
-        failure = error
-    if all_reduce_async(torch.tensor(failure is not None, device=accelerator.device), ReduceOp.SUM, accelerator)():
-        raise failure or Elsewhere
-    return result
+def reduce(value: Tensor, how: Literal["sum", "mean"], accelerator: Accelerator) -> Tensor:
+    """Return the sum or the mean of `value` over all processes."""
+    return cast(Tensor, accelerator.reduce(value, how))
 
 
-def mean_over_processes(terms: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
-    """The mean of each term, a scalar, over the processes."""
+def mean_terms(terms: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
+    """Return the mean over all processes of each term, a scalar."""
     stacked = torch.stack([value.detach().double() for value in terms.values()])
-    return dict(zip(terms, accelerator.reduce(stacked, "mean").tolist(), strict=True))  # pyright: ignore
+    return dict(zip(terms, reduce(stacked, "mean", accelerator).tolist(), strict=True))
 
 
-def on_main_process(function: Callable[[], T]) -> T:
-    """Run `function` on the main process only; what it gives comes out on all of them, and where it fails, all do."""
-    result: Any = None
-    failure: Exception | None = None
-    if PartialState().is_main_process:
-        try:
-            result = function()
-        except Exception as error:
-            failure = error
-    result, failed = broadcast_object_list([result, failure is not None])
-    if failed:
-        raise failure or Elsewhere
-    return result
+def gather(value: Tensor, accelerator: Accelerator) -> Tensor:
+    """Return the rows of `value` of all processes, one process after the other."""
+    return cast(Tensor, accelerator.gather(value))
+
+
+def gather_lists(values: list[T]) -> list[T]:
+    """Return the values of all processes, one process after the other. They are pickled."""
+    return cast(list[T], gather_object(values))

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from math import isnan
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,14 +14,13 @@ from launchbay.data import ImageSet
 from launchbay.data.loader import EvaluationOrder, Samples, samples
 from launchbay.data.randomness import with_keys
 from launchbay.launch.config.options import TrainOptions
-from launchbay.launch.distributed.collectives import on_main_process, raise_on_all
+from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
+from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.grids import grid, to_image
 from launchbay.launch.record.tracking import SAMPLES
 from launchbay.tasks.authors import attribute_errors_to, raise_author_error
 from launchbay.tasks.base import AnyTask, Batch
 
-BASELINE = "baseline/"
-"""What the names of figures begin with that need no network."""
 SHOWN = 6
 """Samples in a sample grid."""
 
@@ -49,9 +47,11 @@ def evaluate(
     options: TrainOptions,
     *,
     beat: Callable[[], None] = lambda: None,
-) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """The mean over `images` of each figure of `task.evaluate` and what `task.summarize` says of the rest, the same on
-    every process; and that rest, in the order of `images`.
+) -> tuple[Figures[float], dict[str, Tensor]]:
+    """Return the figures of `images`, the same on every process, and what was collected for `task.summarize`.
+
+    A figure is the mean of what `task.evaluate` gives for each sample, or what `task.summarize` makes of the collected
+    tensors, which are in the order of `images`.
 
     `task` is in evaluation mode, its networks unwrapped. `batch_size` is per process. Sums are per sample, in float64.
     `beat` is called after each batch.
@@ -69,10 +69,11 @@ def evaluate(
     sums, rest = raise_on_all(lambda: ask_for_all(task, batches, device, beat), accelerator)
     means: dict[str, float] = {}
     if sums:
-        total = accelerator.reduce(torch.stack([*sums.values()]), "sum")
-        means = dict(zip(sums, (total / len(images)).tolist(), strict=True))  # pyright: ignore
+        total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
+        means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
     collected = {name: collect(values, len(images), accelerator) for name, values in rest.items()}
-    return on_main_process(lambda: with_summary(task, means, collected)), collected
+    figures = on_main_process(lambda: with_summary(task, means, collected))
+    return Figures.from_named(figures), collected
 
 
 def ask_for_all(
@@ -127,7 +128,7 @@ def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[s
 def collect(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tensor:
     """size×D from the N×D of each batch of each process, in the order of the data set, on the CPU."""
     mine = torch.stack(batches)
-    everyone: Any = accelerator.gather(mine[None])  # processes × batches × N × D
+    everyone = gather(mine[None], accelerator)  # processes × batches × N × D
     return everyone.cpu().transpose(0, 1).flatten(0, 2)[:size]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
@@ -20,10 +19,10 @@ from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
 from launchbay.launch.config.options import AnyConfig, seconds_of
-from launchbay.launch.distributed.collectives import mean_over_processes, on_main_process
+from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
-from launchbay.launch.engine.evaluation import BASELINE, draw, evaluate, is_best, to_batch
+from launchbay.launch.engine.evaluation import draw, evaluate, is_best, to_batch
 from launchbay.launch.engine.profiling import DATA, labelled, profiler
 from launchbay.launch.engine.step import Learner, NotFinite
 from launchbay.launch.errors import Stopped
@@ -143,9 +142,7 @@ class Engine:
             if profile:
                 profile.step()
             if step % options.run.log_every == 0 or step in (1, self.steps):
-                values = mean_over_processes(
-                    terms, self.accelerator
-                )  # waits for the device, so that the clock is right
+                values = mean_terms(terms, self.accelerator)  # waits for the device, so that the clock is right
                 state.samples_per_s = round(counted / (time.monotonic() - since), 2)
                 lr, since, counted = self.learner.learning_rates.first(), time.monotonic(), 0
                 self.log("train", {**values, "lr": lr, "samples_per_s": state.samples_per_s})
@@ -186,7 +183,7 @@ class Engine:
 
     def blame(self, name: str, parts: list[Batch]) -> str:
         """Which samples of this step's batch have a loss for network `name` that is no number."""
-        bad = set(gather_object(self.learner.bad_samples(name, parts)))
+        bad = set(gather_lists(self.learner.bad_samples(name, parts)))
         size = self.options.optimization.batch_size
         order = self.order(range(self.state.step, self.state.step + 1), rank=0, world=1, accumulate=1)
         indices = [index for index in next(iter(order)) if index.key in bad]
@@ -228,20 +225,17 @@ class Engine:
         given = self.task, self.validation_set
         with self.learner.evaluating():
             figures, collected = evaluate(*given, self.accelerator, share, self.options, beat=self.watch.beat)
-            own = {name: value for name, value in figures.items() if not name.startswith(BASELINE)}
 
             def judge() -> bool:
                 if self.observers and (drawn := draw(*given, collected, self.accelerator, self.options)):
                     self.tell("samples", self.state.step, drawn)
-                return is_best(self.task, self.state.step, own, self.state.best)
+                return is_best(self.task, self.state.step, figures.own, self.state.best)
 
             improved = on_main_process(judge)
-        self.log("val", figures)
-        self.state.final = own
-        baseline = {name: value for name, value in figures.items() if name not in own}
-        self.state.baseline = {name.removeprefix(BASELINE): value for name, value in baseline.items()}
+        self.log("val", figures.named())
+        self.state.final, self.state.baseline = figures.own, figures.baseline
         if improved:
-            self.state.best = {"step": self.state.step, **own}
+            self.state.best = {"step": self.state.step, **figures.own}
         self.tell("summary", self.summary("running"))
         return improved
 

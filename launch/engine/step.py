@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.distributed import ReduceOp
@@ -21,7 +20,7 @@ from launchbay.data import key
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
-from launchbay.launch.distributed.collectives import all_reduce_async
+from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists, reduce
 from launchbay.launch.engine import optimizers
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
@@ -159,10 +158,8 @@ class Learner:
         ]
         if not buffers:
             return
-        mean_over_processes: Any = self.accelerator.reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean")
-        for buffer, part in zip(
-            buffers, mean_over_processes.split([buffer.numel() for buffer in buffers]), strict=True
-        ):
+        mean = reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean", self.accelerator)
+        for buffer, part in zip(buffers, mean.split([buffer.numel() for buffer in buffers]), strict=True):
             buffer.copy_(part.view_as(buffer))
 
     def restore(self, where: Path, batch: list[Batch] | None) -> dict[str, Any]:
@@ -208,7 +205,7 @@ class Learner:
 
 def raise_not_finite(name: str, terms: Mapping[str, Tensor], step: int, accelerator: Accelerator) -> None:
     """Raise NotFinite on all processes, as the loss of one of them is not a finite number."""
-    of_processes: list[dict[str, float]] = gather_object([{term: value.item() for term, value in terms.items()}])
+    of_processes = gather_lists([{term: value.item() for term, value in terms.items()}])
     rank = next(rank for rank, values in enumerate(of_processes) if not isfinite(sum(values.values())))
     where = f" on process {rank}" if accelerator.num_processes > 1 else ""
     raise NotFinite(

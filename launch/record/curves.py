@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from launchbay.launch.record.figures import Figures
+
 NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
-BASELINE = "baseline/"
 TRAINING = "training loss"
 
 
@@ -41,14 +42,13 @@ def collect(lines: Iterable[dict[str, Any]], baseline_name: str) -> dict[str, di
     """{panel's title: {curve's label: [(step, value)...]}}"""
     panels: defaultdict[str, defaultdict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
-        for name, value in line.items():
-            if name in NO_CURVE or name.endswith("/grad_norm") or value is None:
-                continue
-            if line["split"] == "train":
-                title, label = TRAINING, name
-            else:
-                title, label = name.removeprefix(BASELINE), baseline_name if name.startswith(BASELINE) else "validation"
+        shown = {name: value for name, value in line.items() if name not in NO_CURVE and value is not None}
+        figures = Figures.from_named({name: value for name, value in shown.items() if not name.endswith("/grad_norm")})
+        for name, value in figures.own.items():
+            title, label = (TRAINING, name) if line["split"] == "train" else (name, "validation")
             panels[title][label].append((line["step"], value))
+        for name, value in figures.baseline.items():
+            panels[name][baseline_name].append((line["step"], value))
     return {title: dict(curves) for title, curves in panels.items()}
 
 

@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.tracking import Line, Observer
 
 SECONDS_BETWEEN_LINES = 10
 MOST_SECONDS = 1e9
 """That are shown as left."""
-NO_FIGURE = {"step", "epoch", "split", "samples_per_s"}
+NO_FIGURE = {"step", "epoch", "split", "samples_per_s", "lr"}
 
 
 class Clock(Observer):
@@ -60,9 +61,9 @@ class Bar(Clock):
 
     def line(self, line: Line) -> None:
         if line["split"] == "val":
-            self.bar.update(self.task, val=figures(line, 2))
+            self.bar.update(self.task, val=first_figures(line, 2))
         else:
-            self.bar.update(self.task, train=figures(line, 1), speed=f"{line['samples_per_s']:.0f} samples/s")
+            self.bar.update(self.task, train=first_figures(line, 1), speed=f"{line['samples_per_s']:.0f} samples/s")
 
     def close(self) -> None:
         self.bar.stop()
@@ -81,7 +82,7 @@ class Lines(Clock):
             return
         self.last = now
         speed = f"  {line['samples_per_s']:.0f} samples/s" if line["split"] == "train" else ""
-        text = f"step {step}/{self.steps}  {line['split']:5}  {figures(line, 4)}{speed}  {self.left(step)}"
+        text = f"step {step}/{self.steps}  {line['split']:5}  {first_figures(line, 4)}{speed}  {self.left(step)}"
         self.console.print(text.rstrip(), soft_wrap=True, highlight=False, markup=False)
 
 
@@ -102,8 +103,7 @@ class Outcome(Observer):
             self.console.print(
                 results(
                     self.last["task"],
-                    self.last["final"],
-                    self.last["baseline"],
+                    Figures(self.last["final"], self.last["baseline"]),
                     self.last["baseline_name"],
                     self.last["data"],
                 )
@@ -124,30 +124,22 @@ def observers(step: int, steps: int, end: float, folder: str) -> list[Observer]:
     return [(Bar if console.is_terminal else Lines)(step, steps, end, console), Outcome(folder, console)]
 
 
-def results(
-    task: str, figures: Mapping[str, float], baseline: Mapping[str, float], baseline_name: str, data: str
-) -> Table:
-    """Each figure of the network beside the same figure without it."""
+def results(task: str, figures: Figures[float], baseline_name: str, data: str) -> Table:
+    """Return a table of each figure of the network beside that of the baseline."""
     table = Table(title=f"{task}: validation on {data}", title_justify="left")
     table.add_column("figure")
-    for heading in ("network", baseline_name, "difference") if baseline else ("network",):
+    for heading in ("network", baseline_name, "difference") if figures.baseline else ("network",):
         table.add_column(heading, justify="right")
-    for name, value in figures.items():
+    for name, value in figures.own.items():
         row = [name, f"{value:z.4f}"]  # z: no -0.0000
-        if name in baseline:
-            row += [f"{baseline[name]:z.4f}", f"{value - baseline[name]:+z.4f}"]
+        if name in figures.baseline:
+            row += [f"{figures.baseline[name]:z.4f}", f"{value - figures.baseline[name]:+z.4f}"]
         table.add_row(*row)
     return table
 
 
-def figures(line: Line, count: int) -> str:
-    """The first `count` figures of a line that are neither a baseline nor a gradient norm."""
-    chosen = [
-        f"{name} {value:z.4g}"
-        for name, value in line.items()
-        if name not in NO_FIGURE
-        and name != "lr"
-        and not name.startswith("baseline/")
-        and not name.endswith("grad_norm")
-    ]
+def first_figures(line: Line, count: int) -> str:
+    """Return the first `count` figures of a line, leaving out baselines and gradient norms."""
+    own = Figures.from_named(line).own.items()
+    chosen = [f"{name} {value:z.4g}" for name, value in own if name not in NO_FIGURE and not name.endswith("grad_norm")]
     return "  ".join(chosen[:count])

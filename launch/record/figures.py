@@ -1,0 +1,28 @@
+"""The figures of a validation, each beside its baseline."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+BASELINE = "baseline/"
+"""The prefix that authors, metrics.jsonl and W&B give the names of figures that need no network."""
+
+
+@dataclass(frozen=True)
+class Figures(Generic[V]):
+    """Figures by name: those of the networks, and by the same names those of the baseline."""
+
+    own: dict[str, V] = field(default_factory=dict)
+    baseline: dict[str, V] = field(default_factory=dict)
+
+    @classmethod
+    def from_named(cls, named: Mapping[str, V]) -> "Figures[V]":
+        """Return the figures of one mapping, in which names of baselines have their prefix."""
+        own = {name: value for name, value in named.items() if not name.startswith(BASELINE)}
+        baseline = {name.removeprefix(BASELINE): value for name, value in named.items() if name not in own}
+        return cls(own, baseline)
+
+    def named(self) -> dict[str, V]:
+        """Return them in one mapping, the baselines behind and with their prefix."""
+        return self.own | {f"{BASELINE}{name}": value for name, value in self.baseline.items()}
