@@ -18,11 +18,11 @@ from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.models.classify import build
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.plots import confusion_matrix
-from launchbay.tasks.options import refuse_unused
+from launchbay.tasks.options import SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
-class ClassifyConfig:
+class ClassifyConfig(SizeOptions):
     model: str = "cnn"
     """cnn: three blocks of convolution and pooling, two fully connected layers. resnet9: small and residual, in the
     manner of the fast CIFAR-10 records. timm/NAME: any network of timm, such as timm/resnet18."""
@@ -46,10 +46,6 @@ class ClassifyConfig:
     """More figures beside accuracy: the mean over the classes of the share of right answers among those that say the
     class (precision) and among its pictures (recall), both 0 to 1; where classes are equally frequent, recall is
     accuracy."""
-    channels: Annotated[int | None, Gt(0)] = None
-    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
-    size: Annotated[int | None, Gt(0)] = None
-    """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
     classes: Annotated[int | None, Gt(0)] = None
     """Number of classes. Default: as the training pictures have them."""
 
@@ -63,7 +59,7 @@ class Classify(Task[ClassifyConfig]):
 
     def __init__(self, config: ClassifyConfig):
         super().__init__(config)
-        refuse_unused(config, "model", {"width": ["resnet9"]})
+        check_unused(config, "model", {"width": ["resnet9"]})
         assert config.channels and config.size and config.classes
         if config.jitter and config.channels != 3:
             raise UserError("--jitter changes colours, and these pictures have none", "leave it out")

@@ -21,11 +21,11 @@ from launchbay.models.dcgan import Discriminator, Generator
 from launchbay.tasks.base import Batch, CreateOptimizer, Losses
 from launchbay.tasks.entropy import log_density_gradient
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.options import refuse_unused
+from launchbay.tasks.options import JudgeOptions, SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
-class DCGANConfig:
+class DCGANConfig(JudgeOptions, SizeOptions):
     latent: Annotated[int, Gt(0)] = 100
     """Random numbers that a picture is made of."""
     loss: Literal["bce", "hinge"] = "bce"
@@ -49,13 +49,6 @@ class DCGANConfig:
     """Weight of the entropy, with --regularize presgan."""
     metrics: tuple[SampleMetric, ...] = ()
     """fid, kid, inception_score: of as many samples as there are validation pictures, by the judge's features."""
-    judge: str | None = None
-    """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights).
-    Default: none, or timm/resnet18 if --metrics need one."""
-    channels: Annotated[int | None, Gt(0)] = None
-    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
-    size: int | None = None
-    """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
 
 
 class DCGAN(Generative[DCGANConfig]):
@@ -69,7 +62,7 @@ class DCGAN(Generative[DCGANConfig]):
         channels, size = config.channels or 1, config.size or 28
         if size % 4:
             raise UserError(f"--size {size} does not divide by 4", f"try --size {size // 4 * 4 + 4}")
-        refuse_unused(config, "regularize", {"entropy": ["presgan"]})
+        check_unused(config, "regularize", {"entropy": ["presgan"]})
         self.latent, self.sample_metrics = config.latent, config.metrics
         self.monitor = "-fid" if "fid" in config.metrics else ""  # pyright: ignore[reportAttributeAccessIssue]
         self.prescribed = config.regularize == "presgan"

@@ -4,26 +4,24 @@ Reached at σ = 0.1 on [-1, 1] on CIFAR-10's test set after 12 minutes (1,800 st
 the noisy pictures have 26.18 dB / 0.846.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
-from launchbay.data import ImageSet, Load, patch_of
+from launchbay.data import ImageSet, Load
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets
-from launchbay.tasks.figures.metrics import ImageMetric, load_networks, smallest_for
+from launchbay.tasks.figures.metrics import load_networks, smallest_for
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import refuse_unused
-
-PATCH = 64
+from launchbay.tasks.options import ImageMetricOptions, PatchOptions, check_unused, infer_patch
 
 
 @dataclass(frozen=True)
-class DenoiseConfig:
+class DenoiseConfig(ImageMetricOptions, PatchOptions):
     sigma: Annotated[float, Gt(0)] = 0.1
     """Standard deviation of the noise, in units of `pixels`."""
     pixels: Literal["signed", "unit"] = "signed"
@@ -39,13 +37,6 @@ class DenoiseConfig:
     """Residual blocks of each of unet's five stages."""
     loss: Literal["mse", "l1"] = "mse"
     """mse is what PSNR measures."""
-    patch: Annotated[int | None, Gt(0)] = None
-    """Side of the squares cropped for training, in pixels. Default: 64, less if all pictures have
-    one smaller size."""
-    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
-    """Figures of the restored picture and of the noisy one. lpips needs AlexNet's weights."""
-    channels: Annotated[int | None, Gt(0)] = None
-    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
 
 
 class Denoise(ImageToImage[DenoiseConfig]):
@@ -58,15 +49,13 @@ class Denoise(ImageToImage[DenoiseConfig]):
     def __init__(self, config: DenoiseConfig):
         super().__init__(config)
         uses = {"width": ["conv4", "dncnn", "unet"], "depth": ["dncnn"], "blocks": ["unet"]}
-        refuse_unused(config, "model", uses)
+        check_unused(config, "model", uses)
         self.metrics = config.metrics
         self.model = build(config)
 
     @classmethod
     def infer_options(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
-        return replace(
-            config, channels=config.channels or images.channels, patch=config.patch or patch_of(images, PATCH)
-        )
+        return infer_patch(config, images)
 
     def datasets(self, load: Load) -> Datasets:
         load_networks(self.config.metrics)

@@ -1,17 +1,75 @@
-"""Options that only some other choices have a use for."""
+"""Options that several tasks have: groups to derive a task's options from, and a check that each given one is used."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, TypeVar
+
+from annotated_types import Gt
 
 from launchbay import UserError
+from launchbay.data import ImageSet, patch_of
+from launchbay.tasks.figures.metrics import ImageMetric
+
+LARGEST_PATCH = 64
+"""Side of the squares cropped for training, in pixels, where nobody says otherwise."""
+O = TypeVar("O", bound="PatchOptions")  # noqa: E741
 
 
-def refuse_unused(config: Any, choice: str, uses: Mapping[str, Sequence[str]]) -> None:
-    """Whether what `config`, a dataclass of options, has for its option `choice`, such as "model", uses what else was
-    chosen. `uses` has the values of `choice` that use an option, by its name.
+@dataclass(frozen=True)
+class ChannelOptions:
+    """For tasks that take pictures of any number of channels."""
 
-    Raises:
-        UserError: an option has another value than its default, and what was chosen does not use it.
+    channels: Annotated[int | None, Gt(0)] = None
+    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
+
+
+@dataclass(frozen=True)
+class SizeOptions(ChannelOptions):
+    """For tasks that bring pictures to squares of one size."""
+
+    size: Annotated[int | None, Gt(0)] = None
+    """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
+
+
+@dataclass(frozen=True)
+class PatchOptions(ChannelOptions):
+    """For tasks that train on random squares of pictures."""
+
+    patch: Annotated[int | None, Gt(0)] = None
+    """Side of the squares cropped for training, in pixels. Default: 64, or less if all pictures have one smaller
+    size."""
+
+
+@dataclass(frozen=True)
+class ImageMetricOptions:
+    """For tasks whose output is compared with a target picture."""
+
+    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
+    """Figures of the output pictures (on RGB), beside those of the baseline. ssim does not see the outermost five
+    pixels. lpips needs AlexNet's weights."""
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """For tasks whose samples are judged by a classifier."""
+
+    judge: str | None = None
+    """Network that judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's
+    weights). Default: none, or timm/resnet18 if metrics of samples need one."""
+
+
+def infer_patch(config: O, images: ImageSet) -> O:
+    """Return `config` with the channels of the training `images`, and a patch that fits them."""
+    channels, patch = config.channels or images.channels, config.patch or patch_of(images, LARGEST_PATCH)
+    return replace(config, channels=channels, patch=patch)
+
+
+def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]]) -> None:
+    """Raise a UserError if an option was given that the choice made for option `choice`, such as "model", does not use.
+
+    Args:
+        config: a task's options, a dataclass.
+        uses: the values of `choice` that use an option, by the option's name.
     """
     chosen = getattr(config, choice)
     for option, users in uses.items():

@@ -4,7 +4,7 @@ Reached on CIFAR-10's test set after 150 s (3,000 steps of 64) on one CPU core: 
 leaves the border of two pixels blurred, 28.9 dB after as many steps.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from annotated_types import Gt
@@ -12,29 +12,21 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, patch_of
+from launchbay.data import ImageSet, Load
 from launchbay.models.autoencoders import unpadded
 from launchbay.tasks.base import Batch, Datasets
-from launchbay.tasks.figures.metrics import ImageMetric, load_networks, smallest_for
+from launchbay.tasks.figures.metrics import load_networks, smallest_for
 from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.tasks.options import ImageMetricOptions, PatchOptions, infer_patch
 
-PATCH = 64
 SMALLEST = 5
 """Pixels that two convolutions without padding need."""
 
 
 @dataclass(frozen=True)
-class ReconstructConfig:
+class ReconstructConfig(ImageMetricOptions, PatchOptions):
     width: Annotated[int, Gt(0)] = 32
     """Maps between the two convolutions. The code has 8: with as many in between, the border comes back blurred."""
-    patch: Annotated[int | None, Gt(0)] = None
-    """Side of the squares cropped for training, in pixels. Default: 64, less if all pictures have
-    one smaller size."""
-    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
-    """Figures of the reconstruction. ssim does not see the outermost five pixels, where most is lost.
-    lpips needs AlexNet's weights."""
-    channels: Annotated[int | None, Gt(0)] = None
-    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
 
 
 class Reconstruct(ImageToImage[ReconstructConfig]):
@@ -55,9 +47,7 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
 
     @classmethod
     def infer_options(cls, config: ReconstructConfig, images: ImageSet) -> ReconstructConfig:
-        return replace(
-            config, channels=config.channels or images.channels, patch=config.patch or patch_of(images, PATCH)
-        )
+        return infer_patch(config, images)
 
     def datasets(self, load: Load) -> Datasets:
         load_networks(self.config.metrics)

@@ -18,13 +18,13 @@ from launchbay.data import Load
 from launchbay.models.resize import downscale, upscale
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
-from launchbay.tasks.figures.metrics import WINDOW, ImageMetric, load_networks, luma, psnr, quantize, ssim
+from launchbay.tasks.figures.metrics import WINDOW, load_networks, luma, psnr, quantize, ssim
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import refuse_unused
+from launchbay.tasks.options import ImageMetricOptions, check_unused
 
 
 @dataclass(frozen=True)
-class SuperResConfig:
+class SuperResConfig(ImageMetricOptions):
     scale: Literal[2, 3, 4] = 4
     """How many times larger the output is, in width and in height."""
     model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] = "srresnet"
@@ -41,8 +41,6 @@ class SuperResConfig:
     tta: bool = False
     """Self-ensemble: in validation and use, average what the network makes of the picture in its eight positions (Lim
     et al., 2017). Eight times the work; `launchbay evaluate` and `apply` take it from the run."""
-    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
-    """Figures on RGB, beside those on Y. lpips needs AlexNet's weights."""
 
 
 class SuperRes(ImageToImage[SuperResConfig]):
@@ -56,7 +54,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
 
     def __init__(self, config: SuperResConfig):
         super().__init__(config)
-        refuse_unused(config, "model", {"width": ["srresnet"], "blocks": ["srresnet"]})
+        check_unused(config, "model", {"width": ["srresnet"], "blocks": ["srresnet"]})
         if config.patch % config.scale:
             raise UserError(
                 f"--patch {config.patch} is not a multiple of --scale {config.scale}",

@@ -19,15 +19,16 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Index, Load
 from launchbay.models.unmix import Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets
-from launchbay.tasks.figures.metrics import ImageMetric, image_figures, load_networks, quantize
+from launchbay.tasks.figures.metrics import image_figures, load_networks, quantize
 from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.tasks.options import ImageMetricOptions
 
 OUTPUTS = ("first", "second")
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclass(frozen=True)
-class UnmixConfig:
+class UnmixConfig(ImageMetricOptions):
     decoder: Literal["transposed", "multiscale"] = "multiscale"
     """transposed: four transposed convolutions from the encoder's 512 features, which say little of where things are.
     multiscale: from the maps of all of the encoder's scales."""
@@ -39,8 +40,6 @@ class UnmixConfig:
     """Start it from this safetensors file, under timm's names."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of Adam's averages of gradients and of their squares."""
-    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
-    """Figures of each output, beside the mixture's own. lpips needs AlexNet's weights."""
 
 
 class Unmix(ImageToImage[UnmixConfig]):

@@ -17,13 +17,13 @@ from launchbay import UserError
 from launchbay.data import Load
 from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
-from launchbay.tasks.figures.metrics import ImageMetric, image_figures, load_networks, quantize
+from launchbay.tasks.figures.metrics import image_figures, load_networks, quantize
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.options import refuse_unused
+from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
-class VAEConfig:
+class VAEConfig(ImageMetricOptions, JudgeOptions, SizeOptions):
     model: Literal["dense", "conv"] = "conv"
     """dense: three fully connected layers in, three out. conv: strided convolutions, mirrored."""
     latent: Annotated[int, Gt(0)] = 32
@@ -41,17 +41,8 @@ class VAEConfig:
     """Weight of the divergence from the prior (Higgins et al., 2017)."""
     classes: Annotated[int, Ge(0)] = 0
     """Number of classes: makes the model conditional, it then draws pictures of a class. 0: it is not told."""
-    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
-    """Figures of reconstructions. lpips needs AlexNet's weights."""
     sample_metrics: tuple[SampleMetric, ...] = ()
     """Figures of as many samples as there are validation pictures, by the judge's features."""
-    judge: str | None = None
-    """What judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's weights).
-    Default: none, or timm/resnet18 if --sample-metrics need one."""
-    channels: Annotated[int | None, Gt(0)] = None
-    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
-    size: int | None = None
-    """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
 
 
 class VAE(Generative[VAEConfig]):
@@ -67,7 +58,7 @@ class VAE(Generative[VAEConfig]):
     def __init__(self, config: VAEConfig):
         super().__init__(config)
         channels, size = config.channels or 1, config.size or 28
-        refuse_unused(config, "model", {"width": ["conv"]})
+        check_unused(config, "model", {"width": ["conv"]})
         if config.model == "conv" and size % 4:
             raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
         self.latent, self.classes = config.latent, config.classes

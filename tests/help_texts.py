@@ -22,10 +22,10 @@ Options = dict[str, str]
 def help_texts() -> Iterator[tuple[str, str]]:
     """What each file of tests/help/ has to say, by its name."""
     with patch.object(listing, "installed", ours):
-        start, shared = read(said(train.main, "--help"))
-    yield "run.txt", "\n".join([start, *listed(shared)])
+        start, shared, groups = read(said(train.main, "--help"))
+    yield "run.txt", "\n".join([start, *listed(shared, groups)])
     for task in ours(TASKS):
-        start, options = read(said(train.main, "--task", task.name, "--help"))
+        start, options, _ = read(said(train.main, "--task", task.name, "--help"))
         own = {name: text for name, text in options.items() if name not in shared}
         other = {name: default(text) for name, text in options.items() if shared.get(name, text) != text}
         lines = [textwrap.fill(line, WIDTH) for line in start.splitlines()]
@@ -61,30 +61,37 @@ def said(main: Callable[[list[str]], int], *argv: str) -> str:
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()).strip()
 
 
-def read(text: str) -> tuple[str, Options]:
-    """A help of tyro's, taken apart: what it says before the options, and these, whatever they are framed with. What
+def read(text: str) -> tuple[str, Options, dict[str, str]]:
+    """A help of tyro's, taken apart: what it says before the options, these, and the heading of the group of each. What
     tyro says of itself (its usage line, -h) is left out."""
-    start, *panels = re.split(r"^[╭ ][─ ]*options\b", text, maxsplit=1, flags=re.MULTILINE)
+    start, *panels = re.split(r"^ options$", text, maxsplit=1, flags=re.MULTILINE)
     options: Options = {}
-    name = ""
+    groups: dict[str, str] = {}
+    group = name = ""
     for line in "".join(panels).splitlines():
-        words = line.strip("│").strip()
+        words = line.strip()
         if re.match(r"--?\w", words):
             name, _, help_line = words.partition("  ")
-            options[name] = help_line.strip()
-        elif name and words and line.strip("│").startswith(" " * 10):
+            options[name], groups[name] = help_line.strip(), group
+        elif name and line.startswith(" " * 10):
             options[name] = f"{options[name]} {words}".strip()
-        else:
-            name = ""
+        elif words and set(words) != {"-"}:
+            name, heading = "", words.endswith(" options") and line.startswith(" ") and not line.startswith("  ")
+            group = words if heading else f"{group}: {words}"
     start = re.sub(r"^usage: .*\n", "", start, flags=re.MULTILINE)
-    return re.sub(r"\n{3,}", "\n\n", start).strip(), {name: text for name, text in options.items() if name[:2] != "-h"}
+    own = {name: text for name, text in options.items() if name[:2] != "-h"}
+    return re.sub(r"\n{3,}", "\n\n", start).strip(), own, groups
 
 
 def default(text: str) -> str:
     return text[text.rindex("(default: ") :]
 
 
-def listed(options: Options) -> Iterator[str]:
+def listed(options: Options, groups: dict[str, str] | None = None) -> Iterator[str]:
+    heading = ""
     for name, text in options.items():
+        if groups and groups[name] != heading:
+            heading = groups[name]
+            yield f"\n{heading[0].upper()}{heading[1:]}\n"
         yield f"  {name}"
         yield textwrap.fill(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)

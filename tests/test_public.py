@@ -6,17 +6,19 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
-from help_texts import help_texts, said
+from help_texts import help_texts
 
 import launchbay
 import launchbay.data
 import launchbay.tasks
 from launchbay.launch.check.suite import CONTRACT, words
+from launchbay.launch.config.command_line import join_lines
+from launchbay.launch.config.options import GROUP_TYPES
 from launchbay.launch.config.plugins import TASKS, installed, load
-from launchbay.launch.train import main
 
 ROOT = Path(__file__).parents[1]
 FILE, HELP, CHECKS = ROOT / "tests/public.txt", ROOT / "tests/help", ROOT / "docs/reference/checks.md"
@@ -34,7 +36,7 @@ EXPORTS = {
     "launchbay.data": launchbay.data.__all__,
     "launchbay.testing": ["Result", "check_task", "parametrize_with_checks"],
     "launchbay.launch.train": ["main"],
-    "launchbay.launch.config.options": ["TrainOptions"],
+    "launchbay.launch.config.options": [kind.__name__ for kind in GROUP_TYPES.values()],
 }
 
 
@@ -64,8 +66,11 @@ def test_each_help_and_the_checks_are_as_written() -> None:
         pytest.fail("\n".join([remedy, *changes]), pytrace=False)
 
 
-def test_help_breaks_lines_where_the_terminal_ends_and_nowhere_else() -> None:
-    assert "with the upscale last. espcn: convolutions" in said(main, "--task", "superres", "--help")
+def test_the_lines_of_a_docstring_are_one_paragraph_in_the_help() -> None:
+    options = load(next(plugin for plugin in installed(TASKS) if plugin.name == "superres")).config_type
+    join_lines(options)
+    text = next(field.metadata["help"] for field in fields(options) if field.name == "model")
+    assert "with the upscale last. espcn: convolutions" in text
 
 
 def frozen() -> Iterator[tuple[Path, str]]:
@@ -80,6 +85,7 @@ def surface() -> Iterator[str]:
     """All that is public, a line each: exports with their signatures and members, and the options of the tasks."""
     exported = [(module, name) for module, names in EXPORTS.items() for name in sorted(names)]
     ours = [load(plugin).config_type for plugin in installed(TASKS) if plugin.package == "launchbay"]
+    ours = list(dict.fromkeys(kind for own in ours for kind in reversed(own.__mro__) if is_dataclass(kind)))
     for module, name in [*exported, *((options.__module__, options.__name__) for options in ours)]:
         yield from described(statement(module, name)[0], f"{module}.")
 

@@ -203,7 +203,7 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path, monkeypat
     assert "invalid choice" in said("superres", "--scale", 5)
     assert "cnn cannot take pictures of 1×1" in said("classify", "--size", 1)
     assert "cannot take pictures of 28×28: Input height" in said("classify", "--model", "timm/vit_tiny_patch16_224")
-    assert "--size -4 has to be at least 4" in said("vae", "--size", -4)
+    assert "--size -4 has to be greater than 0" in said("vae", "--size", -4)
     assert "is no pair of data sets" in said("unmix", "--data", "glyphs+")
     assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")

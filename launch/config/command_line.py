@@ -1,9 +1,13 @@
 """One configuration from defaults < YAML < command line. No torch in here."""
 
 import argparse
+import os
 import re
+import shutil
 import sys
-from dataclasses import fields, make_dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, make_dataclass, replace
 from keyword import iskeyword
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +17,8 @@ from launchbay import UserError
 from launchbay.launch.config.option_file import read, read_task
 from launchbay.launch.config.options import GROUP_TYPES, GROUPS, Config, Dataclass, TrainOptions, checked, flag
 
+WIDEST = 120
+"""Columns of a terminal in which tyro shows one column of help."""
 C = TypeVar("C", bound=Dataclass)
 
 
@@ -43,18 +49,19 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
     own = type(default.options)
     for options in (*GROUP_TYPES.values(), own):
         join_lines(options)
-    kind: Any = make_dataclass("Options", [*GROUP_TYPES.items(), (heading(default.task), own)])
+    kind: Any = make_dataclass("Options", [(heading(default.task), own), *GROUP_TYPES.items()])
     about = sys.modules[own.__module__].__doc__ or ""
-    answers = tyro.cli(
-        kind,
-        args=argv,
-        default=kind(*(getattr(from_file.train, group) for group in GROUP_TYPES), from_file.options),
-        prog=f"run.py --task {default.task}",
-        description=paragraphs(f"{about}\n\nAny of these options can come from a YAML file: --config FILE."),
-        console_outputs=not quiet,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-    *groups, options = (getattr(answers, field.name) for field in fields(kind))
+    with one_column():
+        answers = tyro.cli(
+            kind,
+            args=argv,
+            default=kind(from_file.options, *(getattr(from_file.train, group) for group in GROUP_TYPES)),
+            prog=f"run.py --task {default.task}",
+            description=paragraphs(f"{about}\n\nAny of these options can come from a YAML file: --config FILE."),
+            console_outputs=not quiet,
+            config=(tyro.conf.OmitArgPrefixes,),
+        )
+    options, *groups = (getattr(answers, field.name) for field in fields(kind))
     parsed = settle_length(Config(default.task, TrainOptions(*groups), options), from_file, default)
     before = from_file.flat()
     for name, value in parsed.flat().items():
@@ -69,11 +76,29 @@ def heading(task: str) -> str:
     return name if name.isidentifier() and not iskeyword(name) and name not in GROUP_TYPES else f"task_{name}"
 
 
+@contextmanager
+def one_column() -> Iterator[None]:
+    """Have tyro show the groups of options one below the other: on wider terminals it sets them side by side."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(min(shutil.get_terminal_size().columns, WIDEST))
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
+
+
 def join_lines(options: type) -> None:
     """Write the help of each option as paragraphs into its metadata: tyro would keep a docstring's line breaks."""
     from docstring_parser import parse_from_object
 
-    documented = {parameter.arg_name: parameter.description or "" for parameter in parse_from_object(options).params}
+    classes = [cls for cls in reversed(options.__mro__) if is_dataclass(cls)]
+    documented = {
+        parameter.arg_name: parameter.description or ""
+        for cls in classes
+        for parameter in parse_from_object(cls).params
+    }
     for field in fields(options):
         if text := documented.get(field.name):
             field.metadata = MappingProxyType({"help": paragraphs(text), **field.metadata})

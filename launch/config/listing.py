@@ -25,7 +25,7 @@ def show_help() -> None:
 
     import tyro
 
-    from launchbay.launch.config.command_line import join_lines
+    from launchbay.launch.config.command_line import join_lines, one_column
     from launchbay.launch.config.options import GROUP_TYPES, TrainOptions
 
     console = Console()
@@ -34,7 +34,7 @@ def show_help() -> None:
     console.print("\n[bold]Options of all tasks[/bold] (a task may have other defaults)")
     for group in GROUP_TYPES.values():
         join_lines(group)
-    with contextlib.suppress(SystemExit):
+    with one_column(), contextlib.suppress(SystemExit):
         tyro.cli(
             TrainOptions,
             args=["--help"],
