@@ -1,7 +1,18 @@
 """Where pictures come from, how they are changed, how a batch is made. Knows nothing of tasks and networks."""
 
 from launchbay.data.augment import dihedral
-from launchbay.data.base import ImageSet, Load, count_classes, patch_of, side_of
+from launchbay.data.base import ImageSet, Load, LoadOptions, count_classes, patch_of, side_of
 from launchbay.data.randomness import Index, generator, key
 
-__all__ = ["ImageSet", "Index", "Load", "count_classes", "dihedral", "generator", "key", "patch_of", "side_of"]
+__all__ = [
+    "ImageSet",
+    "Index",
+    "Load",
+    "LoadOptions",
+    "count_classes",
+    "dihedral",
+    "generator",
+    "key",
+    "patch_of",
+    "side_of",
+]

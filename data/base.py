@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -112,29 +112,30 @@ def count_classes(images: ImageSet) -> int:
     return len(images.classes)
 
 
+class LoadOptions(TypedDict, total=False):
+    """How pictures are cut, fitted and checked for a task."""
+
+    crop: int | None
+    """Each sample is a random square of so many pixels."""
+    size: int | None
+    """Each sample is the whole picture, shrunk or enlarged to a square of so many pixels (cut at its longer sides)."""
+    multiple: int
+    """Each picture is cut (right and bottom) to a multiple of so many pixels."""
+    smallest: int
+    """Pictures with fewer pixels in width or height are refused."""
+    channels: int | None
+    """Pictures have so many: grey becomes three equal channels, anything else is refused."""
+    classes: int
+    """Samples have labels below this number, or the data set is refused."""
+
+
 class Load(Protocol):
     """How a task gets its data: `load("train")` and `load("val")` open what `--data` and `--data-root` name, the latter
     what `--val-data` and `--val-root` do, if they are given.
-
-    With `crop`, each sample is a random square of that many pixels; with `size`, each is the whole picture, shrunk or
-    enlarged to a square of that many pixels (cut at its longer sides). With `multiple`, each picture is cut (right and
-    bottom) to a multiple of that many pixels. Pictures below `smallest` pixels in width or height are refused.
-    With `channels`, pictures have that many: grey becomes three equal channels, anything else is refused. With
-    `classes`, samples have labels below that number, or the data set is refused.
     """
 
-    def __call__(
-        self,
-        split: str,
-        *,
-        crop: int | None = None,
-        size: int | None = None,
-        multiple: int = 1,
-        smallest: int = 1,
-        channels: int | None = None,
-        classes: int = 0,
-    ) -> ImageSet:
-        """The pictures of a split, "train" or "val".
+    def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:
+        """Return the pictures of a split, "train" or "val", as `options` say (see `LoadOptions`).
 
         Raises:
             UserError: there are none, or they are not as asked for.

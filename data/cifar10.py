@@ -4,12 +4,11 @@ import pickle
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from launchbay.data.download import fetch, read
+from launchbay.data.download import Opener, fetch, read
 from launchbay.data.resident import Resident
 
 FOLDER = "cifar-10-batches-py"
@@ -44,7 +43,7 @@ class CIFAR10(Resident):
         super().__init__(pixels, labels, CLASSES)
 
 
-def downloader() -> tuple[Any, list[str], str]:
+def downloader() -> tuple[Opener, list[str], str]:
     from torchvision.datasets import CIFAR10  # takes as long to import as torch
 
     return CIFAR10, [CIFAR10.url], ""

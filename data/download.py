@@ -6,14 +6,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 from urllib.error import URLError
 
 from filelock import FileLock
 
 from launchbay import UserError
 
-Downloader = Callable[[], tuple[Any, list[str], str]]
+T = TypeVar("T")
+
+
+class Opener(Protocol):
+    """A data set class of torchvision."""
+
+    def __call__(self, root: str, *, download: bool) -> object: ...
+
+
+Downloader = Callable[[], tuple[Opener, list[str], str]]
 
 
 def downloads() -> Path:
@@ -73,7 +82,7 @@ def download(name: str, folder: str, known: Sequence[str], downloader: Downloade
     return (root / known[0]).parent
 
 
-def read(name: str, folder: str, files: Path, open: Callable[[], Any]) -> Any:
+def read(name: str, folder: str, files: Path, open: Callable[[], T]) -> T:
     """What `open` makes of the files in `files`.
 
     Raises:

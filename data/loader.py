@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from launchbay import UserError
 from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index, generator, with_keys
 
+T = TypeVar("T")
 Samples = tuple[dict[str, Tensor], list[int]]
 """What the data set gave for some indices, and each sample's key of randomness."""
 
@@ -54,7 +55,7 @@ class TrainingOrder:
 
 
 @lru_cache(maxsize=2)
-def permutation(size: int, seed: int, epoch: int) -> NDArray[Any]:
+def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return torch.randperm(size, generator=generator(seed, "order", epoch)).numpy()  # cut faster than a tensor
 
 
@@ -85,7 +86,7 @@ class EvaluationOrder:
             yield torch.tensor(positions) < self.size
 
 
-class Keyed(Dataset[Any]):
+class Keyed(Dataset[Samples | UserError]):
     """What a loader worker does: ask the data set, keep the keys, hand the user's mistakes over whole."""
 
     def __init__(self, images: ImageSet):
@@ -107,7 +108,7 @@ def samples(
         UserError: the data set cannot give a sample.
     """
     warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as was asked for
-    loader: Any = DataLoader(
+    loader = DataLoader(
         Keyed(images),
         batch_sampler=order,  # pyright: ignore[reportArgumentType]
         num_workers=workers,
@@ -125,7 +126,7 @@ def samples(
         raise RuntimeError("a DataLoader worker has exited unexpectedly") from error
 
 
-def unchanged(item: Any) -> Any:
+def unchanged(item: T) -> T:
     return item
 
 

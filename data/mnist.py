@@ -5,12 +5,11 @@ import zlib
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from launchbay.data.download import fetch, read
+from launchbay.data.download import Opener, fetch, read
 from launchbay.data.resident import Resident
 
 TRAINING = {
@@ -37,7 +36,7 @@ class MNIST(Resident):
         super().__init__(pixels[:, None], labels, [str(digit) for digit in range(10)])
 
 
-def downloader() -> tuple[Any, list[str], str]:
+def downloader() -> tuple[Opener, list[str], str]:
     from torchvision.datasets import MNIST  # takes as long to import as torch
 
     return MNIST, [MNIST.mirrors[0] + name for name, _ in MNIST.resources], "MNIST/raw"

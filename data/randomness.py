@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(key(*parts))
 
 
-def splitmix64(seed: Any, places: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def splitmix64(seed: np.uint64 | NDArray[np.uint64], places: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """64 random bits for each of `places` in the row that `seed` (uint64) begins: SplitMix64 (Steele, Lea and Flood,
     2014), which needs none of those before. A generator for each of 128 samples would take twenty times as long.
     """
@@ -60,7 +59,7 @@ class Index(int):
         return Index, (int(self), self.key)
 
 
-def with_keys(places: Sequence[int], seed: int, split: str, numbers: Sequence[int] | NDArray[Any]) -> list[Index]:
+def with_keys(places: Sequence[int], seed: int, split: str, numbers: Sequence[int] | NDArray[np.int64]) -> list[Index]:
     """Each of `places` with the key of its sample: in "train" that of the visit's number, in "val" of the picture's."""
     keys = splitmix64(np.uint64(key(seed, split)), np.asarray(numbers, np.uint64)).tolist()
     return [Index(place, key) for place, key in zip(places, keys, strict=True)]

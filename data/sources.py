@@ -3,9 +3,10 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Unpack
 
 from launchbay import UserError
-from launchbay.data.base import ImageSet, count_classes
+from launchbay.data.base import ImageSet, LoadOptions, count_classes
 from launchbay.data.transforms import LEAVE_OUT, OTHERS, Crops, Fitted, Multiples
 
 Open = Callable[..., ImageSet]
@@ -35,17 +36,9 @@ class Source:
             self.opened[split] = images
         return self.opened[split]
 
-    def __call__(
-        self,
-        split: str,
-        *,
-        crop: int | None = None,
-        size: int | None = None,
-        multiple: int = 1,
-        smallest: int = 1,
-        channels: int | None = None,
-        classes: int = 0,
-    ) -> ImageSet:
+    def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:
+        crop, size, channels = options.get("crop"), options.get("size"), options.get("channels")
+        classes = options.get("classes", 0)
         images = self.open(split)
         if classes:
             check_labels(images, classes)
@@ -57,7 +50,7 @@ class Source:
         if crop is not None:
             patch = "patch" in self.options
             return Crops(images, crop, f"choose smaller crops with --patch, or {LEAVE_OUT}" if patch else LEAVE_OUT)
-        return Multiples(images, multiple, smallest)
+        return Multiples(images, options.get("multiple", 1), options.get("smallest", 1))
 
 
 def check_labels(images: ImageSet, classes: int) -> None:

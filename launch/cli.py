@@ -107,9 +107,10 @@ def run(arguments: argparse.Namespace) -> int:
             return errors.DONE if compare_runs(arguments.run, arguments.other, console) else DIFFERENT
         case "check":
             from launchbay.launch.check import suite
-            from launchbay.launch.config import plugins
+            from launchbay.launch.config import plugins, setup
 
-            suite.show(arguments.task, plugins.load(plugins.find(plugins.TASKS, arguments.task)), console)
+            found = plugins.load(plugins.find(plugins.TASKS, arguments.task))
+            suite.show(arguments.task, setup.check_is_task(arguments.task, found), console)
         case "new":
             new.write_package(arguments.name, arguments.kind, console)
     return errors.DONE

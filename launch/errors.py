@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
 
@@ -156,7 +159,7 @@ def is_first_to_fail() -> bool:
         return rank == 0  # the process that kept the store is gone
 
 
-def store() -> Any:
+def store() -> "TCPStore":
     """The launcher's table of what its processes tell each other, by a connection of this caller's own."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 

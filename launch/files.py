@@ -10,6 +10,9 @@ from typing import Any
 
 from launchbay import UserError
 
+Json = dict[str, Any]
+"""What a JSON file of ours holds, by name; what the values are depends on the file."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace the content of `path` at once."""
@@ -28,10 +31,10 @@ def synchronize(path: Path) -> None:
         os.close(descriptor)
 
 
-def to_json(value: Any, indent: int | None = None) -> str:
+def to_json(value: object, indent: int | None = None) -> str:
     """Return JSON as the standard has it: a number that is not finite (nan, infinity) becomes null."""
 
-    def plain(value: Any) -> Any:
+    def plain(value: object) -> object:
         if isinstance(value, Mapping):
             return {key: plain(item) for key, item in value.items()}
         if isinstance(value, list | tuple):

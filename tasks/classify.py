@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, count_classes, side_of
+from launchbay.data import ImageSet, Load, LoadOptions, count_classes, side_of
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.models.classify import build
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
@@ -85,8 +85,8 @@ class Classify(Task[ClassifyConfig]):
 
     def datasets(self, load: Load) -> Datasets:
         config = self.config
-        how = {"size": config.size, "channels": config.channels, "classes": config.classes}
-        train, validation = (load(split, **how) for split in ("train", "val"))  # pyright: ignore
+        how: LoadOptions = {"size": config.size, "channels": config.channels, "classes": config.classes or 0}
+        train, validation = (load(split, **how) for split in ("train", "val"))
         self.names = validation.classes
         return train, validation
 

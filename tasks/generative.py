@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, generator, side_of
+from launchbay.data import ImageSet, Load, LoadOptions, generator, side_of
 from launchbay.tasks.base import Batch, Datasets, Task
 from launchbay.tasks.figures.judge import (
     Judge,
@@ -71,7 +71,7 @@ class Generative(Task[C]):
     def datasets(self, load: Load) -> Datasets:
         """Squares of `config.size` pixels, with labels if there are `classes`; loads the judge, if there is one."""
         config: Any = self.config
-        how: Any = {"size": config.size, "channels": config.channels, "classes": self.classes}
+        how: LoadOptions = {"size": config.size, "channels": config.channels, "classes": self.classes}
         train, validation = (load(split, **how) for split in ("train", "val"))
         name = config.judge or ("timm/resnet18" if self.sample_metrics else None)
         self.judge = load_judge(name) if name else None

@@ -13,7 +13,9 @@ from setuptools.build_meta import prepare_metadata_for_build_wheel
 from test_contract import failures, in_this_process
 
 from launchbay.launch.commands.new import TASK_KINDS
-from launchbay.launch.config.plugins import DATASETS, TASKS, find, load
+from launchbay.launch.config.assembly import open_named
+from launchbay.launch.config.plugins import TASKS, find
+from launchbay.launch.config.setup import task_of
 
 Launchbay = Callable[..., tuple[int, str]]
 EXAMPLE = ROOT / "examples/plugin"
@@ -44,13 +46,13 @@ def test_a_new_task_is_installed_and_keeps_the_contract(
     new(name, "--kind", kind)
     plugin = find(TASKS, name)
     assert str(plugin) == f"{name} 0.1.0" and plugin.summary() in launchbay("tasks")[1]
-    failed = failures(in_this_process(load(plugin)))
+    failed = failures(in_this_process(task_of(name)[0]))
     assert not failed, "\n\n".join(map(str, failed.values()))
 
 
 def test_a_new_data_set_passes_its_own_tests(new: Callable[..., None], launchbay: Launchbay) -> None:
     new("my-shapes", "--dataset")
-    assert load(find(DATASETS, "my-shapes"))("val").classes == ("disc", "square")
+    assert open_named("my-shapes")("val").classes == ("disc", "square")
     assert "Shapes: discs and squares" in launchbay("tasks")[1]
     test = importlib.import_module("test_my_shapes")
     for split in ("train", "val", "all"):

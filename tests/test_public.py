@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,8 @@ import launchbay.tasks
 from launchbay.launch.check.suite import CONTRACT, words
 from launchbay.launch.config.command_line import join_lines
 from launchbay.launch.config.options import GROUP_TYPES
-from launchbay.launch.config.plugins import TASKS, installed, load
+from launchbay.launch.config.plugins import TASKS, installed
+from launchbay.launch.config.setup import task_of
 
 ROOT = Path(__file__).parents[1]
 FILE, HELP, CHECKS = ROOT / "tests/public.txt", ROOT / "tests/help", ROOT / "docs/reference/checks.md"
@@ -67,7 +68,7 @@ def test_each_help_and_the_checks_are_as_written() -> None:
 
 
 def test_the_lines_of_a_docstring_are_one_paragraph_in_the_help() -> None:
-    options = load(next(plugin for plugin in installed(TASKS) if plugin.name == "superres")).config_type
+    options = task_of("superres")[0].config_type
     join_lines(options)
     text = next(field.metadata["help"] for field in fields(options) if field.name == "model")
     assert "with the upscale last. espcn: convolutions" in text
@@ -84,8 +85,10 @@ def frozen() -> Iterator[tuple[Path, str]]:
 def surface() -> Iterator[str]:
     """All that is public, a line each: exports with their signatures and members, and the options of the tasks."""
     exported = [(module, name) for module, names in EXPORTS.items() for name in sorted(names)]
-    ours = [load(plugin).config_type for plugin in installed(TASKS) if plugin.package == "launchbay"]
-    ours = list(dict.fromkeys(kind for own in ours for kind in reversed(own.__mro__) if is_dataclass(kind)))
+    ours = [task_of(plugin.name)[0].config_type for plugin in installed(TASKS) if plugin.package == "launchbay"]
+    ours = list(
+        dict.fromkeys(kind for own in ours for kind in reversed(own.__mro__) if "__dataclass_fields__" in vars(kind))
+    )
     for module, name in [*exported, *((options.__module__, options.__name__) for options in ours)]:
         yield from described(statement(module, name)[0], f"{module}.")
 

@@ -9,25 +9,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, Unpack
 from unittest.mock import patch
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Index, key
+from launchbay.data import ImageSet, Index, LoadOptions, key
+from launchbay.data.sources import Source
 from launchbay.data.transforms import Transformed
 from launchbay.launch.check.lines import describe_error, raised
 from launchbay.launch.config.assembly import build, datasets, infer_options, open_source
 from launchbay.launch.config.option_file import to_yaml
-from launchbay.launch.config.options import AnyConfig
+from launchbay.launch.config.options import AnyConfig, Dataclass, TrainOptions
 from launchbay.launch.config.setup import default_config
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
 from launchbay.launch.engine.evaluation import evaluate, to_batch
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.step import Learner
+from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import yield_place
 from launchbay.tasks.base import AnyTask, Batch, Datasets
@@ -66,6 +68,31 @@ def needs(*others: Check) -> Callable[[F], F]:
     return mark
 
 
+@dataclass(frozen=True)
+class Result:
+    """What came of one check. As a string it is what a person has to know."""
+
+    check: str
+    """Its name, in words."""
+    state: Literal["ok", "failed", "not applicable"]
+    """What came of it."""
+    expected: str
+    """What has to hold."""
+    happened: str = ""
+    """What does not; or why the check is not applicable."""
+    where: str = ""
+    """The line of the task that it is about, if that is known: file:line and what stands there."""
+    remedy: str = ""
+    """How to mend it."""
+
+    def __str__(self) -> str:
+        if self.state != "failed":
+            return f"{self.check}: {self.state}" + (f" ({self.happened})" if self.happened else "")
+        where = [f"at: {self.where}"] if self.where else []
+        said = [f"expected: {self.expected}", f"happened: {self.happened}", *where, f"→ {self.remedy}"]
+        return "\n  ".join([f"{self.check}: failed", *said])
+
+
 class Few(Transformed):
     """The first `count` samples of `images`."""
 
@@ -86,9 +113,9 @@ class Few(Transformed):
 class Bench:
     """`task_type` with `options`, or with its defaults. Only what is asked for is made, and most of it once."""
 
-    def __init__(self, task_type: type[AnyTask], options: Any = None):
+    def __init__(self, task_type: type[AnyTask], options: Dataclass | None = None):
         self.task_type, self.options = task_type, options
-        self.results: dict[Check, Any] = {}
+        self.results: dict[Check, Result] = {}
 
     @cached_property
     def declared(self) -> AnyConfig:
@@ -105,10 +132,10 @@ class Bench:
         return infer_options(self.task_type, replace(self.declared, train=train), self.source)
 
     @cached_property
-    def source(self) -> Any:
+    def source(self) -> Source:
         return open_source(self.declared.train.data)
 
-    def load(self, split: str, **how: Any) -> ImageSet:
+    def load(self, split: str, **how: Unpack[LoadOptions]) -> ImageSet:
         return Few(self.source(split, **how), SAMPLES[split])
 
     def build(self) -> AnyTask:
@@ -147,7 +174,7 @@ class Bench:
     def learner(self, steps: int = STEPS) -> "Watched":
         return Watched(self.task(), self.config.train, self.accelerator(), steps)
 
-    def engine(self, **changes: Any) -> Engine:
+    def engine(self, **changes: object) -> Engine:
         config = replace(self.config, train=self.config.train.with_values(**changes))
         return Engine(self.build(), config, create_accelerator(config.train), self.load)
 
@@ -167,7 +194,7 @@ class Bench:
         return evaluate(task, self.sets[1], self.accelerator(), 2, self.config.train)
 
     @cached_property
-    def probed(self) -> dict[str, Any]:
+    def probed(self) -> Json:
         """What a fresh process noticed (see probe.py)."""
         kind = self.task_type
         if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
@@ -219,8 +246,8 @@ class Minimised:
 class Watched(Learner):
     """A learner that takes down what it does."""
 
-    def __init__(self, task: AnyTask, *arguments: Any):
-        super().__init__(task, *arguments)
+    def __init__(self, task: AnyTask, options: TrainOptions, accelerator: Accelerator, steps: int):
+        super().__init__(task, options, accelerator, steps)
         self.seen: list[Minimised] = []
         self.reached: set[str] = set()
         for name, parameter in task.named_parameters():
@@ -252,7 +279,7 @@ def losses(task: AnyTask, batch: Batch) -> list[Loss]:
         return [Loss(name, terms, yield_place(task, steps)) for name, terms in steps]
 
 
-def layers(task: AnyTask, kind: Any) -> list[str]:
+def layers(task: AnyTask, kind: type[nn.Module]) -> list[str]:
     """The names of the layers of this kind in the networks of `task`."""
     networks = task.networks().items()
     return [
@@ -260,7 +287,7 @@ def layers(task: AnyTask, kind: Any) -> list[str]:
     ]
 
 
-def different(ours: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+def different(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> str:
     """The first tensor that has other bits, and by how much; empty if there is none."""
     for name in ours:
         if name not in others or ours[name].shape != others[name].shape:

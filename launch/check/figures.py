@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,7 +110,7 @@ def odd_sizes_are_restored_or_refused(bench: Bench) -> None:
 
     Pad in the network, or cut in `datasets` with `multiple`, and check the size where pictures come from elsewhere.
     """
-    task: Any = bench.task().eval()
+    task = bench.task().eval()
     if not isinstance(task, ImageToImage):
         raise NotApplicable("it does not turn a picture into a picture")
     batch = bench.batch(1, images=bench.evaluable)

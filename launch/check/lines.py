@@ -8,7 +8,6 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
 
 from launchbay import UserError
 from launchbay.tasks.authors import AuthorError
@@ -101,13 +100,13 @@ def is_of_the_bench(error: BaseException) -> bool:
     return frame.f_globals.get("__name__", "").startswith(BENCH)
 
 
-def states() -> list[Any]:
+def states() -> list[object]:
     """Those of the generators that belong to the process."""
     import numpy as np
     import torch
 
-    of_numpy: Any = np.random.get_state()
-    return [torch.get_rng_state().tolist(), of_numpy[1].tolist(), of_numpy[2:], random.getstate()]
+    of_numpy = np.random.get_state(legacy=False)["state"]
+    return [torch.get_rng_state().tolist(), of_numpy["key"].tolist(), of_numpy["pos"], random.getstate()]
 
 
 def place_of_drawing(call: Callable[[], object], kind: type) -> Place | None:

@@ -6,9 +6,9 @@ import pickle
 import re
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -123,7 +123,7 @@ def processes_are_not_its_business(bench: Bench) -> None:
                 raise Broken(f"it uses {found}", Place(file, node.lineno, cls.__name__))  # pyright: ignore
 
 
-def distributed(node: ast.AST, names: dict[str, Any]) -> str:
+def distributed(node: ast.AST, names: Mapping[str, object]) -> str:
     """What of other processes a piece of source speaks of, if it does; `names` are those of its module."""
     if isinstance(node, ast.Constant) and node.value in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         return node.value

@@ -10,7 +10,6 @@ from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from launchbay.launch.config.option_file import read
 from launchbay.launch.config.setup import default_config
@@ -38,7 +37,7 @@ def main() -> None:
     print(json.dumps({"heavy": heavy, "touched": touched}))
 
 
-def notice(touched: list[tuple[str, str, int, str]], event: str, arguments: tuple[Any, ...]) -> None:
+def notice(touched: list[tuple[str, str, int, str]], event: str, arguments: tuple[object, ...]) -> None:
     """Note files that are opened, imports aside; keep what is to be had from a network from being fetched."""
     if event == "open" and is_own(*arguments[:2]) and not importing():
         touched.append((f"opens {arguments[0]}", *where()))
@@ -47,7 +46,7 @@ def notice(touched: list[tuple[str, str, int, str]], event: str, arguments: tupl
         raise OSError("a task connects to nothing while it is built")
 
 
-def is_own(path: Any, mode: Any) -> bool:
+def is_own(path: object, mode: object) -> bool:
     """Whether a file is the author's matter: none that comes with Python or a package, unless it is written."""
     file = str(path)
     if not isinstance(path, str | bytes) or file.endswith((".py", ".pyc", ".so")) or "__pycache__" in file:

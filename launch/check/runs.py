@@ -7,7 +7,6 @@ from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -42,9 +41,11 @@ from launchbay.launch.check.steps import (
 )
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.writer import Saver
+from launchbay.launch.config.options import Dataclass
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.errors import Elsewhere
-from launchbay.launch.record.tracking import Observer
+from launchbay.launch.record.tracking import Line, Observer
+from launchbay.tasks.base import AnyTask
 
 TOLERANCE = 1e-9
 PATIENCE = timedelta(minutes=2)
@@ -123,9 +124,9 @@ class Lines(Observer):
     """The record of a run, kept in memory."""
 
     def __init__(self) -> None:
-        self.lines: list[dict[str, Any]] = []
+        self.lines: list[Line] = []
 
-    def line(self, line: Any) -> None:
+    def line(self, line: Line) -> None:
         self.lines.append({name: value for name, value in line.items() if name != "samples_per_s"})
 
 
@@ -164,7 +165,7 @@ def check_own_statistics(bench: Bench) -> None:
         raise NotApplicable("a network draws random numbers in training (Dropout), on each process others")
 
 
-def record(bench: Bench, folder: Path) -> list[dict[str, Any]]:
+def record(bench: Bench, folder: Path) -> list[Line]:
     """The losses and figures of a short run in float64."""
     lines = Lines()
     with double():
@@ -173,7 +174,7 @@ def record(bench: Bench, folder: Path) -> list[dict[str, Any]]:
     return lines.lines
 
 
-def on_two_processes(bench: Bench, folder: Path) -> list[dict[str, Any]]:
+def on_two_processes(bench: Bench, folder: Path) -> list[Line]:
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         subject = bench.task_type, bench.config.options
         running = [pool.submit(as_process, rank, subject, folder) for rank in (0, 1)]
@@ -182,7 +183,7 @@ def on_two_processes(bench: Bench, folder: Path) -> list[dict[str, Any]]:
         return running[0].result()
 
 
-def as_process(rank: int, subject: tuple[Any, Any], folder: Path) -> list[dict[str, Any]]:
+def as_process(rank: int, subject: tuple[type[AnyTask], Dataclass], folder: Path) -> list[Line]:
     """What process `rank` of two does."""
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     os.environ |= {name: str(value) for name, value in places.items()}

@@ -1,10 +1,10 @@
 """The contract, part four: what must not matter. Repetition, precision, the batch, and that figures are asked for."""
 
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from accelerate.utils import convert_outputs_to_fp32
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from launchbay.launch.check.bench import BATCH, Bench, Broken, different, double, layers, losses, needs
@@ -67,7 +67,7 @@ def precisions_can_be_chosen(bench: Bench) -> None:
                 raise
 
 
-def autocast(network: Any) -> None:
+def autocast(network: nn.Module) -> None:
     """What accelerate does with a network for bf16."""
     network.forward = convert_outputs_to_fp32(torch.autocast("cpu", torch.bfloat16)(network.forward))
 

@@ -1,7 +1,6 @@
 """The contract, part three: what a training step yields, what that moves, and what it may depend on."""
 
 import itertools
-from typing import Any
 
 import torch
 from torch import nn
@@ -113,7 +112,7 @@ class Wrapped(nn.Module):
         super().__init__()
         self.module = network
 
-    def forward(self, *arguments: Any, **named: Any) -> Any:
+    def forward(self, *arguments: object, **named: object) -> object:
         return self.module(*arguments, **named)
 
 

@@ -12,7 +12,7 @@ In a plugin's tests:
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -22,8 +22,9 @@ from rich.text import Text
 
 from launchbay import UserError
 from launchbay.launch.check import figures, options, runs, same, steps
-from launchbay.launch.check.bench import Bench, Broken, Check, NotApplicable, isolated
+from launchbay.launch.check.bench import Bench, Broken, Check, NotApplicable, Result, isolated
 from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
+from launchbay.launch.config.options import Dataclass
 from launchbay.tasks.base import AnyTask
 from launchbay.tasks.places import Place, PlaceNote
 
@@ -59,37 +60,12 @@ CONTRACT: tuple[Check, ...] = (
     runs.a_run_goes_on_bit_for_bit,
     runs.two_processes_learn_the_same,
 )
-Subject = type[AnyTask] | tuple[type[AnyTask], Any]
+Subject = type[AnyTask] | tuple[type[AnyTask], Dataclass | None]
 """A task, or a task and its options."""
 COLOURS = {"ok": "green", "failed": "bold red", "not applicable": "dim"}
 
 
-@dataclass(frozen=True)
-class Result:
-    """What came of one check. As a string it is what a person has to know."""
-
-    check: str
-    """Its name, in words."""
-    state: Literal["ok", "failed", "not applicable"]
-    """What came of it."""
-    expected: str
-    """What has to hold."""
-    happened: str = ""
-    """What does not; or why the check is not applicable."""
-    where: str = ""
-    """The line of the task that it is about, if that is known: file:line and what stands there."""
-    remedy: str = ""
-    """How to mend it."""
-
-    def __str__(self) -> str:
-        if self.state != "failed":
-            return f"{self.check}: {self.state}" + (f" ({self.happened})" if self.happened else "")
-        where = [f"at: {self.where}"] if self.where else []
-        said = [f"expected: {self.expected}", f"happened: {self.happened}", *where, f"→ {self.remedy}"]
-        return "\n  ".join([f"{self.check}: failed", *said])
-
-
-def check_task(task_type: type[AnyTask], options: Any = None) -> list[Result]:
+def check_task(task_type: type[AnyTask], options: Dataclass | None = None) -> list[Result]:
     """What comes of each check of the contract for `task_type`, with the defaults of its options or with `options`.
 
     It trains for some dozens of steps on a few samples of the task's default data, on the CPU, and starts a process for

@@ -2,18 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from launchbay import UserError
+from launchbay.launch.files import Json
 
 
-def describe(
-    networks: Mapping[str, nn.Module], optimizer: Optimizer, name: str, tensors: dict[str, Tensor]
-) -> dict[str, Any]:
+def describe(networks: Mapping[str, nn.Module], optimizer: Optimizer, name: str, tensors: dict[str, Tensor]) -> Json:
     """The state of the optimizer of network `name`: tensors go into `tensors`, what is returned is JSON."""
     names = parameter_names(networks)
     groups, values = [], {}
@@ -42,7 +40,7 @@ def restore(
     optimizer: Optimizer,
     name: str,
     tensors: Mapping[str, Tensor],
-    described: Mapping[str, Any],
+    described: Json,
 ) -> None:
     """Give the optimizer of network `name` the state that `describe` took down. Its own settings, learning rate and
     all, stay: they follow from the options.
@@ -60,7 +58,7 @@ def restore(
             "go on with the version of the task that wrote it",
         )
     values = {**described["values"], **tensors}
-    by_parameter: dict[str, dict[str, Any]] = {}
+    by_parameter: dict[str, Json] = {}
     for where, value in values.items():
         parameter, _, key = where.rpartition(".")
         by_parameter.setdefault(parameter, {})[key] = value
@@ -72,7 +70,7 @@ def restore(
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def laid_out(value: Any, parameter: Tensor) -> Any:
+def laid_out(value: object, parameter: Tensor) -> object:
     """In memory of its own, ordered as the parameter is: tensors straight from a file are not aligned, and sums over
     another order round differently."""
     if not isinstance(value, Tensor):

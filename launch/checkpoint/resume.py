@@ -3,12 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from launchbay import UserError
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.config.options import flag
-from launchbay.launch.files import to_json
+from launchbay.launch.files import Json, to_json
 
 MAY_CHANGE = {
     "data_root", "val_root", "run", "output_dir", "steps", "epochs", "accumulate", "log_every", "eval_every",
@@ -49,8 +48,8 @@ def find_start(folder: Path, resume: str) -> Path | None:
 
 
 def check_same(
-    saved: Mapping[str, Any],
-    config: Mapping[str, Any],
+    saved: Json,
+    config: Json,
     data: Mapping[str, str],
     where: Path,
     steps: int | None = None,

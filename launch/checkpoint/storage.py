@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -26,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from launchbay import UserError
 from launchbay.launch.checkpoint.optimizer_state import restore
-from launchbay.launch.files import synchronize, to_json, write_text
+from launchbay.launch.files import Json, synchronize, to_json, write_text
 
 FORMAT = 1
 PREFIX = "step-"
@@ -52,7 +51,7 @@ class CheckpointContent:
     copy each: safetensors holds no tensor twice."""
 
     tensors: Mapping[str, Mapping[str, Tensor]]
-    state: Mapping[str, Any]
+    state: Json
 
 
 def file_of(network: str, *, trained: bool = False) -> str:
@@ -97,7 +96,7 @@ def point(checkpoint: Path, *, best: bool) -> None:
         write_text(checkpoint.parent / name, checkpoint.name)
 
 
-def write(folder: Path, content: CheckpointContent, state: dict[str, Any]) -> None:
+def write(folder: Path, content: CheckpointContent, state: Json) -> None:
     for file, tensors in content.tensors.items():
         save_file(dict(tensors), folder / file)
     (folder / "state.json").write_text(to_json(state, indent=1))
@@ -115,7 +114,7 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in network.state_dict().items()}
 
 
-def load(checkpoint: Path, parts: TrainedState) -> dict[str, Any]:
+def load(checkpoint: Path, parts: TrainedState) -> Json:
     """Put a verified checkpoint's tensors where they were taken from. Returns the content of its state.json.
 
     Raises:
@@ -133,7 +132,7 @@ def load(checkpoint: Path, parts: TrainedState) -> dict[str, Any]:
     return state
 
 
-def verify(checkpoint: Path) -> dict[str, Any]:
+def verify(checkpoint: Path) -> Json:
     """The content of the checkpoint's state.json, after every file was found as it was written.
 
     Raises:
@@ -222,10 +221,10 @@ def delete_old(folder: Path, keep: int) -> None:
             shutil.rmtree(doomed)
 
 
-def fingerprint(path: Path) -> dict[str, Any]:
+def fingerprint(path: Path) -> Json:
     with path.open("rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def seal(files: Mapping[str, Any]) -> str:
+def seal(files: Json) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch import Tensor
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import describe
 from launchbay.launch.checkpoint.storage import OPTIMIZERS, CheckpointContent, TrainedState, file_of
+from launchbay.launch.files import Json
 
 
 class Saver:
@@ -24,7 +24,7 @@ class Saver:
         self.pending: Future[Path] | None = None
         self.step = 0
 
-    def save(self, step: int, state: Mapping[str, Any], *, best: bool) -> None:
+    def save(self, step: int, state: Json, *, best: bool) -> None:
         """Take a copy and begin to write it, after the checkpoint before this one is on disk.
 
         Raises:
@@ -48,7 +48,7 @@ class Saver:
         if pending is not None:
             pending.result()
 
-    def copy(self, state: Mapping[str, Any]) -> CheckpointContent:
+    def copy(self, state: Json) -> CheckpointContent:
         """What a checkpoint of this moment holds, in memory of its own."""
         networks, averages = self.parts.networks, self.parts.averages
         saved = {file_of(name): averages[name].module if name in averages else networks[name] for name in networks}

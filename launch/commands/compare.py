@@ -1,10 +1,10 @@
 """`launchbay compare RUN RUN`: where two runs that should agree first part, and what they were made with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 from rich.console import Console, RenderableType
@@ -16,9 +16,11 @@ from launchbay import UserError
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.config.option_file import read_values
 from launchbay.launch.config.options import flag
+from launchbay.launch.files import Json
 from launchbay.launch.record.run_folder import config_file
 from launchbay.launch.record.tracking import Line, record
 
+V = TypeVar("V")
 PLACE = {"run", "output_dir"}
 """Options that only say where a run is kept."""
 TIMINGS = {"samples_per_s"}
@@ -32,7 +34,7 @@ class Run:
     its pictures; checkpoints are by their folders' names, and `damaged` says what is wrong with them."""
 
     name: str
-    made_with: dict[str, Any]
+    made_with: Json
     data: dict[str, str]
     lines: list[Line]
     checkpoints: dict[str, Path]
@@ -77,7 +79,7 @@ def read(folder: Path) -> Run:
         UserError: it is no run.
     """
     options, _ = read_values(config_file(folder))
-    states: dict[str, dict[str, Any]] = {}
+    states: dict[str, Json] = {}
     damaged: dict[str, str] = {}
     for step in storage.steps(folder / "checkpoints"):
         try:
@@ -104,7 +106,9 @@ def made_otherwise(first: Run, second: Run) -> list[RenderableType]:
     rows = [
         (name, *values) for name, values in pairs(first.made_with, second.made_with).items() if values[0] != values[1]
     ]
-    said: list[RenderableType] = [side_by_side("made with", first, second, rows)] if rows else []
+    said: list[RenderableType] = []
+    if rows:
+        said.append(side_by_side("made with", first, second, rows))
     changed = [split for split in first.data if first.data[split] != second.data.get(split, first.data[split])]
     return [*said, f"the {' and '.join(changed)} pictures are not the same"] if changed else said
 
@@ -132,7 +136,7 @@ def compare_records(first: Run, second: Run) -> tuple[list[RenderableType], int]
     return said, len(both)
 
 
-def changed_figures(mine: Line, other: Line) -> list[tuple[Any, ...]]:
+def changed_figures(mine: Line, other: Line) -> list[tuple[object, ...]]:
     """(name, value, value, relative difference) of each figure that both lines have and that is not the same."""
     return [
         (name, value, other[name], relative(value, other[name]))
@@ -141,7 +145,7 @@ def changed_figures(mine: Line, other: Line) -> list[tuple[Any, ...]]:
     ]
 
 
-def relative(value: Any, other: Any) -> str:
+def relative(value: object, other: object) -> str:
     """Their difference as a part of the larger one; nothing where one is no number (null stands for those)."""
     if not isinstance(value, int | float) or not isinstance(other, int | float):
         return ABSENT
@@ -158,7 +162,11 @@ def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], 
     for name in sorted(first.checkpoints.keys() & second.checkpoints.keys()):
         mine, other = tensors(first.checkpoints[name]), tensors(second.checkpoints[name])
         both = pairs(mine, other)
-        changed = [where for where in sorted(both) if where not in mine or where not in other or not same(*both[where])]
+        changed = [
+            where
+            for where in sorted(both)
+            if where not in mine or where not in other or not same(mine[where], other[where])
+        ]
         count += len(both)
         if changed:
             where = changed[0]
@@ -197,7 +205,7 @@ def not_compared(first: Run, second: Run) -> list[str]:
     return gaps
 
 
-def pairs(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def pairs(first: Mapping[str, V], second: Mapping[str, V]) -> dict[str, tuple[V | str, V | str]]:
     """The two values of each key, in order."""
     return {key: (first.get(key, ABSENT), second.get(key, ABSENT)) for key in {**first, **second}}
 
@@ -206,7 +214,7 @@ def without(names: set[str], line: Line) -> Line:
     return {name: value for name, value in line.items() if name not in names}
 
 
-def side_by_side(heading: str, first: Run, second: Run, rows: list[tuple[Any, ...]], *more: str) -> Table:
+def side_by_side(heading: str, first: Run, second: Run, rows: Sequence[tuple[object, ...]], *more: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in (heading, first.name, second.name, *more):
         table.add_column(Text(name), overflow="fold")

@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from rich.console import Console
 from torch import Tensor
 
-from launchbay.data import ImageSet
+from launchbay.data import ImageSet, LoadOptions
 from launchbay.launch.commands.trained import load_task
 from launchbay.launch.config.assembly import datasets, open_source
 from launchbay.launch.engine.evaluation import evaluate
@@ -23,7 +23,7 @@ def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, c
         config = replace(config, train=config.train.with_values(val_data=data, val_root=root))
     source = open_source(config.train.data)
 
-    def load(split: str, **how: Any) -> ImageSet:
+    def load(split: str, **how: Unpack[LoadOptions]) -> ImageSet:
         return source(split, **how) if split == "val" else OnDemand(lambda: source(split, **how))
 
     images = datasets(task, load)[1]

@@ -2,14 +2,14 @@
 
 from collections.abc import Collection
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.data.mixture import pair
 from launchbay.data.sources import Open, Source
 from launchbay.launch.config import plugins
-from launchbay.launch.config.options import AnyConfig, DataOptions
+from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions
 from launchbay.tasks.authors import (
     attribute_errors_to,
     check_arguments,
@@ -42,17 +42,19 @@ def open_source(data: DataOptions, options: Collection[str] = ()) -> Source:
 
 
 def open_named(name: str) -> Open:
-    """The data set called `name`; "A+B" is the pairs of two."""
+    """Return the data set called `name`; "A+B" is the pairs of two.
+
+    Raises:
+        UserError: there is none of that name.
+    """
     names = name.split("+")
     if len(names) > 2 or not all(names):
         raise UserError(f"--data {name} is no pair of data sets", "two can be paired: A+B, such as glyphs+photos")
-    opened = [plugins.load(plugins.find(plugins.DATASETS, part)) for part in names]
-    if len(opened) == 1:
-        return opened[0]
-    return pair(*opened)
+    opened = [cast(Open, plugins.load(plugins.find(plugins.DATASETS, part))) for part in names]
+    return opened[0] if len(opened) == 1 else pair(*opened)
 
 
-def build(task_type: type[AnyTask], options: Any) -> AnyTask:
+def build(task_type: type[AnyTask], options: Dataclass) -> AnyTask:
     """The task with `options`.
 
     Raises:

@@ -3,13 +3,14 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import yaml
 
 from launchbay import UserError
 from launchbay.launch.config.options import GROUP_TYPES, GROUPS, AnyConfig, Config, Dataclass, checked
 from launchbay.launch.errors import did_you_mean
+from launchbay.launch.files import Json
 
 C = TypeVar("C", bound=Dataclass)
 
@@ -42,7 +43,7 @@ def read_task(file: Path) -> str | None:
     return task if isinstance(task, str) else None
 
 
-def read_values(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
+def read_values(file: Path) -> tuple[Json, dict[str, int]]:
     """The file's keys with their values, and with their line numbers."""
     try:
         loader = Loader(file.read_text(encoding="utf-8"))
@@ -51,7 +52,7 @@ def read_values(file: Path) -> tuple[dict[str, Any], dict[str, int]]:
             return {}, {}
         if not isinstance(node, yaml.MappingNode):
             raise UserError(f"{file} is not a list of options", "write one `name: value` a line")
-        values: dict[str, Any] = {}
+        values: Json = {}
         lines: dict[str, int] = {}
         for key, value in node.value:
             name, line = str(key.value).replace("-", "_"), key.start_mark.line + 1
@@ -102,7 +103,7 @@ def to_yaml(config: AnyConfig) -> str:
         UserError: an option of the task is what YAML has not.
     """
 
-    def plain(value: Any) -> Any:
+    def plain(value: object) -> object:
         return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
 
     # Without the run's name: what is in it may be run again, and a run folder is never written into twice.

@@ -13,6 +13,7 @@ from annotated_types import Ge, Gt, Lt
 
 from launchbay import UserError
 from launchbay.launch.errors import did_you_mean
+from launchbay.launch.files import Json
 
 
 class Dataclass(Protocol):
@@ -147,11 +148,11 @@ class TrainOptions:
     saving: SavingOptions = field(default_factory=SavingOptions)
     hardware: HardwareOptions = field(default_factory=HardwareOptions)
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Json:
         """Return the value of each option, by its name."""
         return {name: getattr(getattr(self, group), name) for name, group in GROUPS.items()}
 
-    def with_values(self, **values: Any) -> "TrainOptions":
+    def with_values(self, **values: object) -> "TrainOptions":
         """Return these options with other `values` for some, by their names."""
         groups = {
             group.name: {name: value for name, value in values.items() if GROUPS[name] == group.name}
@@ -178,12 +179,12 @@ class Config(Generic[C_co]):
     train: TrainOptions
     options: C_co
 
-    def flat(self) -> dict[str, Any]:
+    def flat(self) -> Json:
         """Return the value of each option, by its name."""
         own = {field.name: getattr(self.options, field.name) for field in fields(self.options)}
         return {"task": self.task} | self.train.flat() | own
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Json:
         """Return `flat`, as JSON can have it."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in self.flat().items()}
 
@@ -208,7 +209,9 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def checked(options: type, name: str, value: object, where: str, hint: str = SEE_HELP, *, strict: bool = False) -> Any:
+def checked(
+    options: type, name: str, value: object, where: str, hint: str = SEE_HELP, *, strict: bool = False
+) -> object:
     """`value` as the option `name` of the dataclass `options`, which was given `where`.
 
     Raises:

@@ -3,12 +3,11 @@
 import ast
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
 
 from launchbay import UserError
 from launchbay.launch.errors import did_you_mean
@@ -94,7 +93,7 @@ def find(group: str, name: str) -> Plugin:
     return chosen[0]
 
 
-def load(plugin: Plugin) -> Any:
+def load(plugin: Plugin) -> object:
     """Import what `plugin` names.
 
     Raises:
@@ -136,7 +135,7 @@ def bound(tree: ast.Module) -> set[str]:
 
 def source_of(module: str) -> Path | None:
     """The file of `module`, found without importing its parents."""
-    path: Any = None
+    path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     parts = module.split(".")
     for depth in range(len(parts)):
@@ -147,7 +146,7 @@ def source_of(module: str) -> Path | None:
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-def spec_of(module: str, path: Any) -> ModuleSpec | None:
+def spec_of(module: str, path: Sequence[str] | None) -> ModuleSpec | None:
     """Where `module` is found, in `path` (its parent's) if it has a parent."""
     finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
     return next((spec for finder in finders if (spec := finder.find_spec(module, path))), None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from launchbay import UserError
 from launchbay.launch.config import plugins
@@ -16,24 +16,41 @@ from launchbay.launch.config.options import (
     train_defaults,
 )
 
+if TYPE_CHECKING:
+    from launchbay.tasks.base import AnyTask
 
-def task_of(name: str) -> tuple[Any, AnyConfig]:
-    """The class of task `name` and its configuration when nothing is said."""
-    task_type = plugins.load(plugins.find(plugins.TASKS, name))
+
+def task_of(name: str) -> "tuple[type[AnyTask], AnyConfig]":
+    """Return the class of task `name` and its configuration when nothing is said."""
+    found = plugins.load(plugins.find(plugins.TASKS, name))
+    task_type = check_is_task(name, found)
     return task_type, default_config(name, task_type)
 
 
-def default_config(name: str, task_type: Any) -> AnyConfig:
-    """The configuration of `task_type` when nothing is said.
+def check_is_task(name: str, found: object) -> "type[AnyTask]":
+    """Return what was `found` under the name of a task.
+
+    Raises:
+        UserError: it is no task.
+    """
+    from launchbay.tasks.base import Task  # with torch, which the task has brought in
+
+    if not (isinstance(found, type) and issubclass(found, Task)) or not is_dataclass(
+        getattr(found, "config_type", None)
+    ):
+        raise UserError(f"{name} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass")
+    return found
+
+
+def default_config(name: str, task_type: "type[AnyTask]") -> AnyConfig:
+    """Return the configuration of `task_type` when nothing is said.
 
     Raises:
         UserError: its options cannot be options of a command line, or its defaults none of theirs.
     """
     from launchbay.tasks.authors import attribute_errors_to
 
-    options = getattr(task_type, "config_type", None)
-    if not isinstance(options, type) or not is_dataclass(options):
-        raise UserError(f"{name} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass")
+    options = check_is_task(name, task_type).config_type
     with attribute_errors_to(task_type, "defaults"):
         check_defaults(task_type)
         train = train_defaults(name, task_type.defaults)
@@ -45,8 +62,8 @@ def default_config(name: str, task_type: Any) -> AnyConfig:
     return Config(name, train, options())
 
 
-def check_defaults(task_type: Any) -> None:
-    """Whether `task_type.defaults` has values of the right types for the options that all tasks share."""
+def check_defaults(task_type: "type[AnyTask]") -> None:
+    """Raise a UserError if `task_type.defaults` has values of the wrong types for the options that all tasks share."""
     where, defaults = f"{task_type.__name__}.defaults", task_type.defaults
     if not isinstance(defaults, Mapping):
         raise UserError(

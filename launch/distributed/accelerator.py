@@ -6,7 +6,6 @@ import sys
 from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -18,6 +17,7 @@ from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.signals import end_with_parent
 from launchbay.launch.errors import process_count, process_rank
+from launchbay.launch.files import Json
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -108,7 +108,7 @@ def option(launcher: list[str], name: str) -> str | None:
     return None
 
 
-def settings(launcher: list[str]) -> dict[str, Any]:
+def settings(launcher: list[str]) -> Json:
     file = config_in_force(launcher) if launcher else None
     return yaml.safe_load(file.read_text()) or {} if file else {}
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from math import inf
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,7 +34,7 @@ class Stop(AbstractContextManager["Stop"]):
     def __enter__(self) -> "Stop":
         # Only the main thread may listen; elsewhere (in a notebook's thread) signals keep their usual effect.
         listening = threading.current_thread() is threading.main_thread()
-        self.before: dict[int, Any] = {s: signal.signal(s, self.note) for s in SIGNALS} if listening else {}
+        self.before = {s: signal.signal(s, self.note) for s in SIGNALS} if listening else {}
         return self
 
     def __exit__(self, *_: object) -> None:

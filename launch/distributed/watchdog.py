@@ -8,9 +8,9 @@ import time
 import traceback
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from launchbay.launch import errors
+from launchbay.launch.files import Json
 from launchbay.launch.record import log
 
 WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/distributed/collectives.py")
@@ -60,7 +60,7 @@ class Watch(AbstractContextManager["Watch"]):
         if answers:
             errors.panel(f"no progress for {self.limit:g} s", self.lines(answers), self.hint(), "yellow")
 
-    def lines(self, answers: dict[int, Any]) -> list[str]:
+    def lines(self, answers: dict[int, Json]) -> list[str]:
         """Who holds the run up: those that are silent or busy; if all wait, where they do."""
         if self.processes == 1:
             return answers[0]["place"]
@@ -75,7 +75,7 @@ class Watch(AbstractContextManager["Watch"]):
         where = f"the whole stack of each process is in {log.path(self.folder, self.rank).parent}"
         return f"{where}; Ctrl-C ends the run, --stuck-after {2 * self.limit:g}s reports later"
 
-    def answers(self, mine: dict[str, Any]) -> dict[int, Any]:
+    def answers(self, mine: Json) -> dict[int, Json]:
         """What each process that answers says of itself, if this one is to speak for all; otherwise nothing."""
         if self.processes == 1:
             return {0: mine}

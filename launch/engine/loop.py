@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, fields
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import torch
 from accelerate import Accelerator
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load
+from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
@@ -23,10 +23,10 @@ from launchbay.launch.distributed.collectives import gather_lists, mean_terms, o
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.evaluation import draw, evaluate, is_best, to_batch
-from launchbay.launch.engine.profiling import DATA, labelled, profiler
+from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.step import Learner, NotFinite
 from launchbay.launch.errors import Stopped
-from launchbay.launch.files import writing
+from launchbay.launch.files import Json, writing
 from launchbay.launch.record.tracking import Observer, versions
 from launchbay.tasks.base import AnyTask, Batch
 
@@ -73,7 +73,7 @@ class Engine:
     def notice(self, load: Load) -> Load:
         """`load`, and a note that the task uses it."""
 
-        def noticed(split: str, **how: Any) -> ImageSet:
+        def noticed(split: str, **how: Unpack[LoadOptions]) -> ImageSet:
             self.data = self.options.data.validation_data()
             return load(split, **how)
 
@@ -98,7 +98,7 @@ class Engine:
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder, rank, processes)
         status = "failed"
         try:
-            self.tell("summary", self.summary("running"))
+            self.tell_summary("running")
             self.learner.use(self.learner.wrapped, training=True)
             asked, left = self.options.hardware.profile if self.observers else None, self.steps - self.state.step
             profiled = profiler(asked, left, folder, self.accelerator.device.type)
@@ -118,11 +118,11 @@ class Engine:
             except OSError as error:  # it comes after what ended the run, which is raised
                 print(f"cannot save the checkpoint of step {self.saver.step}: {error}", flush=True)
             try:
-                self.tell("summary", self.summary(status))
+                self.tell_summary(status)
             finally:
-                self.tell("close")
+                self.tell(lambda observer: observer.close())
 
-    def run(self, batches: Iterator[list[Batch]], stop: Stop, profile: Any) -> None:
+    def run(self, batches: Iterator[list[Batch]], stop: Stop, profile: Profile | None) -> None:
         state, options = self.state, self.options
         since = time.monotonic()
         started = since - state.seconds
@@ -138,7 +138,7 @@ class Engine:
             self.watch.beat()
             state.step, state.epoch = step, round(step * options.optimization.batch_size / len(self.training_set), 4)
             counted += options.optimization.batch_size
-            self.tell("step", step)
+            self.tell(lambda observer: observer.step(state.step))
             if profile:
                 profile.step()
             if step % options.run.log_every == 0 or step in (1, self.steps):
@@ -228,7 +228,7 @@ class Engine:
 
             def judge() -> bool:
                 if self.observers and (drawn := draw(*given, collected, self.accelerator, self.options)):
-                    self.tell("samples", self.state.step, drawn)
+                    self.tell(lambda observer: observer.samples(self.state.step, drawn))
                 return is_best(self.task, self.state.step, figures.own, self.state.best)
 
             improved = on_main_process(judge)
@@ -236,7 +236,7 @@ class Engine:
         self.state.final, self.state.baseline = figures.own, figures.baseline
         if improved:
             self.state.best = {"step": self.state.step, **figures.own}
-        self.tell("summary", self.summary("running"))
+        self.tell_summary("running")
         return improved
 
     def save(self, best: bool, *, wait: bool) -> None:
@@ -256,7 +256,7 @@ class Engine:
 
         on_main_process(write)
 
-    def saved_state(self) -> dict[str, Any]:
+    def saved_state(self) -> Json:
         """What a checkpoint has beside tensors."""
         scaler = self.accelerator.scaler
         return {
@@ -271,7 +271,7 @@ class Engine:
             "versions": versions(),
         }
 
-    def summary(self, status: str) -> dict[str, Any]:
+    def summary(self, status: str) -> Json:
         return {
             "task": self.config.task,
             "data": self.data,
@@ -285,15 +285,20 @@ class Engine:
             "versions": versions(),
         }
 
-    def log(self, split: str, figures: Mapping[str, Any]) -> None:
-        self.tell("line", {"step": self.state.step, "epoch": self.state.epoch, "split": split, **figures})
+    def tell_summary(self, status: str) -> None:
+        summary = self.summary(status)
+        self.tell(lambda observer: observer.summary(summary))
 
-    def tell(self, event: str, *arguments: Any) -> None:
-        """Every observer is told, also where one of them fails.
+    def log(self, split: str, figures: Mapping[str, float]) -> None:
+        line = {"step": self.state.step, "epoch": self.state.epoch, "split": split, **figures}
+        self.tell(lambda observer: observer.line(line))
+
+    def tell(self, action: Callable[[Observer], None]) -> None:
+        """Do `action` with each observer, also where it fails with one of them.
 
         Raises:
             UserError: the run folder cannot be written to.
         """
-        with writing(self.folder), ExitStack() as told:
+        with writing(self.folder), ExitStack() as stack:
             for observer in reversed(self.observers):
-                told.callback(getattr(observer, event), *arguments)
+                stack.callback(action, observer)

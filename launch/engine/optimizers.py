@@ -14,7 +14,7 @@ from launchbay import UserError
 from launchbay.launch.config.options import OptimizationOptions
 
 
-def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, Any]) -> Optimizer:
+def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, object]) -> Optimizer:
     """Return `--optimizer` with `--lr` and `--weight-decay`; what a task sets as its `own` wins.
 
     It is torch's fused kind, which goes over the weights once: on CPUs three to five times as fast as the others.

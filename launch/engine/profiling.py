@@ -4,21 +4,21 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
-from torch.profiler import ProfilerActivity, profile, schedule
+from torch.profiler import ProfilerActivity, schedule
+from torch.profiler import profile as Profile
 
 from launchbay import UserError
 
 T = TypeVar("T")
-Label = Callable[[str], AbstractContextManager[Any]]
+Label = Callable[[str], AbstractContextManager[object]]
 """What gives a name, in a profile, to the time spent within it."""
 DATA, FORWARD, BACKWARD, OPTIMIZER = PHASES = ("data", "forward", "backward", "optimizer")
 WARM_UP = 5
 """Steps before those that are profiled."""
-END: Any = object()
 
 
 def labelled(label: Label, phase: str, items: Iterable[T]) -> Iterator[T]:
@@ -26,13 +26,14 @@ def labelled(label: Label, phase: str, items: Iterable[T]) -> Iterator[T]:
     iterator = iter(items)
     while True:
         with label(phase):
-            item = next(iterator, END)
-        if item is END:
-            return
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
         yield item
 
 
-def profiler(steps: int | None, left: int, folder: Path, device: str) -> AbstractContextManager[Any]:
+def profiler(steps: int | None, left: int, folder: Path, device: str) -> AbstractContextManager[Profile | None]:
     """Profiles `steps` steps, after a few to warm up, and then says what it found; its `step()` ends a step. Without
     `steps` it is None.
 
@@ -45,14 +46,14 @@ def profiler(steps: int | None, left: int, folder: Path, device: str) -> Abstrac
         raise UserError(f"--profile {steps} needs {WARM_UP + steps} steps, there are {left}", "give more --steps")
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it complains where there is no GPU
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
-    return profile(
+    return Profile(
         activities=activities,
         schedule=schedule(wait=0, warmup=WARM_UP, active=steps, repeat=1),
         on_trace_ready=lambda done: summarize(done, folder),
     )
 
 
-def summarize(done: profile, folder: Path) -> None:
+def summarize(done: Profile, folder: Path) -> None:
     file = folder / "profile.json"
     done.export_chrome_trace(str(file))
     events = [event for event in done.events() or () if event.name.startswith("ProfilerStep")]

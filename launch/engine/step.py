@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -24,6 +23,7 @@ from launchbay.launch.distributed.collectives import all_reduce_async, gather_li
 from launchbay.launch.engine import optimizers
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
+from launchbay.launch.files import Json
 from launchbay.tasks.authors import check_gradients, check_loss, check_task, check_yielded, yield_place
 from launchbay.tasks.base import AnyTask, Batch
 from launchbay.tasks.places import PlaceNote
@@ -162,7 +162,7 @@ class Learner:
         for buffer, part in zip(buffers, mean.split([buffer.numel() for buffer in buffers]), strict=True):
             buffer.copy_(part.view_as(buffer))
 
-    def restore(self, where: Path, batch: list[Batch] | None) -> dict[str, Any]:
+    def restore(self, where: Path, batch: list[Batch] | None) -> Json:
         """Take weights, averages and optimizer states from the verified checkpoint `where`; the rest of it is returned.
 
         From its second step on DDP adds gradients up in another order, and with three processes or more this rounds

@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
 
 NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
 TRAINING = "training loss"
 
 
-def draw(lines: Iterable[dict[str, Any]], baseline_name: str, path: Path) -> None:
+def draw(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
     """Draw the record's `lines` to `path`. Training losses are smoothed; what they were shows faintly behind."""
     from matplotlib.figure import Figure  # half a second that only a finished run pays
 
@@ -38,7 +38,7 @@ def draw(lines: Iterable[dict[str, Any]], baseline_name: str, path: Path) -> Non
     figure.savefig(path, dpi=110)
 
 
-def collect(lines: Iterable[dict[str, Any]], baseline_name: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
+def collect(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """{panel's title: {curve's label: [(step, value)...]}}"""
     panels: defaultdict[str, defaultdict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:

@@ -1,14 +1,13 @@
 """What a person sees while a run goes on: a live bar on a terminal, plain lines elsewhere; then a table of results."""
 
 import time
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.tracking import Line, Observer
 
@@ -91,9 +90,9 @@ class Outcome(Observer):
 
     def __init__(self, folder: str, console: Console):
         self.folder, self.console = folder, console
-        self.last: Mapping[str, Any] = {}
+        self.last: Json = {}
 
-    def summary(self, summary: Mapping[str, Any]) -> None:
+    def summary(self, summary: Json) -> None:
         self.last = summary
 
     def close(self) -> None:

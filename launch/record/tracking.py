@@ -20,11 +20,11 @@ from PIL import Image
 
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.files import to_json, write_text, writing
+from launchbay.launch.files import Json, to_json, write_text, writing
 from launchbay.launch.record import curves
 from launchbay.launch.record.run_folder import SUMMARY
 
-Line = dict[str, Any]
+Line = Json
 """One line of metrics.jsonl: step, epoch, split, and figures by name."""
 SAMPLES = "samples"
 """The name of the sample grid among a run's pictures."""
@@ -44,7 +44,7 @@ class Observer:
     def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
         """There are new pictures: the sample grid, under SAMPLES, and those of the task's gallery."""
 
-    def summary(self, summary: Mapping[str, Any]) -> None:
+    def summary(self, summary: Json) -> None:
         """The content of summary.json has changed."""
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class Record(Observer):
             suffix = "" if name == SAMPLES else f"-{name}"
             picture.save(self.folder / "samples" / f"{picture_name(step)}{suffix}.png")
 
-    def summary(self, summary: Mapping[str, Any]) -> None:
+    def summary(self, summary: Json) -> None:
         self.baseline_name = summary["baseline_name"]
         write_text(self.folder / SUMMARY, to_json(summary, indent=2) + "\n")
 
@@ -127,7 +127,7 @@ class WandB(Observer):
             self.thread.start()
         self.lines.put(line)
 
-    def summary(self, summary: Mapping[str, Any]) -> None:
+    def summary(self, summary: Json) -> None:
         self.status = summary["status"]
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class WandB(Observer):
                 self.attempt(lambda run, row=row, line=line: run.log(to_row(line, self.folder), step=row, commit=True))
         self.attempt(lambda run: run.finish(exit_code=0 if self.status == "done" else 1))
 
-    def attempt(self, action: Callable[[Any], Any]) -> None:
+    def attempt(self, action: Callable[[Any], object]) -> None:
         if self.run is None:
             return
         try:
@@ -158,7 +158,7 @@ class WandB(Observer):
             self.run = None
 
 
-def to_row(line: Line, folder: Path) -> dict[str, Any]:
+def to_row(line: Line, folder: Path) -> Json:
     import wandb
 
     row = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
