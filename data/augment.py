@@ -104,7 +104,7 @@ def constants(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor,
 
 
 def cutout(image: Tensor, side: int, down: Tensor, across: Tensor, *, fill: float = 0.5) -> Tensor:
-    """A square of `side` pixels in each picture is set to `fill` (DeVries and Taylor, 2017), its centre anywhere.
+    """Set a square of `side` pixels in each picture to `fill` (DeVries and Taylor, 2017), its centre anywhere.
 
     Args:
         image: N×C×H×W.

@@ -35,30 +35,32 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """The number of pictures."""
+        """Return the number of pictures."""
         ...
 
     @abstractmethod
     def image(self, index: int) -> Tensor:
-        """A picture: uint8 C×H×W, all with as many channels."""
+        """Return a picture: uint8 C×H×W, all with as many channels."""
         ...
 
     def label(self, index: int) -> int | None:
-        """A picture's class, a number from 0 on below `len(classes)`; either all pictures have one or none."""
+        """Return a picture's class, a number from 0 on below `len(classes)`; either all pictures have one or none."""
         return None
 
     def size(self, index: int) -> tuple[int, int]:
-        """(height, width) of a picture; override where that is known without decoding it."""
+        """Return (height, width) of a picture; override where that is known without decoding it."""
         height, width = self.image(index).shape[-2:]
         return height, width
 
     def name(self, index: int) -> str:
-        """What to call a picture in a message to a person."""
+        """Return what to call a picture in a message to a person."""
         return f"picture {int(index)}"
 
     def fingerprint(self) -> str:
-        """What tells this set from another: a run goes on only with the pictures that it began with. From the number
-        of pictures, the classes and eight pictures; override it where more can be known without reading them all."""
+        """Return what tells this set from another: a run goes on only with the pictures that it began with. From the
+        number of pictures, the classes and eight pictures; override it where more can be known without reading them
+        all.
+        """
         chosen = range(0, len(self), max(1, len(self) // 8))
         pictures = [self.image(index).contiguous().numpy().tobytes() for index in chosen]
         return digest(len(self), *self.classes, *pictures)
@@ -87,18 +89,20 @@ def digest(*parts: object) -> str:
 
 
 def side_of(images: ImageSet) -> int | None:
-    """The side of the pictures in pixels, if they are all squares of one size."""
+    """Return the side of the pictures in pixels, if they are all squares of one size."""
     height, width = images.size(0)
     return height if images.uniform and height == width else None
 
 
 def patch_of(images: ImageSet, most: int) -> int:
-    """The side of squares to crop for training, in pixels: `most`, less if all pictures have one smaller size."""
+    """Return the side of squares to crop for training, in pixels: `most`, less if all pictures have one
+    smaller size.
+    """
     return min(most, *images.size(0)) if images.uniform else most
 
 
 def count_classes(images: ImageSet) -> int:
-    """The number of classes.
+    """Return the number of classes.
 
     Raises:
         UserError: the pictures have no labels.

@@ -13,7 +13,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", "
 
 
 def decode(path: Path) -> Tensor:
-    """The picture in `path` as uint8, 3×H×W, upright.
+    """Return the picture in `path` as uint8, 3×H×W, upright.
 
     Grey pictures get three equal channels, 16-bit ones are scaled to 8 bits, transparency is dropped.
 

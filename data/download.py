@@ -26,13 +26,13 @@ Downloader = Callable[[], tuple[Opener, list[str], str]]
 
 
 def downloads() -> Path:
-    """Where data sets are kept that were given no --data-root."""
+    """Return where data sets are kept that were given no --data-root."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "launchbay"
 
 
 def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, root: Path | None) -> Path:
-    """Where the files of a data set are, after downloading them if need be. A download gives `folder`; `known` are the
-    patterns below the root by which one of the files is found, its place in `folder` first. `downloader` gives
+    """Return where the files of a data set are, after downloading them if need be. A download gives `folder`; `known`
+    are the patterns below the root by which one of the files is found, its place in `folder` first. `downloader` gives
     torchvision's data set class, which verifies checksums and shows its progress, the addresses of the files, and where
     under the root they go when they are unpacked by hand.
 
@@ -57,7 +57,7 @@ def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, 
 
 
 def find(root: Path, folder: str, known: Sequence[str]) -> Path | None:
-    """The folder of the first file that is there; with none, that of a download that has lost it."""
+    """Return the folder of the first file that is there; with none, that of a download that has lost it."""
     found = next((file.parent for pattern in known for file in sorted(root.glob(pattern))), None)
     return (root / known[0]).parent if found is None and (root / folder).is_dir() else found
 
@@ -83,7 +83,7 @@ def download(name: str, folder: str, known: Sequence[str], downloader: Downloade
 
 
 def read(name: str, folder: str, files: Path, open: Callable[[], T]) -> T:
-    """What `open` makes of the files in `files`.
+    """Return what `open` makes of the files in `files`.
 
     Raises:
         UserError: they are damaged or not all there.

@@ -91,7 +91,7 @@ def find_pictures(root: Path) -> list[Path]:
 
 
 def every_file(root: Path) -> Iterator[Path]:
-    """The files in `root`, in any depth, and behind links, but for a link to a folder that it lies in."""
+    """Return the files in `root`, in any depth, and behind links, but for a link to a folder that it lies in."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot look into {error.filename}: {error.strerror}", "make it readable, or take it away")
@@ -105,7 +105,7 @@ def every_file(root: Path) -> Iterator[Path]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """(width, height) from the file's header, as the decoded picture has them."""
+    """Return (width, height) from the file's header, as the decoded picture has them."""
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -122,7 +122,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 
 def says_more_at_its_end(png: Path) -> bool:
-    """Whether anything stands behind the pixels of a PNG file."""
+    """Return whether anything stands behind the pixels of a PNG file."""
     with png.open("rb") as file:
         file.seek(len(b"\x89PNG\r\n\x1a\n"))
         kinds = []

@@ -38,7 +38,7 @@ class Glyphs(Resident):
 
 
 def draw(split: str) -> tuple[Tensor, Tensor]:
-    """The digits of one split: uint8 N×1×28×28, and their labels."""
+    """Return the digits of one split: uint8 N×1×28×28, and their labels."""
     count, random = COUNT[split], generator("glyphs", split)
     labels = torch.arange(count) % 10
     parameters = torch.rand(count, 8, generator=random, dtype=torch.float32)  # whatever --precision says
@@ -58,7 +58,7 @@ def draw(split: str) -> tuple[Tensor, Tensor]:
 
 
 def original(digit: int, weight: int) -> Tensor:
-    """One upright digit in the middle of its canvas, 1×56×56 in [0, 1]."""
+    """Return one upright digit in the middle of its canvas, 1×56×56 in [0, 1]."""
     image = Image.new("L", (CANVAS, CANVAS))
     middle = (CANVAS / 2, CANVAS / 2)
     ImageDraw.Draw(image).text(

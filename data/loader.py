@@ -46,7 +46,7 @@ class TrainingOrder:
             yield self.indices(start, share)
 
     def indices(self, start: int, count: int) -> list[Index]:
-        """Those of the samples `start`, `start` + 1..."""
+        """Return those of the samples `start`, `start` + 1..."""
         places: list[int] = []
         while len(places) < count:
             epoch, place = divmod(start + len(places), self.size)
@@ -70,7 +70,7 @@ class EvaluationOrder:
     world: int = 1
 
     def positions(self) -> Iterator[range]:
-        """Places in the data set; those from `size` on do not count."""
+        """Return places in the data set; those from `size` on do not count."""
         for start in range(0, self.size, self.batch_size * self.world):
             mine = start + self.rank * self.batch_size
             yield range(mine, mine + self.batch_size)
@@ -102,7 +102,7 @@ class Keyed(Dataset[Samples | UserError]):
 def samples(
     images: ImageSet, order: TrainingOrder | EvaluationOrder, *, workers: int, device: torch.device
 ) -> Generator[Samples]:
-    """What `images` gives for each index list of `order`, fetched ahead by `workers` processes.
+    """Return what `images` gives for each index list of `order`, fetched ahead by `workers` processes.
 
     Raises:
         UserError: the data set cannot give a sample.
@@ -131,6 +131,8 @@ def unchanged(item: T) -> T:
 
 
 def leave_signals_to_the_trainer(worker: int) -> None:
-    """A terminal or a cluster's scheduler sends them to all processes at once; the trainer still needs its batches."""
+    """Ignore signals in a loader worker: a terminal or a scheduler sends them to all processes at once, and the trainer
+    still needs its batches.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])):
         signal.signal(number, signal.SIG_IGN)

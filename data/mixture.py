@@ -61,7 +61,7 @@ def fit(images: ImageSet) -> ImageSet:
 
 
 def pair(first: Callable[..., ImageSet], second: Callable[..., ImageSet]) -> Callable[..., ImageSet]:
-    """A data set of pairs, as an entry point would name it. Both are looked for under the same root."""
+    """Return a data set of pairs, as an entry point would name it. Both are looked for under the same root."""
 
     def open(split: str, root: Path | None = None) -> Mixture:
         return Mixture(first(split, root), second(split, root), shuffle=split == "train")

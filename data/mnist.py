@@ -49,7 +49,7 @@ def read_part(folder: Path, part: dict[str, str]) -> tuple[Tensor, Tensor]:
 
 
 def read_original(file: Path, digest: str) -> Tensor:
-    """The bytes of `file`, or of what is packed beside it, if they are the original ones."""
+    """Return the bytes of `file`, or of what is packed beside it, if they are the original ones."""
     packed = file.with_name(f"{file.name}.gz")
     try:
         unpack = not file.exists() and packed.exists()

@@ -54,7 +54,7 @@ class Photos(ImageSet):
 
 
 def tiles(image: Tensor) -> list[Tensor]:
-    """Up to TILES disjoint TILE×TILE squares, spread evenly over `image`."""
+    """Return up to TILES disjoint TILE×TILE squares, spread evenly over `image`."""
     rows, columns = image.shape[-2] // TILE, image.shape[-1] // TILE
     corners = [(row * TILE, column * TILE) for row in range(rows) for column in range(columns)]
     count = min(TILES, len(corners))
@@ -63,7 +63,7 @@ def tiles(image: Tensor) -> list[Tensor]:
 
 
 def folder() -> Path:
-    """Where scikit-image keeps its pictures, found without importing it (0.25 s)."""
+    """Return where scikit-image keeps its pictures, found without importing it (0.25 s)."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise UserError(

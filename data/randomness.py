@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def key(*parts: int | str) -> int:
-    """A number that depends on all `parts` and on nothing else. 32 bits are what torch's CPU generator keeps."""
+    """Return a number that depends on all `parts` and on nothing else. 32 bits are what torch's CPU generator keeps."""
     return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=4).digest(), "little")
 
 
 def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded with `key(*parts)`."""
+    """Return a CPU generator seeded with `key(*parts)`."""
     return torch.Generator().manual_seed(key(*parts))
 
 
@@ -30,7 +30,9 @@ def splitmix64(seed: np.uint64 | NDArray[np.uint64], places: NDArray[np.uint64])
 
 
 def uniform(keys: Sequence[int], call: int, count: int) -> Tensor:
-    """Numbers on [0, 1) in steps of 2^-24, `count` for each of `keys`: those of call number `call`, N×`count`."""
+    """Return numbers on [0, 1) in steps of 2^-24, `count` for each of `keys`: those of call number
+    `call`, N×`count`.
+    """
     places = np.arange(call << 32, (call << 32) + count, dtype=np.uint64)
     high = splitmix64(np.array(keys, np.uint64)[:, None], places) >> np.uint64(40)
     return torch.from_numpy(high.astype(np.float32) * np.float32(2**-24))
@@ -52,7 +54,7 @@ class Index(int):
         return index
 
     def generator(self) -> torch.Generator:
-        """A CPU generator for this visit of the sample, the same one at each call."""
+        """Return a CPU generator for this visit of the sample, the same one at each call."""
         return generator(self.key, "data")
 
     def __reduce__(self) -> tuple[type["Index"], tuple[int, int]]:
@@ -60,6 +62,8 @@ class Index(int):
 
 
 def with_keys(places: Sequence[int], seed: int, split: str, numbers: Sequence[int] | NDArray[np.int64]) -> list[Index]:
-    """Each of `places` with the key of its sample: in "train" that of the visit's number, in "val" of the picture's."""
+    """Return each of `places` with the key of its sample: in "train" that of the visit's number, in "val" of the
+    picture's.
+    """
     keys = splitmix64(np.uint64(key(seed, split)), np.asarray(numbers, np.uint64)).tolist()
     return [Index(place, key) for place, key in zip(places, keys, strict=True)]

@@ -26,7 +26,7 @@ class Resident(ImageSet):
         return int(self.labels[index])
 
     def to(self, device: torch.device) -> None:
-        """Unless the pictures would fill more than half of what is free there."""
+        """Move the pictures to `device`, unless they would fill more than half of what is free there."""
         if device.type != "cuda" or self.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
             self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
 

@@ -17,7 +17,7 @@ SOURCES = {
 
 
 def open_test_set(name: str, split: str, root: Path | None) -> ImageSet:
-    """All pictures of `root`/`name`, or of `root` if that is its name.
+    """Return all pictures of `root`/`name`, or of `root` if that is its name.
 
     Raises:
         UserError: they are not there, not as many as they should be, or to be trained on.

@@ -68,14 +68,16 @@ def report(error: BaseException, *, debug: bool) -> Report:
 
 
 def nobody_reads() -> bool:
-    """Whether whoever read what is printed here, such as `head`, has had enough."""
+    """Return whether whoever read what is printed here, such as `head`, has had enough."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def out_of_memory(error: BaseException) -> UserError | None:
-    """What to do about it, if that is what `error` is: torch has a class of its own for GPUs, but none for CPUs."""
+    """Return what to do about it, if `error` is a lack of memory: torch has a class of its own for GPUs, but none for
+    CPUs.
+    """
     said = str(error)
     if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
         return None
@@ -91,7 +93,7 @@ def out_of_memory(error: BaseException) -> UserError | None:
 
 
 def end(report: Report) -> int:
-    """The exit code; with several processes this one ends here and now.
+    """Return the exit code; with several processes end this one here and now.
 
     A stopped process ends with 0 where torch's launcher would take anything else for a failure, and with
     `--max_restarts` start the run again at once. That it has stopped is in summary.json.
@@ -123,7 +125,7 @@ def show(error: BaseException) -> None:
 
 
 def panel(title: str, lines: list[str], hint: str, color: str) -> None:
-    """What is wrong, and below it what to do."""
+    """Show what is wrong, and below it what to do."""
     from rich.console import Console
     from rich.panel import Panel
     from rich.text import Text
@@ -136,7 +138,7 @@ def panel(title: str, lines: list[str], hint: str, color: str) -> None:
 
 
 def places(frames: traceback.StackSummary) -> list[str]:
-    """Where it happened: the innermost line of a plugin, or else of ours, and the innermost of all."""
+    """Return where it happened: the innermost line of a plugin, or else of ours, and the innermost of all."""
     own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
     ours = [frame.filename.startswith(HOUSE) for frame in own]
     called = [frame for place, frame in enumerate(own) if any(ours[:place]) and not ours[place]]
@@ -147,7 +149,9 @@ def places(frames: traceback.StackSummary) -> list[str]:
 
 
 def is_first_to_fail() -> bool:
-    """Whether no other process of this job has shown a failure; usually the others only notice that one is gone."""
+    """Return whether no other process of this job has shown a failure; usually the others only notice
+    that one is gone.
+    """
     rank, world = process_rank(), process_count()
     torch = sys.modules.get("torch")
     if world == 1 or torch is None or not torch.distributed.is_initialized():
@@ -160,7 +164,7 @@ def is_first_to_fail() -> bool:
 
 
 def store() -> "TCPStore":
-    """The launcher's table of what its processes tell each other, by a connection of this caller's own."""
+    """Return the launcher's table of what its processes tell each other, by a connection of this caller's own."""
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]

@@ -49,9 +49,9 @@ def cnn(channels: int, size: int, classes: int) -> Classifier:
 
 
 def resnet9(channels: int, width: int, classes: int) -> Classifier:
-    """A small residual network in the manner of the fast CIFAR-10 records (Page, "How to Train Your ResNet", 2018;
-    Jordan, "94% on CIFAR-10 in 3.29 Seconds", 2024): `width`, 2, 4 and 4 times that many channels, pooling after the
-    first convolution of each stage, GELU, a residual pair of convolutions in each stage, global max pooling.
+    """Return a small residual network in the manner of the fast CIFAR-10 records (Page, "How to Train Your ResNet",
+    2018; Jordan, "94% on CIFAR-10 in 3.29 Seconds", 2024): `width`, 2, 4 and 4 times that many channels, pooling after
+    the first convolution of each stage, GELU, a residual pair of convolutions in each stage, global max pooling.
     """
     stages = [(width, 2 * width), (2 * width, 4 * width), (4 * width, 4 * width)]
     trunk = nn.Sequential(
@@ -80,7 +80,7 @@ class Residual(nn.Module):
 
 @torch.no_grad()
 def build(name: str, channels: int, size: int, classes: int, width: int, *, pretrained: bool) -> Classifier:
-    """The classifier called `name`: cnn, resnet9 or timm/NAME.
+    """Return the classifier called `name`: cnn, resnet9 or timm/NAME.
 
     Raises:
         UserError: there is none of that name, its weights cannot be had, or it cannot take pictures of that size.

@@ -34,7 +34,9 @@ class VAE(nn.Module):
         self.hidden = nn.ModuleList(Conditioned(b, a, classes) for b, a in zip(befores, hidden, strict=False))
 
     def forward(self, image: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(logits of a reconstruction, posterior mean, posterior log variance); `noise` is standard normal, N×L."""
+        """Return (logits of a reconstruction, posterior mean, posterior log variance); `noise` is
+        standard normal, N×L.
+        """
         mean, log_variance = self.encode(image, condition)
         return self.decode(mean + noise * (log_variance / 2).exp(), condition), mean, log_variance
 

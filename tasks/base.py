@@ -50,7 +50,7 @@ class Batch:
         return len(self.keys)
 
     def __getitem__(self, name: str) -> Tensor:
-        """A tensor of the data set by its name, the N samples first.
+        """Return a tensor of the data set by its name, the N samples first.
 
         Raises:
             UserError: the data set gives none of that name.
@@ -76,7 +76,7 @@ class Batch:
         return self["label"]
 
     def with_image(self, image: Tensor) -> Batch:
-        """This batch with other pictures. Its random numbers go on where this one's stopped."""
+        """Return this batch with other pictures. Its random numbers go on where this one's stopped."""
         other = Batch({**self.tensors, "image": image}, self.keys)
         other._calls = self._calls
         return other
@@ -104,7 +104,7 @@ class CreateOptimizer(Protocol):
     """Builds the optimizer that `--optimizer`, `--lr` and `--weight-decay` ask for; `options` (lr, betas...) win."""
 
     def __call__(self, parameters: Iterable[Any], **options: Any) -> Optimizer:
-        """An optimizer of `parameters`, or of groups of them, as torch's optimizers take them."""
+        """Return an optimizer of `parameters`, or of groups of them, as torch's optimizers take them."""
         ...
 
 
@@ -141,25 +141,26 @@ class Task(nn.Module, ABC, Generic[C]):
 
     @classmethod
     def infer_options(cls, config: C, images: ImageSet) -> C:
-        """`config` with those options filled in that follow from the training pictures (their channels, classes...).
+        """Return `config` with those options filled in that follow from the training pictures (their channels,
+        classes...).
 
         Called once, before the task is built; the result is what config.yaml keeps. `images` are not cut yet.
         """
         return config
 
     def networks(self) -> dict[str, nn.Module]:
-        """Networks by name: the attributes that are modules with a trainable parameter."""
+        """Return networks by name: the attributes that are modules with a trainable parameter."""
         return {name: net for name, net in self.named_children() if any(p.requires_grad for p in net.parameters())}
 
     def datasets(self, load: Load) -> Datasets:
-        """The training and the validation set. Files are opened here, never in `__init__`.
+        """Return the training and the validation set. Files are opened here, never in `__init__`.
 
         Called once, on every process.
         """
         return load("train"), load("val")
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
-        """One optimizer per network, under the network's name. Override for other settings per network."""
+        """Return one optimizer per network, under the network's name. Override for other settings per network."""
         return {name: create(network.parameters()) for name, network in self.networks().items()}
 
     @abstractmethod
@@ -174,7 +175,8 @@ class Task(nn.Module, ABC, Generic[C]):
         ...
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """Figures of each sample, every one a tensor of N values; the engine averages them over the validation set.
+        """Return figures of each sample, every one a tensor of N values; the engine averages them over the validation
+        set.
 
         Called in evaluation mode, without gradients, and with one sample at a time where sizes differ.
 
@@ -184,17 +186,20 @@ class Task(nn.Module, ABC, Generic[C]):
         return {}
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
-        """Figures of the validation set as a whole, from what `evaluate` gave as N×D for each sample of it: here on the
-        CPU, in the order of the set. Runs on one process alone. What begins with "baseline/" is a baseline here too."""
+        """Return figures of the validation set as a whole, from what `evaluate` gave as N×D for each sample of it: here
+        on the CPU, in the order of the set. Runs on one process alone. What begins with "baseline/" is a baseline here
+        too.
+        """
         return {}
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """Pictures for the sample grid: one column of N×C×H×W, values in [0, 1], per heading. Some validation samples,
-        asked for one by one."""
+        """Return pictures for the sample grid: one column of N×C×H×W, values in [0, 1], per heading. Some validation
+        samples, asked for one by one.
+        """
         return {}
 
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Pictures by name that belong to no sample, such as generated ones: C×H×W each, values in [0, 1].
+        """Return pictures by name that belong to no sample, such as generated ones: C×H×W each, values in [0, 1].
 
         `collected` is that of `summarize`. Draw latents from `launchbay.data.generator("some name")`: then they are the
         same each time.

@@ -106,7 +106,7 @@ class DCGAN(Generative[DCGANConfig]):
         yield "generator", terms
 
     def discriminator_loss(self, logits: Tensor) -> Tensor:
-        """How far the discriminator is from holding pictures for real."""
+        """Return how far the discriminator is from holding pictures for real."""
         return (softplus(-logits) if self.config.loss == "bce" else relu(1 - logits)).mean()
 
     def augment(self, image: Tensor, batch: Batch) -> Tensor:

@@ -14,7 +14,7 @@ STEP_SIZE = 0.02
 
 
 def log_density_gradient(generator: Generator, image: Tensor, latent: Tensor, batch: Batch) -> Tensor:
-    """The gradient of log p(x) at generated pictures x = `image`, N×C×S×S, whose latents were `latent`.
+    """Return the gradient of log p(x) at generated pictures x = `image`, N×C×S×S, whose latents were `latent`.
 
     p(x) is the mixture of N(mean(z), deviation²) over all latents z, so the gradient is minus the posterior mean of
     (x - mean(z)) / deviation². The posterior is sampled by Hamiltonian Monte Carlo, which starts at the true latent.
@@ -30,7 +30,7 @@ def log_density_gradient(generator: Generator, image: Tensor, latent: Tensor, ba
 
 
 def hamiltonian_step(generator: Generator, image: Tensor, latent: Tensor, deviation: Tensor, batch: Batch) -> Tensor:
-    """One proposal for each picture, taken or not by Metropolis' rule."""
+    """Return one proposal for each picture, taken or not by Metropolis' rule."""
     momentum = batch.randn(latent.shape[1])
     energy, slope = potential(generator, image, latent, deviation)
     before = energy + momentum.square().sum(dim=1) / 2

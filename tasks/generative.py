@@ -59,7 +59,8 @@ class Generative(Task[C]):
 
     @classmethod
     def infer_options(cls, config: Any, images: ImageSet) -> Any:
-        """`config` with the pictures' `channels`, and as `size` their side, or 32 if they are no squares of one size.
+        """Return `config` with the pictures' `channels`, and as `size` their side, or 32 if they are no squares of one
+        size.
 
         Raises:
             UserError: `size` was given, below 4 pixels.
@@ -69,7 +70,9 @@ class Generative(Task[C]):
         return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
 
     def datasets(self, load: Load) -> Datasets:
-        """Squares of `config.size` pixels, with labels if there are `classes`; loads the judge, if there is one."""
+        """Return squares of `config.size` pixels, with labels if there are `classes`; loads the judge,
+        if there is one.
+        """
         config: Any = self.config
         how: LoadOptions = {"size": config.size, "channels": config.channels, "classes": self.classes}
         train, validation = (load(split, **how) for split in ("train", "val"))
@@ -84,13 +87,13 @@ class Generative(Task[C]):
         ...
 
     def condition(self, batch: Batch) -> Tensor:
-        """The one-hot classes of a batch, N×0 without --classes."""
+        """Return the one-hot classes of a batch, N×0 without --classes."""
         if not self.classes:
             return batch.image.new_zeros(len(batch), 0)
         return one_hot(batch.label, self.classes).to(batch.image.dtype)
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """What `summarize` needs of each real picture and of a sample beside it."""
+        """Return what `summarize` needs of each real picture and of a sample beside it."""
         generated = self.generate(batch.randn(self.latent), self.condition(batch))
         judged = {} if self.judge is None else {"real": self.judge(batch.image), "generated": self.judge(generated)}
         if self.classes:
@@ -99,7 +102,7 @@ class Generative(Task[C]):
         return judged | small
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
-        """The figures above, each beside that of real pictures."""
+        """Return the figures named above, each beside that of real pictures."""
         figures = {
             "diversity": float(mean_distance(collected["small_generated"]) / mean_distance(collected["small_real"]))
         }
@@ -115,7 +118,7 @@ class Generative(Task[C]):
         return figures | {"baseline/diversity": 1.0}
 
     def compare(self, real: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> dict[str, float]:
-        """The judge's figures of `other`, both as (features N×D, probabilities N×K)."""
+        """Return the judge's figures of `other`, both as (features N×D, probabilities N×K)."""
         figures: dict[str, float] = {}
         if "fid" in self.sample_metrics:
             figures["fid"] = frechet_distance(real[0], other[0])
@@ -129,7 +132,7 @@ class Generative(Task[C]):
         return figures
 
     def reference(self, count: int) -> Tensor:
-        """What the judge says of `count` training pictures, count×(D + K); asked once."""
+        """Return what the judge says of `count` training pictures, count×(D + K); asked once."""
         if self.real_judged is None:
             assert self.judge is not None
             chosen = torch.randperm(len(self.real_pictures), generator=generator("reference"))[:count].tolist()
@@ -142,7 +145,9 @@ class Generative(Task[C]):
         return self.real_judged
 
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Samples from fixed latents; walks from one latent to another, a row each; with classes, a row for each."""
+        """Return samples from fixed latents; walks from one latent to another, a row each; with classes, a row for
+        each.
+        """
         latents = self.fixed("samples", 64)
         pictures = {"generated": tiles(self.generate(latents, self.wanted(torch.arange(64))), 8)}
         ends = self.fixed("walk", 12).view(2, 6, 1, -1)
@@ -157,7 +162,7 @@ class Generative(Task[C]):
         return pictures
 
     def fixed(self, name: str, count: int) -> Tensor:
-        """The same `count` latents each time, count×L on the task's device."""
+        """Return the same `count` latents each time, count×L on the task's device."""
         latents = torch.randn(count, self.latent, generator=generator("gallery", name))
         return latents.to(next(self.parameters()).device)
 

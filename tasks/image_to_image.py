@@ -34,11 +34,11 @@ class ImageToImage(Task[C]):
 
     @abstractmethod
     def degrade(self, batch: Batch) -> Tensor:
-        """What the network gets to see of `batch.image`: N×C×H×W of any size. Draw noise from `batch`."""
+        """Return what the network gets to see of `batch.image`: N×C×H×W of any size. Draw noise from `batch`."""
         ...
 
     def target(self, batch: Batch) -> Tensor:
-        """What the network should give: N×C×H×W in [0, 1]."""
+        """Return what the network should give: N×C×H×W in [0, 1]."""
         return batch.image
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -46,7 +46,7 @@ class ImageToImage(Task[C]):
         return {"l1": l1_loss(output, target)}
 
     def baseline(self, degraded: Tensor) -> Tensor:
-        """The answer without a network, of the target's size."""
+        """Return the answer without a network, of the target's size."""
         return degraded
 
     def datasets(self, load: Load) -> Datasets:
@@ -54,7 +54,7 @@ class ImageToImage(Task[C]):
         return load("train", crop=96), load("val", multiple=8, smallest=16)
 
     def augment(self, batch: Batch) -> Batch:
-        """Each training picture flipped and turned by itself."""
+        """Return each training picture flipped and turned by itself."""
         return batch.with_image(dihedral(batch.image, (batch.rand() * 8).long()))
 
     def training_step(self, batch: Batch) -> Losses:
@@ -68,16 +68,16 @@ class ImageToImage(Task[C]):
         yield "model", self.loss(self.check(degraded, self.model(degraded), target), target)
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """(degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
+        """Return (degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
         degraded, target = self.degrade(batch), self.target(batch)
         return degraded, quantize(self.check(degraded, self.restore(degraded), target)), target
 
     def restore(self, degraded: Tensor) -> Tensor:
-        """What is made of a degraded picture once the network is trained."""
+        """Return what is made of a degraded picture once the network is trained."""
         return self.model(degraded)
 
     def check(self, degraded: Tensor, output: Tensor, target: Tensor) -> Tensor:
-        """`output`, as it is.
+        """Return `output`, as it is.
 
         Raises:
             AuthorError: it has another shape than `target`.
@@ -89,7 +89,7 @@ class ImageToImage(Task[C]):
         return output
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """`figures` of the output and, under "baseline/", of `baseline`."""
+        """Return `figures` of the output and, under "baseline/", of `baseline`."""
         degraded, output, target = self.predict(batch)
         restored = self.baseline(degraded)
         if restored.shape != target.shape:
@@ -104,12 +104,12 @@ class ImageToImage(Task[C]):
         return {**own, **{f"baseline/{name}": value for name, value in baseline.items()}}
 
     def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """How well each of N pictures is restored: N values per name."""
+        """Return how well each of N pictures is restored: N values per name."""
         if unknown := [name for name in self.metrics if name not in METRICS]:
             raise_author_error(self, "metrics", f"has {unknown[0]!r}", f"choose some of {', '.join(METRICS)}")
         return image_figures(self.metrics, output, target)
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """What the network sees, what it gives and what it should."""
+        """Return what the network sees, what it gives and what it should."""
         degraded, output, target = self.predict(batch)
         return {"input": quantize(degraded), "output": output, "target": target}

@@ -103,7 +103,7 @@ class Unmix(ImageToImage[UnmixConfig]):
 
 
 def check_pairs(images: ImageSet) -> ImageSet:
-    """`images`.
+    """Return `images` if they are pairs.
 
     Raises:
         UserError: they are no pairs.

@@ -139,12 +139,12 @@ class Bench:
         return Few(self.source(split, **how), SAMPLES[split])
 
     def build(self) -> AnyTask:
-        """The task as a run begins with it."""
+        """Return the task as a run begins with it."""
         torch.manual_seed(key(self.config.train.optimization.seed, "weights"))
         return build(self.task_type, self.config.options)
 
     def task(self) -> AnyTask:
-        """The task, when it has seen its data and is on the device."""
+        """Return the task, when it has seen its data and is on the device."""
         task = self.build()
         datasets(task, self.load)
         to_device(task, CPU)
@@ -155,8 +155,9 @@ class Bench:
         return datasets(self.build(), self.load)
 
     def batch(self, count: int = BATCH, first: int = 0, images: ImageSet | None = None) -> Batch:
-        """`count` samples from number `first` on, of the training set or of `images`. Always the same ones, with the
-        same random numbers."""
+        """Return `count` samples from number `first` on, of the training set or of `images`. Always the same ones, with
+        the same random numbers.
+        """
         images = images or self.sets[0]
         indices = [Index(number % len(images), key(number)) for number in range(first, first + count)]
         return to_batch((images.__getitems__(indices), [index.key for index in indices]), CPU)
@@ -180,7 +181,7 @@ class Bench:
 
     @cached_property
     def trained(self) -> "Watched":
-        """What three steps with different batches did. Not to be trained on."""
+        """Three steps with different batches. Not to be trained on."""
         learner = self.learner()
         learner.use(learner.wrapped, training=True)
         for number in range(3):
@@ -189,13 +190,13 @@ class Bench:
 
     @cached_property
     def figures(self) -> tuple[Figures[float], dict[str, Tensor]]:
-        """Those of the whole validation set before any training, and what was collected for them."""
+        """The figures of the whole validation set before any training, and what was collected for them."""
         task = self.task().eval()
         return evaluate(task, self.sets[1], self.accelerator(), 2, self.config.train)
 
     @cached_property
     def probed(self) -> Json:
-        """What a fresh process noticed (see probe.py)."""
+        """The findings of a fresh process (see probe.py)."""
         kind = self.task_type
         if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
             raise NotApplicable("another process cannot import a class of this script, or of inside a function")
@@ -273,14 +274,14 @@ class Loss(NamedTuple):
 
 
 def losses(task: AnyTask, batch: Batch) -> list[Loss]:
-    """All losses of a step, without taking it."""
+    """Return all losses of a step, without taking it."""
     steps = task.training_step(batch)
     with closing(steps):
         return [Loss(name, terms, yield_place(task, steps)) for name, terms in steps]
 
 
 def layers(task: AnyTask, kind: type[nn.Module]) -> list[str]:
-    """The names of the layers of this kind in the networks of `task`."""
+    """Return the names of the layers of this kind in the networks of `task`."""
     networks = task.networks().items()
     return [
         f"{name}.{path}" for name, net in networks for path, layer in net.named_modules() if isinstance(layer, kind)
@@ -288,7 +289,7 @@ def layers(task: AnyTask, kind: type[nn.Module]) -> list[str]:
 
 
 def different(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> str:
-    """The first tensor that has other bits, and by how much; empty if there is none."""
+    """Return the first tensor that has other bits, and by how much; empty if there is none."""
     for name in ours:
         if name not in others or ours[name].shape != others[name].shape:
             return f"{name} is not there, or of another shape"
@@ -299,7 +300,7 @@ def different(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> str:
 
 @contextmanager
 def double() -> Iterator[None]:
-    """Everything made in here is float64, as with --precision fp64."""
+    """Make everything within the block float64, as with --precision fp64."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -310,7 +311,7 @@ def double() -> Iterator[None]:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """What a check does to this process ends with it."""
+    """Undo at the end of the block what a check does to this process."""
     before = torch.get_default_dtype()
     settings = patch.dict(os.environ, ACCELERATE_USE_CPU="true")
     with settings, torch.random.fork_rng(devices=[]), warnings.catch_warnings():

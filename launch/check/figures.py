@@ -119,6 +119,6 @@ def odd_sizes_are_restored_or_refused(bench: Bench) -> None:
 
 
 def odd(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Pictures cut to an odd height and another odd width."""
+    """Return pictures cut to an odd height and another odd width."""
     cut = {name: t[..., : (t.shape[-2] - 2) | 1, : (t.shape[-1] - 4) | 1] for name, t in tensors.items() if t.ndim == 4}
     return {**tensors, **cut}

@@ -23,13 +23,15 @@ TraceFunction = Callable[[FrameType, str, object], "TraceFunction | None"]
 
 
 def authored(kind: type) -> Iterator[type]:
-    """`kind` and what it derives from, as far as its author wrote it."""
+    """Return `kind` and what it derives from, as far as its author wrote it."""
     others = (*OURS, "torch", "timm", "typing", "abc", "builtins")
     return (cls for cls in getattr(kind, "__mro__", ()) if not cls.__module__.startswith(others))
 
 
 def source(cls: type) -> tuple[str, ast.ClassDef | None]:
-    """The file of a class, and the class as a tree with the file's line numbers; None where there is no source."""
+    """Return the file of a class, and the class as a tree with the file's line numbers; None where there
+    is no source.
+    """
     try:
         lines, first = inspect.getsourcelines(cls)
         tree = ast.increment_lineno(ast.parse(textwrap.dedent("".join(lines))), first - 1)
@@ -39,7 +41,7 @@ def source(cls: type) -> tuple[str, ast.ClassDef | None]:
 
 
 def bound(node: ast.stmt) -> set[str]:
-    """The names that a statement of a class binds."""
+    """Return the names that a statement of a class binds."""
     if isinstance(node, ast.FunctionDef):
         return {node.name}
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
@@ -47,7 +49,7 @@ def bound(node: ast.stmt) -> set[str]:
 
 
 def undocumented(options: type) -> list[str]:
-    """The fields of a dataclass that have no string below them."""
+    """Return the fields of a dataclass that have no string below them."""
     missing = []
     for cls in authored(options):
         tree = source(cls)[1]
@@ -62,7 +64,7 @@ def undocumented(options: type) -> list[str]:
 
 
 def is_of(frame: FrameType, kind: type) -> bool:
-    """Whether what runs in `frame` is from the package of `kind`, or a module beside it."""
+    """Return whether what runs in `frame` is from the package of `kind`, or a module beside it."""
     module = frame.f_globals.get("__name__", "")
     if module.startswith(OURS):
         return False
@@ -95,13 +97,13 @@ def walk(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
 
 
 def is_of_the_bench(error: BaseException) -> bool:
-    """Whether `error` arose in the bench itself: our bug, then, and not the author's."""
+    """Return whether `error` arose in the bench itself: our bug, then, and not the author's."""
     *_, (frame, _) = walk(error.__traceback__)
     return frame.f_globals.get("__name__", "").startswith(BENCH)
 
 
 def states() -> list[object]:
-    """Those of the generators that belong to the process."""
+    """Return the states of the generators that belong to the process."""
     import numpy as np
     import torch
 

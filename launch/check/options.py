@@ -124,7 +124,7 @@ def processes_are_not_its_business(bench: Bench) -> None:
 
 
 def distributed(node: ast.AST, names: Mapping[str, object]) -> str:
-    """What of other processes a piece of source speaks of, if it does; `names` are those of its module."""
+    """Return what of other processes a piece of source speaks of, if it does; `names` are those of its module."""
     if isinstance(node, ast.Constant) and node.value in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
         return node.value
     if isinstance(node, ast.Attribute) and node.attr == "distributed":

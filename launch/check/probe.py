@@ -47,7 +47,7 @@ def notice(touched: list[tuple[str, str, int, str]], event: str, arguments: tupl
 
 
 def is_own(path: object, mode: object) -> bool:
-    """Whether a file is the author's matter: none that comes with Python or a package, unless it is written."""
+    """Return whether a file is the author's matter: none that comes with Python or a package, unless it is written."""
     file = str(path)
     if not isinstance(path, str | bytes) or file.endswith((".py", ".pyc", ".so")) or "__pycache__" in file:
         return False
@@ -56,7 +56,7 @@ def is_own(path: object, mode: object) -> bool:
 
 
 def importing() -> bool:
-    """Whether a library is being imported, which may look for what it needs."""
+    """Return whether a library is being imported, which may look for what it needs."""
     return any(frame.filename == "<frozen importlib._bootstrap>" for frame in traceback.extract_stack())
 
 

@@ -95,7 +95,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
 
 
 def tied(task: nn.Module) -> list[list[str]]:
-    """The names of parameters that share their memory."""
+    """Return the names of parameters that share their memory."""
     names: dict[int, list[str]] = {}
     for name, parameter in task.named_parameters(remove_duplicate=False):
         names.setdefault(parameter.data_ptr(), []).append(name)
@@ -166,7 +166,7 @@ def check_own_statistics(bench: Bench) -> None:
 
 
 def record(bench: Bench, folder: Path) -> list[Line]:
-    """The losses and figures of a short run in float64."""
+    """Return the losses and figures of a short run in float64."""
     lines = Lines()
     with double():
         engine = bench.engine(precision="fp64")
@@ -184,7 +184,7 @@ def on_two_processes(bench: Bench, folder: Path) -> list[Line]:
 
 
 def as_process(rank: int, subject: tuple[type[AnyTask], Dataclass], folder: Path) -> list[Line]:
-    """What process `rank` of two does."""
+    """Do what process `rank` of two does, and return its record."""
     places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     os.environ |= {name: str(value) for name, value in places.items()}
     store = distributed.FileStore(str(folder / "store"), 2)  # pyright: ignore[reportPrivateImportUsage]

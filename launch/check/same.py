@@ -68,7 +68,7 @@ def precisions_can_be_chosen(bench: Bench) -> None:
 
 
 def autocast(network: nn.Module) -> None:
-    """What accelerate does with a network for bf16."""
+    """Do with a network what accelerate does for bf16."""
     network.forward = convert_outputs_to_fp32(torch.autocast("cpu", torch.bfloat16)(network.forward))
 
 

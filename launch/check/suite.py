@@ -66,7 +66,8 @@ COLOURS = {"ok": "green", "failed": "bold red", "not applicable": "dim"}
 
 
 def check_task(task_type: type[AnyTask], options: Dataclass | None = None) -> list[Result]:
-    """What comes of each check of the contract for `task_type`, with the defaults of its options or with `options`.
+    """Return what comes of each check of the contract for `task_type`, with the defaults of its options or with
+    `options`.
 
     It trains for some dozens of steps on a few samples of the task's default data, on the CPU, and starts a process for
     what only a fresh one can tell and two to compare one process with two. Small networks take less than a minute.
@@ -111,7 +112,7 @@ class PytestCheck:
 
 @lru_cache(maxsize=1)
 def shared_bench(task: Subject) -> Bench:
-    """One bench for all checks of a task, which come one after the other."""
+    """Return one bench for all checks of a task, which come one after the other."""
     return Bench(*task) if isinstance(task, tuple) else Bench(task)
 
 
@@ -120,7 +121,7 @@ def examine(bench: Bench) -> Iterator[Result]:
 
 
 def outcome(bench: Bench, check: Check) -> Result:
-    """What comes of `check`, found out once."""
+    """Return what comes of `check`, found out once."""
     if check not in bench.results:
         bench.results[check] = run(bench, check)
     return bench.results[check]
@@ -165,7 +166,7 @@ def words(check: Check) -> tuple[str, str, str]:
 
 
 def needed(check: Check) -> Iterator[Check]:
-    """The checks that have to hold before `check`, and before those."""
+    """Return the checks that have to hold before `check`, and before those."""
     for other in getattr(check, "needs", ()):
         yield from needed(other)
         yield other

@@ -12,7 +12,7 @@ from launchbay.launch.files import Json
 
 
 def describe(networks: Mapping[str, nn.Module], optimizer: Optimizer, name: str, tensors: dict[str, Tensor]) -> Json:
-    """The state of the optimizer of network `name`: tensors go into `tensors`, what is returned is JSON."""
+    """Return the state of the optimizer of network `name`: tensors go into `tensors`, what is returned is JSON."""
     names = parameter_names(networks)
     groups, values = [], {}
     for group in optimizer.param_groups:

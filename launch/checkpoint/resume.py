@@ -20,8 +20,8 @@ NEW_RUN_MAY_CHANGE = {"lr", "clip_norm", "schedule", "warmup", "weight_decay"}
 
 
 def find_start(folder: Path, resume: str) -> Path | None:
-    """The checkpoint to go on from: the newest good one in `folder`, a run's; otherwise what `resume` names, a run's
-    folder or a checkpoint's; None if there is none and `resume` is "auto".
+    """Return the checkpoint to go on from: the newest good one in `folder`, a run's; otherwise what `resume` names, a
+    run's folder or a checkpoint's; None if there is none and `resume` is "auto".
 
     Raises:
         UserError: there is nothing under that name, or no whole checkpoint.
@@ -54,8 +54,8 @@ def check_same(
     where: Path,
     steps: int | None = None,
 ) -> None:
-    """Whether a run with these options, on these data, can go on from the state `saved` in checkpoint `where`: its own,
-    or, for a run of so many `steps` that has just begun, another's.
+    """Raise a UserError if a run with these options, on these data, cannot go on from the state `saved` in checkpoint
+    `where`: its own, or, for a run of so many `steps` that has just begun, another's.
 
     Raises:
         UserError: it is not; says what differs.

@@ -55,7 +55,7 @@ class CheckpointContent:
 
 
 def file_of(network: str, *, trained: bool = False) -> str:
-    """The file of a network's weights; with --ema, which makes that an average, `trained` ones have another."""
+    """Return the file of a network's weights; with --ema, which makes that an average, `trained` ones have another."""
     return f"{network}.trained.safetensors" if trained else f"{network}.safetensors"
 
 
@@ -109,8 +109,9 @@ def write(folder: Path, content: CheckpointContent, state: Json) -> None:
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
-    """Copies of all tensors of `network`, each in its own memory, as safetensors want them: also those of layers that
-    share their weights, which safetensors' save_model cannot tell apart with channels last."""
+    """Return copies of all tensors of `network`, each in its own memory, as safetensors want them: also those of layers
+    that share their weights, which safetensors' save_model cannot tell apart with channels last.
+    """
     return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in network.state_dict().items()}
 
 
@@ -133,7 +134,7 @@ def load(checkpoint: Path, parts: TrainedState) -> Json:
 
 
 def verify(checkpoint: Path) -> Json:
-    """The content of the checkpoint's state.json, after every file was found as it was written.
+    """Return the content of the checkpoint's state.json, after every file was found as it was written.
 
     Raises:
         DamagedCheckpoint: one is not; it is named.
@@ -183,7 +184,9 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def find(folder: Path, pointer: str) -> Path:
-    """The verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest good one, aloud."""
+    """Return the verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest good one,
+    aloud.
+    """
     if not (folder / "last").is_file():
         raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
     name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text(errors="replace").strip()
@@ -191,7 +194,7 @@ def find(folder: Path, pointer: str) -> Path:
 
 
 def newest(folder: Path) -> Path:
-    """The newest checkpoint that is whole, wherever `last` points: a run may have ended between the two."""
+    """Return the newest checkpoint that is whole, wherever `last` points: a run may have ended between the two."""
     return first_whole(list(reversed(steps(folder))), folder)
 
 
@@ -208,7 +211,7 @@ def first_whole(candidates: list[Path], folder: Path) -> Path:
 
 
 def steps(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first."""
+    """Return the checkpoints in `folder`, oldest first."""
     return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
 
 

@@ -35,7 +35,7 @@ class Saver:
         self.pending = self.thread.submit(storage.save, self.folder, step, content, best=best, keep=self.keep)
 
     def failed(self) -> bool:
-        """Whether the checkpoint that was begun last could not be written; does not wait for it."""
+        """Return whether the checkpoint that was begun last could not be written; does not wait for it."""
         return self.pending is not None and self.pending.done() and self.pending.exception() is not None
 
     def finish(self) -> None:
@@ -49,7 +49,7 @@ class Saver:
             pending.result()
 
     def copy(self, state: Json) -> CheckpointContent:
-        """What a checkpoint of this moment holds, in memory of its own."""
+        """Return what a checkpoint of this moment holds, in memory of its own."""
         networks, averages = self.parts.networks, self.parts.averages
         saved = {file_of(name): averages[name].module if name in averages else networks[name] for name in networks}
         saved |= {file_of(name, trained=True): networks[name] for name in averages}

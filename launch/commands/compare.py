@@ -73,7 +73,7 @@ def compare_runs(first: Path, second: Path, console: Console) -> bool:
 
 
 def read(folder: Path) -> Run:
-    """What is there of the run in `folder`.
+    """Return what is there of the run in `folder`.
 
     Raises:
         UserError: it is no run.
@@ -114,7 +114,7 @@ def made_otherwise(first: Run, second: Run) -> list[RenderableType]:
 
 
 def compare_records(first: Run, second: Run) -> tuple[list[RenderableType], int]:
-    """What differs in metrics.jsonl, the first line that does before the rest; and how many lines both have."""
+    """Return what differs in metrics.jsonl, the first line that does before the rest; and how many lines both have."""
     mine, other = ({(line["step"], line["split"]): line for line in run.lines} for run in (first, second))
     both = [place for place in mine if place in other]
     said: list[RenderableType] = []
@@ -137,7 +137,7 @@ def compare_records(first: Run, second: Run) -> tuple[list[RenderableType], int]
 
 
 def changed_figures(mine: Line, other: Line) -> list[tuple[object, ...]]:
-    """(name, value, value, relative difference) of each figure that both lines have and that is not the same."""
+    """Return (name, value, value, relative difference) of each figure that both lines have and that is not the same."""
     return [
         (name, value, other[name], relative(value, other[name]))
         for name, value in mine.items()
@@ -153,7 +153,9 @@ def relative(value: object, other: object) -> str:
 
 
 def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], int]:
-    """What differs in the first checkpoint in which anything does; and how many tensors were compared up to there."""
+    """Return what differs in the first checkpoint in which anything does; and how many tensors were compared up to
+    there.
+    """
     said: list[RenderableType] = []
     newest = [max({*run.checkpoints, *run.damaged}, default=None) for run in (first, second)]
     if all(newest) and newest[0] != newest[1]:
@@ -179,7 +181,7 @@ def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], 
 
 
 def tensors(where: Path) -> dict[str, Tensor]:
-    """All tensors of a verified checkpoint, by file and name."""
+    """Return all tensors of a verified checkpoint, by file and name."""
     files = sorted(where.glob("*.safetensors"))
     return {f"{file.name}: {name}": tensor for file in files for name, tensor in storage.read_tensors(file).items()}
 
@@ -197,7 +199,7 @@ def distance(mine: Tensor, other: Tensor) -> str:
 
 
 def not_compared(first: Run, second: Run) -> list[str]:
-    """What stands in the way of comparing all."""
+    """Return what stands in the way of comparing all."""
     gaps = [said for run in (first, second) for said in run.damaged.values()]
     gaps += [f"{run.name} has no checkpoint" for run in (first, second) if not run.checkpoints and not run.damaged]
     if not gaps and not first.checkpoints.keys() & second.checkpoints.keys():
@@ -206,7 +208,7 @@ def not_compared(first: Run, second: Run) -> list[str]:
 
 
 def pairs(first: Mapping[str, V], second: Mapping[str, V]) -> dict[str, tuple[V | str, V | str]]:
-    """The two values of each key, in order."""
+    """Return the two values of each key, in order."""
     return {key: (first.get(key, ABSENT), second.get(key, ABSENT)) for key in {**first, **second}}
 
 

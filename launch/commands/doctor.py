@@ -56,14 +56,14 @@ def examine(console: Console) -> None:
 
 
 def of_package(gpus: int) -> list[tuple[str, str]]:
-    """What starts a training in any folder."""
+    """Return the commands that start a training in any folder."""
     several = f"accelerate launch --multi_gpu --num_processes {gpus} -m launchbay.launch.run --task superres"
     one = [("one GPU" if gpus else "one process on the CPU", "launchbay train --task superres")]
     return one + ([(f"{gpus} GPUs", several)] if gpus > 1 else [])
 
 
 def of_checkout(gpus: int) -> list[tuple[str, str]]:
-    """What starts one in a checkout, with its configurations."""
+    """Return the commands that start one in a checkout, with its configurations."""
 
     def launch(config: str) -> str:
         return f"accelerate launch --config_file {CONFIGS}/{config}.yaml launch/run.py --task superres"

@@ -64,7 +64,7 @@ def group_of(kind: str) -> str:
 
 
 def package(name: str, kind: str) -> dict[str, str]:
-    """The text of each file of the package `name`, by its path."""
+    """Return the text of each file of the package `name`, by its path."""
     module = name.replace("-", "_")
     words = {"my-plugin": name, "my_plugin": module, "MyPlugin": class_name(module)}
     files: dict[str, str] = {}

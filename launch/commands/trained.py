@@ -16,7 +16,9 @@ from launchbay.tasks.base import AnyTask
 
 
 def load_task(run: Path, pointer: str) -> tuple[AnyTask, AnyConfig, Accelerator]:
-    """The task of `run` on its device in evaluation mode, with the weights of its "best" or "last" checkpoint."""
+    """Return the task of `run` on its device in evaluation mode, with the weights of its "best" or
+    "last" checkpoint.
+    """
     file = config_file(run)
     name = read_task(file)
     if name is None:

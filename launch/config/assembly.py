@@ -21,7 +21,9 @@ from launchbay.tasks.base import AnyTask, Datasets, Task
 
 
 def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -> AnyConfig:
-    """`config` with the options that follow from the training pictures, which are opened only if there are any."""
+    """Return `config` with the options that follow from the training pictures, which are opened only if
+    there are any.
+    """
     check_arguments(task_type)
     if task_type.infer_options.__func__ is Task.infer_options.__func__:
         return config
@@ -35,7 +37,9 @@ def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -
 
 
 def open_source(data: DataOptions, options: Collection[str] = ()) -> Source:
-    """The data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`) with `options`."""
+    """Return the data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`) with
+    `options`.
+    """
     names = [data.data] + ([data.validation_data()] if data.val_data or data.val_root else [])
     opened = [open_named(name) for name in names]
     return Source(opened[0], data.data_root, *opened[1:], validation_root=data.val_root, options=options)
@@ -55,7 +59,7 @@ def open_named(name: str) -> Open:
 
 
 def build(task_type: type[AnyTask], options: Dataclass) -> AnyTask:
-    """The task with `options`.
+    """Return the task with `options`.
 
     Raises:
         AuthorError: a method of it takes other arguments than it is given, or its `__init__` sets or reads attributes
@@ -73,7 +77,7 @@ def build(task_type: type[AnyTask], options: Dataclass) -> AnyTask:
 
 
 def datasets(task: AnyTask, load: Load) -> Datasets:
-    """Those of `task`.
+    """Return the training and the validation set of `task`.
 
     Raises:
         AuthorError: they are not two data sets.

@@ -38,7 +38,8 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
 
 
 def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool) -> tuple[Config[C], list[str]]:
-    """The configuration of a run, and a line on each value that is not the default: what it is and where it came from.
+    """Return the configuration of a run, and a line on each value that is not the default: what it is and where it came
+    from.
 
     `argv` has neither --task nor --config. Prints help or an error and exits (0, 2) where `argv` asks for it, as tyro
     does; `quiet` processes print nothing.
@@ -126,7 +127,7 @@ def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -
 
 
 def changes(parsed: Config[C], from_file: Config[C], default: Config[C], lines: dict[str, str]) -> list[str]:
-    """One line for each option that differs from the task's default."""
+    """Return one line for each option that differs from the task's default."""
     before, file, now = default.flat(), from_file.flat(), parsed.flat()
     settled = [name for name in ("steps", "epochs") if now[name] is None]  # the other one was given
     changed = [name for name, value in now.items() if value != before[name] and name not in settled]

@@ -37,14 +37,14 @@ Loader.add_implicit_resolver(
 
 
 def read_task(file: Path) -> str | None:
-    """The `task:` of a file of options, if it has one."""
+    """Return the `task:` of a file of options, if it has one."""
     values, _ = read_values(file)
     task = values.get("task")
     return task if isinstance(task, str) else None
 
 
 def read_values(file: Path) -> tuple[Json, dict[str, int]]:
-    """The file's keys with their values, and with their line numbers."""
+    """Return the file's keys with their values, and with their line numbers."""
     try:
         loader = Loader(file.read_text(encoding="utf-8"))
         node = loader.get_single_node()
@@ -70,7 +70,7 @@ def read_values(file: Path) -> tuple[Json, dict[str, int]]:
 
 
 def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
-    """`default` with the values of `file`, and "file:line" for each of its keys."""
+    """Return `default` with the values of `file`, and "file:line" for each of its keys."""
     values, lines = read_values(file)
     origins = {name: f"{file}:{line}" for name, line in lines.items()}
     if values.pop("task", default.task) != default.task:
@@ -97,7 +97,7 @@ def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
 
 
 def to_yaml(config: AnyConfig) -> str:
-    """The whole configuration as YAML that `read` takes.
+    """Return the whole configuration as YAML that `read` takes.
 
     Raises:
         UserError: an option of the task is what YAML has not.

@@ -194,7 +194,7 @@ AnyConfig = Config[Dataclass]
 
 
 def seconds_of(duration: str) -> float:
-    """Seconds of "90s", "45m" or "11.5h".
+    """Return seconds of "90s", "45m" or "11.5h".
 
     Raises:
         ValueError: it is none of these.
@@ -212,7 +212,7 @@ def flag(name: str) -> str:
 def checked(
     options: type, name: str, value: object, where: str, hint: str = SEE_HELP, *, strict: bool = False
 ) -> object:
-    """`value` as the option `name` of the dataclass `options`, which was given `where`.
+    """Return `value` as the option `name` of the dataclass `options`, which was given `where`.
 
     Raises:
         UserError: it is of another type, no finite number, or outside of what the option is `Annotated` with.
@@ -243,7 +243,7 @@ def train_defaults(task: str, defaults: Mapping[str, object]) -> TrainOptions:
 
 
 def check_options(task: str, options: type) -> None:
-    """Whether the dataclass `options` of a task can be options of a command line.
+    """Raise a UserError if the dataclass `options` of a task cannot be options of a command line.
 
     Raises:
         UserError: one has no default, or the name of one that all tasks share.

@@ -28,7 +28,7 @@ class Plugin:
         return f"{self.package} {self.version}"
 
     def summary(self) -> str:
-        """The first line of the module's docstring, or what is wrong with it. Nothing is imported."""
+        """Return the first line of the module's docstring, or what is wrong with it. Nothing is imported."""
         try:
             docstring = ast.get_docstring(self.parse()) or ""
         except UserError as error:
@@ -36,7 +36,7 @@ class Plugin:
         return docstring.split("\n")[0]
 
     def parse(self) -> ast.Module:
-        """Its module.
+        """Return its module as a tree.
 
         Raises:
             UserError: it cannot be loaded, as far as that can be told without importing it.
@@ -58,7 +58,7 @@ class Plugin:
 
 
 def installed(group: str) -> list[Plugin]:
-    """All plugins of `group`, by name. A name that two packages claim appears twice."""
+    """Return all plugins of `group`, by name. A name that two packages claim appears twice."""
     found = {(point.name, point.value, *origin(point)) for point in entry_points(group=group)}
     return [Plugin(*fields) for fields in sorted(found)]
 
@@ -68,7 +68,7 @@ def origin(point: EntryPoint) -> tuple[str, str]:
 
 
 def find(group: str, name: str) -> Plugin:
-    """The plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class"."""
+    """Return the plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class"."""
     if ":" in name:
         sys.path.insert(0, str(Path.cwd()))  # a class that is being written, not installed
         return Plugin(name, name, "", "")
@@ -112,7 +112,7 @@ def load(plugin: Plugin) -> object:
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """The packages that a module cannot do without: those it imports at its outermost level."""
+    """Return the packages that a module cannot do without: those it imports at its outermost level."""
     for node in tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -121,7 +121,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def bound(tree: ast.Module) -> set[str]:
-    """The names that something in a module may go by, "*" for those of another one."""
+    """Return the names that something in a module may go by, "*" for those of another one."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -134,7 +134,7 @@ def bound(tree: ast.Module) -> set[str]:
 
 
 def source_of(module: str) -> Path | None:
-    """The file of `module`, found without importing its parents."""
+    """Return the file of `module`, found without importing its parents."""
     path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     parts = module.split(".")
@@ -147,6 +147,6 @@ def source_of(module: str) -> Path | None:
 
 
 def spec_of(module: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    """Where `module` is found, in `path` (its parent's) if it has a parent."""
+    """Return where `module` is found, in `path` (its parent's) if it has a parent."""
     finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
     return next((spec for finder in finders if (spec := finder.find_spec(module, path))), None)

@@ -25,7 +25,7 @@ SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.y
 
 
 def create_accelerator(options: TrainOptions) -> Accelerator:
-    """The accelerator for this run.
+    """Return the accelerator for this run.
 
     Raises:
         UserError: more processes were asked for than were started, or the precision was said twice.
@@ -79,7 +79,9 @@ def join_processes() -> None:
 
 
 def launch_command() -> list[str]:
-    """The command line of the `accelerate launch` that started this process; empty if nothing of the kind did."""
+    """Return the command line of the `accelerate launch` that started this process; empty if nothing of
+    the kind did.
+    """
     import psutil
 
     try:
@@ -100,7 +102,7 @@ def config_in_force(launcher: list[str]) -> Path | None:
 
 
 def option(launcher: list[str], name: str) -> str | None:
-    """The value of accelerate's option `name` on its command line."""
+    """Return the value of accelerate's option `name` on its command line."""
     for to_device, word in enumerate(launcher):
         flag, _, value = word.partition("=")
         if flag.lstrip("-").replace("-", "_") == name:
@@ -114,14 +116,17 @@ def settings(launcher: list[str]) -> Json:
 
 
 def runs_on_cpu(launcher: list[str]) -> bool:
-    """Whether this is to run on the CPU. With several processes accelerate has to be told: `use_cpu: true` in its
-    configuration does not reach them, and without a GPU each would take itself for the only one."""
+    """Return whether this is to run on the CPU. With several processes accelerate has to be told: `use_cpu: true` in
+    its configuration does not reach them, and without a GPU each would take itself for the only one.
+    """
     asked = settings(launcher).get("use_cpu") is True or "--cpu" in launcher
     return asked or (process_count() > 1 and not torch.accelerator.is_available())
 
 
 def check_processes(launcher: list[str], seen: int) -> None:
-    """`accelerate launch --cpu --num_processes 2` starts one process and does not say so."""
+    """Raise a UserError if fewer processes run than were asked for: `accelerate launch --cpu --num_processes 2` starts
+    one and does not say so.
+    """
     asked = int(option(launcher, "num_processes") or settings(launcher).get("num_processes", 1))
     started = process_count()
     if max(asked, started) > seen == 1:

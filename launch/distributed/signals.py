@@ -51,8 +51,9 @@ class Stop(AbstractContextManager["Stop"]):
         self.noted = number
 
     def asked(self, accelerator: "Accelerator") -> str:
-        """Why to stop now, the same on all processes; empty if nothing asks for it. With several processes it is what
-        was so one step ago, since what they say of this one is still on its way."""
+        """Return why to stop now, the same on all processes; empty if nothing asks for it. With several processes it is
+        what was so one step ago, since what they say of this one is still on its way.
+        """
         code = self.noted or (TIME_IS_UP if time.monotonic() >= self.end else 0)
         if accelerator.num_processes > 1:
             import torch

@@ -76,7 +76,7 @@ class Watch(AbstractContextManager["Watch"]):
         return f"{where}; Ctrl-C ends the run, --stuck-after {2 * self.limit:g}s reports later"
 
     def answers(self, mine: Json) -> dict[int, Json]:
-        """What each process that answers says of itself, if this one is to speak for all; otherwise nothing."""
+        """Return what each process that answers says of itself, if this one is to speak for all; otherwise nothing."""
         if self.processes == 1:
             return {0: mine}
         try:

@@ -79,7 +79,8 @@ def evaluate(
 def ask_for_all(
     task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Callable[[], None]
 ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
-    """What `task.evaluate` says of batches, with which of their samples count: sums of numbers, and the N×D of each.
+    """Return what `task.evaluate` says of batches, with which of their samples count: sums of numbers, and the N×D of
+    each.
 
     Raises:
         AuthorError: it has another shape, or is not the same for each batch.
@@ -112,7 +113,7 @@ def ask_for_all(
 
 
 def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[str, Tensor]) -> dict[str, float]:
-    """`means`, and what `task.summarize` says of `collected`.
+    """Return `means`, and what `task.summarize` says of `collected`.
 
     Raises:
         AuthorError: some of it goes by the same name.
@@ -136,7 +137,7 @@ def collect(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tenso
 def preview(
     task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions
 ) -> dict[str, list[Tensor]]:
-    """The columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
+    """Return the columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
     count = min(SHOWN, len(images))
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
     for number in range(count):
@@ -157,7 +158,7 @@ def preview(
 def draw(
     task: AnyTask, images: ImageSet, collected: Mapping[str, Tensor], accelerator: Accelerator, options: TrainOptions
 ) -> dict[str, Image]:
-    """The sample grid, if there is a preview, and the pictures of the task's gallery."""
+    """Return the sample grid, if there is a preview, and the pictures of the task's gallery."""
     pictures: dict[str, Image] = {}
     columns, gallery = preview(task, images, accelerator, options), task.gallery(dict(collected))
     if columns:
@@ -168,7 +169,7 @@ def draw(
 
 
 def is_best(task: AnyTask, step: int, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
-    """Whether `figures` are better than `best` (empty at first) by what `task.monitor` says.
+    """Return whether `figures` are better than `best` (empty at first) by what `task.monitor` says.
 
     Raises:
         UserError: that is not among the figures, or no number.

@@ -71,7 +71,7 @@ class Engine:
         self.learner = Learner(task, self.options, accelerator, self.steps)
 
     def notice(self, load: Load) -> Load:
-        """`load`, and a note that the task uses it."""
+        """Return `load`, which takes a note that the task uses it."""
 
         def noticed(split: str, **how: Unpack[LoadOptions]) -> ImageSet:
             self.data = self.options.data.validation_data()
@@ -151,7 +151,7 @@ class Engine:
             since += time.monotonic() - pause
 
     def end_step(self, stop: Stop, started: float) -> None:
-        """What follows a step where it is due: to validate, to save, to stop."""
+        """Validate, save and stop after a step, where each is due."""
         state, last = self.state, self.state.step == self.steps
         owed, improved = self.validation_pending, False
         if owed or self.due(self.eval_every):
@@ -169,7 +169,7 @@ class Engine:
             raise Stopped(said, f"the same command with --run {self.folder.name} goes on from there")
 
     def validate_or_save(self) -> bool:
-        """`validate`; where it fails, the steps until then are kept, and the run that goes on begins with it."""
+        """Validate; where that fails, save the steps until then, so that the run that goes on begins with it."""
         try:
             return self.validate()
         except Exception as error:
@@ -196,7 +196,7 @@ class Engine:
         return self.state.step % every == 0 or self.state.step == self.steps
 
     def batches(self) -> Generator[list[Batch]]:
-        """The batch of each step, as the parts that are computed one after the other."""
+        """Return the batch of each step, as the parts that are computed one after the other."""
         options, device = self.options, self.accelerator.device
         order = self.order(
             range(self.state.step, self.steps),
@@ -257,7 +257,7 @@ class Engine:
         on_main_process(write)
 
     def saved_state(self) -> Json:
-        """What a checkpoint has beside tensors."""
+        """Return what a checkpoint has beside tensors."""
         scaler = self.accelerator.scaler
         return {
             "samples": self.state.step * self.options.optimization.batch_size,

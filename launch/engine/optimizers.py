@@ -29,8 +29,8 @@ def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, 
 
 
 def without_dynamo(kind: type[Optimizer]) -> type[Optimizer]:
-    """`kind` without what torch wraps around it for compiling optimizers, which is not done here: the first call of a
-    wrapper imports torch._dynamo, as long as importing torch itself takes.
+    """Return `kind` without what torch wraps around it for compiling optimizers, which is not done here: the first call
+    of a wrapper imports torch._dynamo, as long as importing torch itself takes.
     """
     for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
         plain = getattr(getattr(Optimizer, name), "__wrapped__", None)
@@ -41,7 +41,7 @@ def without_dynamo(kind: type[Optimizer]) -> type[Optimizer]:
 
 
 def average(network: nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the weights of `network`, and of its buffers, which belong to them."""
+    """Return an exponential moving average of the weights of `network`, and of its buffers, which belong to them."""
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
@@ -61,12 +61,12 @@ class LearningRates:
                 group["lr"] = base * scale
 
     def first(self) -> float:
-        """The one that is logged."""
+        """Return the learning rate that is logged."""
         return self.optimizers[0].param_groups[0]["lr"]
 
 
 def factor(step: int, steps: int, schedule: str, warmup: int) -> float:
-    """What the base learning rate is multiplied with for optimizer step `step` (1..`steps`).
+    """Return what the base learning rate is multiplied with for optimizer step `step` (1..`steps`).
 
     Linear warm-up over `warmup` steps, then "constant", "cosine" or "linear", the latter two ending near 0.
     """

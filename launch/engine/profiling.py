@@ -22,7 +22,7 @@ WARM_UP = 5
 
 
 def labelled(label: Label, phase: str, items: Iterable[T]) -> Iterator[T]:
-    """`items`; the time until each one comes gets the label `phase`."""
+    """Yield `items`; the time until each one comes gets the label `phase`."""
     iterator = iter(items)
     while True:
         with label(phase):
@@ -34,8 +34,8 @@ def labelled(label: Label, phase: str, items: Iterable[T]) -> Iterator[T]:
 
 
 def profiler(steps: int | None, left: int, folder: Path, device: str) -> AbstractContextManager[Profile | None]:
-    """Profiles `steps` steps, after a few to warm up, and then says what it found; its `step()` ends a step. Without
-    `steps` it is None.
+    """Return a profiler of `steps` steps, after a few to warm up, that then says what it found; its `step()` ends a
+    step. Without `steps` it is None.
 
     Raises:
         UserError: fewer steps than that are `left`.
@@ -74,7 +74,7 @@ def summarize(done: Profile, folder: Path) -> None:
 
 
 def shares(heading: str, spent: dict[str, float], whole: float, steps: int) -> Table:
-    """Times in microseconds as ms a step and % of the `whole`."""
+    """Return times in microseconds as ms a step and % of the `whole`."""
     table = Table(heading, "ms a step", "share")
     for name, time in spent.items():
         table.add_row(name, f"{time / steps / 1000:.2f}", f"{100 * time / max(whole, 1e-9):.0f} %")

@@ -109,7 +109,7 @@ class Learner:
         return logs
 
     def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
-        """One backward pass and, with the last part of a batch, one optimizer step. Returns the gradients' norm."""
+        """Take one backward pass and, with the last part of a batch, one optimizer step. Return the gradients' norm."""
         check_loss(name, terms, self.networks)
         loss = torch.stack(tuple(terms.values())).sum(dim=0)
         of_all = all_reduce_async(loss, ReduceOp.SUM, self.accelerator)
@@ -132,7 +132,7 @@ class Learner:
         return norm
 
     def bad_samples(self, name: str, parts: list[Batch]) -> list[int]:
-        """The keys of those samples whose loss for network `name`, each one's by itself, is no number."""
+        """Return the keys of those samples whose loss for network `name`, each one's by itself, is no number."""
         bad = []
         with self.evaluating():
             for part in parts:
@@ -183,8 +183,9 @@ class Learner:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """The task with its networks (their averages, with --ema) without the wrappers, whose forward talks to other
-        processes."""
+        """Give the task, within the block, its networks (their averages, with --ema) without the wrappers, whose
+        forward talks to other processes.
+        """
         averages = {name: averaged.module for name, averaged in self.averages.items()}
         self.use(averages or self.networks, training=False)
         # Each size of picture would be recorded as a graph of its own.

@@ -39,7 +39,7 @@ def draw(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
 
 
 def collect(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """{panel's title: {curve's label: [(step, value)...]}}"""
+    """Return {panel's title: {curve's label: [(step, value)...]}}."""
     panels: defaultdict[str, defaultdict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
         shown = {name: value for name, value in line.items() if name not in NO_CURVE and value is not None}
@@ -53,7 +53,7 @@ def collect(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, li
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """The mean over a window of a twentieth of all values around each."""
+    """Return the mean over a window of a twentieth of all values around each."""
     half = len(values) // 40
     windows = (values[max(0, place - half) : place + half + 1] for place in range(len(values)))
     return [sum(window) / len(window) for window in windows]

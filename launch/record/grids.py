@@ -60,7 +60,7 @@ def to_image(name: str, picture: Tensor) -> Image.Image:
 
 
 def same_size(row: list[Image.Image]) -> list[Image.Image]:
-    """The middle of each picture, enlarged to the size that the largest of them is shown in."""
+    """Return the middle of each picture, enlarged to the size that the largest of them is shown in."""
     width, height = max(image.width for image in row), max(image.height for image in row)
     shown = (min(width, LARGEST) / width, min(height, LARGEST) / height)
     enlarge = ceil(SMALLEST / max(width, height))

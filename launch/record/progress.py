@@ -25,7 +25,7 @@ class Clock(Observer):
         self.start = time.monotonic()
 
     def left(self, step: int) -> str:
-        """What to say of how long it will take from here."""
+        """Return what to say of how long it will take from here."""
         if not self.first + 1 < step < self.steps:  # the first step tells little
             return ""
         now = time.monotonic()

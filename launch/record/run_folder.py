@@ -18,7 +18,8 @@ FILES = (LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "checkpoin
 
 
 def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
-    """The folder of the run called `run`, new or begun before; or a new one: the task's name and the next free number.
+    """Return the folder of the run called `run`, new or begun before; or a new one: the task's name and the next free
+    number.
 
     Raises:
         UserError: there is something else of that name, or the folder cannot be made.
@@ -56,7 +57,7 @@ def make_numbered(output_dir: Path, task: str) -> Path:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether the run in `folder` has come to its end, with all that it leaves behind."""
+    """Return whether the run in `folder` has come to its end, with all that it leaves behind."""
     file = folder / SUMMARY
     return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["status"] == "done"
 
@@ -70,7 +71,7 @@ def remove_unused(folder: Path) -> None:
 
 
 def config_file(run: Path) -> Path:
-    """The configuration of the run in folder `run`.
+    """Return the configuration of the run in folder `run`.
 
     Raises:
         UserError: there is none, hence no run.

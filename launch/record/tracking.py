@@ -36,7 +36,7 @@ class Observer:
     """Is told what happens in a run. Observers live on the main process only, and decide nothing."""
 
     def step(self, step: int) -> None:
-        """A step has been taken."""
+        """Take note that a step has been taken."""
 
     def line(self, line: Line) -> None:
         """There are new figures."""
@@ -45,10 +45,10 @@ class Observer:
         """There are new pictures: the sample grid, under SAMPLES, and those of the task's gallery."""
 
     def summary(self, summary: Json) -> None:
-        """The content of summary.json has changed."""
+        """Take note of the new content of summary.json."""
 
     def close(self) -> None:
-        """The run is over, in whatever way its summary says."""
+        """Take note that the run is over, in whatever way its summary says."""
 
 
 class Record(Observer):
@@ -84,7 +84,7 @@ class Record(Observer):
 
 @cache
 def versions() -> dict[str, str]:
-    """Those of what decides on a run's figures."""
+    """Return the versions of what decides on a run's figures."""
     names = ("launchbay", "torch", "accelerate")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
@@ -94,7 +94,7 @@ def picture_name(step: int) -> str:
 
 
 def record(folder: Path, last: float = inf) -> Iterator[Line]:
-    """The lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
+    """Return the lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
     file = folder / "metrics.jsonl"
     for text in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         try:
@@ -169,7 +169,7 @@ def to_row(line: Line, folder: Path) -> Json:
 
 
 def start(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
-    """The W&B run of `folder`, begun or gone on with, and how many rows it has."""
+    """Return the W&B run of `folder`, begun or gone on with, and how many rows it has."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
     from wandb.sdk.lib.runid import generate_id
@@ -194,7 +194,9 @@ def start(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
 
 
 def rows_on_disk(folder: Path, identity: str) -> int:
-    """How many rows of W&B run `identity` its files have, by W&B's own reader: a killed process has not written all."""
+    """Return how many rows of W&B run `identity` its files have, by W&B's own reader: a killed process has not written
+    all.
+    """
     rows = 0
     for part in folder.glob(f"wandb/*run-*-{identity}"):
         reader = (sys.executable, "-m", "wandb", "leet", "inspect", str(part), "--json")

@@ -41,13 +41,13 @@ class Judge(nn.Module):
         return torch.cat([features, self.classifier.head(features).softmax(dim=1)], dim=1)
 
     def split(self, judged: Tensor) -> tuple[Tensor, Tensor]:
-        """(features, probabilities) of what `forward` gave."""
+        """Return (features, probabilities) of what `forward` gave."""
         classes = self.classifier.head.out_features
         return judged[:, :-classes], judged[:, -classes:]
 
 
 def load_judge(name: str) -> Judge:
-    """The judge that `name` says: timm/NAME with its published weights, or the run folder of a classify task.
+    """Return the judge that `name` says: timm/NAME with its published weights, or the run folder of a classify task.
 
     Raises:
         UserError: its weights cannot be had, or it is neither.
@@ -115,7 +115,9 @@ def inception_score(probabilities: Tensor) -> float:
 
 
 def class_coverage(probabilities: Tensor, real: Tensor) -> float:
-    """How many classes are generated at least a quarter as often as the judge sees them in `real` data: 0 to K."""
+    """Return how many classes are generated at least a quarter as often as the judge sees them in `real`
+    data: 0 to K.
+    """
     share, expected = (torch.bincount(p.argmax(1), minlength=p.shape[1]) / len(p) for p in (probabilities, real))
     return float(((share >= expected / 4) & (expected > 0)).sum())
 

@@ -18,7 +18,7 @@ ImageMetric = Literal["psnr", "ssim", "mse", "mae", "lpips"]
 
 
 def image_figures(names: Iterable[ImageMetric], output: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """The metrics called `names` of each picture."""
+    """Return the metrics called `names` of each picture."""
     return {name: METRICS[name](output, target) for name in names}
 
 
@@ -33,7 +33,7 @@ def load_networks(names: Iterable[ImageMetric]) -> None:
 
 
 def smallest_for(names: Iterable[ImageMetric]) -> int:
-    """The side in pixels that pictures need for these metrics."""
+    """Return the side in pixels that pictures need for these metrics."""
     return WINDOW if "ssim" in names else 1
 
 
@@ -71,7 +71,7 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
 
 
 def window_matrix(side: int, like: Tensor) -> Tensor:
-    """SSIM's Gaussian window at each place of a row of `side` pixels where all of it fits: (side - 10)×side."""
+    """Return SSIM's Gaussian window at each place of a row of `side` pixels where all of it fits: (side - 10)×side."""
     distance = torch.arange(WINDOW, dtype=like.dtype, device=like.device) - WINDOW // 2
     window = torch.exp(-distance.square() / (2 * 1.5**2))
     matrix = torch.zeros(side - WINDOW + 1, side, dtype=like.dtype, device=like.device)
@@ -127,11 +127,11 @@ METRICS: dict[ImageMetric, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def luma(image: Tensor) -> Tensor:
-    """The Y channel (N×1×H×W, 16 to 235 over 255) of ITU-R BT.601, rounded as by Matlab's `rgb2ycbcr`."""
+    """Return the Y channel (N×1×H×W, 16 to 235 over 255) of ITU-R BT.601, rounded as by Matlab's `rgb2ycbcr`."""
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=image.dtype, device=image.device).view(3, 1, 1)
     return quantize(((image * weights).sum(dim=1, keepdim=True) + 16) / 255)
 
 
 def quantize(image: Tensor) -> Tensor:
-    """`image` as an 8-bit file would keep it: clipped to [0, 1], in steps of 1/255."""
+    """Return `image` as an 8-bit file would keep it: clipped to [0, 1], in steps of 1/255."""
     return (image.clamp(0, 1) * 255).round() / 255

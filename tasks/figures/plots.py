@@ -20,7 +20,7 @@ def tiles(images: Tensor, across: int) -> Tensor:
 
 
 def confusion_matrix(answer: Tensor, label: Tensor, names: Sequence[str]) -> Tensor:
-    """How often pictures of a class (rows) are taken for another (columns), as shares of the row."""
+    """Return how often pictures of a class (rows) are taken for another (columns), as shares of the row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
