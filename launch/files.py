@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,26 @@ Json = dict[str, Any]
 """What a JSON file of ours holds, by name; what the values are depends on the file."""
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what is written there takes the place of `path` at the end of the block, at
+    once. Where the block fails, `path` stays as it was.
+    """
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        yield temporary
+        synchronize(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace the content of `path` at once."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(text)
-    synchronize(temporary)
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text)
 
 
 def synchronize(path: Path) -> None:

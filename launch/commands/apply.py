@@ -12,6 +12,7 @@ from launchbay.data.decode import decode
 from launchbay.data.folder import find_pictures
 from launchbay.launch.commands.trained import load_task
 from launchbay.launch.engine.evaluation import to_picture
+from launchbay.launch.files import replacing
 from launchbay.tasks.image_to_image import ImageToImage
 
 
@@ -33,7 +34,8 @@ def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Cons
         pixels = (output.expand(3, -1, -1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         try:
             written.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.ascontiguousarray(pixels)).save(written)
+            with replacing(written) as temporary:
+                Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
         except (OSError, ValueError) as error:
             raise UserError(f"cannot write {written}: {error}", "name another place or kind of file") from error
         console.print(f"{path} -> {written}  {pixels.shape[1]}×{pixels.shape[0]}", highlight=False, soft_wrap=True)

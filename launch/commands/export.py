@@ -1,7 +1,6 @@
 """`launchbay export RUN`: the weights of a run as one plain safetensors file, which needs nothing of ours."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.launch.checkpoint import storage
+from launchbay.launch.files import replacing
 from launchbay.launch.record.run_folder import config_file
 
 
@@ -51,13 +51,10 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
 
 
 def write(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str], mode: int) -> None:
-    temporary = target.with_name(f".tmp-{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata)
-        temporary.chmod(mode)  # safetensors lets nobody else read its files
-        temporary.rename(target)
+        with replacing(target) as temporary:
+            save_file(tensors, temporary, metadata)
+            temporary.chmod(mode)  # safetensors lets nobody else read its files
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise UserError(f"cannot write {target}: {error}", "name another place, or make room") from error

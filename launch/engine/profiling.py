@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, schedule
 from torch.profiler import profile as Profile
 
 from launchbay import UserError
+from launchbay.launch.files import replacing
 
 T = TypeVar("T")
 Label = Callable[[str], AbstractContextManager[object]]
@@ -55,7 +56,8 @@ def profiler(steps: int | None, left: int, folder: Path, device: str) -> Abstrac
 
 def summarize(done: Profile, folder: Path) -> None:
     file = folder / "profile.json"
-    done.export_chrome_trace(str(file))
+    with replacing(file) as temporary:
+        done.export_chrome_trace(str(temporary))
     events = [event for event in done.events() or () if event.name.startswith("ProfilerStep")]
     whole, steps = sum(event.cpu_time_total for event in events), len(events)
     spent = {row.key: row.cpu_time_total for row in done.key_averages() if row.key in PHASES}

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from launchbay.launch.files import Json
+from launchbay.launch.files import Json, replacing
 from launchbay.launch.record.figures import Figures
 
 NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
@@ -35,7 +35,8 @@ def draw(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
 
 
 def collect(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, list[tuple[int, float]]]]:

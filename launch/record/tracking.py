@@ -20,7 +20,7 @@ from PIL import Image
 
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.files import Json, to_json, write_text, writing
+from launchbay.launch.files import Json, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
 from launchbay.launch.record.run_folder import SUMMARY
 
@@ -70,7 +70,8 @@ class Record(Observer):
     def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
         for name, picture in pictures.items():
             suffix = "" if name == SAMPLES else f"-{name}"
-            picture.save(self.folder / "samples" / f"{picture_name(step)}{suffix}.png")
+            with replacing(self.folder / "samples" / f"{picture_name(step)}{suffix}.png") as temporary:
+                picture.save(temporary)
 
     def summary(self, summary: Json) -> None:
         self.baseline_name = summary["baseline_name"]
@@ -176,7 +177,7 @@ def start(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
 
     kept = folder / "wandb_id"  # a run that goes on stays one run
     if not kept.is_file() or not re.fullmatch(r"\w+", kept.read_text(errors="replace"), re.ASCII):
-        kept.write_text(generate_id())
+        write_text(kept, generate_id())
     on_disk = rows_on_disk(folder, kept.read_text())
     run = wandb.init(
         project="launchbay",
