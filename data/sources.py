@@ -1,13 +1,13 @@
 """From the name of a data set to its pictures, ready for a task: which split, cut how, with what in them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
-from launchbay.data.transforms import LEAVE_OUT, OTHERS, Crops, Fitted, Multiples
+from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
 
 Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""
@@ -21,8 +21,6 @@ class Source:
     train_root: Path | None
     validation: Open | None = None
     validation_root: Path | None = None
-    options: Collection[str] = ()
-    """Names of the task's own options, for hints."""
     opened: dict[str, ImageSet] = field(default_factory=dict)
 
     def open(self, split: str) -> ImageSet:
@@ -37,20 +35,29 @@ class Source:
         return self.opened[split]
 
     def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:
-        crop, size, channels = options.get("crop"), options.get("size"), options.get("channels")
-        classes = options.get("classes", 0)
         images = self.open(split)
-        if classes:
+        if classes := options.get("classes", 0):
             check_labels(images, classes)
             check_same_classes(images, self.opened.get("train", images))
-        if size is not None or channels not in (None, images.channels):
-            chosen = split == "train" and "channels" in self.options
-            remedy = f"leave --channels out: then it takes {images.channels}" if chosen else OTHERS
-            images = Fitted(images, size=size, channels=channels, remedy=remedy)
-        if crop is not None:
-            patch = "patch" in self.options
-            return Crops(images, crop, f"choose smaller crops with --patch, or {LEAVE_OUT}" if patch else LEAVE_OUT)
-        return Multiples(images, options.get("multiple", 1), options.get("smallest", 1))
+        try:
+            return transform(images, options)
+        except UnsuitablePictures as error:
+            error.split = split
+            raise
+
+
+def transform(images: ImageSet, options: LoadOptions) -> ImageSet:
+    """Return `images`, cut and fitted as `options` say.
+
+    Raises:
+        UnsuitablePictures: they cannot be.
+    """
+    size, channels, crop = options.get("size"), options.get("channels"), options.get("crop")
+    if size is not None or channels not in (None, images.channels):
+        images = Fitted(images, size=size, channels=channels)
+    if crop is not None:
+        return Crops(images, crop)
+    return Multiples(images, options.get("multiple", 1), options.get("smallest", 1))
 
 
 def check_labels(images: ImageSet, classes: int) -> None:

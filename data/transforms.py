@@ -10,21 +10,27 @@ from launchbay import UserError
 from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index
 
-LEAVE_OUT = "leave small pictures out"
-OTHERS = "choose other pictures"
 
-
-def refuse_small(images: ImageSet, smallest: int, remedy: str) -> None:
-    """Name the first picture that is below `smallest` pixels in width or height.
-
-    Raises:
-        UserError: there is one.
+class UnsuitablePictures(UserError):
+    """Pictures that are not as `load` was asked for: `option` is what it was asked for, "crop", "channels" or nothing
+    that a task chooses. Who knows the task's own options can give a better hint.
     """
+
+    def __init__(self, message: str, hint: str, option: str = "", channels: int = 0, split: str = ""):
+        super().__init__(message, hint)
+        self.option, self.channels, self.split = option, channels, split
+
+
+def check_sizes(images: ImageSet, smallest: int, option: str = "") -> None:
+    """Raise UnsuitablePictures if a picture has fewer than `smallest` pixels in width or height; the first is named."""
     for index in range(1 if images.uniform else len(images)):
         height, width = images.size(index)
         if min(height, width) < smallest:
-            raise UserError(
-                f"{images.name(index)} has {width}×{height} pixels, but {smallest}×{smallest} are needed", remedy
+            name = images.name(index)
+            raise UnsuitablePictures(
+                f"{name} has {width}×{height} pixels, but {smallest}×{smallest} are needed",
+                "leave small pictures out",
+                option,
             )
 
 
@@ -72,11 +78,11 @@ class Transformed(ImageSet):
 class Crops(Transformed):
     """One random `side`×`side` square of each picture of `images`; where it lies is drawn anew at every visit."""
 
-    def __init__(self, images: ImageSet, side: int, remedy: str = LEAVE_OUT):
+    def __init__(self, images: ImageSet, side: int):
         super().__init__(images)
         self.crop, self.uniform = side, True
         self.whole = images.uniform and images.size(0) == (side, side)
-        refuse_small(images, side, remedy)
+        check_sizes(images, side, "crop")
 
     def size(self, index: int) -> tuple[int, int]:
         return self.crop, self.crop
@@ -105,7 +111,7 @@ class Multiples(Transformed):
     def __init__(self, images: ImageSet, multiple: int, smallest: int):
         super().__init__(images)
         self.multiple = multiple
-        refuse_small(images, max(multiple, smallest), LEAVE_OUT)
+        check_sizes(images, max(multiple, smallest))
 
     def cut(self, image: Tensor) -> Tensor:
         height, width = (length // self.multiple * self.multiple for length in image.shape[-2:])
@@ -119,12 +125,13 @@ class Fitted(Transformed):
         UserError: they have another number of channels, and not a single one, which could be repeated.
     """
 
-    def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None, remedy: str = OTHERS):
+    def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None):
         super().__init__(images)
         self.side, self.wanted = size, channels
         self.uniform = images.uniform or size is not None
         if channels is not None and images.channels not in (1, channels):
-            raise UserError(f"the pictures have {images.channels} channels, the network takes {channels}", remedy)
+            message = f"the pictures have {images.channels} channels, the network takes {channels}"
+            raise UnsuitablePictures(message, "choose other pictures", "channels", images.channels)
 
     @property
     def channels(self) -> int:

@@ -1,6 +1,5 @@
 """Assemble what a run learns with and from: options that follow from the data, the data sets, the task itself."""
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import cast
 
@@ -8,6 +7,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.data.mixture import pair
 from launchbay.data.sources import Open, Source
+from launchbay.data.transforms import UnsuitablePictures
 from launchbay.launch.config import plugins
 from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions
 from launchbay.tasks.authors import (
@@ -36,13 +36,11 @@ def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -
     return replace(config, options=options)
 
 
-def open_source(data: DataOptions, options: Collection[str] = ()) -> Source:
-    """Return the data that the options name, as the `load` of a task (a `launchbay.data.sources.Source`) with
-    `options`.
-    """
+def open_source(data: DataOptions) -> Source:
+    """Return the data that the options name, as the `load` of a task."""
     names = [data.data] + ([data.validation_data()] if data.val_data or data.val_root else [])
     opened = [open_named(name) for name in names]
-    return Source(opened[0], data.data_root, *opened[1:], validation_root=data.val_root, options=options)
+    return Source(opened[0], data.data_root, *opened[1:], validation_root=data.val_root)
 
 
 def open_named(name: str) -> Open:
@@ -82,7 +80,11 @@ def datasets(task: AnyTask, load: Load) -> Datasets:
     Raises:
         AuthorError: they are not two data sets.
     """
-    match task.datasets(load):
+    try:
+        loaded = task.datasets(load)
+    except UnsuitablePictures as error:
+        raise UserError(error.message, better_hint(error, task)) from error
+    match loaded:
         case (ImageSet() as training, ImageSet() as validation):
             if not len(training) * len(validation):
                 raise_author_error(
@@ -92,3 +94,12 @@ def datasets(task: AnyTask, load: Load) -> Datasets:
         case other:
             hint = "return the training and the validation set: return load('train'), load('val')"
             raise_author_error(task, "datasets", f"returns {describe_value(other)}", hint)
+
+
+def better_hint(error: UnsuitablePictures, task: AnyTask) -> str:
+    """Return what to do about pictures that do not fit, where an option of `task` decides on that."""
+    if error.option == "channels" and error.split == "train" and hasattr(task.config, "channels"):
+        return f"leave --channels out: then it takes {error.channels}"
+    if error.option == "crop" and hasattr(task.config, "patch"):
+        return f"choose smaller crops with --patch, or {error.hint}"
+    return error.hint

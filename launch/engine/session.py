@@ -1,7 +1,6 @@
 """One run, from its options to its last word: hardware, task, folder, where it starts; then the loop."""
 
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -39,7 +38,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     options = config.train
     accelerator = create_accelerator(options)
     check_batch(options, accelerator.num_processes)
-    source = open_source(options.data, [field.name for field in fields(config.options)])
+    source = open_source(options.data)
     config = infer_options(task_type, config, source)
     torch.manual_seed(key(options.optimization.seed, "weights"))
     engine = Engine(build(task_type, config.options), config, accelerator, source)
