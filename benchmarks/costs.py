@@ -213,8 +213,8 @@ def child_step(argv: list[str]) -> None:
 
 def learner_steps(engine: Any) -> None:
     first = engine.state.step + 1
-    for number, parts in zip(range(first, first + BLOCK), engine.batches(), strict=False):
-        engine.learner.step(number, parts)
+    for number, trained_state in zip(range(first, first + BLOCK), engine.batches(), strict=False):
+        engine.learner.step(number, trained_state)
 
 
 def bare_steps(engine: Any) -> None:

@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("target", type=Path, metavar="OUT", nargs="?", default=".", help=where)
 
     exit_code = "Exit code: 0 if records and tensors are the same, 1 if not, 2 if that could not be found out."
-    compare = verbs.add_parser("compare", help="where two runs that should agree first part", epilog=exit_code)
+    compare = verbs.add_parser("compare", help="where two runs that should agree first differ", epilog=exit_code)
     compare.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
     compare.add_argument("other", type=Path, metavar="RUN", help="another one")
 

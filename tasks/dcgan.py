@@ -1,4 +1,4 @@
-"""GAN: a generator learns to draw pictures that a discriminator takes for real.
+"""GAN: a generator learns to draw pictures that a discriminator cannot tell from real ones.
 
 Reached on MNIST after 1,500 steps (6 minutes on 2 CPU cores), with each of five seeds: all ten classes, as judged by a
 classifier that is right on 99.5 % of the test digits; its features' FID is 202 to 253, where real digits have 1.5. On

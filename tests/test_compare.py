@@ -51,13 +51,15 @@ def test_where_two_runs_part(twins: tuple[Path, Path], train: Train, launchbay: 
     rates = [line["lr"] for run in (shorter, longer) for line in lines(run, "train") if line["step"] == 2]
     code, said = launchbay("compare", shorter, longer)
     assert code == 1 and "--steps 4 6" in said
-    assert "the records part at step 2 (train); of 6 lines in both, 5 differ: figure runs/copy runs/longer" in said
+    assert (
+        "the records first differ at step 2 (train); of 6 lines in both, 5 differ: figure runs/copy runs/longer" in said
+    )
     assert f"lr {rates[0]} {rates[1]} 0." in said
     assert "only runs/longer has 3 of its 9 lines, first at step 5, last at step 6" in said
     assert "the newest checkpoints are step-00000004 in runs/copy, step-00000006 in runs/longer" in said
     weights = [load_file(run / "checkpoints/step-00000002/model.safetensors")["bias"] for run in (shorter, longer)]
     distance = f"{np.abs(weights[0].astype(float) - weights[1]).max():.2g}"
-    assert "the checkpoints part at step-00000002: 2 of 8 tensors differ, by name first" in said
+    assert "the checkpoints first differ at step-00000002: 2 of 8 tensors differ, by name first" in said
     assert f"model.safetensors: bias, by at most {distance}" in said
 
 
@@ -95,7 +97,7 @@ def test_records(twins: tuple[Path, Path], launchbay: Verb) -> None:
             "only runs/it has 2 of its 6 lines, first at step 4, last",
         ),
         (only("val", fid=1.0), 1, "only runs/copy has fid (val)"),
-        (only("val", error=None), 1, "the records part at step 2 (val); of 6 lines in both, 2 differ"),
+        (only("val", error=None), 1, "the records first differ at step 2 (val); of 6 lines in both, 2 differ"),
     ]
     for change, expected_code, expected in cases:
         rewrite(twins, change)

@@ -17,7 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "config": {"errors", "files"},
-    "distributed": {"config", "errors", "files", "record"},
+    "distributed": {"config", "errors", "files"},
     "checkpoint": {"config", "errors", "files"},
     "record": {"config", "errors", "files"},
     "engine": {"config", "errors", "files", "distributed", "checkpoint", "record"},

@@ -81,7 +81,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
         first.use(first.wrapped, training=True)
         for number in (1, 2):
             first.step(number, [bench.batch(first=number)])
-        saver = Saver(Path(folder), first.parts, keep=1)
+        saver = Saver(Path(folder), first.trained_state, keep=1)
         saver.save(2, {"scaler": None}, best=False)
         saver.finish()
         second.restore(storage.newest(Path(folder)), None)

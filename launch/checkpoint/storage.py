@@ -115,21 +115,21 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in network.state_dict().items()}
 
 
-def load(checkpoint: Path, parts: TrainedState) -> Json:
+def load(checkpoint: Path, trained_state: TrainedState) -> Json:
     """Put a verified checkpoint's tensors where they were taken from. Returns the content of its state.json.
 
     Raises:
         UserError: they do not fit, or are not what the networks and optimizers of a training can be.
     """
     state = json.loads((checkpoint / "state.json").read_bytes())
-    load_networks(checkpoint, parts.networks, trained=bool(parts.averages))
-    load_networks(checkpoint, {name: averaged.module for name, averaged in parts.averages.items()})
-    for averaged in parts.averages.values():
+    load_networks(checkpoint, trained_state.networks, trained=bool(trained_state.averages))
+    load_networks(checkpoint, {name: averaged.module for name, averaged in trained_state.averages.items()})
+    for averaged in trained_state.averages.values():
         averaged.n_averaged.fill_(state["step"])
     tensors = read_tensors(checkpoint / OPTIMIZERS)
-    for name, optimizer in parts.optimizers.items():
+    for name, optimizer in trained_state.optimizers.items():
         mine = {where: tensor for where, tensor in tensors.items() if where.startswith(f"{name}.")}
-        restore(parts.networks, optimizer, name, mine, state["optimizers"][name])
+        restore(trained_state.networks, optimizer, name, mine, state["optimizers"][name])
     return state
 
 

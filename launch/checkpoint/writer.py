@@ -14,11 +14,12 @@ from launchbay.launch.files import Json
 
 
 class Saver:
-    """Writes checkpoints of `parts` to `folder`, one at a time, keeping `keep` of them. Training waits only for the
-    copy that is written."""
+    """A writer of checkpoints of `trained_state` to `folder`, one at a time, that keeps `keep` of them. Training waits
+    only for the copy that is written.
+    """
 
-    def __init__(self, folder: Path, parts: TrainedState, keep: int):
-        self.folder, self.parts, self.keep = folder, parts, keep
+    def __init__(self, folder: Path, trained_state: TrainedState, keep: int):
+        self.folder, self.trained_state, self.keep = folder, trained_state, keep
         self.tensors: dict[str, dict[str, Tensor]] = {}
         self.thread = ThreadPoolExecutor(1, "saver")
         self.pending: Future[Path] | None = None
@@ -50,13 +51,15 @@ class Saver:
 
     def copy(self, state: Json) -> CheckpointContent:
         """Return what a checkpoint of this moment holds, in memory of its own."""
-        networks, averages = self.parts.networks, self.parts.averages
+        networks, averages = self.trained_state.networks, self.trained_state.averages
         saved = {file_of(name): averages[name].module if name in averages else networks[name] for name in networks}
         saved |= {file_of(name, trained=True): networks[name] for name in averages}
         for file, network in saved.items():
             self.keep_copy(file, network.state_dict())
         tensors = {}
-        optimizers = {name: describe(networks, own, name, tensors) for name, own in self.parts.optimizers.items()}
+        optimizers = {
+            name: describe(networks, own, name, tensors) for name, own in self.trained_state.optimizers.items()
+        }
         self.keep_copy(OPTIMIZERS, tensors)
         return CheckpointContent(self.tensors, {**state, "optimizers": optimizers})
 

@@ -1,4 +1,4 @@
-"""`launchbay compare RUN RUN`: where two runs that should agree first part, and what they were made with."""
+"""`launchbay compare RUN RUN`: where two runs that should agree first differ, and what they were made with."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -42,8 +42,8 @@ class Run:
 
 
 def compare_runs(first: Path, second: Path, console: Console) -> bool:
-    """Print where the runs first part. Returns whether their records and tensors are the same, whatever they were made
-    with.
+    """Print where the runs first differ. Return whether their records and tensors are the same, whatever they were
+    made with.
 
     Raises:
         UserError: one of them is no run, or they do not part but not all could be compared.
@@ -121,7 +121,7 @@ def compare_records(first: Run, second: Run) -> tuple[list[RenderableType], int]
     parted = [(place, rows) for place in both if (rows := changed_figures(mine[place], other[place]))]
     if parted:
         ((step, split), rows), count = parted[0], len(parted)
-        said.append(f"the records part at step {step} ({split}); of {len(both)} lines in both, {count} differ:")
+        said.append(f"the records first differ at step {step} ({split}); of {len(both)} lines in both, {count} differ:")
         said.append(side_by_side("figure", first, second, rows, "relatively"))
     for run, own, others in ((first, mine, other), (second, other, mine)):
         alone = [place for place in own if place not in others]
@@ -174,7 +174,9 @@ def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], 
             where = changed[0]
             only = first.name if where not in other else second.name if where not in mine else ""
             how = f"which only {only} has" if only else distance(mine[where], other[where])
-            said.append(f"the checkpoints part at {name}: {len(changed)} of {len(both)} tensors differ, by name first")
+            said.append(
+                f"the checkpoints first differ at {name}: {len(changed)} of {len(both)} tensors differ, by name first"
+            )
             said.append(f"  {where}, {how}")
             break
     return said, count

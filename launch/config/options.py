@@ -28,7 +28,7 @@ SEE_HELP = "--help tells what it is, and its default"
 
 @dataclass(frozen=True)
 class DataOptions:
-    """What to train and to validate on."""
+    """The pictures to train and to validate on."""
 
     data: str = "photos"
     """Data set to train on; `launchbay tasks` lists them. The default needs no download."""
@@ -84,15 +84,15 @@ class RunOptions:
     """Where a run is kept, what it goes on from, what it reports."""
 
     run: str | None = None
-    """Name of the run, and of its folder; if it was begun before, it goes on. Default: the task's name and a number."""
+    """Name of the run, and of its folder; if it exists, it is continued. Default: the task's name and a number."""
     output_dir: Path = Path("runs")
     """Where run folders go."""
     resume: str = "auto"
-    """auto: with --run, go on where that run stopped. Or where to start from: a run's folder, or a checkpoint's."""
+    """auto: with --run, continue where that run stopped. Or where to start from: a run's folder, or a checkpoint's."""
     max_time: str | None = None
-    """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command goes on from there."""
+    """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command continues from there."""
     stuck_after: str = "60s"
-    """Report, with its stack, a process that has got nowhere for this long."""
+    """Report, with its stack, a process that makes no progress for this long."""
     log_every: Annotated[int, Gt(0)] = 10
     """Steps between two lines of training losses."""
     wandb: Literal["offline", "online", "off"] = "offline"

@@ -103,10 +103,10 @@ def config_in_force(launcher: list[str]) -> Path | None:
 
 def option(launcher: list[str], name: str) -> str | None:
     """Return the value of accelerate's option `name` on its command line."""
-    for to_device, word in enumerate(launcher):
+    for place, word in enumerate(launcher):
         flag, _, value = word.partition("=")
         if flag.lstrip("-").replace("-", "_") == name:
-            return value or launcher[to_device + 1]
+            return value or launcher[place + 1]
     return None
 
 

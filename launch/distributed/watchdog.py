@@ -1,6 +1,7 @@
 """Processes that hold a run up: each one watches itself, and the first that can speaks for all."""
 
 import json
+import logging
 import os
 import sys
 import threading
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from launchbay.launch import errors
 from launchbay.launch.files import Json
-from launchbay.launch.record import log
 
+LOGGER = logging.getLogger("launchbay")
+"""Writes to the log of this process (see launch/record/log.py)."""
 WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/distributed/collectives.py")
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
 gradients, or where an answer of the others is read."""
@@ -26,8 +28,8 @@ class Watch(AbstractContextManager["Watch"]):
     was gone may come back.
     """
 
-    def __init__(self, limit: float, folder: Path, rank: int, processes: int):
-        self.limit, self.folder, self.rank, self.processes = limit, folder, rank, processes
+    def __init__(self, limit: float, logs: Path, rank: int, processes: int):
+        self.limit, self.logs, self.rank, self.processes = limit, logs, rank, processes
         self.thread, self.over = threading.Thread(target=self.look, daemon=True), threading.Event()
         self.trainer = threading.get_ident()
         self.beat()
@@ -40,7 +42,7 @@ class Watch(AbstractContextManager["Watch"]):
         self.over.set()
 
     def beat(self) -> None:
-        """Something has been done."""
+        """Take note that something has been done."""
         self.last = time.monotonic()
 
     def look(self) -> None:
@@ -54,14 +56,14 @@ class Watch(AbstractContextManager["Watch"]):
 
     def report(self) -> None:
         frames = traceback.extract_stack(sys._current_frames()[self.trainer])
-        log.LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
+        LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
         waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
         answers = self.answers({"waits": waits, "place": errors.places(frames)})
         if answers:
             errors.panel(f"no progress for {self.limit:g} s", self.lines(answers), self.hint(), "yellow")
 
     def lines(self, answers: dict[int, Json]) -> list[str]:
-        """Who holds the run up: those that are silent or busy; if all wait, where they do."""
+        """Return who holds the run up: those that are silent or busy; if all wait, where they do."""
         if self.processes == 1:
             return answers[0]["place"]
         silent = [rank for rank in range(self.processes) if rank not in answers]
@@ -72,7 +74,7 @@ class Watch(AbstractContextManager["Watch"]):
         return lines
 
     def hint(self) -> str:
-        where = f"the whole stack of each process is in {log.path(self.folder, self.rank).parent}"
+        where = f"the whole stack of each process is in {self.logs}"
         return f"{where}; Ctrl-C ends the run, --stuck-after {2 * self.limit:g}s reports later"
 
     def answers(self, mine: Json) -> dict[int, Json]:

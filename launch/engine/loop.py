@@ -62,9 +62,8 @@ class Engine:
         if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
             for images in (self.training_set, self.validation_set):
                 images.to(accelerator.device)
-        self.steps = self.options.optimization.steps or ceil(
-            (self.options.optimization.epochs or 1) * len(self.training_set) / self.options.optimization.batch_size
-        )
+        length = self.options.optimization
+        self.steps = length.steps or ceil((length.epochs or 1) * len(self.training_set) / length.batch_size)
         self.eval_every = self.options.saving.eval_every or ceil(self.steps / 10)
         self.save_every = self.options.saving.save_every or self.eval_every
         self.state, self.validation_pending = State(), False
@@ -93,9 +92,9 @@ class Engine:
             Stopped: a signal or --max-time has ended it early, with a checkpoint.
         """
         self.folder, self.observers = folder, observers
-        self.saver = Saver(folder / "checkpoints", self.learner.parts, self.options.saving.keep)
+        self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.watch = Watch(seconds_of(self.options.run.stuck_after), folder, rank, processes)
+        self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", rank, processes)
         status = "failed"
         try:
             self.tell_summary("running")
@@ -129,11 +128,11 @@ class Engine:
         counted = 0
         if self.validation_pending:
             self.end_step(stop, started)
-        for step, parts in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
+        for step, micro_batches in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
             try:
-                terms = self.learner.step(step, parts)
+                terms = self.learner.step(step, micro_batches)
             except NotFinite as error:
-                error.add_note(self.blame(error.name, parts))
+                error.add_note(self.blame(error.name, micro_batches))
                 raise
             self.watch.beat()
             state.step, state.epoch = step, round(step * options.optimization.batch_size / len(self.training_set), 4)
@@ -166,7 +165,7 @@ class Engine:
             self.save(improved, wait=last or bool(reason))
         if reason:
             said = f"{reason}: stopped after step {state.step} of {self.steps}, with a checkpoint in {self.folder}"
-            raise Stopped(said, f"the same command with --run {self.folder.name} goes on from there")
+            raise Stopped(said, f"the same command with --run {self.folder.name} continues from there")
 
     def validate_or_save(self) -> bool:
         """Validate; where that fails, save the steps until then, so that the run that goes on begins with it."""
@@ -176,14 +175,14 @@ class Engine:
             step = f"step {self.state.step}"
             try:
                 self.save(False, wait=True)
-                error.add_note(f"{step} is saved: the same command with --run {self.folder.name} goes on from there")
+                error.add_note(f"{step} is saved: the same command with --run {self.folder.name} continues from there")
             except Exception as other:
                 error.add_note(f"{step} cannot be saved: {other}")
             raise
 
-    def blame(self, name: str, parts: list[Batch]) -> str:
+    def blame(self, name: str, micro_batches: list[Batch]) -> str:
         """Which samples of this step's batch have a loss for network `name` that is no number."""
-        bad = set(gather_lists(self.learner.bad_samples(name, parts)))
+        bad = set(gather_lists(self.learner.bad_samples(name, micro_batches)))
         size = self.options.optimization.batch_size
         order = self.order(range(self.state.step, self.state.step + 1), rank=0, world=1, accumulate=1)
         indices = [index for index in next(iter(order)) if index.key in bad]
@@ -196,32 +195,23 @@ class Engine:
         return self.state.step % every == 0 or self.state.step == self.steps
 
     def batches(self) -> Generator[list[Batch]]:
-        """Return the batch of each step, as the parts that are computed one after the other."""
-        options, device = self.options, self.accelerator.device
-        order = self.order(
-            range(self.state.step, self.steps),
-            rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
-            accumulate=options.optimization.accumulate,
-        )
-        loaded = samples(self.training_set, order, workers=options.data.workers, device=device)
+        """Return the batch of each step, as the micro-batches that are computed one after the other."""
+        options, accelerator, accumulate = self.options, self.accelerator, self.options.optimization.accumulate
+        place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+        order = self.order(range(self.state.step, self.steps), **place, accumulate=accumulate)
+        loaded = samples(self.training_set, order, workers=options.data.workers, device=accelerator.device)
         with closing(loaded):  # ends its workers, also where training breaks off
             for _ in order.steps:
-                yield [to_batch(next(loaded), device) for _ in range(options.optimization.accumulate)]
+                yield [to_batch(next(loaded), accelerator.device) for _ in range(accumulate)]
 
     def order(self, steps: range, **part: int) -> TrainingOrder:
-        size, options = len(self.training_set), self.options
-        return TrainingOrder(
-            size=size, batch_size=options.optimization.batch_size, steps=steps, seed=options.optimization.seed, **part
-        )
+        size, options = len(self.training_set), self.options.optimization
+        return TrainingOrder(size=size, batch_size=options.batch_size, steps=steps, seed=options.seed, **part)
 
     def validate(self) -> bool:
         """Evaluate, draw samples, record. Returns whether the network is the best so far."""
-        share = max(
-            1,
-            self.options.optimization.batch_size
-            // (self.options.optimization.accumulate * self.accelerator.num_processes),
-        )
+        options = self.options.optimization
+        share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
         given = self.task, self.validation_set
         with self.learner.evaluating():
             figures, collected = evaluate(*given, self.accelerator, share, self.options, beat=self.watch.beat)

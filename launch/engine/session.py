@@ -79,12 +79,12 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     """Say where the run begins."""
     step, resume = engine.state.step, config.train.run.resume
     if start is None:
-        return ["no checkpoint to go on from: starts afresh", ""] if config.train.run.run else []
+        return ["no checkpoint to continue from: starts at step 0", ""] if config.train.run.run else []
     used = resume == "auto" or start.resolve().is_relative_to(Path(resume).resolve())
     said = [] if used else ["--resume is not used: this run has begun already"]
     if step >= engine.steps and not engine.validation_pending:
-        return [*said, f"it is finished: {step} steps. More --steps or --epochs would go on", ""]
-    return [*said, f"goes on from step {step}: {start}", ""]
+        return [*said, f"it is finished: {step} steps. More --steps or --epochs would continue it", ""]
+    return [*said, f"continues from step {step}: {start}", ""]
 
 
 def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> list[tracking.Observer]:

@@ -61,7 +61,7 @@ class Learner:
         check_graphs(options, accelerator, len(self.networks))
         self.learning_rates = optimizers.LearningRates(self.plain.values(), options.optimization, steps)
         self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
-        self.parts = storage.TrainedState(self.networks, self.averages, self.plain)
+        self.trained_state = storage.TrainedState(self.networks, self.averages, self.plain)
         self.saved = {name: set(network.state_dict()) for name, network in self.networks.items()}
         self.optimizers = dict(self.plain)
         if accelerator.scaler is not None:  # otherwise accelerate's would only take time
@@ -76,14 +76,15 @@ class Learner:
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
         self.wrapped = {name: accelerator.prepare(network) for name, network in self.networks.items()}
 
-    def step(self, number: int, parts: list[Batch]) -> dict[str, Tensor]:
-        """Step `number`, from 1: minimise each loss that the task yields, in turn. Returns each term, averaged over the
-        parts of the batch."""
+    def step(self, number: int, micro_batches: list[Batch]) -> dict[str, Tensor]:
+        """Take step `number`, from 1: minimise each loss that the task yields, in turn. Return each term, averaged over
+        the micro-batches.
+        """
         self.learning_rates.set(number)
         self.seed_networks(number)
         logs: dict[str, Tensor] = {}
-        for part in parts:
-            losses = self.task.training_step(part)
+        for batch in micro_batches:
+            losses = self.task.training_step(batch)
             with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
                 for yielded in labelled(self.label, FORWARD, losses):
                     name, terms = check_yielded(self.task, losses, yielded)
@@ -94,7 +95,7 @@ class Learner:
                         raise
                     for term, value in terms.items():
                         before = logs.get(f"{name}/{term}", 0)
-                        logs[f"{name}/{term}"] = before + value.detach() / len(parts)
+                        logs[f"{name}/{term}"] = before + value.detach() / len(micro_batches)
         if missing := [name for name in self.networks if f"{name}/grad_norm" not in logs]:
             raise UserError(
                 f"{type(self.task).__name__}.training_step has yielded no loss for {' and '.join(missing)} "
@@ -131,13 +132,13 @@ class Learner:
                 optimizer.zero_grad()
         return norm
 
-    def bad_samples(self, name: str, parts: list[Batch]) -> list[int]:
+    def bad_samples(self, name: str, micro_batches: list[Batch]) -> list[int]:
         """Return the keys of those samples whose loss for network `name`, each one's by itself, is no number."""
         bad = []
         with self.evaluating():
-            for part in parts:
-                for to_device, sample in enumerate(part.keys):
-                    one = Batch({n: t[to_device : to_device + 1] for n, t in part.tensors.items()}, [sample])
+            for batch in micro_batches:
+                for place, sample in enumerate(batch.keys):
+                    one = Batch({n: t[place : place + 1] for n, t in batch.tensors.items()}, [sample])
                     terms: Mapping[str, Tensor] = {}
                     with suppress(Exception), closing(self.task.training_step(one)) as losses:  # some tasks need more
                         terms = next(terms for network, terms in losses if network == name)
@@ -153,8 +154,8 @@ class Learner:
         buffers = [
             buffer
             for name, network in self.networks.items()
-            for to_device, buffer in network.named_buffers()
-            if to_device in self.saved[name] and buffer.is_floating_point()
+            for place, buffer in network.named_buffers()
+            if place in self.saved[name] and buffer.is_floating_point()
         ]
         if not buffers:
             return
@@ -171,7 +172,7 @@ class Learner:
         if batch is not None:
             self.use(self.wrapped, training=True)
             self.step(1, batch)
-        state = storage.load(where, self.parts)
+        state = storage.load(where, self.trained_state)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         return state

@@ -1,4 +1,4 @@
-"""logs/process-N.log in the run's folder: what befell each process. Figures are in metrics.jsonl, not here."""
+"""logs/process-N.log in the run's folder: the log of each process. Figures are in metrics.jsonl, not here."""
 
 import logging
 import os

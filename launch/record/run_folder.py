@@ -35,7 +35,7 @@ def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
 
 def open_named(folder: Path) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
-        raise UserError(f"{folder} exists already, and is no run that could go on", "choose another --run")
+        raise UserError(f"{folder} exists already, and is no run that could be continued", "choose another --run")
     odd = [f"{folder / name} is a file, and has to be a folder" for name in FOLDERS if (folder / name).is_file()]
     odd += [f"{folder / name} is a folder, and has to be a file" for name in FILES if (folder / name).is_dir()]
     if odd:

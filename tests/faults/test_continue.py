@@ -75,7 +75,7 @@ def begin_and_continue(
             for name in runs:
                 forget(Path("again", name), 3)
         else:
-            assert done.stdout.count("goes on from step 3") == len(runs), done.stdout
+            assert done.stdout.count("continues from step 3") == len(runs), done.stdout
 
 
 def check_bit_for_bit(start: Callable[..., Any], variants: dict[str, tuple[Any, ...]]) -> None:
@@ -115,14 +115,14 @@ def test_a_validation_that_fails_is_made_up_for(
         forget_accelerator()
         argv = ("--task", FRAGILE, *HALVES, every, "--run", "it", "--wandb", "off")
         assert main([str(word) for word in argv]) == 1
-        assert f"step {every} is saved: the same command with --run it goes on from there" in capfd.readouterr().err
+        assert f"step {every} is saved: the same command with --run it continues from there" in capfd.readouterr().err
         assert Path("runs/it/checkpoints/last").read_text() == f"step-{every:08d}"
         assert [line["split"] for line in lines(Path("runs/it"))] == ["train"] * every
     Path("broken").unlink()
     assert_same(train(FRAGILE, *HALVES, every), whole)
     for name in ("best", "last"):
         assert Path("runs/it/checkpoints", name).read_text() == (whole / "checkpoints" / name).read_text()
-    assert f"goes on from step {every}" in capfd.readouterr().out
+    assert f"continues from step {every}" in capfd.readouterr().out
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def seal(folder: Path) -> None:
 def test_it_goes_on_and_ends_the_same(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = lines(run)
     train("Single", *OPTIONS)
-    assert "goes on from step 4" in capfd.readouterr().out
+    assert "continues from step 4" in capfd.readouterr().out
     assert [line["step"] for line in lines(run)] == [line["step"] for line in before]
 
 
@@ -89,7 +89,7 @@ def test_a_place_without_a_checkpoint_is_refused(mistake: Mistake, resume: str) 
 def test_another_run_starts_from_a_checkpoint(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     train("Single", *OPTIONS).rename("runs/first")
     train("Single", *OPTIONS, "--steps", 8, "--resume", "runs/first")
-    assert "goes on from step 6: runs/first/checkpoints/step-00000006" in capfd.readouterr().out
+    assert "continues from step 6: runs/first/checkpoints/step-00000006" in capfd.readouterr().out
     assert [line["step"] for line in lines(Path("runs/it"), "train")] == [7, 8]
 
 
@@ -119,7 +119,7 @@ def test_small_files_full_of_rubbish_do_no_harm(train: Train, run: Path, file: s
 def test_no_checkpoint_yet_starts_afresh(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "checkpoints")
     train("Single", *OPTIONS)
-    assert "no checkpoint to go on from: starts afresh" in capfd.readouterr().out
+    assert "no checkpoint to continue from: starts at step 0" in capfd.readouterr().out
     assert [line["step"] for line in lines(run, "train")] == [1, 2, 3, 4, 5, 6]
 
 
@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     train("Single", *OPTIONS)
     said = capfd.readouterr().out
     assert "damaged checkpoint, taking the one before: runs/it/checkpoints/step-00000004: " in said and file in said
-    assert "goes on from step 2" in said
+    assert "continues from step 2" in said
     assert lines(run)[-1]["step"] == 6
 
 

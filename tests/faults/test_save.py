@@ -171,7 +171,7 @@ def test_a_disk_that_is_full_under_two_processes(disk: Mount, accelerate: Comman
     assert storage.steps(Path("runs/it/checkpoints"))
     disk("size=9m")
     done = start()
-    assert done.returncode == 0 and "goes on from step" in done.stdout, done.stderr
+    assert done.returncode == 0 and "continues from step" in done.stdout, done.stderr
 
 
 def test_an_output_folder_that_is_read_only(disk: Mount, train: Train, mistake: Mistake) -> None:

@@ -143,7 +143,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
             storage.verify(killed / "checkpoints" / name.read_text())
     with started(*again) as process:
         output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0 and "goes on from step" in output, output
+    assert process.returncode == 0 and "continues from step" in output, output
     assert_same(whole, killed)
     best, same = (storage.find(run / "checkpoints", "best").name for run in (whole, killed))
     assert best == same
@@ -158,7 +158,7 @@ def test_wandb_has_each_point_once(command: Command) -> None:
         process.kill()
     sent = len(wandb_rows(Path("runs/it")))
     done = command(sys.executable, ROOT / "launch/run.py", *options)
-    assert "goes on from step" in done.stdout, done.stdout + done.stderr
+    assert "continues from step" in done.stdout, done.stdout + done.stderr
     rows, record = wandb_rows(Path("runs/it")), lines(Path("runs/it"))
     assert 0 < sent < len(rows)
     assert [(row["step"], "val/error" in row) for row in rows] == [(x["step"], x["split"] == "val") for x in record]
@@ -173,7 +173,7 @@ def test_time_is_up(capfd: pytest.CaptureFixture[str]) -> None:
         steps.append(json.loads(Path("runs/it/summary.json").read_text())["step"])
     said = capfd.readouterr()
     assert said.err.count("--max-time is over: stopped after step") == 2
-    assert f"goes on from step {steps[0]}:" in said.out and steps[1] > steps[0]
+    assert f"continues from step {steps[0]}:" in said.out and steps[1] > steps[0]
 
 
 @SLOW
@@ -186,7 +186,7 @@ def test_a_killed_process_comes_back(attempt: int, command: Command) -> None:
         wait_for_step(Path("runs/killed"), 12)
         trainers(process.pid)[1].kill()
         output = process.communicate(timeout=90)[0]
-    assert process.returncode == 0 and "goes on from step" in output, output
+    assert process.returncode == 0 and "continues from step" in output, output
     assert_same(Path("runs/whole"), Path("runs/killed"))
 
 

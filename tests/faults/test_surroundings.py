@@ -82,7 +82,7 @@ def test_a_clock_that_goes_backwards(train: Train, monkeypatch: pytest.MonkeyPat
             for path in (saved, *saved.iterdir()):
                 os.utime(path, (1e9 - age, 1e9 - age))
         train("Dropout", *options)
-    assert "goes on from step 6" in capfd.readouterr().out
+    assert "continues from step 6" in capfd.readouterr().out
     assert_same(whole, Path("runs/it"))
 
 
@@ -106,7 +106,7 @@ def test_a_picture_that_changes_while_it_trains(
     assert 6 <= step < 30
     picture.write_bytes(copy.read_bytes())
     train("denoise", *DENOISE, "--workers", workers)
-    assert f"goes on from step {step}" in capfd.readouterr().out
+    assert f"continues from step {step}" in capfd.readouterr().out
     assert_same(whole, Path("runs/it"))
 
 
@@ -171,5 +171,5 @@ def test_odd_names_and_another_language(train: Train, command: Command) -> None:
     argv = ("--task", "toys:Single", "--wandb", "off", *where, "--steps", 4)
     done = command(sys.executable, ROOT / "launch/run.py", *argv, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "goes on from step 2" in done.stdout
+    assert "continues from step 2" in done.stdout
     assert lines(Path("mes réseaux à moi/été nº 1"))[-1]["step"] == 4

@@ -1,4 +1,4 @@
-"""GAN: a generator learns to draw pictures that a discriminator takes for real."""
+"""GAN: a generator learns to draw pictures that a discriminator cannot tell from real ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
