@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Generator[Path]:
     """Give a temporary path beside `path`; what is written there takes the place of `path` at the end of the block, at
     once. Where the block fails, `path` stays as it was.
     """
@@ -59,7 +59,7 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 @contextmanager
-def writing(folder: Path, hint: str = "make room; checkpoints already saved are whole") -> Iterator[None]:
+def writing(folder: Path, hint: str = "make room; checkpoints already saved are whole") -> Generator[None]:
     """Turn what the disk refuses within the block into a UserError that names `folder`."""
     try:
         yield

@@ -1,7 +1,7 @@
 """The mistakes of a task's author: what its methods take and return is checked, and the line to mend is named."""
 
 import inspect
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from numbers import Real
@@ -51,7 +51,7 @@ def raise_author_error(task: nn.Module, name: str, what: str, hint: str) -> NoRe
 
 
 @contextmanager
-def attribute_errors_to(kind: type, *names: str) -> Iterator[None]:
+def attribute_errors_to(kind: type, *names: str) -> Generator[None]:
     """Turn a UserError within the block into an AuthorError that names where the class `kind` sets one of `names`."""
     try:
         yield

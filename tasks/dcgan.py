@@ -18,8 +18,8 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data.augment import cutout, warp
 from launchbay.models.dcgan import Discriminator, Generator
+from launchbay.models.entropy import log_density_gradient
 from launchbay.tasks.base import Batch, CreateOptimizer, Losses
-from launchbay.tasks.entropy import log_density_gradient
 from launchbay.tasks.generative import Generative, SampleMetric
 from launchbay.tasks.options import JudgeOptions, SizeOptions, check_unused
 

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import broken_results
 import broken_tasks
 import pytest
 import wrong_toys
@@ -23,7 +22,7 @@ from launchbay.tasks.unmix import Unmix
 from launchbay.tasks.vae import VAE, VAEConfig
 from launchbay.testing import Result, check_task, parametrize_with_checks
 
-BREAKS = {**broken_tasks.BREAKS, **broken_results.BREAKS}
+BREAKS = broken_tasks.BREAKS
 STARTS_PROCESSES = ("import_is_light", "it_is_built_from_options_alone", "two_processes_learn_the_same")
 FAST: dict[type[Task[Any]], Any] = {
     SuperRes: SuperResConfig(width=8, blocks=1),
@@ -69,7 +68,7 @@ def test_a_broken_task_fails_the_one_check(task_type: type[Task[Any]]) -> None:
     assert failed.keys() == {BREAKS[task_type]}, "\n\n".join(map(str, failed.values()))
     (result,) = failed.values()
     assert result.expected and result.happened and result.remedy
-    assert any(f"{file}.py:" in result.where for file in ("broken_tasks", "broken_results", "toys")), result.where
+    assert any(f"{file}.py:" in result.where for file in ("broken_tasks", "toys")), result.where
 
 
 def test_every_check_has_a_task_that_breaks_it() -> None:
@@ -88,7 +87,7 @@ def test_what_a_fresh_process_notices() -> None:
 
 @pytest.mark.slow
 def test_two_processes_that_do_not_learn_the_same_are_noticed() -> None:
-    failed = failures(check_task(broken_results.CountsSamples))
+    failed = failures(check_task(broken_tasks.CountsSamples))
     assert failed.keys() == {"two_processes_learn_the_same"}, "\n\n".join(map(str, failed.values()))
 
 
@@ -102,9 +101,9 @@ def test_two_processes_that_do_not_learn_the_same_are_noticed() -> None:
         (wrong_toys.EvaluatesNothing, "def evaluate", "return a dict such as {'error': error}"),
         (wrong_toys.PreviewsNothing, "def preview", "return a dict such as {'output': output}"),
         (wrong_toys.PreviewsWithoutChannels, "def preview", "[:, None] makes a channel of N×H×W"),
-        (broken_results.NotFiniteFigure, "def evaluate", "look for a division by zero"),
-        (broken_results.ShowsBatch, "def gallery", "C×H×W in gallery"),
-        (broken_results.ShowsSigned, "def preview", "Clamp what is shown"),
+        (broken_tasks.NotFiniteFigure, "def evaluate", "look for a division by zero"),
+        (broken_tasks.ShowsBatch, "def gallery", "C×H×W in gallery"),
+        (broken_tasks.ShowsSigned, "def preview", "Clamp what is shown"),
     ],
 )
 def test_the_line_that_is_to_blame_is_named_and_what_to_do_there(
@@ -128,7 +127,7 @@ def test_the_checks_are_tests_of_pytest() -> None:
     task, check = cases["Gan-monitor_is_a_figure"]
     with pytest.raises(pytest.skip.Exception, match="monitor is not set"):
         check(task)
-    task, check = cases_of([broken_results.Sums])["Sums-losses_are_means_over_samples"]
+    task, check = cases_of([broken_tasks.Sums])["Sums-losses_are_means_over_samples"]
     with pytest.raises(pytest.fail.Exception, match="as the mean of two halves"):
         check(task)
 

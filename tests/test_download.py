@@ -5,7 +5,7 @@ import hashlib
 import os
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -135,7 +135,7 @@ def test_cifar10_is_found_in_its_folder_above_it_and_two_above(root: str, mistak
 
 
 @contextmanager
-def nobody() -> Iterator[None]:
+def nobody() -> Generator[None]:
     """As a user who may do only what all may, also where tests are run by root."""
     is_root = os.geteuid() == 0
     if is_root:

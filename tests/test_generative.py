@@ -10,8 +10,8 @@ import torch
 from conftest import lines
 
 from launchbay.models.dcgan import Discriminator, Generator
+from launchbay.models.entropy import log_density_gradient
 from launchbay.tasks import Batch
-from launchbay.tasks.entropy import log_density_gradient
 from launchbay.tasks.figures.judge import (
     class_coverage,
     frechet_distance,

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -214,7 +214,7 @@ class Bench:
         return json.loads(done.stdout.splitlines()[-1])
 
     @contextmanager
-    def attribute_errors_to(self, *names: str) -> Iterator[None]:
+    def attribute_errors_to(self, *names: str) -> Generator[None]:
         """Turn an error within the block into Broken: where the author raised it, or else where the first of `names`
         is set."""
         try:
@@ -299,7 +299,7 @@ def different(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> str:
 
 
 @contextmanager
-def double() -> Iterator[None]:
+def double() -> Generator[None]:
     """Make everything within the block float64, as with --precision fp64."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
@@ -310,7 +310,7 @@ def double() -> Iterator[None]:
 
 
 @contextmanager
-def isolated() -> Iterator[None]:
+def isolated() -> Generator[None]:
     """Undo at the end of the block what a check does to this process."""
     before = torch.get_default_dtype()
     settings = patch.dict(os.environ, ACCELERATE_USE_CPU="true")

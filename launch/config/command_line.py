@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, make_dataclass, replace
 from keyword import iskeyword
@@ -78,7 +78,7 @@ def heading(task: str) -> str:
 
 
 @contextmanager
-def one_column() -> Iterator[None]:
+def one_column() -> Generator[None]:
     """Have tyro show the groups of options one below the other: on wider terminals it sets them side by side."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(min(shutil.get_terminal_size().columns, WIDEST))

@@ -27,10 +27,10 @@ def on_main_process(function: Callable[[], T]) -> T:
             result = function()
         except Exception as error:
             failure = error
-    result, failed = broadcast_object_list([result, failure is not None])
+    result, failed = cast(tuple[T, bool], broadcast_object_list([result, failure is not None]))
     if failed:
         raise failure or Elsewhere
-    return cast(T, result)
+    return result
 
 
 def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:

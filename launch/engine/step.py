@@ -1,7 +1,7 @@
 """What learns: the networks of a task with their optimizers, and one step of learning on one batch."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from math import isfinite
 from pathlib import Path
@@ -183,7 +183,7 @@ class Learner:
         self.task.train(training)
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Generator[None]:
         """Give the task, within the block, its networks (their averages, with --ema) without the wrappers, whose
         forward talks to other processes.
         """

@@ -3,7 +3,7 @@
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +15,7 @@ LOGGER = logging.getLogger("launchbay")
 
 
 @contextmanager
-def log(folder: Path, rank: int, opening: str) -> Iterator[None]:
+def log(folder: Path, rank: int, opening: str) -> Generator[None]:
     """Keep the log of process `rank` in the run's `folder`: the `opening`, what is sent to LOGGER, and the traceback of
     the error that ends the run, if one does."""
     file = path(folder, rank)

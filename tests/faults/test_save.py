@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from errno import EACCES, EIO, ENOSPC
 from functools import partial
@@ -65,7 +65,7 @@ class Disk:
 
 
 @contextmanager
-def failing(bad: int = 0, reason: int = ENOSPC) -> Iterator[Disk]:
+def failing(bad: int = 0, reason: int = ENOSPC) -> Generator[Disk]:
     disk = Disk(bad, reason)
     with pytest.MonkeyPatch.context() as patch:
         for owner, names in CALLS.items():

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def hear_ctrl_c() -> None:
 
 
 @contextmanager
-def started(*argv: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def started(*argv: object, **environment: str) -> Generator[subprocess.Popen[str]]:
     """A command in a session of its own, with whatever it starts; none of them outlives the test."""
     process = subprocess.Popen(
         [str(word) for word in argv],

@@ -2,18 +2,27 @@
 2019, section 3.2), which a generator is rewarded for.
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from launchbay.models.dcgan import Generator
-from launchbay.tasks.base import Batch
 
 BURN_IN, SAMPLES, LEAPFROG = 2, 2, 5
 STEP_SIZE = 0.02
 """Of the leapfrog. The authors adapt it in training; a constant keeps a step a function of its samples alone."""
 
 
-def log_density_gradient(generator: Generator, image: Tensor, latent: Tensor, batch: Batch) -> Tensor:
+class Draws(Protocol):
+    """Source of random numbers, a row for each picture: a task's batch."""
+
+    def rand(self, *shape: int) -> Tensor: ...
+
+    def randn(self, *shape: int) -> Tensor: ...
+
+
+def log_density_gradient(generator: Generator, image: Tensor, latent: Tensor, draws: Draws) -> Tensor:
     """Return the gradient of log p(x) at generated pictures x = `image`, N×C×S×S, whose latents were `latent`.
 
     p(x) is the mixture of N(mean(z), deviation²) over all latents z, so the gradient is minus the posterior mean of
@@ -22,16 +31,16 @@ def log_density_gradient(generator: Generator, image: Tensor, latent: Tensor, ba
     deviation = generator.deviation().detach()
     mean = torch.zeros_like(image)
     for number in range(BURN_IN + SAMPLES):
-        latent = hamiltonian_step(generator, image, latent, deviation, batch)
+        latent = hamiltonian_step(generator, image, latent, deviation, draws)
         if number >= BURN_IN:
             with torch.no_grad():
                 mean += generator(latent) / SAMPLES
     return (mean - image) / deviation.square()
 
 
-def hamiltonian_step(generator: Generator, image: Tensor, latent: Tensor, deviation: Tensor, batch: Batch) -> Tensor:
+def hamiltonian_step(generator: Generator, image: Tensor, latent: Tensor, deviation: Tensor, draws: Draws) -> Tensor:
     """Return one proposal for each picture, taken or not by Metropolis' rule."""
-    momentum = batch.randn(latent.shape[1])
+    momentum = draws.randn(latent.shape[1])
     energy, slope = potential(generator, image, latent, deviation)
     before = energy + momentum.square().sum(dim=1) / 2
     proposed = latent
@@ -41,7 +50,7 @@ def hamiltonian_step(generator: Generator, image: Tensor, latent: Tensor, deviat
         energy, slope = potential(generator, image, proposed, deviation)
         momentum = momentum - STEP_SIZE * (1 if number < LEAPFROG - 1 else 0.5) * slope
     after = energy + momentum.square().sum(dim=1) / 2
-    taken = batch.rand() < (before - after).clamp(max=0).exp()
+    taken = draws.rand() < (before - after).clamp(max=0).exp()
     return torch.where(taken[:, None], proposed, latent)
 
 
