@@ -61,10 +61,10 @@ VARIANTS = {
 def begin_and_continue(
     start: Callable[..., Any], runs: dict[str, tuple[Any, ...]], start_again: Callable[..., Any] | None = None
 ) -> None:
-    """Each run whole, and once more from its checkpoint of step 3, in the middle of an epoch."""
+    """Each run whole, and once more from its checkpoint of step 2, in the middle of an epoch."""
     for folder, launch in (("whole", start), ("again", start_again or start)):
         argv = [
-            ["--task", name, *SMALL, *options, "--steps", 6, "--save-every", 3, "--output-dir", folder, "--run", name]
+            ["--task", name, *SMALL, *options, "--steps", 4, "--save-every", 2, "--output-dir", folder, "--run", name]
             for name, options in runs.items()
         ]
         Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in words] for words in argv]))
@@ -73,9 +73,9 @@ def begin_and_continue(
         if folder == "whole":
             shutil.copytree("whole", "again")
             for name in runs:
-                forget(Path("again", name), 3)
+                forget(Path("again", name), 2)
         else:
-            assert done.stdout.count("continues from step 3") == len(runs), done.stdout
+            assert done.stdout.count("continues from step 2") == len(runs), done.stdout
 
 
 def check_bit_for_bit(start: Callable[..., Any], variants: dict[str, tuple[Any, ...]]) -> None:
