@@ -213,7 +213,7 @@ def child_set(argv: list[str]) -> None:
         return step(self, *rest)
 
     Learner.step = watched
-    assembly.open_named = lambda name: lambda split, root=None: opened if split == "train" else Random(split)
+    assembly.open_dataset = lambda name: lambda split, root=None: opened if split == "train" else Random(split)
     assert train.main(["--task", "classify", "--batch-size", "128", "--steps", "40", "--eval-every", "40", *PLAIN]) == 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"start": first[0] - ready, "step": 1000 * (first[-1] - first[9]) / 30, "memory": peak,

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay.data.download import Opener, fetch, read
+from launchbay.data.download import Opener, fetch, read_or_explain
 from launchbay.data.resident import Resident
 
 FOLDER = "cifar-10-batches-py"
@@ -39,7 +39,9 @@ class CIFAR10(Resident):
         labels = torch.empty(len(pixels), dtype=torch.int64)
         for number, (file, digest) in enumerate(files.items()):
             part = slice(PART * number, PART * (number + 1))
-            pixels[part], labels[part] = read("CIFAR-10", FOLDER, where, partial(read_batch, where / file, digest))
+            pixels[part], labels[part] = read_or_explain(
+                "CIFAR-10", FOLDER, where, partial(read_batch, where / file, digest)
+            )
         super().__init__(pixels, labels, CLASSES)
 
 

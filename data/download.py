@@ -41,7 +41,7 @@ def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, 
     """
     root = root or downloads()
     try:
-        return find(root, folder, known) or download(name, folder, known, downloader, root)
+        return find_files(root, folder, known) or download(name, folder, known, downloader, root)
     except (URLError, HTTPException, ConnectionError, TimeoutError, RuntimeError) as error:  # the last: a checksum
         _, addresses, by_hand = downloader()
         raise UserError(
@@ -56,7 +56,7 @@ def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, 
         ) from error
 
 
-def find(root: Path, folder: str, known: Sequence[str]) -> Path | None:
+def find_files(root: Path, folder: str, known: Sequence[str]) -> Path | None:
     """Return the folder of the first file that is there; with none, that of a download that has lost it."""
     found = next((file.parent for pattern in known for file in sorted(root.glob(pattern))), None)
     return (root / known[0]).parent if found is None and (root / folder).is_dir() else found
@@ -69,7 +69,7 @@ def download(name: str, folder: str, known: Sequence[str], downloader: Downloade
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):  # the other processes of this machine wait here, then find it done
-            if not find(root, folder, known):
+            if not find_files(root, folder, known):
                 print(f"downloading {name} to {root}", flush=True)
                 with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
                     open(temporary, download=True)
@@ -82,7 +82,7 @@ def download(name: str, folder: str, known: Sequence[str], downloader: Downloade
     return (root / known[0]).parent
 
 
-def read(name: str, folder: str, files: Path, open: Callable[[], T]) -> T:
+def read_or_explain(name: str, folder: str, files: Path, open: Callable[[], T]) -> T:
     """Return what `open` makes of the files in `files`.
 
     Raises:

@@ -32,12 +32,12 @@ class Glyphs(Resident):
                 f"the embedded glyphs have no --data-root or --val-root ({root})",
                 "for handwritten digits: --data mnist",
             )
-        parts = [draw(name) for name in (COUNT if split == "all" else (split,))]
+        parts = [draw_split(name) for name in (COUNT if split == "all" else (split,))]
         pixels, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         super().__init__(pixels, labels, [str(digit) for digit in range(10)])
 
 
-def draw(split: str) -> tuple[Tensor, Tensor]:
+def draw_split(split: str) -> tuple[Tensor, Tensor]:
     """Return the digits of one split: uint8 N×1×28×28, and their labels."""
     count, random = COUNT[split], generator("glyphs", split)
     labels = torch.arange(count) % 10

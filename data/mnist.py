@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay.data.download import Opener, fetch, read
+from launchbay.data.download import Opener, fetch, read_or_explain
 from launchbay.data.resident import Resident
 
 TRAINING = {
@@ -31,7 +31,7 @@ class MNIST(Resident):
     def __init__(self, split: str, root: Path | None = None):
         files = fetch("MNIST", "MNIST", KNOWN, downloader, root)
         parts = {"train": [TRAINING], "val": [VALIDATION], "all": [TRAINING, VALIDATION]}[split]
-        opened = [read("MNIST", "MNIST", files, partial(read_part, files, part)) for part in parts]
+        opened = [read_or_explain("MNIST", "MNIST", files, partial(read_part, files, part)) for part in parts]
         pixels, labels = (torch.cat(part) for part in zip(*opened, strict=True))
         super().__init__(pixels[:, None], labels, [str(digit) for digit in range(10)])
 

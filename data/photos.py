@@ -37,7 +37,7 @@ class Photos(ImageSet):
         for label, name in enumerate(FILES):
             image = decode(folder() / name)
             border = image.shape[-1] - max(image.shape[-1] // 4, TILE)
-            left, right = [image[:, :, :border]], tiles(image[:, :, border:])
+            left, right = [image[:, :, :border]], cut_tiles(image[:, :, border:])
             parts = {"train": left, "val": right, "all": left + right}[split]
             self.regions += parts
             self.labels += [label] * len(parts)
@@ -53,7 +53,7 @@ class Photos(ImageSet):
         return self.labels[index]
 
 
-def tiles(image: Tensor) -> list[Tensor]:
+def cut_tiles(image: Tensor) -> list[Tensor]:
     """Return up to TILES disjoint TILE×TILE squares, spread evenly over `image`."""
     rows, columns = image.shape[-2] // TILE, image.shape[-1] // TILE
     corners = [(row * TILE, column * TILE) for row in range(rows) for column in range(columns)]

@@ -21,7 +21,7 @@ def main() -> int:
 
         return train(sys.argv[2:])
     try:
-        return run(parser().parse_args())
+        return run_verb(parser().parse_args())
     except (Exception, KeyboardInterrupt) as error:
         return errors.report(error, debug="--debug" in sys.argv).code
 
@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run_verb(arguments: argparse.Namespace) -> int:
     """Do what the verb says. Returns the exit code."""
     console = Console()
     match arguments.verb:
@@ -86,9 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
 
             show_plugins(console)
         case "doctor":
-            from launchbay.launch.commands.doctor import examine
+            from launchbay.launch.commands.doctor import examine_machine
 
-            examine(console)
+            examine_machine(console)
         case "evaluate":
             from launchbay.launch.commands.evaluate import evaluate_run
 
@@ -109,8 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
             from launchbay.launch.check import suite
             from launchbay.launch.config import plugins, setup
 
-            found = plugins.load(plugins.find(plugins.TASKS, arguments.task))
-            suite.show(arguments.task, setup.check_is_task(arguments.task, found), console)
+            found = plugins.load_plugin(plugins.find_plugin(plugins.TASKS, arguments.task))
+            suite.show_checks(arguments.task, setup.check_is_task(arguments.task, found), console)
         case "new":
             new.write_package(arguments.name, arguments.kind, console)
     return errors.DONE

@@ -63,7 +63,7 @@ def report(error: BaseException, *, debug: bool) -> Report:
     if shown:
         if debug:
             traceback.print_exception(error)
-        show(error)
+        show_error(error)
     return Report(code, shown)
 
 
@@ -109,7 +109,7 @@ def end(report: Report) -> int:
     os._exit(code)  # taking a broken process group down may hang or abort
 
 
-def show(error: BaseException) -> None:
+def show_error(error: BaseException) -> None:
     where = f" on process {process_rank()} of {process_count()}" if process_count() > 1 else ""
     if isinstance(error, UserError):
         title, lines, hint = "error", [error.message], error.hint

@@ -79,7 +79,7 @@ class Residual(nn.Module):
 
 
 @torch.no_grad()
-def build(name: str, channels: int, size: int, classes: int, width: int, *, pretrained: bool) -> Classifier:
+def build_classifier(name: str, channels: int, size: int, classes: int, width: int, *, pretrained: bool) -> Classifier:
     """Return the classifier called `name`: cnn, resnet9 or timm/NAME.
 
     Raises:

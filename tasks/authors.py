@@ -182,7 +182,7 @@ def check_constructed(task: nn.Module) -> None:
         )
 
 
-def check_task(task: nn.Module, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
+def check_trainable(task: nn.Module, networks: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> None:
     """Raise an AuthorError if `task` cannot be trained, as far as that can be told before the first step."""
     for name in ("monitor", "baseline_name"):
         if not isinstance(value := getattr(task, name), str):

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions, count_classes, side_of
 from launchbay.data.augment import color_jitter, cutout, warp
-from launchbay.models.classify import build
+from launchbay.models.classify import build_classifier
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.plots import confusion_matrix
 from launchbay.tasks.options import SizeOptions, check_unused
@@ -63,7 +63,7 @@ class Classify(Task[ClassifyConfig]):
         assert config.channels and config.size and config.classes
         if config.jitter and config.channels != 3:
             raise UserError("--jitter changes colours, and these pictures have none", "leave it out")
-        self.model = build(
+        self.model = build_classifier(
             config.model, config.channels, config.size, config.classes, config.width, pretrained=config.pretrained
         )
         for name, value in (("shift", config.shift), ("cutout", config.cutout)):

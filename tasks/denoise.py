@@ -15,7 +15,7 @@ from launchbay.data import ImageSet, Load
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets
-from launchbay.tasks.figures.metrics import load_networks, smallest_for
+from launchbay.tasks.figures.metrics import load_metric_networks, smallest_for
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.options import ImageMetricOptions, PatchOptions, check_unused, infer_patch
 
@@ -51,14 +51,14 @@ class Denoise(ImageToImage[DenoiseConfig]):
         uses = {"width": ["conv4", "dncnn", "unet"], "depth": ["dncnn"], "blocks": ["unet"]}
         check_unused(config, "model", uses)
         self.metrics = config.metrics
-        self.model = build(config)
+        self.model = build_network(config)
 
     @classmethod
     def infer_options(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
         return infer_patch(config, images)
 
     def datasets(self, load: Load) -> Datasets:
-        load_networks(self.config.metrics)
+        load_metric_networks(self.config.metrics)
         config = self.config
         train = load("train", crop=config.patch, channels=config.channels)
         return train, load("val", channels=config.channels, smallest=smallest_for(config.metrics))
@@ -71,7 +71,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
         return {"mse": mse_loss(output, target)} if self.config.loss == "mse" else {"l1": l1_loss(output, target)}
 
 
-def build(config: DenoiseConfig) -> nn.Module:
+def build_network(config: DenoiseConfig) -> nn.Module:
     channels = config.channels or 3
     match config.model:
         case "upsampling":

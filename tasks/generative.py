@@ -21,7 +21,7 @@ from launchbay.tasks.figures.judge import (
     load_judge,
     mean_distance,
 )
-from launchbay.tasks.figures.plots import tiles
+from launchbay.tasks.figures.plots import tile_pictures
 
 C = TypeVar("C")
 SMALLEST = 4
@@ -149,16 +149,16 @@ class Generative(Task[C]):
         each.
         """
         latents = self.fixed("samples", 64)
-        pictures = {"generated": tiles(self.generate(latents, self.wanted(torch.arange(64))), 8)}
+        pictures = {"generated": tile_pictures(self.generate(latents, self.wanted(torch.arange(64))), 8)}
         ends = self.fixed("walk", 12).view(2, 6, 1, -1)
         angles = torch.linspace(0, torch.pi / 2, 10).to(ends).view(1, -1, 1)
         walk = (angles.cos() * ends[0] + angles.sin() * ends[1]).flatten(0, 1)  # keeps the length of normal vectors
         labels = torch.arange(6).repeat_interleave(10)
-        pictures["walk"] = tiles(self.generate(walk, self.wanted(labels)), 10)
+        pictures["walk"] = tile_pictures(self.generate(walk, self.wanted(labels)), 10)
         if self.classes:
             labels = torch.arange(self.classes).repeat_interleave(10)
             rows = self.fixed("classes", 10).repeat(self.classes, 1)
-            pictures["classes"] = tiles(self.generate(rows, self.wanted(labels)), 10)
+            pictures["classes"] = tile_pictures(self.generate(rows, self.wanted(labels)), 10)
         return pictures
 
     def fixed(self, name: str, count: int) -> Tensor:

@@ -15,7 +15,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.models.autoencoders import unpadded
 from launchbay.tasks.base import Batch, Datasets
-from launchbay.tasks.figures.metrics import load_networks, smallest_for
+from launchbay.tasks.figures.metrics import load_metric_networks, smallest_for
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.options import ImageMetricOptions, PatchOptions, infer_patch
 
@@ -50,7 +50,7 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
         return infer_patch(config, images)
 
     def datasets(self, load: Load) -> Datasets:
-        load_networks(self.config.metrics)
+        load_metric_networks(self.config.metrics)
         config = self.config
         train = load("train", crop=config.patch, channels=config.channels)
         return train, load("val", channels=config.channels, smallest=max(SMALLEST, smallest_for(config.metrics)))

@@ -18,7 +18,7 @@ from launchbay.data import Load
 from launchbay.models.resize import downscale, upscale
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
-from launchbay.tasks.figures.metrics import WINDOW, load_networks, luma, psnr, quantize, ssim
+from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, quantize, ssim
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.options import ImageMetricOptions, check_unused
 
@@ -64,7 +64,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
         self.model = build_network(config)
 
     def datasets(self, load: Load) -> Datasets:
-        load_networks(self.config.metrics)
+        load_metric_networks(self.config.metrics)
         scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
         train = load("train", crop=self.config.patch, channels=CHANNELS)
         return train, load("val", multiple=scale, smallest=WINDOW + 3 * scale, channels=CHANNELS)

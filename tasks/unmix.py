@@ -19,7 +19,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Index, Load
 from launchbay.models.unmix import Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets
-from launchbay.tasks.figures.metrics import image_figures, load_networks, quantize
+from launchbay.tasks.figures.metrics import image_figures, load_metric_networks, quantize
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.options import ImageMetricOptions
 
@@ -64,7 +64,7 @@ class Unmix(ImageToImage[UnmixConfig]):
         return config
 
     def datasets(self, load: Load) -> Datasets:
-        load_networks(self.config.metrics)
+        load_metric_networks(self.config.metrics)
         return load("train"), check_pairs(load("val"))
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:

@@ -17,7 +17,7 @@ from launchbay import UserError
 from launchbay.data import Load
 from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
-from launchbay.tasks.figures.metrics import image_figures, load_networks, quantize
+from launchbay.tasks.figures.metrics import image_figures, load_metric_networks, quantize
 from launchbay.tasks.generative import Generative, SampleMetric
 from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, SizeOptions, check_unused
 
@@ -70,7 +70,7 @@ class VAE(Generative[VAEConfig]):
         self.register_buffer("mean_picture", torch.full((channels, size, size), 0.5), persistent=False)
 
     def datasets(self, load: Load) -> Datasets:
-        load_networks(self.config.metrics)
+        load_metric_networks(self.config.metrics)
         train, validation = super().datasets(load)
         some = train.__getitems__(range(min(1000, len(train))))["image"]
         self.mean_picture = (some / 255).mean(dim=0).clamp(0.01, 0.99)

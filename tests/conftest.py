@@ -45,7 +45,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 @pytest.fixture
 def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the drawing of curves.png, which takes most of the time of a short run."""
-    monkeypatch.setattr(curves, "draw", lambda *_: None)
+    monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
 
 
 def forget_accelerator() -> None:

@@ -10,7 +10,7 @@ from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.record import curves
 from launchbay.launch.train import leave_processes, run
 
-curves.draw = lambda *_: None  # spares the drawing of curves.png, which takes most of the time of a short run
+curves.draw_curves = lambda *_: None  # spares the drawing of curves.png, which takes most of the time of a short run
 
 for argv in json.loads(Path(sys.argv[1]).read_text()):
     GradientState._reset_state()  # accelerate keeps the accumulation of the run before

@@ -54,7 +54,7 @@ def test_weights_come_back_tied_and_equal() -> None:
     where = save(Path("c"), 1)
     assert storage.verify(where)["task"] == "toy"
     network, again = trained()[0], tied()
-    storage.load_networks(where, {"model": again})
+    storage.load_weights(where, {"model": again})
     for (name, tensor), other in zip(network.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(tensor, other), name
     assert again[0].weight is again[2].weight
@@ -82,15 +82,19 @@ def test_exported_weights_need_nothing_of_ours() -> None:
 def test_old_ones_go_but_never_the_last_or_the_best() -> None:
     for step in range(1, 7):
         save(Path("c"), step, best=step == 2, keep=2)
-    assert [path.name for path in storage.steps(Path("c"))] == ["step-00000002", "step-00000005", "step-00000006"]
-    assert storage.find(Path("c"), "best").name == "step-00000002"
-    assert storage.find(Path("c"), "last").name == "step-00000006"
+    assert [path.name for path in storage.list_checkpoints(Path("c"))] == [
+        "step-00000002",
+        "step-00000005",
+        "step-00000006",
+    ]
+    assert storage.find_checkpoint(Path("c"), "best").name == "step-00000002"
+    assert storage.find_checkpoint(Path("c"), "last").name == "step-00000006"
 
 
 def test_a_damaged_later_one_is_not_kept_instead() -> None:
     (save(Path("c"), 3) / "state.json").unlink()
     save(Path("c"), 2, keep=1)
-    assert storage.find(Path("c"), "last").name == "step-00000002"
+    assert storage.find_checkpoint(Path("c"), "last").name == "step-00000002"
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -111,14 +115,14 @@ def test_damage_is_found_and_the_one_before_is_taken(
         path.write_bytes(changed)
     with pytest.raises(storage.DamagedCheckpoint, match=file):
         storage.verify(where)
-    assert storage.find(Path("c"), "last").name == "step-00000001"
+    assert storage.find_checkpoint(Path("c"), "last").name == "step-00000001"
     assert capsys.readouterr().out.count("damaged checkpoint") == 1
 
 
 def test_when_all_are_damaged_that_is_said() -> None:
     (save(Path("c"), 1) / "state.json").write_text("{}")
     with pytest.raises(UserError, match="no checkpoint in c is whole"):
-        storage.find(Path("c"), "last")
+        storage.find_checkpoint(Path("c"), "last")
 
 
 def test_a_failed_save_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +135,7 @@ def test_a_failed_save_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(OSError, match="No space left"):
         save(Path("c"), 2)
     assert sorted(path.name for path in Path("c").iterdir()) == ["last", "step-00000001"]
-    assert storage.find(Path("c"), "last").name == "step-00000001"
+    assert storage.find_checkpoint(Path("c"), "last").name == "step-00000001"
 
 
 def test_a_full_disk_is_a_mistake_with_a_name(mistake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,10 +159,10 @@ def test_killed_at_any_moment_the_newest_whole_one_is_found() -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        for where in storage.steps(Path("c")):
+        for where in storage.list_checkpoints(Path("c")):
             storage.verify(where)
         # Killed between the two, the newest has its name and `last` still names the one before.
-        assert storage.find(Path("c"), "last") in storage.steps(Path("c"))[-2:]
+        assert storage.find_checkpoint(Path("c"), "last") in storage.list_checkpoints(Path("c"))[-2:]
         shutil.rmtree("c")
 
 

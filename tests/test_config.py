@@ -10,7 +10,7 @@ from annotated_types import Gt
 
 from launchbay import UserError
 from launchbay.launch.config.command_line import parse
-from launchbay.launch.config.option_file import read, to_yaml
+from launchbay.launch.config.option_file import read_options, to_yaml
 from launchbay.launch.config.options import Config, TrainOptions
 
 TRAIN = TrainOptions().with_values(steps=100)
@@ -78,7 +78,7 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
     )
     file = Path("config.yaml")
     file.write_text(to_yaml(config))
-    again, _ = read(file, Config("toy", TRAIN, Options()))
+    again, _ = read_options(file, Config("toy", TRAIN, Options()))
     assert again == config
     assert parse(Config("toy", TRAIN, Options()), [], file, quiet=True)[0] == config
 

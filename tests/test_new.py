@@ -1,4 +1,4 @@
-"""`launchbay new`: what it writes works as it is, and is what examples/plugin holds."""
+"""`launchbay new`: what it writes works as it is."""
 
 import importlib
 import subprocess
@@ -8,17 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Command, build_wheel
+from conftest import Command, build_wheel
 from setuptools.build_meta import prepare_metadata_for_build_wheel
 from test_contract import failures, in_this_process
 
 from launchbay.launch.commands.new import TASK_KINDS
-from launchbay.launch.config.assembly import open_named
-from launchbay.launch.config.plugins import TASKS, find
+from launchbay.launch.config.assembly import open_dataset
+from launchbay.launch.config.plugins import TASKS, find_plugin
 from launchbay.launch.config.setup import task_of
 
 Launchbay = Callable[..., tuple[int, str]]
-EXAMPLE = ROOT / "examples/plugin"
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def test_a_new_task_is_installed_and_keeps_the_contract(
 ) -> None:
     name = f"my-{kind}"
     new(name, "--kind", kind)
-    plugin = find(TASKS, name)
+    plugin = find_plugin(TASKS, name)
     assert str(plugin) == f"{name} 0.1.0" and plugin.summary() in launchbay("tasks")[1]
     failed = failures(in_this_process(task_of(name)[0]))
     assert not failed, "\n\n".join(map(str, failed.values()))
@@ -52,27 +51,13 @@ def test_a_new_task_is_installed_and_keeps_the_contract(
 
 def test_a_new_data_set_passes_its_own_tests(new: Callable[..., None], launchbay: Launchbay) -> None:
     new("my-shapes", "--dataset")
-    assert open_named("my-shapes")("val").classes == ("disc", "square")
+    assert open_dataset("my-shapes")("val").classes == ("disc", "square")
     assert "Shapes: discs and squares" in launchbay("tasks")[1]
     test = importlib.import_module("test_my_shapes")
     for split in ("train", "val", "all"):
         test.test_samples_are_pictures_with_labels_and_repeat(split)
     test.test_no_picture_is_in_both_splits()
     test.test_a_task_trains_on_it(Path("out").resolve())
-
-
-def test_the_example_is_what_it_writes(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Another test may have brought its own.
-    monkeypatch.delitem(sys.modules, "deblur", raising=False)
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if not any(Path(place).glob("deblur*"))])
-    code, said = launchbay("new", "deblur")
-    assert code == 0, said
-    written, example = (
-        {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
-        for folder in (Path("deblur"), EXAMPLE)
-    )
-    for name, text in written.items():
-        assert example[name] == text, f"examples/plugin/{name} is another one; `launchbay new deblur` writes it"
 
 
 @pytest.mark.parametrize(
@@ -95,16 +80,20 @@ def test_names_that_cannot_be(launchbay: Launchbay, name: str, said: str) -> Non
 
 
 @pytest.mark.slow
-def test_the_example_works_from_wheels_in_a_clean_environment(wheel: Path, command: Command, tmp_path: Path) -> None:
+def test_a_new_package_works_from_wheels_in_a_clean_environment(
+    wheel: Path, command: Command, launchbay: Launchbay, tmp_path: Path
+) -> None:
     """Both packages are installed by pip; what launchbay depends on is seen in the environment that runs this test."""
-    example = build_wheel(EXAMPLE, tmp_path / "example")
+    assert launchbay("new", "deblur")[0] == 0
+    subprocess.run(["git", "init", "-q", "deblur"], check=True)
+    written = build_wheel(Path("deblur"), tmp_path / "written")
     venv.create("clean", with_pip=True)
     binaries = Path("clean/bin").resolve()
     (site,) = Path("clean").glob("lib/*/site-packages")
     ours = subprocess.check_output([sys.executable, "-c", "import torch; print(torch.__path__[0])"], text=True)
     (site / "dependencies.pth").write_text(str(Path(ours.strip()).parent))
     install = (binaries / "python", "-m", "pip", "install", "--no-index", "--no-deps", "--ignore-installed")
-    done = command(*install, wheel, example, PYTHONPATH="")
+    done = command(*install, wheel, written, PYTHONPATH="")
     assert done.returncode == 0, done.stderr
 
     def clean(program: str, *argv: object) -> str:

@@ -13,11 +13,11 @@ from toys import Digits, Patches
 
 from launchbay.data import ImageSet, Index
 from launchbay.data.glyphs import Glyphs
-from launchbay.launch.config.assembly import open_named
+from launchbay.launch.config.assembly import open_dataset
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.engine.evaluation import to_batch
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions, unpadded
-from launchbay.models.classify import build
+from launchbay.models.classify import build_classifier
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Task
 
@@ -52,7 +52,7 @@ def build_task(variant: str) -> tuple[Task[Any], ImageSet]:
 
     name, options = VARIANTS[variant]
     kind, default = task_of(name)
-    images = {"unmix": open_named("toys:Digits+toys:Patches"), "superres": Patches}.get(name, Digits)("train")
+    images = {"unmix": open_dataset("toys:Digits+toys:Patches"), "superres": Patches}.get(name, Digits)("train")
     torch.manual_seed(0)
     return kind(kind.infer_options(replace(default.options, **options), images)), images
 
@@ -134,7 +134,7 @@ def test_restoring_networks_keep_any_size(
 
 @pytest.mark.parametrize(("size", "features"), [(32, 2048), (28, 1152)])
 def test_the_cnn_is_the_tabled_one(size: int, features: int) -> None:
-    network = build("cnn", 3, size, 10, 0, pretrained=False)
+    network = build_classifier("cnn", 3, size, 10, 0, pretrained=False)
     convolutions = 3 * 32 * 9 + 32 + 32 * 64 * 9 + 64 + 64 * 128 * 9 + 128
     assert sum(p.numel() for p in network.parameters()) == convolutions + features * 128 + 128 + 128 * 10 + 10
     assert network(torch.rand(1, 3, size, size)).shape == (1, 10)

@@ -21,7 +21,7 @@ from launchbay.data import ImageSet, Index, LoadOptions, key
 from launchbay.data.sources import Source
 from launchbay.data.transforms import Transformed
 from launchbay.launch.check.lines import describe_error, raised
-from launchbay.launch.config.assembly import build, datasets, infer_options, open_source
+from launchbay.launch.config.assembly import build_task, datasets, infer_options, open_source
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig, Dataclass, TrainOptions
 from launchbay.launch.config.setup import default_config
@@ -141,7 +141,7 @@ class Bench:
     def build(self) -> AnyTask:
         """Return the task as a run begins with it."""
         torch.manual_seed(key(self.config.train.optimization.seed, "weights"))
-        return build(self.task_type, self.config.options)
+        return build_task(self.task_type, self.config.options)
 
     def task(self) -> AnyTask:
         """Return the task, when it has seen its data and is on the device."""

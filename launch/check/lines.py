@@ -40,7 +40,7 @@ def source(cls: type) -> tuple[str, ast.ClassDef | None]:
         return "", None
 
 
-def bound(node: ast.stmt) -> set[str]:
+def names_bound_by(node: ast.stmt) -> set[str]:
     """Return the names that a statement of a class binds."""
     if isinstance(node, ast.FunctionDef):
         return {node.name}
@@ -59,7 +59,7 @@ def undocumented(options: type) -> list[str]:
                 continue
             text = below.value if isinstance(below, ast.Expr) else None
             if not (isinstance(text, ast.Constant) and isinstance(text.value, str)):
-                missing += sorted(bound(node))
+                missing += sorted(names_bound_by(node))
     return missing
 
 

@@ -16,7 +16,7 @@ from launchbay.data import Index
 from launchbay.data.loader import Keyed
 from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
 from launchbay.launch.check.lines import authored, source, undocumented
-from launchbay.launch.config.option_file import read, to_yaml
+from launchbay.launch.config.option_file import read_options, to_yaml
 from launchbay.tasks.places import Place, locate
 
 
@@ -61,7 +61,7 @@ def options_go_through_yaml(bench: Bench) -> None:
         file = Path(folder) / "config.yaml"
         try:
             file.write_text(to_yaml(bench.config), encoding="utf-8")
-            back = read(file, bench.declared)[0].options
+            back = read_options(file, bench.declared)[0].options
         except Exception as error:
             message = " ".join(str(error).replace(f"{file}:", "line ").split())
             raise Broken(f"{type(error).__name__}: {message}", locate(type(options))) from error

@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from launchbay.launch.config.option_file import read
+from launchbay.launch.config.option_file import read_options
 from launchbay.launch.config.setup import default_config
 
 HEAVY = ("wandb", "tyro", "accelerate", "matplotlib", "skimage", "timm", "torchmetrics")
@@ -27,7 +27,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_bytes(sys.stdin.buffer.read())
-        config, _ = read(file, default_config(name, task_type))
+        config, _ = read_options(file, default_config(name, task_type))
     touched: list[tuple[str, str, int, str]] = []
     sys.addaudithook(partial(notice, touched))
     try:

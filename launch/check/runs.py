@@ -84,7 +84,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
         saver = Saver(Path(folder), first.trained_state, keep=1)
         saver.save(2, {"scaler": None}, best=False)
         saver.finish()
-        second.restore(storage.newest(Path(folder)), None)
+        second.restore(storage.newest_checkpoint(Path(folder)), None)
     second.use(second.wrapped, training=True)
     for learner in (first, second):
         learner.step(3, [bench.batch(first=3)])
@@ -120,7 +120,7 @@ def a_run_goes_on_bit_for_bit(bench: Bench) -> None:
                 raise Broken(f"{file.name}: {changed}", bench.place("training_step", "loss"))
 
 
-class Lines(Observer):
+class RecordInMemory(Observer):
     """The record of a run, kept in memory."""
 
     def __init__(self) -> None:
@@ -145,7 +145,7 @@ def two_processes_learn_the_same(bench: Bench) -> None:
     check_own_statistics(bench)
     bench.probed.values()  # or another process cannot import it
     with tempfile.TemporaryDirectory() as folder:
-        one = record(bench, Path(folder, "one"))
+        one = record_run(bench, Path(folder, "one"))
         two = on_two_processes(bench, Path(folder))
     for mine, theirs in zip(one, two, strict=True):
         for name, value in mine.items():
@@ -165,9 +165,9 @@ def check_own_statistics(bench: Bench) -> None:
         raise NotApplicable("a network draws random numbers in training (Dropout), on each process others")
 
 
-def record(bench: Bench, folder: Path) -> list[Line]:
+def record_run(bench: Bench, folder: Path) -> list[Line]:
     """Return the losses and figures of a short run in float64."""
-    lines = Lines()
+    lines = RecordInMemory()
     with double():
         engine = bench.engine(precision="fp64")
         engine.fit(folder, [lines] if engine.accelerator.is_main_process else [], Stop())
@@ -193,7 +193,7 @@ def as_process(rank: int, subject: tuple[type[AnyTask], Dataclass], folder: Path
         with isolated(), suppress(Elsewhere):  # the other one says what went wrong
             bench = Bench(*subject)
             bench.task()  # opens the data sets as the first process has, before anything is float64
-            return record(bench, folder / "two")
+            return record_run(bench, folder / "two")
         return []
     finally:
         distributed.destroy_process_group()  # the other one notices at once

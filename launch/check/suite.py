@@ -73,7 +73,7 @@ def check_task(task_type: type[AnyTask], options: Dataclass | None = None) -> li
     what only a fresh one can tell and two to compare one process with two. Small networks take less than a minute.
     Nothing is raised for what fails: look for results whose `state` is "failed".
     """
-    return list(examine(Bench(task_type, options)))
+    return list(run_checks(Bench(task_type, options)))
 
 
 def parametrize_with_checks(tasks: Sequence[Subject]) -> Callable[[Any], Any]:
@@ -116,18 +116,18 @@ def shared_bench(task: Subject) -> Bench:
     return Bench(*task) if isinstance(task, tuple) else Bench(task)
 
 
-def examine(bench: Bench) -> Iterator[Result]:
+def run_checks(bench: Bench) -> Iterator[Result]:
     return (outcome(bench, check) for check in CONTRACT)
 
 
 def outcome(bench: Bench, check: Check) -> Result:
     """Return what comes of `check`, found out once."""
     if check not in bench.results:
-        bench.results[check] = run(bench, check)
+        bench.results[check] = run_check(bench, check)
     return bench.results[check]
 
 
-def run(bench: Bench, check: Check) -> Result:
+def run_check(bench: Bench, check: Check) -> Result:
     """Run `check`, if those before it hold that it needs."""
     name, expected, remedy = words(check)
     for other in needed(check):
@@ -172,7 +172,7 @@ def needed(check: Check) -> Iterator[Check]:
         yield other
 
 
-def show(name: str, task_type: type[AnyTask], console: Console) -> None:
+def show_checks(name: str, task_type: type[AnyTask], console: Console) -> None:
     """Check `task_type` and print the table as it grows, then what failed.
 
     Raises:
@@ -183,20 +183,20 @@ def show(name: str, task_type: type[AnyTask], console: Console) -> None:
         table.add_column(heading)
     results: list[Result] = []
     with Live(table, console=console):
-        for result in examine(Bench(task_type)):
+        for result in run_checks(Bench(task_type)):
             results.append(result)
             reason = result.happened if result.state == "not applicable" else ""
             table.add_row(result.check, Text(result.state, COLOURS[result.state]), Text(reason, "dim"))
     console.print()
     failed = [result for result in results if result.state == "failed"]
     for result in failed:
-        console.print(panel(result))
+        console.print(failure_panel(result))
     if failed:
         raise UserError(f"{name} fails {len(failed)} of {len(results)} checks", "mend the first one first")
     console.print(f"{name} keeps the contract")
 
 
-def panel(result: Result) -> Panel:
+def failure_panel(result: Result) -> Panel:
     lines = {"expected": result.expected, "happened": result.happened, "at": result.where}
     text = Text("\n").join(Text.assemble((f"{key:<10}", "bold"), value) for key, value in lines.items() if value)
     text.append(f"\n→ {result.remedy}", style="bold")

@@ -27,15 +27,15 @@ def find_start(folder: Path, resume: str) -> Path | None:
         UserError: there is nothing under that name, or no whole checkpoint.
     """
     own = folder / "checkpoints"
-    if storage.steps(own):
-        return storage.newest(own)
+    if storage.list_checkpoints(own):
+        return storage.newest_checkpoint(own)
     if resume == "auto":
         return None
     path = Path(resume)
     if not path.is_dir():
         raise UserError(f"--resume {path}: there is no such folder", "name a run's folder or a checkpoint's, or auto")
-    if storage.steps(path / "checkpoints"):
-        return storage.newest(path / "checkpoints")
+    if storage.list_checkpoints(path / "checkpoints"):
+        return storage.newest_checkpoint(path / "checkpoints")
     if (path / "config.yaml").is_file():
         raise UserError(f"--resume {path}: that run has no checkpoint yet", "name another, or leave --resume out")
     if not (path / "manifest.json").is_file():

@@ -74,7 +74,7 @@ def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, kee
     temporary = folder / f".tmp-{final.name}-{os.getpid()}"
     temporary.mkdir()
     try:
-        write(temporary, content, {"format": FORMAT, "step": step, **content.state})
+        write_files(temporary, content, {"format": FORMAT, "step": step, **content.state})
         synchronize(temporary)
         if final.exists():  # damaged, or it would have been gone on from
             shutil.rmtree(final.rename(folder / f".tmp-{final.name}-old"))
@@ -85,18 +85,18 @@ def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, kee
             raise OSError(str(error)) from error
         raise
     synchronize(folder)
-    point(final, best=best)
+    update_pointers(final, best=best)
     delete_old(folder, keep)
     return final
 
 
-def point(checkpoint: Path, *, best: bool) -> None:
+def update_pointers(checkpoint: Path, *, best: bool) -> None:
     """Let `last` (and `best`) name `checkpoint`."""
     for name in ("last", "best") if best else ("last",):
         write_text(checkpoint.parent / name, checkpoint.name)
 
 
-def write(folder: Path, content: CheckpointContent, state: Json) -> None:
+def write_files(folder: Path, content: CheckpointContent, state: Json) -> None:
     for file, tensors in content.tensors.items():
         save_file(dict(tensors), folder / file)
     (folder / "state.json").write_text(to_json(state, indent=1))
@@ -115,15 +115,15 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
     return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in network.state_dict().items()}
 
 
-def load(checkpoint: Path, trained_state: TrainedState) -> Json:
+def load_checkpoint(checkpoint: Path, trained_state: TrainedState) -> Json:
     """Put a verified checkpoint's tensors where they were taken from. Returns the content of its state.json.
 
     Raises:
         UserError: they do not fit, or are not what the networks and optimizers of a training can be.
     """
     state = json.loads((checkpoint / "state.json").read_bytes())
-    load_networks(checkpoint, trained_state.networks, trained=bool(trained_state.averages))
-    load_networks(checkpoint, {name: averaged.module for name, averaged in trained_state.averages.items()})
+    load_weights(checkpoint, trained_state.networks, trained=bool(trained_state.averages))
+    load_weights(checkpoint, {name: averaged.module for name, averaged in trained_state.averages.items()})
     for averaged in trained_state.averages.values():
         averaged.n_averaged.fill_(state["step"])
     tensors = read_tensors(checkpoint / OPTIMIZERS)
@@ -162,7 +162,7 @@ def verify(checkpoint: Path) -> Json:
     return state
 
 
-def load_networks(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
+def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
     """Put the weights of a verified checkpoint into `networks`."""
     for name, network in networks.items():
         file = checkpoint / file_of(name, trained=trained)
@@ -183,22 +183,22 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
         raise UserError(f"{file} is no file of tensors: {error}", "go back to an earlier checkpoint") from error
 
 
-def find(folder: Path, pointer: str) -> Path:
+def find_checkpoint(folder: Path, pointer: str) -> Path:
     """Return the verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest good one,
     aloud.
     """
     if not (folder / "last").is_file():
         raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
     name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text(errors="replace").strip()
-    return first_whole([folder / Path(name).name, *reversed(steps(folder))], folder)
+    return first_intact([folder / Path(name).name, *reversed(list_checkpoints(folder))], folder)
 
 
-def newest(folder: Path) -> Path:
+def newest_checkpoint(folder: Path) -> Path:
     """Return the newest checkpoint that is whole, wherever `last` points: a run may have ended between the two."""
-    return first_whole(list(reversed(steps(folder))), folder)
+    return first_intact(list(reversed(list_checkpoints(folder))), folder)
 
 
-def first_whole(candidates: list[Path], folder: Path) -> Path:
+def first_intact(candidates: list[Path], folder: Path) -> Path:
     for checkpoint in dict.fromkeys(candidates):
         try:
             verify(checkpoint)
@@ -210,7 +210,7 @@ def first_whole(candidates: list[Path], folder: Path) -> Path:
     )
 
 
-def steps(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, oldest first."""
     return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
 
@@ -218,7 +218,7 @@ def steps(folder: Path) -> list[Path]:
 def delete_old(folder: Path, keep: int) -> None:
     best = (folder / "best").read_text(errors="replace").strip() if (folder / "best").is_file() else ""
     last = (folder / "last").read_text()  # what comes after it is damaged, and no reason to delete it
-    for checkpoint in [path for path in steps(folder) if path.name <= last][:-keep]:
+    for checkpoint in [path for path in list_checkpoints(folder) if path.name <= last][:-keep]:
         if checkpoint.name != best:
             doomed = checkpoint.rename(folder / f".tmp-{checkpoint.name}")  # no half-deleted checkpoint has a good name
             shutil.rmtree(doomed)

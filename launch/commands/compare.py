@@ -18,7 +18,7 @@ from launchbay.launch.config.option_file import read_values
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json
 from launchbay.launch.record.run_folder import config_file
-from launchbay.launch.record.tracking import Line, record
+from launchbay.launch.record.tracking import Line, read_record
 
 V = TypeVar("V")
 PLACE = {"run", "output_dir"}
@@ -48,12 +48,12 @@ def compare_runs(first: Path, second: Path, console: Console) -> bool:
     Raises:
         UserError: one of them is no run, or they do not part but not all could be compared.
     """
-    runs = read(first), read(second)
+    runs = read_run(first), read_run(second)
     causes, gaps = made_otherwise(*runs), not_compared(*runs)
     (in_record, lines), (in_tensors, tensors) = compare_records(*runs), compare_checkpoints(*runs)
     with_data = "data, " * bool(runs[0].data and runs[1].data)
     for line in causes or [f"options, {with_data}versions, hardware and number of processes are the same"]:
-        show(line, console)
+        print_line(line, console)
     if not in_record and not in_tensors:
         if gaps:
             raise UserError(
@@ -61,18 +61,18 @@ def compare_runs(first: Path, second: Path, console: Console) -> bool:
                 "tensors are compared in whole checkpoints of a step that both runs have saved",
             )
         what = "what they learned is" if causes else "the runs are"
-        show(f"{what} the same: {lines} lines, {tensors} tensors", console)
+        print_line(f"{what} the same: {lines} lines, {tensors} tensors", console)
         return True
     for line in in_record or [f"the records are the same: {lines} lines"]:
-        show(line, console)
+        print_line(line, console)
     for line in in_tensors or ([f"the checkpoints are the same: {tensors} tensors"] if tensors else []):
-        show(line, console)
+        print_line(line, console)
     for gap in gaps:
-        show(f"not compared: {gap}", console)
+        print_line(f"not compared: {gap}", console)
     return False
 
 
-def read(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
     """Return what is there of the run in `folder`.
 
     Raises:
@@ -81,7 +81,7 @@ def read(folder: Path) -> Run:
     options, _ = read_values(config_file(folder))
     states: dict[str, Json] = {}
     damaged: dict[str, str] = {}
-    for step in storage.steps(folder / "checkpoints"):
+    for step in storage.list_checkpoints(folder / "checkpoints"):
         try:
             states[step.name] = storage.verify(step)
         except storage.DamagedCheckpoint as error:
@@ -95,7 +95,7 @@ def read(folder: Path) -> Run:
         | {"processes": last.get("world_size"), "device": last.get("device"), "threads": last.get("threads")}
         | last.get("versions", {}),
         data=newest.get("data", {}),
-        lines=[without(TIMINGS, line) for line in record(folder)],
+        lines=[without(TIMINGS, line) for line in read_record(folder)],
         checkpoints={name: folder / "checkpoints" / name for name in states},
         damaged=damaged,
     )
@@ -227,5 +227,5 @@ def side_by_side(heading: str, first: Run, second: Run, rows: Sequence[tuple[obj
     return table
 
 
-def show(line: RenderableType, console: Console) -> None:
+def print_line(line: RenderableType, console: Console) -> None:
     console.print(line, highlight=False, markup=False)

@@ -14,7 +14,7 @@ CONFIGS = Path("accelerate_configs")
 LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm")
 
 
-def examine(console: Console) -> None:
+def examine_machine(console: Console) -> None:
     import torch
 
     from launchbay.launch.distributed.accelerator import config_in_force, threads_per_process

@@ -27,7 +27,7 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
     target = target / f"{run.resolve().name}.safetensors" if target.is_dir() else target
     if target.exists():
         raise UserError(f"{target} exists already", "name another file; nothing was written")
-    where = storage.find(run / "checkpoints", pointer)
+    where = storage.find_checkpoint(run / "checkpoints", pointer)
     state = json.loads((where / "state.json").read_bytes())
     networks = list(state["optimizers"])
     files = {name: storage.read_tensors(where / storage.file_of(name)) for name in networks}
@@ -35,7 +35,7 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
     trained = {key for own in state["optimizers"].values() for group in own["groups"] for key in group["params"]}
     parameters = sum(named[key].numel() for key in trained)
     alone = f"{networks[0]}." if len(networks) == 1 else ""
-    write(
+    write_weights(
         target,
         {key.removeprefix(alone): value for key, value in named.items()},
         {
@@ -50,7 +50,7 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
     console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
-def write(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str], mode: int) -> None:
+def write_weights(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str], mode: int) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:

@@ -6,8 +6,8 @@ from accelerate import Accelerator
 
 from launchbay import UserError
 from launchbay.launch.checkpoint import storage
-from launchbay.launch.config.assembly import build
-from launchbay.launch.config.option_file import read, read_task
+from launchbay.launch.config.assembly import build_task
+from launchbay.launch.config.option_file import read_options, read_task
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
@@ -24,9 +24,9 @@ def load_task(run: Path, pointer: str) -> tuple[AnyTask, AnyConfig, Accelerator]
     if name is None:
         raise UserError(f"{file} names no task")
     task_type, default = task_of(name)
-    config, _ = read(file, default)
+    config, _ = read_options(file, default)
     accelerator = create_accelerator(config.train)  # before the network is built: it decides on float64
-    task = build(task_type, config.options)
-    storage.load_networks(storage.find(run / "checkpoints", pointer), task.networks())
+    task = build_task(task_type, config.options)
+    storage.load_weights(storage.find_checkpoint(run / "checkpoints", pointer), task.networks())
     to_device(task, accelerator.device)
     return task.eval(), config, accelerator

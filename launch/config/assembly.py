@@ -39,11 +39,11 @@ def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -
 def open_source(data: DataOptions) -> Source:
     """Return the data that the options name, as the `load` of a task."""
     names = [data.data] + ([data.validation_data()] if data.val_data or data.val_root else [])
-    opened = [open_named(name) for name in names]
+    opened = [open_dataset(name) for name in names]
     return Source(opened[0], data.data_root, *opened[1:], validation_root=data.val_root)
 
 
-def open_named(name: str) -> Open:
+def open_dataset(name: str) -> Open:
     """Return the data set called `name`; "A+B" is the pairs of two.
 
     Raises:
@@ -52,11 +52,11 @@ def open_named(name: str) -> Open:
     names = name.split("+")
     if len(names) > 2 or not all(names):
         raise UserError(f"--data {name} is no pair of data sets", "two can be paired: A+B, such as glyphs+photos")
-    opened = [cast(Open, plugins.load(plugins.find(plugins.DATASETS, part))) for part in names]
+    opened = [cast(Open, plugins.load_plugin(plugins.find_plugin(plugins.DATASETS, part))) for part in names]
     return opened[0] if len(opened) == 1 else pair(*opened)
 
 
-def build(task_type: type[AnyTask], options: Dataclass) -> AnyTask:
+def build_task(task_type: type[AnyTask], options: Dataclass) -> AnyTask:
     """Return the task with `options`.
 
     Raises:

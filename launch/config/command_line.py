@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from launchbay import UserError
-from launchbay.launch.config.option_file import read, read_task
+from launchbay.launch.config.option_file import read_options, read_task
 from launchbay.launch.config.options import GROUP_TYPES, GROUPS, Config, Dataclass, TrainOptions, checked, flag
 
 WIDEST = 120
@@ -46,7 +46,7 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
     """
     import tyro
 
-    from_file, lines = read(file, default) if file else (default, {})
+    from_file, lines = read_options(file, default) if file else (default, {})
     own = type(default.options)
     for options in (*GROUP_TYPES.values(), own):
         join_lines(options)

@@ -69,7 +69,7 @@ def read_values(file: Path) -> tuple[Json, dict[str, int]]:
         raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}", "mend that line") from error
 
 
-def read(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
+def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
     """Return `default` with the values of `file`, and "file:line" for each of its keys."""
     values, lines = read_values(file)
     origins = {name: f"{file}:{line}" for name, line in lines.items()}

@@ -52,7 +52,7 @@ class Plugin:
             raise UserError(f"{type(error).__name__}: {error}".splitlines()[0], remedy) from error
         if missing := next((name for name in imported(tree) if spec_of(name, None) is None), None):
             raise UserError(f"ModuleNotFoundError: it imports {missing}", f"install that, or uninstall {self.package}")
-        if attribute not in bound(tree) and not bound(tree) & {"*", "__getattr__"}:
+        if attribute not in bound_names(tree) and not bound_names(tree) & {"*", "__getattr__"}:
             raise UserError(f"AttributeError: {module} has no {attribute!r}", remedy)
         return tree
 
@@ -67,7 +67,7 @@ def origin(point: EntryPoint) -> tuple[str, str]:
     return (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
 
 
-def find(group: str, name: str) -> Plugin:
+def find_plugin(group: str, name: str) -> Plugin:
     """Return the plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class"."""
     if ":" in name:
         sys.path.insert(0, str(Path.cwd()))  # a class that is being written, not installed
@@ -93,7 +93,7 @@ def find(group: str, name: str) -> Plugin:
     return chosen[0]
 
 
-def load(plugin: Plugin) -> object:
+def load_plugin(plugin: Plugin) -> object:
     """Import what `plugin` names.
 
     Raises:
@@ -120,7 +120,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-def bound(tree: ast.Module) -> set[str]:
+def bound_names(tree: ast.Module) -> set[str]:
     """Return the names that something in a module may go by, "*" for those of another one."""
     names = set()
     for node in ast.walk(tree):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def task_of(name: str) -> "tuple[type[AnyTask], AnyConfig]":
     """Return the class of task `name` and its configuration when nothing is said."""
-    found = plugins.load(plugins.find(plugins.TASKS, name))
+    found = plugins.load_plugin(plugins.find_plugin(plugins.TASKS, name))
     task_type = check_is_task(name, found)
     return task_type, default_config(name, task_type)
 

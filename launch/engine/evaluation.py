@@ -71,7 +71,7 @@ def evaluate(
     if sums:
         total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
-    collected = {name: collect(values, len(images), accelerator) for name, values in rest.items()}
+    collected = {name: collect_rows(values, len(images), accelerator) for name, values in rest.items()}
     figures = on_main_process(lambda: with_summary(task, means, collected))
     return Figures.from_named(figures), collected
 
@@ -126,7 +126,7 @@ def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[s
     return {**means, **whole}
 
 
-def collect(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tensor:
+def collect_rows(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tensor:
     """size×D from the N×D of each batch of each process, in the order of the data set, on the CPU."""
     mine = torch.stack(batches)
     everyone = gather(mine[None], accelerator)  # processes × batches × N × D
@@ -155,7 +155,7 @@ def preview(
 
 
 @torch.no_grad()
-def draw(
+def draw_pictures(
     task: AnyTask, images: ImageSet, collected: Mapping[str, Tensor], accelerator: Accelerator, options: TrainOptions
 ) -> dict[str, Image]:
     """Return the sample grid, if there is a preview, and the pictures of the task's gallery."""

@@ -22,7 +22,7 @@ from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
-from launchbay.launch.engine.evaluation import draw, evaluate, is_best, to_batch
+from launchbay.launch.engine.evaluation import draw_pictures, evaluate, is_best, to_batch
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.step import Learner, NotFinite
 from launchbay.launch.errors import Stopped
@@ -217,7 +217,7 @@ class Engine:
             figures, collected = evaluate(*given, self.accelerator, share, self.options, beat=self.watch.beat)
 
             def judge() -> bool:
-                if self.observers and (drawn := draw(*given, collected, self.accelerator, self.options)):
+                if self.observers and (drawn := draw_pictures(*given, collected, self.accelerator, self.options)):
                     self.tell(lambda observer: observer.samples(self.state.step, drawn))
                 return is_best(self.task, self.state.step, figures.own, self.state.best)
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from launchbay.data import key
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
-from launchbay.launch.config.assembly import build, infer_options, open_source
+from launchbay.launch.config.assembly import build_task, infer_options, open_source
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.distributed.accelerator import check_batch, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
@@ -41,7 +41,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     source = open_source(options.data)
     config = infer_options(task_type, config, source)
     torch.manual_seed(key(options.optimization.seed, "weights"))
-    engine = Engine(build(task_type, config.options), config, accelerator, source)
+    engine = Engine(build_task(task_type, config.options), config, accelerator, source)
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
@@ -71,7 +71,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
         resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
         if its_own:  # the run may have ended before these names were written
             with writing(folder):
-                storage.point(start, best=saved["progress"]["best"].get("step") == saved["step"])
+                storage.update_pointers(start, best=saved["progress"]["best"].get("step") == saved["step"])
     return start
 
 
@@ -93,11 +93,11 @@ def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> li
         return []
     step = engine.state.step
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
-    lines = [line for line in tracking.record(folder, step) if (line["step"], line["split"]) != ahead]
+    lines = [line for line in tracking.read_record(folder, step) if (line["step"], line["split"]) != ahead]
     kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
     if config.train.run.wandb != "off":
         kept.append(tracking.WandB(folder, config, lines))
-    return [*kept, *progress.observers(step, engine.steps, stop.end, str(folder))]
+    return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
 
 
 def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: Path, steps: int) -> str:

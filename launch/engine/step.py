@@ -24,7 +24,7 @@ from launchbay.launch.engine import optimizers
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
 from launchbay.launch.files import Json
-from launchbay.tasks.authors import check_gradients, check_loss, check_task, check_yielded, yield_place
+from launchbay.tasks.authors import check_gradients, check_loss, check_trainable, check_yielded, yield_place
 from launchbay.tasks.base import AnyTask, Batch
 from launchbay.tasks.places import PlaceNote
 
@@ -56,7 +56,7 @@ class Learner:
             if options.optimization.ema
         }
         self.plain = task.optimizers(lambda parameters, **own: optimizers.create(options.optimization, parameters, own))
-        check_task(task, self.networks, self.plain)
+        check_trainable(task, self.networks, self.plain)
         check_accumulate(options, self.networks)
         check_graphs(options, accelerator, len(self.networks))
         self.learning_rates = optimizers.LearningRates(self.plain.values(), options.optimization, steps)
@@ -172,7 +172,7 @@ class Learner:
         if batch is not None:
             self.use(self.wrapped, training=True)
             self.step(1, batch)
-        state = storage.load(where, self.trained_state)
+        state = storage.load_checkpoint(where, self.trained_state)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         return state

@@ -11,11 +11,11 @@ NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
 TRAINING = "training loss"
 
 
-def draw(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
+def draw_curves(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
     """Draw the record's `lines` to `path`. Training losses are smoothed; what they were shows faintly behind."""
     from matplotlib.figure import Figure  # half a second that only a finished run pays
 
-    panels = collect(lines, baseline_name)
+    panels = collect_curves(lines, baseline_name)
     if not panels:
         return
     columns = min(3, len(panels))
@@ -39,7 +39,7 @@ def draw(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def collect(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
+def collect_curves(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
     """Return {panel's title: {curve's label: [(step, value)...]}}."""
     panels: defaultdict[str, defaultdict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:

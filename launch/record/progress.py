@@ -118,7 +118,7 @@ class Outcome(Observer):
         self.console.print(f"everything is in {self.folder}", highlight=False, soft_wrap=True)
 
 
-def observers(step: int, steps: int, end: float, folder: str) -> list[Observer]:
+def progress_observers(step: int, steps: int, end: float, folder: str) -> list[Observer]:
     console = Console()
     return [(Bar if console.is_terminal else Lines)(step, steps, end, console), Outcome(folder, console)]
 

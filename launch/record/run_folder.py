@@ -26,14 +26,14 @@ def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
     """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        return open_named(output_dir / run) if run is not None else make_numbered(output_dir, task)
+        return open_named_folder(output_dir / run) if run is not None else make_numbered(output_dir, task)
     except OSError as error:
         raise UserError(
             f"cannot make a run folder in {output_dir}: {error.strerror}", "say where with --output-dir"
         ) from error
 
 
-def open_named(folder: Path) -> Path:
+def open_named_folder(folder: Path) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
         raise UserError(f"{folder} exists already, and is no run that could be continued", "choose another --run")
     odd = [f"{folder / name} is a file, and has to be a folder" for name in FOLDERS if (folder / name).is_file()]

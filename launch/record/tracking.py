@@ -80,7 +80,7 @@ class Record(Observer):
     def close(self) -> None:
         self.metrics.close()
         with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
-            curves.draw(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
+            curves.draw_curves(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
 
 
 @cache
@@ -94,7 +94,7 @@ def picture_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def record(folder: Path, last: float = inf) -> Iterator[Line]:
+def read_record(folder: Path, last: float = inf) -> Iterator[Line]:
     """Return the lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
     file = folder / "metrics.jsonl"
     for text in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
@@ -140,7 +140,7 @@ class WandB(Observer):
         sent = 0
         for mode in dict.fromkeys((self.config.train.run.wandb, "offline")):
             try:
-                self.run, sent = start(self.folder, self.config, mode)
+                self.run, sent = start_wandb(self.folder, self.config, mode)
                 break
             except Exception as error:
                 print(f"W&B does not start {mode}: {error}", flush=True)
@@ -169,7 +169,7 @@ def to_row(line: Line, folder: Path) -> Json:
     return {"step": line["step"], **row}
 
 
-def start(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
+def start_wandb(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
     """Return the W&B run of `folder`, begun or gone on with, and how many rows it has."""
     os.environ.setdefault("WANDB_SILENT", "true")
     import wandb

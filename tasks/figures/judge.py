@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pdist
 
 from launchbay import UserError
-from launchbay.models.classify import Classifier, build
+from launchbay.models.classify import Classifier, build_classifier
 
 TIMM_SIDE = 64
 """Pixels that networks of timm are shown, trained on 224: a compromise with what this costs on a CPU."""
@@ -54,7 +54,7 @@ def load_judge(name: str) -> Judge:
     """
     if name.startswith("timm/"):
         try:
-            return Judge(build(name, 3, TIMM_SIDE, 1000, 0, pretrained=True), 3, TIMM_SIDE, answers=False)
+            return Judge(build_classifier(name, 3, TIMM_SIDE, 1000, 0, pretrained=True), 3, TIMM_SIDE, answers=False)
         except UserError as error:
             raise UserError(f"no judge: {error.message}", HINT) from error
     checkpoints = Path(name) / "checkpoints"
@@ -66,7 +66,7 @@ def load_judge(name: str) -> Judge:
         if config["task"] != "classify":
             raise UserError(f"{name} is a run of {config['task']}", "a judge is a run of classify")
         channels, size, classes, width = (config[key] for key in ("channels", "size", "classes", "width"))
-        classifier = build(config["model"], channels, size, classes, width, pretrained=False)
+        classifier = build_classifier(config["model"], channels, size, classes, width, pretrained=False)
         load_model(classifier, checkpoint / "model.safetensors")
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(

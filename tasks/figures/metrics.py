@@ -22,7 +22,7 @@ def image_figures(names: Iterable[ImageMetric], output: Tensor, target: Tensor) 
     return {name: METRICS[name](output, target) for name in names}
 
 
-def load_networks(names: Iterable[ImageMetric]) -> None:
+def load_metric_networks(names: Iterable[ImageMetric]) -> None:
     """Have now what these metrics need, or be refused: the first validation may be hours away.
 
     Raises:

@@ -10,7 +10,7 @@ SHOWN = 64
 """Pixels that a tile has at least."""
 
 
-def tiles(images: Tensor, across: int) -> Tensor:
+def tile_pictures(images: Tensor, across: int) -> Tensor:
     """N×C×H×W as one picture, `across` in a row, small ones enlarged."""
     from torchvision.utils import make_grid
 

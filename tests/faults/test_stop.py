@@ -83,7 +83,7 @@ def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals, workers: in
     assert process.returncode == 75, output
     assert f"{number.name}: stopped after step" in output and "Traceback" not in output
     summary = json.loads(Path("runs/it/summary.json").read_text())
-    state = storage.verify(storage.newest(Path("runs/it/checkpoints")))
+    state = storage.verify(storage.newest_checkpoint(Path("runs/it/checkpoints")))
     assert summary["status"] == "stopped" and state["step"] == summary["step"] >= 4
     assert Path("runs/it/curves.png").is_file()
 
@@ -120,7 +120,7 @@ def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -
         assert len(children) == (2 if config == "multi_cpu" else 1)
         process.send_signal(number)
         assert not psutil.wait_procs(children, timeout=15)[1]
-    storage.verify(storage.newest(Path("runs/it/checkpoints")))
+    storage.verify(storage.newest_checkpoint(Path("runs/it/checkpoints")))
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(100, marks=SLOW)])
@@ -145,7 +145,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
         output = process.communicate(timeout=300)[0]
     assert process.returncode == 0 and "continues from step" in output, output
     assert_same(whole, killed)
-    best, same = (storage.find(run / "checkpoints", "best").name for run in (whole, killed))
+    best, same = (storage.find_checkpoint(run / "checkpoints", "best").name for run in (whole, killed))
     assert best == same
 
 

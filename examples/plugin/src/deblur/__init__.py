@@ -1,1 +1,0 @@
-"""What deblur adds to launchbay; pyproject.toml says under which name."""
