@@ -8,7 +8,7 @@ from numbers import Real
 from pathlib import Path
 from types import FunctionType, GeneratorType
 from typing import NoReturn, ParamSpec, TypeVar
-from warnings import warn
+from warnings import warn_explicit
 
 import torch
 from torch import Tensor, nn
@@ -65,13 +65,23 @@ def prepare_methods(kind: type) -> None:
     This is the one boundary at which an author's values are looked at: everywhere else a method is simply called.
     """
     for old, new in RENAMED.items():
-        if old in vars(kind) and is_inherited(kind, new) and new not in vars(kind):
+        ours = kind.__module__ in BASES or is_inherited(kind, new)
+        if ours and old in vars(kind) and new not in vars(kind):
             setattr(kind, new, vars(kind)[old])
-            warn(f"{kind.__name__}.{old} is called {new} now; rename it: the old name goes", FutureWarning, 3)
+            place, said = locate(kind, old), f"{kind.__name__}.{old} is called {new} now; rename it: the old name goes"
+            warn_explicit(said, FutureWarning, place.file or kind.__module__, place.line)
+        elif ours and new in vars(kind) and old not in vars(kind):
+            setattr(kind, old, vars(kind)[new])  # for super().answer(...) and the like
     for name in (*NAMED, *PICTURES):
-        method = vars(kind).get(name)
-        if isinstance(method, FunctionType) and is_inherited(kind, name) and kind.__module__ not in BASES:
-            setattr(kind, name, with_check(name, method))
+        owner = next((cls for cls in kind.__mro__ if name in vars(cls)), kind)
+        is_done = kind.__module__ in BASES or (owner is not kind and any(c.__module__ in BASES for c in owner.__mro__))
+        if is_done or not is_inherited(kind, name):
+            continue
+        method = vars(owner).get(name)
+        if isinstance(method, FunctionType):
+            setattr(kind, name, with_check(kind, name, method if owner is kind else passed_on(kind, name, method)))
+        elif isinstance(method, staticmethod) and owner is kind:
+            setattr(kind, name, staticmethod(with_check(kind, name, method.__func__)))
 
 
 def is_inherited(kind: type, name: str) -> bool:
@@ -79,17 +89,27 @@ def is_inherited(kind: type, name: str) -> bool:
     return any(name in vars(base) for base in kind.__mro__[1:] if base.__module__ in BASES)
 
 
-def with_check(name: str, method: Callable[P, R]) -> Callable[P, R]:
-    """Return `method`, called `name`, raising an AuthorError if what it returns is not what it should be."""
+def passed_on(kind: type, name: str, method: Callable[..., object]) -> Callable[..., object]:
+    """Return a method `name` for `kind` that is the inherited one, `method` of a mixin. It is looked up anew, since in
+    a class that derives from `kind` another one may come next."""
+
+    @wraps(method)
+    def inherited(self: object, *args: object, **kwargs: object) -> object:
+        return getattr(super(kind, self), name)(*args, **kwargs)
+
+    return inherited
+
+
+def with_check(kind: type, name: str, method: Callable[P, R]) -> Callable[P, R]:
+    """Return `method`, `name` of the class `kind`, raising an AuthorError if what it returns is not as it should be."""
 
     @wraps(method)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
         returned = method(*args, **kwargs)
         wrong, hint = mistake_in(name, returned)
         if wrong:
-            task = args[0]
-            assert isinstance(task, nn.Module)
-            raise_author_error(task, name, wrong, hint)
+            own = type(args[0]) if args and isinstance(args[0], kind) else kind  # a static method is given no task
+            raise AuthorError(f"{own.__name__}.{name} {wrong}", hint, locate(own, name))
         return returned
 
     return checked

@@ -207,5 +207,6 @@ class Task(nn.Module, ABC, Generic[C]):
         return {}
 
 
+prepare_methods(Task)  # its former names; __init_subclass__ sees only classes that derive from it
 AnyTask = Task[Any]
 """A task with whatever options."""

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from toys import Brighten, Noise, NoOptions, Single
 
 from launchbay import UserError
 from launchbay.data import ImageSet
+from launchbay.launch.config.setup import task_of
+from launchbay.tasks import Batch
+from launchbay.tasks.authors import AuthorError
 
 Mistake = Callable[..., str]
 MODULE = """\
@@ -156,6 +160,61 @@ def test_methods_by_their_old_names_still_hold() -> None:
 
     with pytest.raises(UserError, match="it was asked"):
         Wider.infer_options(NoOptions(), Noise(1))
+
+
+def test_old_names_can_be_called_too() -> None:
+    """As by packages of version 1: on the class they derive from, and where nothing is overridden."""
+    with pytest.warns(FutureWarning, match=r"Halves\.answer is called restore now") as warned:
+
+        class Halves(Brighten):
+            def answer(self, degraded: Tensor) -> Tensor:
+                base: Any = super()
+                return base.answer(degraded) * 0 + degraded / 2
+
+    assert warned[0].filename == __file__
+    assert "def answer" in Path(__file__).read_text().splitlines()[warned[0].lineno - 1]
+    assert Halves(NoOptions()).restore(torch.ones(1, 3, 8, 8)).mean() == 0.5
+    plain: Any = Brighten(NoOptions())
+    assert plain.answer(torch.ones(1, 3, 8, 8)).shape == (1, 3, 8, 8)
+    new: Any = task_of("superres")[0]
+    assert new.complete.__func__ is new.infer_options.__func__
+
+
+class Dims:
+    """A mixin that is right."""
+
+    def degrade(self, batch: Batch) -> Tensor:
+        return batch.image / 2
+
+
+class Breaks(Dims):
+    """One that is not."""
+
+    def degrade(self, batch: Batch) -> Tensor:
+        return batch.image[0]
+
+
+class Dimmed(Dims, Brighten):
+    pass
+
+
+class Broken(Dimmed, Breaks):
+    """Its mixin's method comes next after that of Dimmed."""
+
+
+class Shared(Brighten):
+    @staticmethod
+    def loss(output: Tensor, target: Tensor) -> dict[str, Tensor]:  # pyright: ignore
+        return {"l1": 0.5}  # pyright: ignore
+
+
+def test_methods_of_mixins_and_static_ones_are_checked() -> None:
+    batch = Batch({"image": torch.ones(2, 3, 8, 8)}, [0, 1])
+    assert Dimmed(NoOptions()).degrade(batch).mean() == 0.5
+    with pytest.raises(AuthorError, match=r"Broken\.degrade returns a tensor of \(3, 8, 8\), at .*test_authors\.py"):
+        Broken(NoOptions()).degrade(batch)
+    with pytest.raises(AuthorError, match=r"Shared\.loss returns a float as 'l1', at .*test_authors\.py"):
+        Shared(NoOptions()).loss(batch.image, batch.image)
 
 
 def test_the_contract_kit_by_its_old_name_still_holds() -> None:
