@@ -44,7 +44,7 @@ class Elsewhere(Exception):
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a failure: the exit code, and whether this process has shown it."""
+    """The outcome of a failure: the exit code, and whether this process has shown it."""
 
     code: int
     shown: bool

@@ -32,7 +32,7 @@ C = TypeVar("C")
 
 
 class Batch:
-    """What a data set gave for some samples, on the device: `image` is float N×C×H×W in [0, 1], `label` int64 N.
+    """Samples of a data set, on the device: `image` is float N×C×H×W in [0, 1], `label` int64 N.
 
     Other tensors of the data set go by name, `batch["mask"]`; whatever was uint8 is float in [0, 1] now.
 
@@ -109,7 +109,7 @@ class CreateOptimizer(Protocol):
 
 
 class Task(nn.Module, ABC, Generic[C]):
-    """What to train: networks, data, losses and figures. The engine decides when and where.
+    """A task to train: networks, data, losses and figures. The engine decides when and where.
 
     A network is a child module with trainable parameters. Its attribute name is also the name of its optimizer, of its
     losses, of its curves (`generator/adversarial`) and of its file (`generator.safetensors`). Call networks only as

@@ -6,10 +6,10 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, NamedTuple, TypeVar, Unpack
+from typing import Literal, TypeVar, Unpack
 from unittest.mock import patch
 
 import torch
@@ -21,17 +21,16 @@ from launchbay.data import ImageSet, Index, LoadOptions, key
 from launchbay.data.sources import Source
 from launchbay.data.transforms import Transformed
 from launchbay.launch.check.lines import describe_error, raised
+from launchbay.launch.check.watched import Watched
 from launchbay.launch.config.assembly import build_task, datasets, infer_options, open_source
 from launchbay.launch.config.option_file import to_yaml
-from launchbay.launch.config.options import AnyConfig, Dataclass, TrainOptions
+from launchbay.launch.config.options import AnyConfig, Dataclass
 from launchbay.launch.config.setup import default_config
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
 from launchbay.launch.engine.evaluation import evaluate, to_batch
 from launchbay.launch.engine.loop import Engine
-from launchbay.launch.engine.step import Learner
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
-from launchbay.tasks.authors import yield_place
 from launchbay.tasks.base import AnyTask, Batch, Datasets
 from launchbay.tasks.places import Place, locate
 
@@ -70,16 +69,16 @@ def needs(*others: Check) -> Callable[[F], F]:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check. As a string it is what a person has to know."""
+    """The result of one check. As a string it is all that a person has to know."""
 
     check: str
     """Its name, in words."""
     state: Literal["ok", "failed", "not applicable"]
-    """What came of it."""
+    """Its outcome."""
     expected: str
-    """What has to hold."""
+    """The rule that it checks."""
     happened: str = ""
-    """What does not; or why the check is not applicable."""
+    """The breach of the rule; or why the check is not applicable."""
     where: str = ""
     """The line of the task that it is about, if that is known: file:line and what stands there."""
     remedy: str = ""
@@ -230,54 +229,6 @@ class Bench:
     def place(self, *names: str) -> Place:
         """Return where the task sets the first of `names` that it sets at all."""
         return locate(self.task_type, *names)
-
-
-@dataclass(frozen=True)
-class Minimised:
-    """One loss of one step."""
-
-    step: int
-    network: str
-    terms: tuple[str, ...]
-    loss: float
-    moved: frozenset[str]
-    """The parameters of the task that are others now."""
-
-
-class Watched(Learner):
-    """A learner that takes down what it does."""
-
-    def __init__(self, task: AnyTask, options: TrainOptions, accelerator: Accelerator, steps: int):
-        super().__init__(task, options, accelerator, steps)
-        self.seen: list[Minimised] = []
-        self.reached: set[str] = set()
-        for name, parameter in task.named_parameters():
-            if parameter.requires_grad:
-                parameter.register_post_accumulate_grad_hook(lambda _, name=name: self.reached.add(name))
-
-    def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
-        before = {where: parameter.detach().clone() for where, parameter in self.task.named_parameters()}
-        norm = super().minimise(number, name, terms)
-        after = self.task.named_parameters()
-        moved = frozenset(where for where, parameter in after if not torch.equal(parameter, before[where]))
-        loss = sum(value.item() for value in terms.values())
-        self.seen.append(Minimised(number, name, tuple(terms), loss, moved))
-        return norm
-
-
-class Loss(NamedTuple):
-    """What a training step yields, unminimised, and the line that does."""
-
-    network: str
-    terms: dict[str, Tensor]
-    place: Place
-
-
-def losses(task: AnyTask, batch: Batch) -> list[Loss]:
-    """Return all losses of a step, without taking it."""
-    steps = task.training_step(batch)
-    with closing(steps):
-        return [Loss(name, terms, yield_place(task, steps)) for name, terms in steps]
 
 
 def layers(task: AnyTask, kind: type[nn.Module]) -> list[str]:

@@ -22,7 +22,6 @@ from launchbay.launch.check.bench import (
     double,
     isolated,
     layers,
-    losses,
     needs,
 )
 from launchbay.launch.check.figures import monitor_is_a_figure
@@ -39,6 +38,7 @@ from launchbay.launch.check.steps import (
     losses_keep_their_order,
     networks_are_only_called,
 )
+from launchbay.launch.check.watched import losses
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.options import Dataclass

@@ -7,9 +7,10 @@ from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from launchbay.launch.check.bench import BATCH, Bench, Broken, different, double, layers, losses, needs
+from launchbay.launch.check.bench import BATCH, Bench, Broken, different, double, layers, needs
 from launchbay.launch.check.figures import TOGETHER
 from launchbay.launch.check.steps import losses_keep_their_order, randomness_comes_from_the_batch
+from launchbay.launch.check.watched import losses
 
 
 @needs(randomness_comes_from_the_batch)

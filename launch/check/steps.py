@@ -5,10 +5,11 @@ import itertools
 import torch
 from torch import nn
 
-from launchbay.launch.check.bench import Bench, Broken, NotApplicable, losses, needs
+from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
 from launchbay.launch.check.figures import pictures_are_well_formed
 from launchbay.launch.check.lines import place_of_drawing
 from launchbay.launch.check.options import it_can_be_built, samples_repeat_and_travel
+from launchbay.launch.check.watched import losses
 
 PATIENCE = 100
 """Steps in which the loss of one batch has to fall."""
@@ -106,7 +107,7 @@ def the_loss_falls(bench: Bench) -> None:
 
 
 class Wrapped(nn.Module):
-    """What several processes put around a network: it can be called, and that is all."""
+    """A wrapper as several processes have it around a network: it can be called, and that is all."""
 
     def __init__(self, network: nn.Module):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Whether a task keeps its contract: `check_task`, the same as tests of pytest, and the table of `launchbay check`.
+"""Check that a task keeps its contract: `check_task`, the same as tests of pytest, and the table of `launchbay check`.
 
 In a plugin's tests:
 

@@ -38,7 +38,9 @@ class DamagedCheckpoint(Exception):
 
 @dataclass(frozen=True)
 class TrainedState:
-    """What of a run is saved as tensors: networks, their averages (--ema) and their optimizers, by the same names."""
+    """The parts of a training that are saved as tensors: networks, their averages (--ema) and their optimizers, by the
+    same names.
+    """
 
     networks: Mapping[str, nn.Module]
     averages: Mapping[str, AveragedModel]
@@ -47,8 +49,9 @@ class TrainedState:
 
 @dataclass(frozen=True)
 class CheckpointContent:
-    """What of a run is saved, in memory: tensors by file and name, and JSON. Layers that share their weights have a
-    copy each: safetensors holds no tensor twice."""
+    """The content of a checkpoint, in memory: tensors by file and name, and JSON. Layers that share their weights have
+    a copy each: safetensors holds no tensor twice.
+    """
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Json

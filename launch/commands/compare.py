@@ -30,8 +30,9 @@ ABSENT = "–"
 
 @dataclass(frozen=True)
 class Run:
-    """What is compared of a run: `made_with` are options, processes, hardware and versions; `data` the fingerprints of
-    its pictures; checkpoints are by their folders' names, and `damaged` says what is wrong with them."""
+    """The facts about a run that are compared: `made_with` are options, processes, hardware and versions; `data` the
+    fingerprints of its pictures; checkpoints are by their folders' names, and `damaged` says what is wrong with them.
+    """
 
     name: str
     made_with: Json

@@ -81,7 +81,7 @@ class OptimizationOptions:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where a run is kept, what it goes on from, what it reports."""
+    """The place of a run, its start and its reports."""
 
     run: str | None = None
     """Name of the run, and of its folder; if it exists, it is continued. Default: the task's name and a number."""

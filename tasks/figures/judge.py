@@ -128,7 +128,7 @@ def mean_distance(small: Tensor) -> Tensor:
 
 
 class Features(nn.Module):
-    """What torchmetrics asks for as a feature network where the features are there already."""
+    """A feature network as torchmetrics asks for one, where the features are there already."""
 
     def __init__(self, count: int):
         super().__init__()
