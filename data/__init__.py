@@ -1,4 +1,4 @@
-"""Where pictures come from, how they are changed, how a batch is made. Knows nothing of tasks and networks."""
+"""Data sets, transforms and augmentation, the order of samples, batches. No tasks, no networks."""
 
 from launchbay.data.augment import dihedral
 from launchbay.data.base import ImageSet, Load, LoadOptions, count_classes, patch_of, side_of

@@ -1,1 +1,1 @@
-"""The launcher: all that is the same for every task. Knows the task interface, never a concrete task."""
+"""The launcher: everything that is the same for every task. It knows the task interface and no particular task."""

@@ -1,1 +1,1 @@
-"""Networks: plain `nn.Module`s that know nothing of tasks, data or the launcher."""
+"""Networks: plain `nn.Module`s. They know nothing of tasks, data or the launcher."""

@@ -1,6 +1,7 @@
 """docs/ is true: each page is followed from an empty folder, every command and code block of it, and what it shows is
 what comes out. By default cheaply, in this process; `-m slow` in a shell, with the packages installed from wheels."""
 
+import ast
 import os
 import subprocess
 import venv
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from markdown_it import MarkdownIt
 from pages import (
     BINARIES,
     CHECKOUT,
@@ -85,6 +87,16 @@ def test_what_is_not_run_is_there_to_be_excused() -> None:
 def test_links_point_at_something(text: Path) -> None:
     inside = [link.partition("#")[0] for link in links(text) if "://" not in link]
     assert not [link for link in inside if not (text.parent / link).exists()]
+
+
+def test_the_examples_of_the_readme_are_those_that_tests_run() -> None:
+    tokens = MarkdownIt().parse((ROOT / "README.md").read_text(encoding="utf-8"))
+    code = [token.content for token in tokens if token.type == "code_block" and "self" in token.content]
+    shown = [ast.parse(text.replace("MyNetwork()", "nn.Conv2d(3, 3, 5, padding=2)")) for text in code]
+    examples = [node for block in shown for node in block.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    assert [node.name for node in examples] == ["DeblurConfig", "Deblur", "training_step"]
+    toys = {ast.dump(node) for node in ast.walk(ast.parse((ROOT / "tests/toys.py").read_text(encoding="utf-8")))}
+    assert toys >= {ast.dump(node) for node in examples}
 
 
 def test_the_tree_of_a_run_folder_is_that_of_a_run(train: Callable[..., Path]) -> None:

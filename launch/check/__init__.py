@@ -1,1 +1,1 @@
-"""The contract of a task, in checks; public as launchbay.testing. Nothing else imports it but the command check."""
+"""The checks that a task has to pass; public as launchbay.testing. Only `launchbay check` imports them here."""

@@ -1,1 +1,1 @@
-"""Tensors and JSON on disk, whole or not there at all, and how a run goes on from them. No training."""
+"""The state of a training on disk, complete or absent, and how a run continues from it. No training."""

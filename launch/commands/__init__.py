@@ -1,1 +1,1 @@
-"""What the launchbay command does with finished runs, plugins and this machine. No training."""
+"""What `launchbay` does with finished runs, new packages and this machine. No training."""

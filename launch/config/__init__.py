@@ -1,1 +1,1 @@
-"""Options, plugins and how a run is put together from them. No training, and no torch until a task is loaded."""
+"""Options and plugins, and how a run is assembled from them. No training; torch only where a task is loaded."""

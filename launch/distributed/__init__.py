@@ -1,1 +1,1 @@
-"""Devices, processes, signals, and how processes agree. No task, no training."""
+"""Devices, processes and how they agree, signals, the watchdog. No task, no training."""

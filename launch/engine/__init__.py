@@ -1,1 +1,1 @@
-"""The training: steps, schedules, evaluation, and one run from start to end. No concrete task, no terminal."""
+"""The training: one run, its steps, optimizers, evaluation, profiling. No particular task, no options to parse."""

@@ -1,1 +1,1 @@
-"""The run folder and what watches a run: metrics, pictures, progress, log, W&B. Decides nothing."""
+"""The run folder and the observers of a run: metrics, pictures, progress, log, W&B. Changes nothing in a run."""

@@ -1,1 +1,1 @@
-"""Figures and pictures of results: metrics of pictures, judges of generated ones, plots. No task, no training."""
+"""Metrics of pictures, judges of generated pictures, plots. No task, no training."""

@@ -1,4 +1,4 @@
-"""The task keeps launchbay's contract; each check is a test."""
+"""The task keeps launchbay's contract: each check is a test."""
 
 from my_plugin.task import MyPlugin
 

@@ -1,4 +1,4 @@
-"""The data set gives what launchbay asks of one, and a task trains on it."""
+"""The data set keeps launchbay's contract, and a task trains on it."""
 
 import pickle
 

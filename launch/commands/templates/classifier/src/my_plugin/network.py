@@ -1,4 +1,4 @@
-"""The network: convolutions that halve the picture, means over 4×4 parts of it, one linear layer."""
+"""The network: convolutions with stride, average pooling to 4×4, one linear layer."""
 
 from torch import Tensor, nn
 

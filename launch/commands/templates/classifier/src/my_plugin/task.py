@@ -1,4 +1,4 @@
-"""Classification: say which kind of thing is in a picture."""
+"""Classification: predict the class of a picture."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -18,11 +18,11 @@ class MyPluginConfig:
     width: int = 32
     """Channels of the first layer; the last has four times as many."""
     size: int = 28
-    """Side that pictures are brought to, in pixels."""
+    """Side that pictures are resized to, in pixels."""
     channels: int | None = None
-    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
+    """Channels of the pictures. Default: those of the training pictures; folders are read in colour."""
     classes: int | None = None
-    """Number of classes. Default: as the training pictures have them."""
+    """Number of classes. Default: those of the training pictures."""
 
 
 class MyPlugin(Task[MyPluginConfig]):

@@ -1,1 +1,1 @@
-"""What my-plugin adds to launchbay; pyproject.toml says under which name."""
+"""The task of my-plugin; pyproject.toml registers it with launchbay."""

@@ -1,4 +1,4 @@
-"""The network: convolutions that halve the picture, and one linear layer that sees what is where."""
+"""The network: convolutions with stride, and one linear layer without pooling, which sees positions."""
 
 from torch import Tensor, nn
 

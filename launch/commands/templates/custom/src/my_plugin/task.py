@@ -1,4 +1,4 @@
-"""Upright: say by how many quarter turns a picture was turned."""
+"""Upright: predict by how many quarter turns a picture was turned."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,7 +18,7 @@ class MyPluginConfig:
     width: int = 16
     """Channels of the first layer; the last has four times as many."""
     size: int = 28
-    """Side that pictures are brought to, in pixels."""
+    """Side that pictures are resized to, in pixels."""
 
 
 class MyPlugin(Task[MyPluginConfig]):
@@ -50,7 +50,7 @@ class MyPlugin(Task[MyPluginConfig]):
 
 
 def turn(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Each picture turned at random, and how often: 0 to 3. A task draws from its batch, and from nowhere else."""
+    """Turn each picture at random; return also how often, 0 to 3. A task draws random numbers only from its batch."""
     turns = (batch.rand() * 4).long()
     return quarter_turns(batch.image, turns), turns
 

@@ -1,4 +1,4 @@
-"""Shapes: discs and squares in random colours, drawn when they are asked for."""
+"""Shapes: discs and squares in random colours, drawn on request."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ SIDE = 32
 
 
 class MyPlugin(ImageSet):
-    """Pictures of 32×32 pixels: 2,000 for training, 400 for validation. Each follows from its number alone."""
+    """Pictures of 32×32 pixels: 2,000 for training, 400 for validation. Each depends only on its number."""
 
     classes = ("disc", "square")
 

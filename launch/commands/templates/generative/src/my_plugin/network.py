@@ -1,4 +1,4 @@
-"""The networks: one draws pictures from random numbers, the other tells them from real ones. Values in [-1, 1]."""
+"""The networks: one generates pictures from random numbers, the other tells them from real ones. Values in [-1, 1]."""
 
 from torch import Tensor, nn
 

@@ -16,15 +16,15 @@ from .network import Discriminator, Generator
 @dataclass(frozen=True)
 class MyPluginConfig:
     latent: int = 64
-    """Random numbers that a picture is made of."""
+    """Length of the latent vector: the random numbers that a picture is generated from."""
     width: int = 64
-    """Channels of the networks next to the picture; twice as many further in."""
+    """Channels of the layers next to the picture; the inner layers have twice as many."""
     judge: str | None = None
-    """Run folder of a classify task on the same data, which then judges samples. Default: none."""
+    """Run folder of a classify task on the same data, which judges the samples. Default: none."""
     channels: int | None = None
-    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
+    """Channels of the pictures. Default: those of the training pictures; folders are read in colour."""
     size: int | None = None
-    """Side that pictures are brought to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
+    """Side that pictures are resized to, in pixels. Default: theirs if they are squares of one size, otherwise 32."""
 
 
 class MyPlugin(Generative[MyPluginConfig]):

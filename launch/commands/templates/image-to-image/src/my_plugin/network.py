@@ -1,4 +1,4 @@
-"""The network: a few convolutions say what has to be added to a picture."""
+"""The network: a few convolutions compute what is added to the picture."""
 
 from torch import Tensor, nn
 
