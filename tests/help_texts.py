@@ -28,9 +28,10 @@ def help_texts() -> Iterator[tuple[str, str]]:
         start, options, _ = read(said(train.main, "--task", task.name, "--help"))
         own = {name: text for name, text in options.items() if name not in shared}
         other = {name: default(text) for name, text in options.items() if shared.get(name, text) != text}
-        lines = [textwrap.fill(line, WIDTH) for line in start.splitlines()]
+        usage = f"run.py --task {task.name} [options]"
+        about = "\n\n".join(textwrap.fill(" ".join(words.split()), WIDTH) for words in start.split("\n\n"))
         parts = [f"Options of {task.name}", *listed(own), "", "Other defaults of options of all tasks", *listed(other)]
-        yield f"{task.name}.txt", "\n".join([f"run.py --task {task.name} [options]", "", *lines, "", *parts])
+        yield f"{task.name}.txt", "\n".join([usage, "", about, "", *parts])
     verbs = re.findall(r"^    (\w+) ", said(launchbay, "--help"), re.MULTILINE)
     for verb in verbs:
         if verb != "train":
@@ -62,19 +63,19 @@ def said(main: Callable[[list[str]], int], *argv: str) -> str:
 
 
 def read(text: str) -> tuple[str, Options, dict[str, str]]:
-    """A help of tyro's, taken apart: what it says before the options, these, and the heading of the group of each. What
-    tyro says of itself (its usage line, -h) is left out."""
+    """Take a help of tyro's apart: the text before the options, the options, and the heading of each option's group.
+    What tyro says of itself (its usage line, -h) is left out."""
     start, *panels = re.split(r"^ options$", text, maxsplit=1, flags=re.MULTILINE)
     options: Options = {}
     groups: dict[str, str] = {}
     group = name = ""
     for line in "".join(panels).splitlines():
         words = line.strip()
-        if re.match(r"--?\w", words):
+        if name and line.startswith(" " * 10):  # first: a line of help may begin with the name of an option
+            options[name] = f"{options[name]} {words}".strip()
+        elif re.match(r"--?\w", words):
             name, _, help_line = words.partition("  ")
             options[name], groups[name] = help_line.strip(), group
-        elif name and line.startswith(" " * 10):
-            options[name] = f"{options[name]} {words}".strip()
         elif words and set(words) != {"-"}:
             name, heading = "", words.endswith(" options") and line.startswith(" ") and not line.startswith("  ")
             group = words if heading else f"{group}: {words}"

@@ -1,5 +1,6 @@
 """Plugins of other packages: listed without importing, loaded alone, named when broken."""
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Command
 
-from launchbay.launch.config.plugins import TASKS, installed
+from launchbay.launch.config.plugins import RENAMED, TASKS, find_source, installed
 
 Mistake = Callable[..., str]
 Launchbay = Callable[..., tuple[int, str]]
@@ -58,6 +59,36 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(
     assert train("Single").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("import launchbay.tasks.contract", "launchbay.tasks.contract is launchbay.testing now: import it from there"),
+        (
+            "from launchbay.tasks.metrics import psnr",
+            "launchbay.tasks.metrics is launchbay.tasks.figures.metrics now",
+        ),
+        (
+            "from launchbay.launch.config import Shared",
+            "launchbay.launch.config.Shared is launchbay.launch.config.options.TrainOptions now",
+        ),
+        ("from launchbay.tasks.base import Gone", "mend or uninstall that package"),
+    ],
+)
+def test_a_plugin_that_imports_a_former_name_is_told_the_new_one(
+    package: Callable[..., None], mistake: Mistake, source: str, said: str
+) -> None:
+    package("acme-deblur", "2.1", "acme", "acme_former:Deblur", source)
+    assert f"→ {said}" in mistake("--task", "acme")
+    sys.modules.pop("acme_former", None)
+
+
+def test_former_names_lead_to_what_there_is() -> None:
+    for former, new in RENAMED.items():
+        assert find_source(former) is None, former
+        module, _, name = new.rpartition(".")
+        assert find_source(new) or hasattr(importlib.import_module(module), name), new
+
+
 def test_a_name_that_two_packages_claim_is_refused(
     package: Callable[..., None], mistake: Mistake, launchbay: Launchbay
 ) -> None:
@@ -94,9 +125,7 @@ def test_a_plugin_whose_module_is_gone_is_listed(package: Callable[..., None], l
     assert "! ModuleNotFoundError: there is no acme_gone → install acme-deblur again" in launchbay("tasks")[1]
 
 
-@pytest.mark.parametrize(
-    "source", ["from toys import *", "try:\n    import kornia_of_acme\nexcept ImportError:\n    Deblur = 1"]
-)
+@pytest.mark.parametrize("source", UNTOLD)
 def test_what_cannot_be_told_without_importing_is_not_called_broken(package: Callable[..., None], source: str) -> None:
     package("acme-deblur", "2.1", "acme", "acme_other:Deblur", '"""Sharp."""\n' + source)
     assert [plugin.summary() for plugin in installed(TASKS) if plugin.name == "acme"] == ["Sharp."]

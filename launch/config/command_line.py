@@ -1,4 +1,4 @@
-"""One configuration from defaults < YAML < command line. No torch in here."""
+"""Parse the command line: one configuration from defaults < YAML < command line."""
 
 import argparse
 import os
@@ -10,15 +10,24 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, make_dataclass, replace
 from keyword import iskeyword
 from pathlib import Path
+from textwrap import fill
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from launchbay import UserError
 from launchbay.launch.config.option_file import read_options, read_task
-from launchbay.launch.config.options import GROUP_TYPES, GROUPS, Config, Dataclass, TrainOptions, checked, flag
+from launchbay.launch.config.options import (
+    GROUP_TYPES,
+    Config,
+    Dataclass,
+    TrainOptions,
+    declaring_class,
+    flag,
+    validate_option,
+)
 
 WIDEST = 120
-"""Columns of a terminal in which tyro shows one column of help."""
+"""Columns of the help. From 130 on, tyro would lay out the groups of options side by side; it has no setting."""
 C = TypeVar("C", bound=Dataclass)
 
 
@@ -38,11 +47,17 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
 
 
 def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool) -> tuple[Config[C], list[str]]:
-    """Return the configuration of a run, and a line on each value that is not the default: what it is and where it came
-    from.
+    """Return the configuration of a run, and a line for each option that differs from its default: value and origin.
 
-    `argv` has neither --task nor --config. Prints help or an error and exits (0, 2) where `argv` asks for it, as tyro
-    does; `quiet` processes print nothing.
+    Prints help or an error and exits with 0 or 2 where `argv` asks for it, as tyro does.
+
+    Args:
+        argv: the arguments without --task and --config.
+        file: the --config.
+        quiet: print nothing.
+
+    Raises:
+        UserError: the file is wrong, or a value is out of its range.
     """
     import tyro
 
@@ -58,7 +73,7 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
             args=argv,
             default=kind(from_file.options, *(getattr(from_file.train, group) for group in GROUP_TYPES)),
             prog=f"run.py --task {default.task}",
-            description=paragraphs(f"{about}\n\nAny of these options can come from a YAML file: --config FILE."),
+            description=wrapped(f"{about}\n\nAny of these options can come from a YAML file: --config FILE."),
             console_outputs=not quiet,
             config=(tyro.conf.OmitArgPrefixes,),
         )
@@ -67,19 +82,19 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
     before = from_file.flat()
     for name, value in parsed.flat().items():
         if value != before[name]:
-            checked(GROUP_TYPES.get(GROUPS.get(name, ""), own), name, value, flag(name))
+            validate_option(declaring_class(name, own), name, value, flag(name))
     return parsed, changes(parsed, from_file, default, lines)
 
 
 def heading(task: str) -> str:
-    """Return what tyro heads the options of `task` with: its name, as an identifier that no group has."""
+    """Return the heading of the options of `task` in the help: its name, as an identifier that no group has."""
     name = re.sub(r"\W", "_", task)
     return name if name.isidentifier() and not iskeyword(name) and name not in GROUP_TYPES else f"task_{name}"
 
 
 @contextmanager
 def one_column() -> Generator[None]:
-    """Have tyro show the groups of options one below the other: on wider terminals it sets them side by side."""
+    """Have tyro lay out the groups of options in one column: it takes the terminal for no wider than `WIDEST`."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = str(min(shutil.get_terminal_size().columns, WIDEST))
     try:
@@ -91,7 +106,10 @@ def one_column() -> Generator[None]:
 
 
 def join_lines(options: type) -> None:
-    """Write the help of each option as paragraphs into its metadata: tyro would keep a docstring's line breaks."""
+    """Write the help of each option into its metadata, without the line breaks of its docstring, which tyro would keep.
+
+    The help of an inherited option is found in the class that declares it.
+    """
     from docstring_parser import parse_from_object
 
     classes = [cls for cls in reversed(options.__mro__) if is_dataclass(cls)]
@@ -106,11 +124,23 @@ def join_lines(options: type) -> None:
 
 
 def paragraphs(text: str) -> str:
+    """Return `text` with each of its paragraphs on one line."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n"))
 
 
+def wrapped(text: str) -> str:
+    """Return `text` with its lines broken where the terminal ends. All but the first of a paragraph are indented: tyro
+    joins a line that begins with a letter to the one before it."""
+    columns = shutil.get_terminal_size().columns
+    return "\n\n".join(fill(line, columns, subsequent_indent="  ") for line in paragraphs(text).split("\n\n"))
+
+
 def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -> Config[C]:
-    """Of --steps and --epochs the one that was said last, on the command line or in the file, replaces the other."""
+    """Return `parsed` with either --steps or --epochs: the one given last (defaults, file, command line).
+
+    Raises:
+        UserError: both were given in the same place.
+    """
     length = parsed.train.optimization
     if length.steps is None or length.epochs is None:
         return parsed
@@ -127,7 +157,7 @@ def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -
 
 
 def changes(parsed: Config[C], from_file: Config[C], default: Config[C], lines: dict[str, str]) -> list[str]:
-    """Return one line for each option that differs from the task's default."""
+    """Return a line for each option that differs from the default of the task: value, origin and default."""
     before, file, now = default.flat(), from_file.flat(), parsed.flat()
     settled = [name for name in ("steps", "epochs") if now[name] is None]  # the other one was given
     changed = [name for name, value in now.items() if value != before[name] and name not in settled]

@@ -1,4 +1,4 @@
-"""What is there to run: the task and data set tables and the top-level help. Imports no plugin, hence no torch."""
+"""The top-level help and the tables of installed tasks and data sets. Imports no plugin, hence no torch."""
 
 from rich.console import Console
 from rich.table import Table
@@ -21,6 +21,7 @@ USAGE = """[bold]launchbay[/bold] trains image models.
 
 
 def show_help() -> None:
+    """Print how to start a run, the tables of plugins and the options that all tasks share."""
     import contextlib
 
     import tyro
@@ -45,6 +46,7 @@ def show_help() -> None:
 
 
 def show_plugins(console: Console) -> None:
+    """Print the tables of installed tasks and data sets, each with its summary or its fault."""
     for group in (TASKS, DATASETS):
         plugins = installed(group)
         table = Table(box=None, pad_edge=False, header_style="bold")

@@ -1,4 +1,4 @@
-"""YAML in and out: a flat file of options. Unknown keys and wrong values are errors that name the file and the line."""
+"""Files of options: flat YAML, read and written. Unknown keys and wrong values are errors that name file and line."""
 
 import re
 from dataclasses import replace
@@ -8,7 +8,7 @@ from typing import TypeVar
 import yaml
 
 from launchbay import UserError
-from launchbay.launch.config.options import GROUP_TYPES, GROUPS, AnyConfig, Config, Dataclass, checked
+from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, declaring_class, validate_option
 from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json
 
@@ -44,7 +44,11 @@ def read_task(file: Path) -> str | None:
 
 
 def read_values(file: Path) -> tuple[Json, dict[str, int]]:
-    """Return the file's keys with their values, and with their line numbers."""
+    """Return the values of a file of options by their keys, and the line numbers by the same.
+
+    Raises:
+        UserError: the file cannot be read, is not valid YAML, or has a key twice.
+    """
     try:
         loader = Loader(file.read_text(encoding="utf-8"))
         node = loader.get_single_node()
@@ -70,14 +74,18 @@ def read_values(file: Path) -> tuple[Json, dict[str, int]]:
 
 
 def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
-    """Return `default` with the values of `file`, and "file:line" for each of its keys."""
+    """Return `default` with the values of `file`, and "file:line" for each of its keys.
+
+    Raises:
+        UserError: it is not a valid file of options of this task.
+    """
     values, lines = read_values(file)
     origins = {name: f"{file}:{line}" for name, line in lines.items()}
     if values.pop("task", default.task) != default.task:
         raise UserError(
             f"{origins['task']}: the file is for another task than --task {default.task}", "leave one of them out"
         )
-    known = default.flat()
+    known, own_type = default.flat(), type(default.options)
     for name in values:
         if name not in known:
             raise UserError(
@@ -85,9 +93,7 @@ def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, s
                 f"run.py --task {default.task} --help lists them",
             )
     given = {
-        name: checked(
-            GROUP_TYPES.get(GROUPS.get(name, ""), type(default.options)), name, value, f"{origins[name]}: {name}"
-        )
+        name: validate_option(declaring_class(name, own_type), name, value, f"{origins[name]}: {name}")
         for name, value in values.items()
     }
     shared = {name: value for name, value in given.items() if name in GROUPS}
@@ -97,10 +103,10 @@ def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, s
 
 
 def to_yaml(config: AnyConfig) -> str:
-    """Return the whole configuration as YAML that `read` takes.
+    """Return the whole configuration as YAML that `read_options` takes.
 
     Raises:
-        UserError: an option of the task is what YAML has not.
+        UserError: YAML cannot hold the value of an option of the task.
     """
 
     def plain(value: object) -> object:

@@ -1,7 +1,11 @@
-"""The options that all tasks share, in groups, and the configuration of a run. No torch in here.
+"""The options that all tasks share, in groups, and the configuration of a run.
 
-Each group is handed to the room that uses it: `OptimizationOptions` to the engine, `SavingOptions` to checkpoints...
-Flags are flat (`--lr`, not `--optimization.lr`), and so is config.yaml.
+A group has what one concern needs: data, optimization, the run folder, saving, hardware. Flags are flat (`--lr`, not
+`--optimization.lr`), and so is config.yaml; `--help` shows each group under its name and docstring.
+
+The groups are declared here, not beside the code that uses them, for two reasons: `--help` reads all of them in under
+half a second, and the engine would bring in torch; and every room of `launch/` imports this one, so that importing
+them back would be a circle.
 """
 
 from collections.abc import Mapping
@@ -28,18 +32,18 @@ SEE_HELP = "--help tells what it is, and its default"
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The pictures to train and to validate on."""
+    """The data to train and to validate on."""
 
     data: str = "photos"
     """Data set to train on; `launchbay tasks` lists them. The default needs no download."""
     data_root: Path | None = None
-    """Folder of the data set, where it needs one."""
+    """Folder of the data set, if it needs one."""
     val_data: str | None = None
     """Another data set to validate on (all of it)."""
     val_root: Path | None = None
     """Folder of the validation set. Alone, it means a folder of photographs."""
     workers: Annotated[int, Ge(0)] = 0
-    """Processes that decode pictures ahead, for each training process. Data kept in memory needs none."""
+    """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
 
     def validation_data(self) -> str:
         """Return the name of the data set that figures are of."""
@@ -53,52 +57,53 @@ class OptimizationOptions:
     steps: Annotated[int | None, Gt(0)] = None
     """Length of the training, in optimizer steps."""
     epochs: Annotated[float | None, Gt(0)] = None
-    """Length of the training, in passes through the data (instead of steps)."""
+    """Length of the training, in passes through the training set (instead of --steps)."""
     batch_size: Annotated[int, Gt(0)] = 64
     """Samples per optimizer step, over all processes and accumulated batches together."""
     lr: Annotated[float, Gt(0)] = 1e-3
-    """Learning rate at its highest. It depends on the step alone, not on the number of processes."""
+    """Peak learning rate. The rate at a step does not depend on the number of processes."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """sgd has momentum 0.9."""
+    """Optimizer of the networks. sgd has momentum 0.9."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
     """Weight decay of the optimizer."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up."""
+    """Shape of the learning rate after the warm-up."""
     warmup: Annotated[int, Ge(0)] = 50
-    """Steps in which the learning rate rises to its highest."""
+    """Steps over which the learning rate rises to its peak."""
     clip_norm: Annotated[float | None, Gt(0)] = 1.0
-    """Gradients of a network with a larger norm are scaled down to it. None: never."""
+    """Largest norm of the gradients of a network; larger ones are scaled down to it. None: no clipping."""
     ema: Annotated[float | None, Gt(0), Lt(1)] = None
-    """Decay of a running average of the weights, such as 0.999; figures, samples and saved weights are then its."""
+    """Decay of a running average of the weights, such as 0.999. Figures, samples and saved weights are then those
+    of the average."""
     accumulate: Annotated[int, Gt(0)] = 1
-    """Parts that each batch is computed in, one after the other, to save memory. Does not change the result.
-    For tasks with one network."""
+    """Micro-batches that each batch is split into, computed one after the other to save memory. Does not change the
+    result. For tasks with one network."""
     sync_batchnorm: bool = False
-    """BatchNorm's statistics over all processes: slower, but the same on any number of them."""
+    """Compute the statistics of BatchNorm over all processes: slower, but the same on any number of them."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Seed of all random numbers."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The place of a run, its start and its reports."""
+    """The run folder, where to start from, and what is reported."""
 
     run: str | None = None
-    """Name of the run, and of its folder; if it exists, it is continued. Default: the task's name and a number."""
+    """Name of the run and of its folder. An existing run is continued. Default: the task's name and a number."""
     output_dir: Path = Path("runs")
-    """Where run folders go."""
+    """Folder for run folders."""
     resume: str = "auto"
-    """auto: with --run, continue where that run stopped. Or where to start from: a run's folder, or a checkpoint's."""
+    """auto: with --run, continue where that run stopped. Otherwise the folder of a run or checkpoint to start from."""
     max_time: str | None = None
     """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command continues from there."""
     stuck_after: str = "60s"
     """Report, with its stack, a process that makes no progress for this long."""
     log_every: Annotated[int, Gt(0)] = 10
-    """Steps between two lines of training losses."""
+    """Steps between two reports of the training losses."""
     wandb: Literal["offline", "online", "off"] = "offline"
-    """Weights & Biases. offline: a run in the run folder, for `wandb sync`; nothing leaves this machine."""
+    """Weights & Biases. offline: keep its files in the run folder, for `wandb sync`; nothing leaves this machine."""
     debug: bool = False
-    """Show the whole traceback of an error."""
+    """Show the full traceback of an error."""
 
     def __post_init__(self) -> None:
         for name in ("max_time", "stuck_after"):
@@ -113,29 +118,30 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class SavingOptions:
-    """When to validate and to save."""
+    """How often to validate and to save checkpoints, and how many to keep."""
 
     eval_every: Annotated[int | None, Gt(0)] = None
-    """Steps between two validations. Default: ten in the whole training."""
+    """Steps between two validations. Default: a tenth of the training."""
     save_every: Annotated[int | None, Gt(0)] = None
-    """Steps between two checkpoints. Default: with every validation."""
+    """Steps between two checkpoints. Default: one with every validation."""
     keep: Annotated[int, Gt(0)] = 3
     """Checkpoints to keep. The last and the best are always kept."""
 
 
 @dataclass(frozen=True)
 class HardwareOptions:
-    """How the hardware is used."""
+    """Number format, compilation and profiling."""
 
     precision: Literal["fp32", "bf16", "fp16", "fp64"] | None = None
-    """Default: what accelerate was told, otherwise fp32. fp64 is for comparing runs to the last digit."""
+    """Number format. Default: that of accelerate's configuration, otherwise fp32. fp64 is for comparing runs to the
+    last digit."""
     compile: bool = False
-    """torch.compile the networks."""
+    """Compile the networks with torch.compile."""
     cuda_graphs: bool = False
-    """torch.compile the networks and replay their training steps as CUDA graphs: for small networks, where a GPU waits
-    for the next thing to do. For one process, one network, no --accumulate."""
+    """Compile the networks, and replay their training steps as CUDA graphs: for small networks, which leave a GPU
+    waiting for work. For one process and one network, without --accumulate."""
     profile: Annotated[int | None, Gt(0)] = None
-    """Say where the time of a step goes, over so many steps, and write a trace of them for Chrome."""
+    """Profile this many steps: report where their time goes, and write a trace for Chrome."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +177,11 @@ GROUPS = {option.name: group for group, kind in GROUP_TYPES.items() for option i
 """The group of each option that all tasks share."""
 
 
+def declaring_class(option: str, own: type) -> type:
+    """Return the dataclass that declares `option`: a group of shared options, or else `own`, a task's."""
+    return GROUP_TYPES[GROUPS[option]] if option in GROUPS else own
+
+
 @dataclass(frozen=True)
 class Config(Generic[C_co]):
     """Everything that decides a run: `config.yaml` is this, flat."""
@@ -190,11 +201,11 @@ class Config(Generic[C_co]):
 
 
 AnyConfig = Config[Dataclass]
-"""The configuration of whatever task."""
+"""The configuration of any task."""
 
 
 def seconds_of(duration: str) -> float:
-    """Return seconds of "90s", "45m" or "11.5h".
+    """Return the seconds of a `duration` such as "90s", "45m" or "11.5h".
 
     Raises:
         ValueError: it is none of these.
@@ -206,16 +217,21 @@ def seconds_of(duration: str) -> float:
 
 
 def flag(name: str) -> str:
+    """Return the option `name` as it stands on the command line."""
     return "--" + name.replace("_", "-")
 
 
-def checked(
+def validate_option(
     options: type, name: str, value: object, where: str, hint: str = SEE_HELP, *, strict: bool = False
 ) -> object:
-    """Return `value` as the option `name` of the dataclass `options`, which was given `where`.
+    """Return `value`, converted to the type of the option `name` of the dataclass `options`.
+
+    Args:
+        where: the origin of the value, which begins the message: "--lr", "options.yaml:3: lr".
+        strict: do not convert strings to numbers and the like.
 
     Raises:
-        UserError: it is of another type, no finite number, or outside of what the option is `Annotated` with.
+        UserError: the value is of another type, not a finite number, or outside of the range in the type's `Annotated`.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -228,10 +244,10 @@ def checked(
 
 
 def train_defaults(task: str, defaults: Mapping[str, object]) -> TrainOptions:
-    """Return the options that all tasks share, with a task's own `defaults`.
+    """Return the options that all tasks share, with the `defaults` of a `task`.
 
     Raises:
-        UserError: the task names one that does not exist.
+        UserError: one of them is not a shared option.
     """
     if unknown := [name for name in defaults if name not in GROUPS]:
         raise UserError(
@@ -243,10 +259,10 @@ def train_defaults(task: str, defaults: Mapping[str, object]) -> TrainOptions:
 
 
 def check_options(task: str, options: type) -> None:
-    """Raise a UserError if the dataclass `options` of a task cannot be options of a command line.
+    """Check that the fields of `options`, the dataclass of a `task`, can be options of a command line.
 
     Raises:
-        UserError: one has no default, or the name of one that all tasks share.
+        UserError: one has no default, or the name of a shared option.
     """
     own = fields(options)  # pyright: ignore[reportArgumentType]
     if taken := {"task", "config", *GROUPS} & {field.name for field in own}:

@@ -1,7 +1,8 @@
-"""Entry points -> tasks and data sets. Listing them imports none, and a broken one hurts nobody but who asks for it."""
+"""Plugins: tasks and data sets from entry points. Listing imports none of them; a broken one fails only when loaded."""
 
 import ast
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,45 +15,63 @@ from launchbay.launch.errors import did_you_mean
 
 TASKS, DATASETS = "launchbay.tasks", "launchbay.datasets"
 KINDS = {TASKS: "task", DATASETS: "data set"}
+RENAMED = {
+    "launchbay.launch.config.Shared": "launchbay.launch.config.options.TrainOptions",
+    "launchbay.launch.config.Config": "launchbay.launch.config.options.Config",
+    "launchbay.launch.failure": "launchbay.launch.errors",
+    "launchbay.tasks.base.ImageToImage": "launchbay.tasks.ImageToImage",
+    "launchbay.tasks.choices": "launchbay.tasks.options",
+    "launchbay.tasks.contract": "launchbay.testing",
+    "launchbay.tasks.entropy": "launchbay.models.entropy",
+    "launchbay.tasks.judge": "launchbay.tasks.figures.judge",
+    "launchbay.tasks.metrics": "launchbay.tasks.figures.metrics",
+    "launchbay.tasks.pictures": "launchbay.tasks.figures.plots",
+}
+"""Modules, and names in them, that packages written for version 1 of the API may import, and where these are now."""
 
 
 @dataclass(frozen=True)
 class Plugin:
+    """An entry point of a package."""
+
     name: str
+    """Name on the command line."""
     target: str
-    """module:attribute"""
+    """The object it names, as "module:attribute"."""
     package: str
+    """Distribution that registers it; empty for a target that was given on the command line."""
     version: str
+    """Version of that distribution."""
 
     def __str__(self) -> str:
         return f"{self.package} {self.version}"
 
     def summary(self) -> str:
-        """Return the first line of the module's docstring, or what is wrong with it. Nothing is imported."""
+        """Return the first line of the module's docstring, or what is wrong with the module. Nothing is imported."""
         try:
-            docstring = ast.get_docstring(self.parse()) or ""
+            docstring = ast.get_docstring(self.parse_module()) or ""
         except UserError as error:
             return f"! {error.message} → {error.hint}"
         return docstring.split("\n")[0]
 
-    def parse(self) -> ast.Module:
-        """Return its module as a tree.
+    def parse_module(self) -> ast.Module:
+        """Return the syntax tree of the plugin's module.
 
         Raises:
-            UserError: it cannot be loaded, as far as that can be told without importing it.
+            UserError: the plugin cannot be loaded, as far as that can be told without importing it.
         """
         module, _, attribute = self.target.partition(":")
         remedy = f"mend or uninstall {self.package}"
-        path = source_of(module)
+        path = find_source(module)
         if path is None:
             raise UserError(f"ModuleNotFoundError: there is no {module}", f"install {self.package} again")
         try:
             tree = ast.parse(path.read_text(encoding="utf-8"), filename=path.name)
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(f"{type(error).__name__}: {error}".splitlines()[0], remedy) from error
-        if missing := next((name for name in imported(tree) if spec_of(name, None) is None), None):
+        if missing := next((name for name in imported_packages(tree) if find_spec(name, None) is None), None):
             raise UserError(f"ModuleNotFoundError: it imports {missing}", f"install that, or uninstall {self.package}")
-        if attribute not in bound_names(tree) and not bound_names(tree) & {"*", "__getattr__"}:
+        if not bound_names(tree) & {attribute, "*", "__getattr__"}:
             raise UserError(f"AttributeError: {module} has no {attribute!r}", remedy)
         return tree
 
@@ -64,11 +83,16 @@ def installed(group: str) -> list[Plugin]:
 
 
 def origin(point: EntryPoint) -> tuple[str, str]:
+    """Return the name and the version of the distribution that registers an entry point."""
     return (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
 
 
 def find_plugin(group: str, name: str) -> Plugin:
-    """Return the plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class"."""
+    """Return the plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class".
+
+    Raises:
+        UserError: there is none of that name in `group`, or more than one.
+    """
     if ":" in name:
         sys.path.insert(0, str(Path.cwd()))  # a class that is being written, not installed
         return Plugin(name, name, "", "")
@@ -94,7 +118,7 @@ def find_plugin(group: str, name: str) -> Plugin:
 
 
 def load_plugin(plugin: Plugin) -> object:
-    """Import what `plugin` names.
+    """Import and return the object that `plugin` names.
 
     Raises:
         UserError: it cannot be imported, whatever the reason (which stays the error's cause).
@@ -105,14 +129,24 @@ def load_plugin(plugin: Plugin) -> object:
     except Exception as error:
         where = f" ({plugin.target}, from {plugin})" if plugin.package else ""
         remedy = "mend or uninstall that package" if plugin.package else "is it module:Class, seen from this folder?"
+        remedy = new_name(error) or remedy
         raise UserError(
             f"{plugin.name!r}{where} cannot be loaded: {type(error).__name__}: {error}",
             f"{remedy} (--debug shows where it fails)",
         ) from error
 
 
-def imported(tree: ast.Module) -> Iterator[str]:
-    """Return the packages that a module cannot do without: those it imports at its outermost level."""
+def new_name(error: Exception) -> str:
+    """Return how to mend an import of what was renamed here; empty if `error` is anything else."""
+    if not isinstance(error, ImportError):
+        return ""
+    name = re.match(r"cannot import name '(\w+)'", error.msg)
+    former = f"{error.name}.{name[1]}" if name else str(error.name)
+    return f"{former} is {RENAMED[former]} now: import it from there" if former in RENAMED else ""
+
+
+def imported_packages(tree: ast.Module) -> Iterator[str]:
+    """Yield the packages that a module cannot do without: those it imports at its outermost level."""
     for node in tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
@@ -121,7 +155,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 
 def bound_names(tree: ast.Module) -> set[str]:
-    """Return the names that something in a module may go by, "*" for those of another one."""
+    """Return the names that a module binds, "*" if it takes in those of another one."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -133,20 +167,20 @@ def bound_names(tree: ast.Module) -> set[str]:
     return names
 
 
-def source_of(module: str) -> Path | None:
-    """Return the file of `module`, found without importing its parents."""
+def find_source(module: str) -> Path | None:
+    """Return the source file of `module`, without importing its parents; None if it has none."""
     path: Sequence[str] | None = None
     spec: ModuleSpec | None = None
     parts = module.split(".")
     for depth in range(len(parts)):
-        spec = spec_of(".".join(parts[: depth + 1]), path) if depth == 0 or path else None
+        spec = find_spec(".".join(parts[: depth + 1]), path) if depth == 0 or path else None
         if spec is None:
             return None
         path = spec.submodule_search_locations
     return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-def spec_of(module: str, path: Sequence[str] | None) -> ModuleSpec | None:
-    """Return where `module` is found, in `path` (its parent's) if it has a parent."""
+def find_spec(module: str, path: Sequence[str] | None) -> ModuleSpec | None:
+    """Return the spec of `module`, searched for in `path`, the search locations of its parent, if it has one."""
     finders = (finder for finder in sys.meta_path if hasattr(finder, "find_spec"))
     return next((spec for finder in finders if (spec := finder.find_spec(module, path))), None)

@@ -1,4 +1,4 @@
-"""From the name of a task to its class and its options, before anything is said. No torch until a task is loaded."""
+"""From the name of a task to its class and its default options. No torch until a task is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import is_dataclass
@@ -12,8 +12,8 @@ from launchbay.launch.config.options import (
     AnyConfig,
     Config,
     check_options,
-    checked,
     train_defaults,
+    validate_option,
 )
 
 if TYPE_CHECKING:
@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 
 
 def task_of(name: str) -> "tuple[type[AnyTask], AnyConfig]":
-    """Return the class of task `name` and its configuration when nothing is said."""
+    """Return the class of task `name` and its default configuration.
+
+    Raises:
+        UserError: there is no such task, or it cannot be loaded or configured.
+    """
     found = plugins.load_plugin(plugins.find_plugin(plugins.TASKS, name))
     task_type = check_is_task(name, found)
     return task_type, default_config(name, task_type)
 
 
 def check_is_task(name: str, found: object) -> "type[AnyTask]":
-    """Return what was `found` under the name of a task.
+    """Return `found`, which was loaded under the `name` of a task.
 
     Raises:
         UserError: it is no task.
@@ -43,7 +47,7 @@ def check_is_task(name: str, found: object) -> "type[AnyTask]":
 
 
 def default_config(name: str, task_type: "type[AnyTask]") -> AnyConfig:
-    """Return the configuration of `task_type` when nothing is said.
+    """Return the default configuration of `task_type`.
 
     Raises:
         UserError: its options cannot be options of a command line, or its defaults none of theirs.
@@ -63,7 +67,11 @@ def default_config(name: str, task_type: "type[AnyTask]") -> AnyConfig:
 
 
 def check_defaults(task_type: "type[AnyTask]") -> None:
-    """Raise a UserError if `task_type.defaults` has values of the wrong types for the options that all tasks share."""
+    """Check that `task_type.defaults` is a mapping whose values have the types of the shared options.
+
+    Raises:
+        UserError: it is not.
+    """
     where, defaults = f"{task_type.__name__}.defaults", task_type.defaults
     if not isinstance(defaults, Mapping):
         raise UserError(
@@ -72,4 +80,4 @@ def check_defaults(task_type: "type[AnyTask]") -> None:
         )
     for option in [name for name in GROUPS if name in defaults]:
         hint = "give it a value of that kind"
-        checked(GROUP_TYPES[GROUPS[option]], option, defaults[option], f"{where}: {option}", hint, strict=True)
+        validate_option(GROUP_TYPES[GROUPS[option]], option, defaults[option], f"{where}: {option}", hint, strict=True)
