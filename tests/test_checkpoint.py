@@ -21,6 +21,9 @@ from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.storage import TrainedState
 from launchbay.launch.checkpoint.writer import Saver
 
+TEMPLATES = ROOT / "launch/commands/templates"
+PICKLES = {ROOT / file for file in ("data/cifar10.py", "launch/check/options.py")} | set(TEMPLATES.rglob("tests/*.py"))
+"""Files that may name pickle: CIFAR-10's own files are some; a data set is pickled on its way to a loader worker."""
 FILES = ("model.safetensors", "optimizers.safetensors", "state.json", "manifest.json")
 
 
@@ -175,7 +178,7 @@ def save_for_ever() -> None:
 
 def test_nothing_reads_or_writes_pickle() -> None:
     for folder in ("launch", "tasks", "models", "data"):
-        for path in set((ROOT / folder).glob("*.py")) - {ROOT / "data/cifar10.py"}:  # reads the original's alone
+        for path in set((ROOT / folder).rglob("*.py")) - PICKLES:
             code = ast.unparse(without_docstrings(ast.parse(path.read_text())))
             assert not any(word in code for word in ("pickle", "torch.load", "torch.save")), path
 
