@@ -135,7 +135,7 @@ def child_checkpoint(argv: list[str]) -> None:
     from launchbay.launch.engine import loop
 
     waits, writes, ends = [], [], []
-    save, write, tell = loop.Engine.save, storage.save, loop.Engine.tell
+    save, write, end_step = loop.Engine.save, storage.save, loop.Engine.end_step
 
     def watched_save(self: Any, best: bool, *, wait: bool) -> None:
         begin = time.perf_counter()
@@ -149,12 +149,11 @@ def child_checkpoint(argv: list[str]) -> None:
         writes.append((begin, time.perf_counter()))
         return result
 
-    def watched_tell(self: Any, event: str, *rest: Any) -> None:
-        tell(self, event, *rest)
-        if event == "step":
-            ends.append(time.perf_counter())
+    def watched_end(self: Any, *positional: Any) -> None:
+        ends.append(time.perf_counter())
+        end_step(self, *positional)
 
-    loop.Engine.save, storage.save, loop.Engine.tell = watched_save, watched_write, watched_tell
+    loop.Engine.save, storage.save, loop.Engine.end_step = watched_save, watched_write, watched_end
     assert train.main(argv) == 0
     waited = dict(waits)
     steps = [(a, b, b - a - waited.get(number, 0)) for number, (a, b) in enumerate(pairwise(ends), start=1)][5:]
@@ -213,8 +212,8 @@ def child_step(argv: list[str]) -> None:
 
 def learner_steps(engine: Any) -> None:
     first = engine.state.step + 1
-    for number, trained_state in zip(range(first, first + BLOCK), engine.batches(), strict=False):
-        engine.learner.step(number, trained_state)
+    for number, micro_batches in zip(range(first, first + BLOCK), engine.batches(), strict=False):
+        engine.learner.step(number, micro_batches)
 
 
 def bare_steps(engine: Any) -> None:
