@@ -75,15 +75,16 @@ def timed(owner: Any, name: str, spent: dict[str, float], phase: str) -> None:
 def child_first_step(argv: list[str]) -> None:
     """Train as `argv` says up to the end of the first step."""
     from launchbay.launch import train
+    from launchbay.launch.engine import session
 
     spent: dict[str, float] = {}
-    whole = train.train
+    whole = session.train
 
     def watched(task_type: Any, *rest: Any) -> None:
         from launchbay.launch.engine.step import Learner
 
         timed(task_type, "__init__", spent, "build")
-        timed(train, "complete", spent, "data")
+        timed(session, "infer_options", spent, "data")
         timed(task_type, "datasets", spent, "data")
         step = Learner.step
 
@@ -98,7 +99,7 @@ def child_first_step(argv: list[str]) -> None:
         Learner.step = first
         whole(task_type, *rest)
 
-    train.train = watched
+    session.train = watched
     train.main(argv)
 
 
