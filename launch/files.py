@@ -11,7 +11,7 @@ from typing import Any
 from launchbay import UserError
 
 Json = dict[str, Any]
-"""What a JSON file of ours holds, by name; what the values are depends on the file."""
+"""The content of a JSON file of ours, by name; the kind of the values depends on the file."""
 
 
 @contextmanager

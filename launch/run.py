@@ -3,7 +3,7 @@
 import sys
 
 if __name__ == "__main__" and __package__ is None:
-    # As a script this file's folder comes first on the path, where launch/config.py would answer a plugin's
+    # As a script this file's folder comes first on the path, where launch/config would answer a plugin's
     # `import config`.
     sys.path.pop(0)
 

@@ -1,4 +1,4 @@
-"""What to learn: the task interface and the tasks. Importing it loads no W&B, no tyro and no accelerate."""
+"""The task interface and the tasks. Importing it loads no W&B, no tyro and no accelerate."""
 
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, Losses, Task
 from launchbay.tasks.generative import Generative

@@ -1,4 +1,4 @@
-"""What tasks share that draw pictures from latents: samples, walks and classes to look at, and how good they are."""
+"""The base of tasks that draw pictures from latents: samples, walks and classes to look at, and how good they are."""
 
 from abc import abstractmethod
 from collections.abc import Sequence

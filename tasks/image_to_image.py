@@ -1,4 +1,4 @@
-"""What tasks share that restore pictures: degrade, restore, compare with the target."""
+"""The base of tasks that restore pictures: degrade, restore, compare with the target."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence

@@ -1,1 +1,1 @@
-"""What `launchbay` does with finished runs, new packages and this machine. No training."""
+"""The verbs of `launchbay`: for finished runs, new packages and this machine. No training."""

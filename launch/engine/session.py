@@ -25,7 +25,7 @@ EMBEDDED = {
     "glyphs": "\nglyphs are digits drawn with one font; for the real thing: --data mnist, --data cifar10",
     "glyphs+photos": "\nthis is what needs no download; for the real thing: --data mixture (MNIST and CIFAR-10)",
 }
-"""What to say of the data that come along."""
+"""Notes on the data that come along, printed where a run begins."""
 
 
 def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop: Stop) -> None:

@@ -1,4 +1,4 @@
-"""What learns: the networks of a task with their optimizers, and one step of learning on one batch."""
+"""The networks of a task with their optimizers, and one step of learning on one batch."""
 
 import warnings
 from collections.abc import Generator, Mapping
