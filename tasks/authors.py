@@ -72,7 +72,7 @@ def prepare_methods(kind: type) -> None:
             warn_explicit(said, FutureWarning, place.file or kind.__module__, place.line)
         elif ours and new in vars(kind) and old not in vars(kind):
             setattr(kind, old, vars(kind)[new])  # for super().answer(...) and the like
-    for name in (*NAMED, *PICTURES):
+    for name in (*NAMED, *PICTURES, "learning_rate"):
         owner = next((cls for cls in kind.__mro__ if name in vars(cls)), kind)
         is_done = kind.__module__ in BASES or (owner is not kind and any(c.__module__ in BASES for c in owner.__mro__))
         if is_done or not is_inherited(kind, name):
@@ -118,8 +118,12 @@ def with_check(kind: type, name: str, method: Callable[P, R]) -> Callable[P, R]:
 def mistake_in(method: str, returned: object) -> tuple[str, str]:
     """Return what is wrong with what `method` has `returned`, empty if nothing is, and what to do."""
     if method not in NAMED:
-        good = isinstance(returned, Tensor) and returned.ndim == 4 and returned.is_floating_point()
-        hint = "return a tensor of N×C×H×W, of floating point numbers"
+        if method == "learning_rate":
+            good = isinstance(returned, Real) and 0 <= float(returned) < float("inf")
+            hint = "return a factor, a number from 0 on: `scheduled` for what the options say"
+        else:
+            good = isinstance(returned, Tensor) and returned.ndim == 4 and returned.is_floating_point()
+            hint = "return a tensor of N×C×H×W, of floating point numbers"
         return "" if good else f"returns {describe_value(returned)}", hint
     hint = f"return a dict such as {NAMED[method]}"
     if not isinstance(returned, Mapping):
@@ -191,6 +195,13 @@ def check_trainable(task: nn.Module, networks: Mapping[str, nn.Module], optimize
         raise_author_error(
             task, "__init__", f"sets a module {hidden[0]!r}, which its class hides", "give it another name"
         )
+    if taken := {"task", "optimizers", "lr"} & networks.keys():
+        raise_author_error(
+            task,
+            "__init__",
+            f"sets a network {min(taken)!r}, a name that launchbay uses itself",
+            "give it another name",
+        )
     if not networks:
         raise_author_error(task, "__init__", "sets no network", "set one as an attribute: self.model = ...")
     if not isinstance(optimizers, Mapping) or not all(isinstance(own, Optimizer) for own in optimizers.values()):
@@ -240,20 +251,29 @@ def check_yielded(
     )
 
 
-def check_loss(name: str, terms: Mapping[str, Tensor], networks: Mapping[str, nn.Module]) -> None:
-    """Raise a UserError if the sum of `terms`, yielded for network `name`, cannot be minimised."""
-    if name not in networks:
+def check_loss(name: str, terms: Mapping[str, Tensor], networks: Mapping[str, nn.Module]) -> list[str]:
+    """Return the networks that the sum of `terms`, yielded under `name`, is minimised over.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    named = name.split("+")
+    if unknown := [network for network in named if network not in networks]:
         raise UserError(
-            f"the task yielded a loss for {name!r}, but its networks are {', '.join(networks)}", "yield one of these"
+            f"the task yielded a loss for {unknown[0]!r}, but its networks are {', '.join(networks)}",
+            "yield one of these, or several joined by +",
         )
-    if "grad_norm" in terms:
-        raise UserError(f"{name}/grad_norm is the norm of the gradients of {name!r}", "give that loss another name")
+    if len(set(named)) < len(named):
+        raise UserError(f"the task yielded a loss for {name!r}, which names a network twice", "name each once")
+    if taken := {"grad_norm", "steps"} & terms.keys():
+        raise UserError(f"{name}/{min(taken)} is a figure that launchbay logs itself", "give that loss another name")
     if not torch.is_grad_enabled():
         raise UserError("the task yielded inside torch.no_grad()", "leave that block before the yield")
     if shape := next((tuple(term.shape) for term in terms.values() if term.ndim), ()):
         raise UserError(f"the loss of {name!r} has shape {shape}", "yield scalars, means over the batch")
     if not any(term.requires_grad for term in terms.values()):
         raise UserError(f"this loss depends on no parameter of {name!r}", "is there a detach() too many?")
+    return named
 
 
 def check_gradients(name: str, parameters: list[Tensor]) -> None:

@@ -10,7 +10,8 @@ not: give it an option instead.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from math import prod
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
@@ -31,6 +32,18 @@ Datasets = tuple[ImageSet, ImageSet]
 C = TypeVar("C")
 
 
+@dataclass(frozen=True)
+class Moment:
+    """How far the training has come. The same on all processes, and after a resume."""
+
+    step: int = 0
+    """The training step that is taken, from 0; in validation, the number of steps taken so far."""
+    progress: float = 0.0
+    """`step` as a share of the run's length, from 0 to 1."""
+    epoch: float = 0.0
+    """Passes through the training set so far: 2.5 in the middle of the third."""
+
+
 class Batch:
     """Samples of a data set, on the device: `image` is float N×C×H×W in [0, 1], `label` int64 N.
 
@@ -39,11 +52,20 @@ class Batch:
     `rand` and `randn` are the only randomness a task needs. They depend on the seed, the sample and the number of the
     call alone, so that a run is the same on any number of processes and wherever it was interrupted; in validation a
     sample gets the same noise every time.
+
+    `step`, `progress` and `epoch` (see `Moment`) let a loss or a noise level change in the course of the training.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], keys: Sequence[int]):
-        self.tensors, self.keys = dict(tensors), tuple(keys)
-        self._calls = count()
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        keys: Sequence[int],
+        moment: Moment = Moment(),
+        gather: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.tensors, self.keys, self.moment = dict(tensors), tuple(keys), moment
+        self.step, self.progress, self.epoch = moment.step, moment.progress, moment.epoch
+        self._gather, self._calls = gather, count()
 
     def __len__(self) -> int:
         """N: the samples of the batch that this process has."""
@@ -77,7 +99,36 @@ class Batch:
 
     def with_image(self, image: Tensor) -> Batch:
         """Return this batch with other pictures. Its random numbers go on where this one's stopped."""
-        other = Batch({**self.tensors, "image": image}, self.keys)
+        return self._derive({**self.tensors, "image": image}, self.keys)
+
+    def split(self, parts: int) -> list[Batch]:
+        """Return the batch in so many `parts`, each with its share of the samples: for several optimizer steps of one
+        network in a training step, such as those of a critic. Random numbers go on from part to part.
+
+        Raises:
+            UserError: the samples do not divide into parts of one size.
+        """
+        if len(self) % parts:
+            raise UserError(
+                f"batch.split({parts}): the {len(self)} samples of a process do not divide into {parts} equal parts",
+                f"choose a --batch-size that is a multiple of {parts} times the number of processes",
+            )
+        # Every so many-th sample, not neighbours: so a part has the same samples on any number of processes.
+        return [
+            self._derive({name: tensor[part::parts] for name, tensor in self.tensors.items()}, self.keys[part::parts])
+            for part in range(parts)
+        ]
+
+    def gather(self, tensor: Tensor) -> Tensor:
+        """Return the rows of `tensor`, N×..., of all processes, in the order of the batch; gradients flow back to each.
+
+        For what has to see the whole batch: a contrastive loss, a queue, a running mean. On one process it is `tensor`
+        itself. For `training_step` alone, and at every step or never: processes wait for each other.
+        """
+        return tensor if self._gather is None else self._gather(tensor)
+
+    def _derive(self, tensors: Mapping[str, Tensor], keys: Sequence[int]) -> Batch:
+        other = Batch(tensors, keys, self.moment, self._gather)
         other._calls = self._calls
         return other
 
@@ -104,7 +155,10 @@ class CreateOptimizer(Protocol):
     """Builds the optimizer that `--optimizer`, `--lr` and `--weight-decay` ask for; `options` (lr, betas...) win."""
 
     def __call__(self, parameters: Iterable[Any], **options: Any) -> Optimizer:
-        """Return an optimizer of `parameters`, or of groups of them, as torch's optimizers take them."""
+        """Return an optimizer of `parameters`, or of groups of them, as torch's optimizers take them.
+
+        A group's "lr_scale" multiplies its learning rate: timm's `param_groups_layer_decay` gives such groups.
+        """
         ...
 
 
@@ -114,6 +168,10 @@ class Task(nn.Module, ABC, Generic[C]):
     A network is a child module with trainable parameters. Its attribute name is also the name of its optimizer, of its
     losses, of its curves (`generator/adversarial`) and of its file (`generator.safetensors`). Call networks only as
     `self.name(...)`: on several processes the engine puts a distributed wrapper there, which has no other method.
+
+    All else in the task's `state_dict()` is saved and restored too: a teacher, a queue, a counter, each a module or a
+    buffer (`self.register_buffer`). It has to be the same on all processes: make it from `batch.gather(...)`. A module
+    whose parameters are all frozen (`requires_grad_(False)`) stays in evaluation mode.
     """
 
     config: C
@@ -163,14 +221,23 @@ class Task(nn.Module, ABC, Generic[C]):
         """Return one optimizer per network, under the network's name. Override for other settings per network."""
         return {name: create(network.parameters()) for name, network in self.networks().items()}
 
+    def learning_rate(self, network: str, progress: float, scheduled: float) -> float:
+        """Return the factor by which the learning rates of `network` are multiplied in the step at `progress`, from 0
+        to 1. `scheduled` is what --schedule and --warmup say. Override for a course of its own.
+        """
+        return scheduled
+
     @abstractmethod
     def training_step(self, batch: Batch) -> Losses:
         """Yield `(network's name, {term: scalar loss})` once per optimizer step.
 
         At each yield the engine minimises the sum of the terms over that network's parameters and takes the step before
-        this function goes on, so what follows sees the updated network. Each term is logged as `name/term`. Terms are
-        means over the batch. Yield the same names in the same order at every step (processes would wait for each
-        other), and not inside `torch.no_grad()`.
+        this function goes on, so what follows sees the updated network: that is where a teacher follows its student
+        (`launchbay.tasks.follow`). One loss may move several networks: `yield "generator_a+generator_b", {...}`.
+
+        Each term is logged as `name/term`, the mean where a name is yielded several times. Terms are means over the
+        batch. Yield the same names in the same order at every step (processes would wait for each other), and not
+        inside `torch.no_grad()`.
         """
         ...
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from accelerate.state import GradientState
 
+from launchbay import UserError
 from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.errors import Elsewhere
 from launchbay.launch.record import curves
 from launchbay.launch.train import leave_processes, run
 
@@ -14,5 +16,10 @@ curves.draw_curves = lambda *_: None  # spares the drawing of curves.png, which 
 
 for argv in json.loads(Path(sys.argv[1]).read_text()):
     GradientState._reset_state()  # accelerate keeps the accumulation of the run before
-    run(argv, Stop())
+    try:
+        run(argv, Stop())
+    except UserError as error:
+        print(f"refused: {error.message}", flush=True)
+    except Elsewhere:
+        pass
 leave_processes()

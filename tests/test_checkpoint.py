@@ -47,7 +47,7 @@ def trained(steps: int = 3) -> tuple[nn.Sequential, torch.optim.AdamW]:
 
 def save(folder: Path, step: int, *, best: bool = False, keep: int = 3) -> Path:
     network, optimizer = trained()
-    saver = Saver(folder, TrainedState({"model": network}, {}, {"model": optimizer}), keep)
+    saver = Saver(folder, TrainedState(nn.Module(), {"model": network}, {}, {"model": optimizer}), keep)
     saver.save(step, {"task": "toy"}, best=best)
     saver.finish()
     return folder / f"step-{step:08d}"

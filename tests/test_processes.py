@@ -1,6 +1,7 @@
 """Several processes: the same command, the same curve; and the traps of starting them."""
 
 import json
+import re
 import socket
 import sys
 from collections.abc import Callable
@@ -24,6 +25,9 @@ RUNS = {
     "gan-fp64": ("--task", "toys:Gan", "--steps", 50, "--precision", "fp64", "--wandb", "off"),
     "accumulate": ("--task", "toys:Single", "--steps", 10, "--batch-size", 8, "--precision", "fp64", "--wandb", "off"),
     "noticing-fp64": ("--task", "toys:Noticing", "--steps", 10, "--precision", "fp64", *QUIET),
+    "contrast-fp64": ("--task", "stateful_tasks:Contrast", "--precision", "fp64", *QUIET),
+    "queue-fp64": ("--task", "stateful_tasks:Queue", "--steps", 10, "--precision", "fp64", "--sync-batchnorm", *QUIET),
+    "critics-fp64": ("--task", "stateful_tasks:Critics", "--steps", 10, "--precision", "fp64", *QUIET),
     "classify": ("--task", "classify", *EXACT, "--rotate", 20, "--cutout", 4, "--ema", 0.9),
     "denoise": ("--task", "denoise", *EXACT, "--width", 8),
     "reconstruct": ("--task", "reconstruct", *EXACT),
@@ -35,6 +39,7 @@ TOLERANCE = {name: 1e-6 if "fp32" in name else 1e-9 for name in RUNS} | {"unmix"
 """The deep ResNet18 behind an L1 loss lets the rounding of step 3 grow to 1e-9 within steps, on four processes."""
 
 
+STEPS = {"superres-fp64": 50, "gan-fp64": 50, "contrast-fp64": 20}
 TASKS = {"classify", "denoise", "reconstruct", "vae", "dcgan", "unmix"}
 
 
@@ -46,16 +51,22 @@ def test_one_process_and_more_learn_the_same(processes: int, accelerate: Command
         options = {name: [*argv, "--run", name, "--output-dir", folder] for name, argv in RUNS.items()}
         if extra:
             options[extra[0]] += extra[1:]
+            options["unshared"] = ["--task", "stateful_tasks:QueuePerProcess", *QUIET]
         Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in argv] for argv in options.values()]))
         start = several if folder == "more" else partial(command, sys.executable)
         done = start(ROOT / "tests/several_runs.py", f"{folder}.json")
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.count(f"everything is in {folder}/gan-fp32") == 1, "said by every process, or by none"
+    assert re.search(
+        r"^refused: .*training_step leaves queue different on process 1 .* after step 10", done.stdout, re.M
+    )
     for name, tolerance in TOLERANCE.items():
         one, more = Path("one", name), Path("more", name)
         assert json.loads((more / "summary.json").read_text())["world_size"] == processes
         assert difference(one, more) < tolerance, name
-        assert len(lines(one, "train")) == {"superres-fp64": 50, "gan-fp64": 50}.get(name, 4 if name in TASKS else 10)
+        assert len(lines(one, "train")) == {"superres-fp64": 50, "gan-fp64": 50, "contrast-fp64": 20}.get(
+            name, 4 if name in TASKS else 10
+        )
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import launchbay.data
 import launchbay.tasks
 
 FOLDERS = ("launch", "tasks", "models", "data")
-FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "options", "figures")
+FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "options", "teachers", "figures")
 """What tasks are made of; no task imports another."""
 ROOMS: dict[str, set[str]] = {
     "errors": set(),

@@ -41,12 +41,12 @@ def losses_keep_their_order(bench: Bench) -> None:
 
 @needs(steps_can_be_taken)
 def a_loss_moves_only_its_network(bench: Bench) -> None:
-    """A loss moves the parameters of the network that it is yielded for, and no others.
+    """A loss moves the parameters of the networks that it is yielded for, and no others.
 
     Give each optimizer its own network's parameters, and let no two networks share some.
     """
     for loss in bench.trained.seen:
-        if others := sorted(name for name in loss.moved if not name.startswith(f"{loss.network}.")):
+        if others := sorted(name for name in loss.moved if name.partition(".")[0] not in loss.network.split("+")):
             raise Broken(f"the loss of {loss.network!r} moves {', '.join(others[:3])}", bench.place("optimizers"))
 
 

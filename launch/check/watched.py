@@ -39,14 +39,14 @@ class Watched(Learner):
             if parameter.requires_grad:
                 parameter.register_post_accumulate_grad_hook(lambda _, name=name: self.reached.add(name))
 
-    def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
+    def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         before = {where: parameter.detach().clone() for where, parameter in self.task.named_parameters()}
-        norm = super().minimise(number, name, terms)
+        norms = super().minimise(number, name, terms)
         after = self.task.named_parameters()
         moved = frozenset(where for where, parameter in after if not torch.equal(parameter, before[where]))
         loss = sum(value.item() for value in terms.values())
         self.seen.append(Minimised(number, name, tuple(terms), loss, moved))
-        return norm
+        return norms
 
 
 class Loss(NamedTuple):

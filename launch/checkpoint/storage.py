@@ -2,6 +2,8 @@
 
 checkpoints/step-00000400/NAME.safetensors          one per network
                           NAME.trained.safetensors  with --ema, which makes NAME an average: what training goes on with
+                          task.safetensors          the task's other state (a teacher, a queue) that training changed
+                          task.frozen.safetensors   and what it did not: one file, linked from checkpoint to checkpoint
                           optimizers.safetensors    each tensor of optimizer state as NETWORK.PARAMETER.KEY
                           state.json                the rest
                           manifest.json             size and SHA-256 of each file, sealed by its own
@@ -13,11 +15,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -25,11 +28,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from launchbay import UserError
 from launchbay.launch.checkpoint.optimizer_state import restore
+from launchbay.launch.checkpoint.task_state import extra_state, load_own_state, own_state
 from launchbay.launch.files import Json, synchronize, to_json, write_text
 
 FORMAT = 1
 PREFIX = "step-"
 OPTIMIZERS = "optimizers.safetensors"
+TASK = "task.safetensors"
+FROZEN = "task.frozen.safetensors"
 
 
 class DamagedCheckpoint(Exception):
@@ -38,22 +44,35 @@ class DamagedCheckpoint(Exception):
 
 @dataclass(frozen=True)
 class TrainedState:
-    """The parts of a training that are saved as tensors: networks, their averages (--ema) and their optimizers, by the
-    same names.
+    """The parts of a training that are saved: the task, its networks, their averages (--ema) and their optimizers, by
+    the same names.
     """
 
+    task: nn.Module
     networks: Mapping[str, nn.Module]
     averages: Mapping[str, AveragedModel]
     optimizers: Mapping[str, Optimizer]
+
+    def extra_state(self) -> Json:
+        """Return the extra state of the task and of its networks, by their names in the task.
+
+        Raises:
+            UserError: JSON cannot hold it.
+        """
+        extra = extra_state(own_state(self.task, self.networks))
+        for name, network in self.networks.items():
+            extra |= extra_state({f"{name}.{key}": value for key, value in network.state_dict().items()})
+        return extra
 
 
 @dataclass(frozen=True)
 class CheckpointContent:
     """The content of a checkpoint, in memory: tensors by file and name, and JSON. Layers that share their weights have
-    a copy each: safetensors holds no tensor twice.
+    a copy each: safetensors holds no tensor twice. `frozen` is a digest of the tensors in `FROZEN`.
     """
 
     tensors: Mapping[str, Mapping[str, Tensor]]
+    frozen: str
     state: Json
 
 
@@ -101,7 +120,8 @@ def update_pointers(checkpoint: Path, *, best: bool) -> None:
 
 def write_files(folder: Path, content: CheckpointContent, state: Json) -> None:
     for file, tensors in content.tensors.items():
-        save_file(dict(tensors), folder / file)
+        if file != FROZEN or not link_frozen(folder, content.frozen):
+            save_file(dict(tensors), folder / file, {"digest": content.frozen} if file == FROZEN else None)
     (folder / "state.json").write_text(to_json(state, indent=1))
     files = {path.name: fingerprint(path) for path in sorted(folder.iterdir())}
     (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": seal(files)}, indent=1))
@@ -109,6 +129,22 @@ def write_files(folder: Path, content: CheckpointContent, state: Json) -> None:
     for path in folder.iterdir():
         path.chmod(mode)
         synchronize(path)
+
+
+def link_frozen(folder: Path, digest: str) -> bool:
+    """Link `FROZEN` into the new checkpoint `folder` from the newest one beside it that has the same tensors in that
+    file, by their `digest`. Returns whether there is one, and the disk knows links.
+    """
+    for checkpoint in reversed(list_checkpoints(folder.parent)):
+        file = checkpoint / FROZEN
+        with suppress(OSError, ValueError, KeyError, SafetensorError):
+            with safe_open(file, "pt") as opened:
+                same = (opened.metadata() or {}).get("digest") == digest
+            manifest = json.loads((checkpoint / "manifest.json").read_bytes())
+            if same and manifest["files"][FROZEN] == fingerprint(file):
+                os.link(file, folder / FROZEN)
+                return True
+    return False
 
 
 def weights(network: nn.Module) -> dict[str, Tensor]:
@@ -127,6 +163,7 @@ def load_checkpoint(checkpoint: Path, trained_state: TrainedState) -> Json:
     state = json.loads((checkpoint / "state.json").read_bytes())
     load_weights(checkpoint, trained_state.networks, trained=bool(trained_state.averages))
     load_weights(checkpoint, {name: averaged.module for name, averaged in trained_state.averages.items()})
+    load_task(checkpoint, trained_state.task, trained_state.networks)
     for averaged in trained_state.averages.values():
         averaged.n_averaged.fill_(state["step"])
     tensors = read_tensors(checkpoint / OPTIMIZERS)
@@ -167,16 +204,37 @@ def verify(checkpoint: Path) -> Json:
 
 def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
     """Put the weights of a verified checkpoint into `networks`."""
+    extra = read_extra_state(checkpoint) or {}
     for name, network in networks.items():
         file = checkpoint / file_of(name, trained=trained)
         tensors = read_tensors(file)
         for tensor, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
                 raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")
+        own = {key.removeprefix(f"{name}."): value for key, value in extra.items() if key.startswith(f"{name}.")}
         try:
-            network.load_state_dict(tensors)
+            network.load_state_dict(tensors | own)
         except RuntimeError as error:
             raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
+
+
+def load_task(checkpoint: Path, task: nn.Module, networks: Mapping[str, nn.Module], *, strict: bool = True) -> None:
+    """Put the state of a verified checkpoint that is of none of the `networks` into `task`; see `load_own_state`."""
+    extra = read_extra_state(checkpoint)
+    if extra is None:
+        if lacking := own_state(task, networks):
+            parts = ", ".join(sorted({name.partition(".")[0] for name in lacking}))
+            print(f"{checkpoint} has no state of {parts}: launchbay saved networks only then", flush=True)
+        return
+    state = {name: value for name, value in extra.items() if name.partition(".")[0] not in networks}
+    for file in (checkpoint / TASK, checkpoint / FROZEN):
+        state |= read_tensors(file) if file.is_file() else {}
+    load_own_state(task, networks, state, str(checkpoint), strict=strict)
+
+
+def read_extra_state(checkpoint: Path) -> Json | None:
+    """Return the state of a checkpoint that is no tensor; None if launchbay did not save any then."""
+    return json.loads((checkpoint / "state.json").read_bytes()).get("extra_state")
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import describe
-from launchbay.launch.checkpoint.storage import OPTIMIZERS, CheckpointContent, TrainedState, file_of
+from launchbay.launch.checkpoint.storage import FROZEN, OPTIMIZERS, TASK, CheckpointContent, TrainedState, file_of
+from launchbay.launch.checkpoint.task_state import digest, digests, own_state, tensors_of
 from launchbay.launch.files import Json
 
 
@@ -21,6 +22,7 @@ class Saver:
     def __init__(self, folder: Path, trained_state: TrainedState, keep: int):
         self.folder, self.trained_state, self.keep = folder, trained_state, keep
         self.tensors: dict[str, dict[str, Tensor]] = {}
+        self.first = digests(tensors_of(own_state(trained_state.task, trained_state.networks)))
         self.thread = ThreadPoolExecutor(1, "saver")
         self.pending: Future[Path] | None = None
         self.step = 0
@@ -50,18 +52,40 @@ class Saver:
             pending.result()
 
     def copy(self, state: Json) -> CheckpointContent:
-        """Return what a checkpoint of this moment holds, in memory of its own."""
+        """Return what a checkpoint of this moment holds, in memory of its own.
+
+        Raises:
+            UserError: some of it cannot be saved as tensors and JSON.
+        """
         networks, averages = self.trained_state.networks, self.trained_state.averages
         saved = {file_of(name): averages[name].module if name in averages else networks[name] for name in networks}
         saved |= {file_of(name, trained=True): networks[name] for name in averages}
         for file, network in saved.items():
-            self.keep_copy(file, network.state_dict())
+            self.keep_copy(file, tensors_of(network.state_dict()))
         tensors = {}
         optimizers = {
             name: describe(networks, own, name, tensors) for name, own in self.trained_state.optimizers.items()
         }
         self.keep_copy(OPTIMIZERS, tensors)
-        return CheckpointContent(self.tensors, {**state, "optimizers": optimizers})
+        frozen = self.copy_task(tensors_of(own_state(self.trained_state.task, networks)))
+        saved_state = {**state, "optimizers": optimizers, "extra_state": self.trained_state.extra_state()}
+        return CheckpointContent(self.tensors, frozen, saved_state)
+
+    def copy_task(self, own: Mapping[str, Tensor]) -> str:
+        """Copy the task's own tensors to two files: what has changed since the start of this process, and what has not.
+        Returns a digest of the latter.
+        """
+        now = digests(own)
+        frozen = {name: now[name] for name in own if self.first.get(name) == now[name]}
+        parts = {
+            TASK: {name: tensor for name, tensor in own.items() if name not in frozen},
+            FROZEN: {name: own[name] for name in frozen},
+        }
+        for file, tensors in parts.items():
+            self.keep_copy(file, tensors)
+            if not tensors:
+                del self.tensors[file]
+        return digest(frozen)
 
     def keep_copy(self, file: str, tensors: Mapping[str, Tensor]) -> None:
         """In the memory of the last copy: new memory would take seven times as long."""

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed
+from torch.autograd.function import FunctionCtx
 from torch.distributed import ReduceOp
 
 from launchbay.launch.errors import Elsewhere
@@ -91,6 +92,32 @@ def mean_terms(terms: Mapping[str, Tensor], accelerator: Accelerator) -> dict[st
 def gather(value: Tensor, accelerator: Accelerator) -> Tensor:
     """Return the rows of `value` of all processes, one process after the other."""
     return cast(Tensor, accelerator.gather(value))
+
+
+def gather_with_gradients(rows: Tensor) -> Tensor:
+    """Return `rows` of all processes, as many of each, one process after the other; gradients flow back to each."""
+    return cast(Tensor, GatherRows.apply(rows))
+
+
+class GatherRows(torch.autograd.Function):
+    """Gather rows. The gradient of a row is the sum of what all processes make of it; as DDP then takes the mean over
+    processes, a mean over the whole batch is differentiated as on one process, whether each process computes all of it
+    or a share.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, rows: Tensor) -> Tensor:
+        of_processes = [
+            torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(distributed.get_world_size())
+        ]
+        distributed.all_gather(of_processes, rows.contiguous())
+        return torch.cat(of_processes)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total.chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
 def gather_lists(values: list[T]) -> list[T]:

@@ -19,19 +19,34 @@ from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.grids import grid, to_image
 from launchbay.launch.record.tracking import SAMPLES
 from launchbay.tasks.authors import attribute_errors_to, raise_author_error
-from launchbay.tasks.base import AnyTask, Batch
+from launchbay.tasks.base import AnyTask, Batch, Moment
 
 SHOWN = 6
 """Samples in a sample grid."""
 
 
-def to_batch(samples: Samples, device: torch.device) -> Batch:
+def to_batch(
+    samples: Samples,
+    device: torch.device,
+    moment: Moment = Moment(),
+    gather: Callable[[Tensor], Tensor] | None = None,
+) -> Batch:
     """On the device, with pictures (all that is uint8) as floating point numbers in [0, 1]."""
     tensors, keys = samples
     if device.type == "cuda":  # copying from memory that is not pinned would wait for it
         tensors = {name: tensor if tensor.is_cuda else tensor.pin_memory() for name, tensor in tensors.items()}
     moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-    return Batch({name: to_picture(t) if t.dtype == torch.uint8 else t for name, t in moved.items()}, keys)
+    return Batch(
+        {name: to_picture(t) if t.dtype == torch.uint8 else t for name, t in moved.items()}, keys, moment, gather
+    )
+
+
+def not_in_validation(rows: Tensor) -> Tensor:
+    """Refuse `batch.gather` in validation."""
+    raise UserError(
+        "batch.gather is for training_step: a figure of a sample cannot depend on the samples evaluated beside it",
+        "return N×D for each sample from evaluate, and make figures of all of them in summarize",
+    )
 
 
 def to_picture(pixels: Tensor) -> Tensor:
@@ -46,6 +61,7 @@ def evaluate(
     batch_size: int,
     options: TrainOptions,
     *,
+    moment: Moment = Moment(),
     beat: Callable[[], None] = lambda: None,
 ) -> tuple[Figures[float], dict[str, Tensor]]:
     """Return the figures of `images`, the same on every process, and what was collected for `task.summarize`.
@@ -54,7 +70,7 @@ def evaluate(
     tensors, which are in the order of `images`.
 
     `task` is in evaluation mode, its networks unwrapped. `batch_size` is per process. Sums are per sample, in float64.
-    `beat` is called after each batch.
+    `moment` is how far the training has come. `beat` is called after each batch.
     """
     device = accelerator.device
     order = EvaluationOrder(
@@ -65,7 +81,8 @@ def evaluate(
         world=accelerator.num_processes,
     )
     loaded = samples(images, order, workers=options.data.workers, device=device)
-    batches = ((to_batch(some, device), counts) for some, counts in zip(loaded, order.counts(), strict=True))
+    given = device, moment, not_in_validation
+    batches = ((to_batch(some, *given), counts) for some, counts in zip(loaded, order.counts(), strict=True))
     sums, rest = raise_on_all(lambda: ask_for_all(task, batches, device, beat), accelerator)
     means: dict[str, float] = {}
     if sums:
@@ -135,7 +152,7 @@ def collect_rows(batches: list[Tensor], size: int, accelerator: Accelerator) -> 
 
 @torch.no_grad()
 def preview(
-    task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions
+    task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions, moment: Moment = Moment()
 ) -> dict[str, list[Tensor]]:
     """Return the columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
     count = min(SHOWN, len(images))
@@ -143,7 +160,8 @@ def preview(
     for number in range(count):
         places = [number * len(images) // count]
         indices = with_keys(places, options.optimization.seed, "val", places)
-        batch = to_batch((images.__getitems__(indices), [indices[0].key]), accelerator.device)
+        sample = images.__getitems__(indices), [indices[0].key]
+        batch = to_batch(sample, accelerator.device, moment, not_in_validation)
         for heading, pictures in task.preview(batch).items():
             if pictures.shape[:1] != (len(batch),):
                 said = f"gives {heading!r} as {tuple(pictures.shape)} for one sample"
@@ -156,11 +174,17 @@ def preview(
 
 @torch.no_grad()
 def draw_pictures(
-    task: AnyTask, images: ImageSet, collected: Mapping[str, Tensor], accelerator: Accelerator, options: TrainOptions
+    task: AnyTask,
+    images: ImageSet,
+    collected: Mapping[str, Tensor],
+    accelerator: Accelerator,
+    options: TrainOptions,
+    *,
+    moment: Moment,
 ) -> dict[str, Image]:
     """Return the sample grid, if there is a preview, and the pictures of the task's gallery."""
     pictures: dict[str, Image] = {}
-    columns, gallery = preview(task, images, accelerator, options), task.gallery(dict(collected))
+    columns, gallery = preview(task, images, accelerator, options, moment), task.gallery(dict(collected))
     if columns:
         with attribute_errors_to(type(task), "preview"):
             pictures[SAMPLES] = grid(columns)

@@ -12,6 +12,7 @@ from typing import Unpack
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
@@ -19,16 +20,22 @@ from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
 from launchbay.launch.config.options import AnyConfig, seconds_of
-from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
+from launchbay.launch.distributed.collectives import (
+    gather_lists,
+    gather_with_gradients,
+    mean_terms,
+    on_main_process,
+)
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.evaluation import draw_pictures, evaluate, is_best, to_batch
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
+from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.step import Learner, NotFinite
 from launchbay.launch.errors import Stopped
 from launchbay.launch.files import Json, writing
 from launchbay.launch.record.tracking import Observer, versions
-from launchbay.tasks.base import AnyTask, Batch
+from launchbay.tasks.base import AnyTask, Batch, Moment
 
 
 @dataclass
@@ -135,7 +142,7 @@ class Engine:
                 error.add_note(self.blame(error.name, micro_batches))
                 raise
             self.watch.beat()
-            state.step, state.epoch = step, round(step * options.optimization.batch_size / len(self.training_set), 4)
+            state.step, state.epoch = step, round(self.moment(step).epoch, 4)
             counted += options.optimization.batch_size
             self.tell(lambda observer: observer.step(state.step))
             if profile:
@@ -143,8 +150,9 @@ class Engine:
             if step % options.run.log_every == 0 or step in (1, self.steps):
                 values = mean_terms(terms, self.accelerator)  # waits for the device, so that the clock is right
                 state.samples_per_s = round(counted / (time.monotonic() - since), 2)
-                lr, since, counted = self.learner.learning_rates.first(), time.monotonic(), 0
-                self.log("train", {**values, "lr": lr, "samples_per_s": state.samples_per_s})
+                since, counted = time.monotonic(), 0
+                rates = self.learner.learning_rates.logged()
+                self.log("train", {**values, **rates, "samples_per_s": state.samples_per_s})
             pause = time.monotonic()
             self.end_step(stop, started)
             since += time.monotonic() - pause
@@ -153,6 +161,8 @@ class Engine:
         """Validate, save and stop after a step, where each is due."""
         state, last = self.state, self.state.step == self.steps
         owed, improved = self.validation_pending, False
+        if owed or self.due(self.eval_every) or self.due(self.save_every):
+            check_shared_state(self.task, self.learner.networks, state.step, self.accelerator)
         if owed or self.due(self.eval_every):
             self.validation_pending = True
             improved = self.validate_or_save()
@@ -200,9 +210,22 @@ class Engine:
         place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
         order = self.order(range(self.state.step, self.steps), **place, accumulate=accumulate)
         loaded = samples(self.training_set, order, workers=options.data.workers, device=accelerator.device)
+        gather = self.gather_rows()
         with closing(loaded):  # ends its workers, also where training breaks off
-            for _ in order.steps:
-                yield [to_batch(next(loaded), accelerator.device) for _ in range(accumulate)]
+            for step in order.steps:
+                given = accelerator.device, self.moment(step), gather
+                yield [to_batch(next(loaded), *given) for _ in range(accumulate)]
+
+    def moment(self, step: int) -> Moment:
+        """Return how far the training is after `step` steps."""
+        samples = step * self.options.optimization.batch_size
+        return Moment(step, step / self.steps, samples / len(self.training_set))
+
+    def gather_rows(self) -> Callable[[Tensor], Tensor] | None:
+        """Return what `Batch.gather` does in training."""
+        if self.options.optimization.accumulate > 1:
+            return no_whole_batch
+        return gather_with_gradients if self.accelerator.num_processes > 1 else None
 
     def order(self, steps: range, **part: int) -> TrainingOrder:
         size, options = len(self.training_set), self.options.optimization
@@ -212,12 +235,15 @@ class Engine:
         """Evaluate, draw samples, record. Returns whether the network is the best so far."""
         options = self.options.optimization
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
-        given = self.task, self.validation_set
+        given, moment = (self.task, self.validation_set), self.moment(self.state.step)
         with self.learner.evaluating():
-            figures, collected = evaluate(*given, self.accelerator, share, self.options, beat=self.watch.beat)
+            figures, collected = evaluate(
+                *given, self.accelerator, share, self.options, moment=moment, beat=self.watch.beat
+            )
 
             def judge() -> bool:
-                if self.observers and (drawn := draw_pictures(*given, collected, self.accelerator, self.options)):
+                more = (collected, self.accelerator, self.options)
+                if self.observers and (drawn := draw_pictures(*given, *more, moment=moment)):
                     self.tell(lambda observer: observer.samples(self.state.step, drawn))
                 return is_best(self.task, self.state.step, figures.own, self.state.best)
 
@@ -251,6 +277,7 @@ class Engine:
         scaler = self.accelerator.scaler
         return {
             "samples": self.state.step * self.options.optimization.batch_size,
+            "steps": self.steps,
             "progress": asdict(self.state),
             "owes_validation": self.validation_pending,
             "config": self.config.plain(),
@@ -292,3 +319,11 @@ class Engine:
         with writing(self.folder), ExitStack() as stack:
             for observer in reversed(self.observers):
                 stack.callback(action, observer)
+
+
+def no_whole_batch(rows: Tensor) -> Tensor:
+    """Refuse `batch.gather` where a batch is computed in parts."""
+    raise UserError(
+        "this task learns from the whole batch (batch.gather), which --accumulate splits into parts",
+        "leave --accumulate out; use a smaller --batch-size, or more processes",
+    )

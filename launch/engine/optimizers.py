@@ -1,6 +1,6 @@
 """Optimizers as the options ask for, the schedule of their learning rates, and averages of the weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import cos, pi
 from typing import Any
 
@@ -12,12 +12,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from launchbay import UserError
 from launchbay.launch.config.options import OptimizationOptions
+from launchbay.tasks.base import AnyTask, Task
 
 
 def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, object]) -> Optimizer:
     """Return `--optimizer` with `--lr` and `--weight-decay`; what a task sets as its `own` wins.
 
-    It is torch's fused kind, which goes over the weights once: on CPUs three to five times as fast as the others.
+    A group's "lr_scale" multiplies its learning rate. It is torch's fused kind, which goes over the weights once: on
+    CPUs three to five times as fast as the others.
     """
     settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay, "fused": True, **own}
     if options.optimizer == "sgd":
@@ -25,7 +27,10 @@ def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, 
             raise UserError("this task sets the betas of Adam, which sgd does not have", "--optimizer adam or adamw")
         settings = {"momentum": 0.9, **settings}
     kind = {"adam": Adam, "adamw": AdamW, "sgd": SGD}[options.optimizer]
-    return without_dynamo(kind)(parameters, **settings)
+    optimizer = without_dynamo(kind)(parameters, **settings)
+    for group in optimizer.param_groups:
+        group["lr"] *= group.get("lr_scale", 1.0)
+    return optimizer
 
 
 def without_dynamo(kind: type[Optimizer]) -> type[Optimizer]:
@@ -46,23 +51,36 @@ def average(network: nn.Module, decay: float) -> AveragedModel:
 
 
 class LearningRates:
-    """Each parameter group's own learning rate, as it was created, times one factor that depends on the step alone."""
+    """Each parameter group's own learning rate, as it was created, times a factor that depends on the step alone: what
+    `task.learning_rate` makes of --schedule and --warmup.
+    """
 
-    def __init__(self, optimizers: Iterable[Optimizer], options: OptimizationOptions, steps: int):
+    def __init__(self, task: AnyTask, optimizers: Mapping[str, Optimizer], options: OptimizationOptions, steps: int):
         # The groups are looked up anew each time: loading a state, which accelerate does too, replaces them.
-        self.optimizers = list(optimizers)
-        self.bases = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
-        self.options, self.steps = options, steps
+        self.task, self.optimizers, self.options, self.steps = task, dict(optimizers), options, steps
+        self.bases = {name: [group["lr"] for group in own.param_groups] for name, own in optimizers.items()}
 
     def set(self, step: int) -> None:
-        scale = factor(step, self.steps, self.options.schedule, self.options.warmup)
-        for optimizer, bases in zip(self.optimizers, self.bases, strict=True):
-            for group, base in zip(optimizer.param_groups, bases, strict=True):
+        """Set the rates for `step`, from 1."""
+        scheduled = factor(step, self.steps, self.options.schedule, self.options.warmup)
+        for name, optimizer in self.optimizers.items():
+            scale = self.task.learning_rate(name, (step - 1) / self.steps, scheduled)
+            for group, base in zip(optimizer.param_groups, self.bases[name], strict=True):
                 group["lr"] = base * scale
 
-    def first(self) -> float:
-        """Return the learning rate that is logged."""
-        return self.optimizers[0].param_groups[0]["lr"]
+    def logged(self) -> dict[str, float]:
+        """Return the largest rate of the first network, "lr"; where the task has a course of its own for several
+        networks, that of each, "NAME/lr".
+        """
+        rates = {name: max(group["lr"] for group in own.param_groups) for name, own in self.optimizers.items()}
+        if len(rates) > 1 and has_own_course(self.task):
+            return {f"{name}/lr": rate for name, rate in rates.items()}
+        return {"lr": next(iter(rates.values()))}
+
+
+def has_own_course(task: AnyTask) -> bool:
+    """Return whether `task` decides itself on the course of its learning rates."""
+    return type(task).learning_rate is not Task.learning_rate
 
 
 def factor(step: int, steps: int, schedule: str, warmup: int) -> float:

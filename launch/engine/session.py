@@ -15,6 +15,7 @@ from launchbay.launch.distributed.accelerator import check_batch, create_acceler
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.engine.loop import Engine
+from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, tracking
 from launchbay.launch.record.log import log
@@ -26,6 +27,7 @@ EMBEDDED = {
     "glyphs+photos": "\nthis is what needs no download; for the real thing: --data mixture (MNIST and CIFAR-10)",
 }
 """Notes on the data that come along, printed where a run begins."""
+OWN_COURSE = "the task decides on the course of its learning rates, which may leave --schedule and --warmup out"
 
 
 def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop: Stop) -> None:
@@ -49,7 +51,8 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             engine.restore(start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
-            print(run_header(config, data, accelerator, folder, engine.steps), *changes, sep="\n  ")
+            notes = [OWN_COURSE] if has_own_course(engine.task) else []
+            print(run_header(config, data, accelerator, folder, engine.steps), *changes, *notes, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
         if engine.state.step < engine.steps or on_main_process(lambda: not run_folder.is_done(folder)):
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"

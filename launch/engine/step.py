@@ -1,6 +1,7 @@
 """The networks of a task with their optimizers, and one step of learning on one batch."""
 
 import warnings
+from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
 from math import isfinite
@@ -17,11 +18,13 @@ from torch.profiler import record_function
 from launchbay import UserError
 from launchbay.data import key
 from launchbay.launch.checkpoint import storage
+from launchbay.launch.checkpoint.task_state import own_state
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
-from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists, reduce
+from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists
 from launchbay.launch.engine import optimizers
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
+from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
 from launchbay.launch.files import Json
 from launchbay.tasks.authors import check_gradients, check_loss, check_trainable, check_yielded, yield_place
@@ -35,6 +38,21 @@ class NotFinite(UserError):
     def __init__(self, name: str, message: str, hint: str):
         super().__init__(message, hint)
         self.name = name
+
+
+class Means:
+    """The means of what a step logs: of all values that come under one name."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: Counter[str] = Counter()
+
+    def add(self, name: str, value: Tensor) -> None:
+        self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.counts[name] += 1
+
+    def values(self) -> dict[str, Tensor]:
+        return {name: value / count if (count := self.counts[name]) > 1 else value for name, value in self.sums.items()}
 
 
 class Learner:
@@ -59,10 +77,12 @@ class Learner:
         check_trainable(task, self.networks, self.plain)
         check_accumulate(options, self.networks)
         check_graphs(options, accelerator, len(self.networks))
-        self.learning_rates = optimizers.LearningRates(self.plain.values(), options.optimization, steps)
+        self.learning_rates = optimizers.LearningRates(task, self.plain, options.optimization, steps)
         self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
-        self.trained_state = storage.TrainedState(self.networks, self.averages, self.plain)
-        self.saved = {name: set(network.state_dict()) for name, network in self.networks.items()}
+        self.trained_state = storage.TrainedState(task, self.networks, self.averages, self.plain)
+        self.trained_state.extra_state()  # what no checkpoint can hold is to be said before a step is lost
+        # A teacher follows networks between yields: what it then sees of them has to be the same on all processes.
+        self.follows = accelerator.num_processes > 1 and bool(own_state(task, self.networks))
         self.optimizers = dict(self.plain)
         if accelerator.scaler is not None:  # otherwise accelerate's would only take time
             self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
@@ -82,21 +102,25 @@ class Learner:
         """
         self.learning_rates.set(number)
         self.seed_networks(number)
-        logs: dict[str, Tensor] = {}
+        logs, steps = Means(), Counter[str]()
         for batch in micro_batches:
             losses = self.task.training_step(batch)
             with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
                 for yielded in labelled(self.label, FORWARD, losses):
                     name, terms = check_yielded(self.task, losses, yielded)
                     try:
-                        logs[f"{name}/grad_norm"] = self.minimise(number, name, terms)
+                        norms = self.minimise(number, name, terms)
                     except Exception as error:
                         error.add_note(PlaceNote(f"minimising {name!r}, yielded at", yield_place(self.task, losses)))
                         raise
+                    for network, norm in norms.items():
+                        logs.add(f"{network}/grad_norm", norm)
                     for term, value in terms.items():
-                        before = logs.get(f"{name}/{term}", 0)
-                        logs[f"{name}/{term}"] = before + value.detach() / len(micro_batches)
-        if missing := [name for name in self.networks if f"{name}/grad_norm" not in logs]:
+                        logs.add(f"{name}/{term}", value.detach())
+                    steps.update(norms.keys())
+                    if self.follows:
+                        share_statistics(self.networks, self.accelerator)
+        if missing := [name for name in self.networks if name not in steps]:
             raise UserError(
                 f"{type(self.task).__name__}.training_step has yielded no loss for {' and '.join(missing)} "
                 f"at step {number}",
@@ -104,32 +128,40 @@ class Learner:
                 "requires_grad_(False)",
             )
         if self.accelerator.num_processes > 1:
-            self.share_buffers()
+            share_statistics(self.networks, self.accelerator)
         for name, averaged in self.averages.items():
             averaged.update_parameters(self.networks[name])
-        return logs
+        several = {name: count for name, count in steps.items() if count > 1}
+        counts = {f"{name}/steps": torch.full_like(logs.sums[f"{name}/grad_norm"], n) for name, n in several.items()}
+        return logs.values() | counts
 
-    def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> Tensor:
-        """Take one backward pass and, with the last part of a batch, one optimizer step. Return the gradients' norm."""
-        check_loss(name, terms, self.networks)
+    def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take one backward pass and, with the last part of a batch, one optimizer step over the networks that `name`
+        names: one, or several joined by "+". Return the norm of each one's gradients, where it has taken a step.
+        """
+        networks = check_loss(name, terms, self.networks)
         loss = torch.stack(tuple(terms.values())).sum(dim=0)
         of_all = all_reduce_async(loss, ReduceOp.SUM, self.accelerator)
-        parameters, optimizer = self.parameters[name], self.optimizers[name]
-        # A loss moves only the network it names: the generator's leaves no gradient in the discriminator.
+        parameters = [parameter for network in networks for parameter in self.parameters[network]]
+        # A loss moves only the networks it names: the generator's leaves no gradient in the discriminator.
         with self.label(BACKWARD):
-            self.accelerator.backward(loss, inputs=parameters if len(self.optimizers) > 1 else None)
+            self.accelerator.backward(loss, inputs=parameters if len(networks) < len(self.optimizers) else None)
         if not isfinite(of_all()):  # before it reaches the weights
             raise_not_finite(name, terms, number, self.accelerator)
-        check_gradients(name, parameters)
-        norm = torch.zeros((), device=loss.device)
         with self.label(OPTIMIZER):
-            if self.accelerator.sync_gradients:
-                self.accelerator.unscale_gradients(optimizer)
-                norm = clip_grad_norm_(parameters, self.options.optimization.clip_norm or float("inf"))
-                optimizer.step()
-                # Fused ones do not note it: a loss computed before would go unnoticed, with wrong gradients.
-                increment_version(parameters)
-                optimizer.zero_grad()
+            for network in networks:
+                check_gradients(network, self.parameters[network])
+            return {network: self.update(network) for network in networks if self.accelerator.sync_gradients}
+
+    def update(self, network: str) -> Tensor:
+        """Take an optimizer step of `network`. Return the norm of its gradients."""
+        parameters, optimizer = self.parameters[network], self.optimizers[network]
+        self.accelerator.unscale_gradients(optimizer)
+        norm = clip_grad_norm_(parameters, self.options.optimization.clip_norm or float("inf"))
+        optimizer.step()
+        # Fused ones do not note it: a loss computed before would go unnoticed, with wrong gradients.
+        increment_version(parameters)
+        optimizer.zero_grad()
         return norm
 
     def bad_samples(self, name: str, micro_batches: list[Batch]) -> list[int]:
@@ -138,30 +170,14 @@ class Learner:
         with self.evaluating():
             for batch in micro_batches:
                 for place, sample in enumerate(batch.keys):
-                    one = Batch({n: t[place : place + 1] for n, t in batch.tensors.items()}, [sample])
+                    row = {name: tensor[place : place + 1] for name, tensor in batch.tensors.items()}
+                    one = Batch(row, [sample], batch.moment)
                     terms: Mapping[str, Tensor] = {}
                     with suppress(Exception), closing(self.task.training_step(one)) as losses:  # some tasks need more
                         terms = next(terms for network, terms in losses if network == name)
                     if not all(value.isfinite() for value in terms.values()):
                         bad.append(sample)
         return bad
-
-    def share_buffers(self) -> None:
-        """Give all processes the mean of their buffers, but for constants (which no checkpoint has). BatchNorm's
-        statistics are of each one's own samples: without this each would evaluate another network, and only the first
-        one's would be saved.
-        """
-        buffers = [
-            buffer
-            for name, network in self.networks.items()
-            for place, buffer in network.named_buffers()
-            if place in self.saved[name] and buffer.is_floating_point()
-        ]
-        if not buffers:
-            return
-        mean = reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean", self.accelerator)
-        for buffer, part in zip(buffers, mean.split([buffer.numel() for buffer in buffers]), strict=True):
-            buffer.copy_(part.view_as(buffer))
 
     def restore(self, where: Path, batch: list[Batch] | None) -> Json:
         """Take weights, averages and optimizer states from the verified checkpoint `where`; the rest of it is returned.
@@ -181,6 +197,9 @@ class Learner:
         for name, network in networks.items():
             setattr(self.task, name, network)
         self.task.train(training)
+        for module in self.task.modules():
+            if (parameters := [*module.parameters()]) and not any(p.requires_grad for p in parameters):
+                module.eval()  # or the statistics of a frozen BatchNorm would drift, and Dropout blur a teacher
 
     @contextmanager
     def evaluating(self) -> Generator[None]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from launchbay.launch.files import Json, replacing
-from launchbay.launch.record.figures import Figures
+from launchbay.launch.record.figures import NO_LOSS, Figures
 
 NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
 TRAINING = "training loss"
@@ -44,7 +44,7 @@ def collect_curves(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[
     panels: defaultdict[str, defaultdict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
     for line in lines:
         shown = {name: value for name, value in line.items() if name not in NO_CURVE and value is not None}
-        figures = Figures.from_named({name: value for name, value in shown.items() if not name.endswith("/grad_norm")})
+        figures = Figures.from_named({name: value for name, value in shown.items() if not name.endswith(NO_LOSS)})
         for name, value in figures.own.items():
             title, label = (TRAINING, name) if line["split"] == "train" else (name, "validation")
             panels[title][label].append((line["step"], value))

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
+NO_LOSS = ("/grad_norm", "/steps", "/lr")
+"""What ends the names of those values of a training step that are no losses."""
 BASELINE = "baseline/"
 """The prefix that authors, metrics.jsonl and W&B give the names of figures that need no network."""
 

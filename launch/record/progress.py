@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from launchbay.launch.files import Json
-from launchbay.launch.record.figures import Figures
+from launchbay.launch.record.figures import NO_LOSS, Figures
 from launchbay.launch.record.tracking import Line, Observer
 
 SECONDS_BETWEEN_LINES = 10
@@ -140,5 +140,5 @@ def results(task: str, figures: Figures[float], baseline_name: str, data: str) -
 def first_figures(line: Line, count: int) -> str:
     """Return the first `count` figures of a line, leaving out baselines and gradient norms."""
     own = Figures.from_named(line).own.items()
-    chosen = [f"{name} {value:z.4g}" for name, value in own if name not in NO_FIGURE and not name.endswith("grad_norm")]
+    chosen = [f"{name} {value:z.4g}" for name, value in own if name not in NO_FIGURE and not name.endswith(NO_LOSS)]
     return "  ".join(chosen[:count])

@@ -1,0 +1,85 @@
+"""A task's own state: all of its `state_dict()` that belongs to no trainable network. A teacher, a queue, a counter.
+
+What PyTorch calls extra state (`get_extra_state`), of the task and of its networks, is kept as JSON.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from launchbay import UserError
+from launchbay.launch.files import Json, to_json
+
+
+def own_state(task: nn.Module, networks: Collection[str]) -> dict[str, object]:
+    """Return what `task.state_dict()` has beside its trainable `networks`."""
+    return {name: value for name, value in task.state_dict().items() if name.partition(".")[0] not in networks}
+
+
+def tensors_of(state: Mapping[str, object]) -> dict[str, Tensor]:
+    """Return the tensors of a state_dict: all but extra state."""
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def extra_state(state: Mapping[str, object]) -> Json:
+    """Return what is no tensor in a state_dict.
+
+    Raises:
+        UserError: JSON cannot hold it, so that it would come back as something else.
+    """
+    extra = {name: value for name, value in state.items() if not isinstance(value, Tensor)}
+    for name, value in extra.items():
+        try:
+            same = json.loads(json.dumps(value, allow_nan=False)) == value
+        except (TypeError, ValueError):
+            same = False
+        if not same:
+            raise UserError(
+                f"{name} is a {type(value).__name__} that JSON cannot hold, so no checkpoint can",
+                "let get_extra_state return numbers, strings, lists, dicts with string keys; make tensors buffers",
+            )
+    return extra
+
+
+def digests(state: Mapping[str, object]) -> dict[str, str]:
+    """Return a SHA-256 of each value of `state`: of a tensor's type, shape and bits, or of JSON."""
+    return {name: digest(value) for name, value in state.items()}
+
+
+def digest(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return hashlib.sha256(to_json(value).encode()).hexdigest()
+    data = value.detach().cpu().contiguous().flatten()
+    hashed = hashlib.sha256(f"{value.dtype} {tuple(value.shape)}".encode())
+    hashed.update(data.view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
+
+
+def load_own_state(
+    task: nn.Module, networks: Collection[str], state: Mapping[str, object], where: str, *, strict: bool
+) -> None:
+    """Put `state`, read from checkpoint `where`, into `task`, whose trainable `networks` are left alone. Unless
+    `strict`, a part of the task that is not there is left out, aloud: only the training needs it.
+
+    Raises:
+        UserError: the task has other state than the checkpoint.
+    """
+    mine, given = own_state(task, networks), dict(state)
+    if not strict:
+        absent = {name for name in given.keys() - mine.keys() if not hasattr(task, name.partition(".")[0])}
+        if absent:
+            print(f"not used here: the state of {', '.join(sorted({name.partition('.')[0] for name in absent}))}")
+        given = {name: value for name, value in given.items() if name not in absent}
+    differences = {"lacks": mine.keys() - given.keys(), "has, and the task has not,": given.keys() - mine.keys()}
+    if said := [f"{verb} {', '.join(sorted(names)[:5])}" for verb, names in differences.items() if names]:
+        raise UserError(
+            f"{where} {'; it '.join(said)}",
+            "go on with the version of the task that wrote it; give each buffer its value, not None, in __init__",
+        )
+    try:
+        task.load_state_dict(given, strict=False)  # the networks have files of their own
+    except RuntimeError as error:
+        raise UserError(f"{where} does not fit the task's own state: {error}") from error

@@ -1,0 +1,156 @@
+"""The state of other people's tasks: a teacher, a queue, a counter; the course of the training; the whole batch."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import lines
+from safetensors.torch import load_file
+from stateful_tasks import Critics, Queue
+from torch import nn
+from toys import Gan, GanConfig, NoOptions
+
+from launchbay import UserError
+from launchbay.launch.checkpoint import storage
+from launchbay.launch.checkpoint.writer import Saver
+from launchbay.tasks import Batch, follow
+
+Train = Callable[..., Path]
+Mistake = Callable[..., str]
+
+
+def test_a_run_goes_on_with_all_that_its_task_keeps(train: Train) -> None:
+    """The teacher, the queue and the counter of a run that went on from its middle end with the same bits."""
+    run = train("stateful_tasks:Queue")
+    whole = run.rename("whole")
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "checkpoints/step-00000020")
+    train("stateful_tasks:Queue")
+    last = [folder / "checkpoints/step-00000020" for folder in (whole, run)]
+    for file in sorted(last[0].glob("*.safetensors")):
+        assert file.read_bytes() == (last[1] / file.name).read_bytes() or file.name == storage.FROZEN
+    assert [json.loads((path / "state.json").read_text())["extra_state"] for path in last] == [
+        {"_extra_state": {"taken": 20}}
+    ] * 2
+    kept = load_file(last[1] / storage.TASK)
+    assert {"queue", "seen", "teacher.3.weight", "teacher.1.running_mean"} <= kept.keys() and kept["seen"] == 160
+    for mine, theirs in zip(lines(whole), lines(run), strict=True):
+        assert mine | {"samples_per_s": 0} == theirs | {"samples_per_s": 0}
+
+
+def test_what_is_frozen_is_written_once(train: Train) -> None:
+    """Checkpoints share the file of what training did not change, and it is in evaluation mode all the time."""
+    run = train("stateful_tasks:Queue", "--steps", 4, "--eval-every", 2)
+    first, second = (run / f"checkpoints/step-0000000{step}" for step in (2, 4))
+    assert (first / storage.FROZEN).samefile(second / storage.FROZEN)
+    frozen = load_file(first / storage.FROZEN)
+    assert set(frozen) == {f"frozen.{name}" for name in Queue(NoOptions()).frozen.state_dict()}
+    assert frozen["frozen.0.num_batches_tracked"] == 0 and not frozen["frozen.0.running_mean"].any()
+
+
+def test_a_damaged_file_is_not_linked_to(tmp_path: Path) -> None:
+    task = nn.ModuleDict({"frozen": nn.Linear(2, 2), "model": nn.Linear(2, 2)})
+    state = storage.TrainedState(
+        task, {"model": task["model"]}, {}, {"model": torch.optim.SGD(task["model"].parameters())}
+    )
+    saver = Saver(tmp_path, state, keep=3)
+    for step in (1, 2, 3):
+        saver.save(step, {}, best=False)
+        saver.finish()
+        if step == 2:
+            with (tmp_path / "step-00000002" / storage.FROZEN).open("r+b") as file:
+                file.seek(-1, 2)
+                file.write(b"!")
+    storage.verify(tmp_path / "step-00000003")
+    with pytest.raises(storage.DamagedCheckpoint, match=r"task\.frozen"):
+        storage.verify(tmp_path / "step-00000002")
+
+
+def test_state_that_does_not_fit_is_named(train: Train, mistake: Mistake) -> None:
+    run = train("stateful_tasks:Queue", "--steps", 2)
+    where = storage.newest_checkpoint(run / "checkpoints")
+    task = Queue(NoOptions())
+    del task.queue
+    task.register_buffer("bank", torch.zeros(2))
+    with pytest.raises(UserError, match=r"step-00000002 lacks bank; it has, and the task has not, queue"):
+        storage.load_task(where, task, task.networks())
+
+
+def test_extra_state_has_to_be_json(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Queue, "get_extra_state", lambda self: {"taken": {1, 2}})
+    said = mistake("--task", "stateful_tasks:Queue", "--steps", 2)
+    assert "_extra_state is a dict that JSON cannot hold" in said and "make tensors buffers" in said
+
+
+def test_a_teacher_follows() -> None:
+    student = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    teacher = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)).requires_grad_(False)
+    student(torch.randn(4, 2))
+    expected = {k: 0.75 * v + 0.25 * student.state_dict()[k] for k, v in teacher.state_dict().items()}
+    follow(teacher, student, 0.75)
+    for name, value in teacher.state_dict().items():
+        assert torch.allclose(value.double(), expected[name].double()) or name == "1.num_batches_tracked"
+    assert teacher[1].num_batches_tracked == 1
+    with pytest.raises(UserError, match="other weights than Linear"):
+        follow(teacher, nn.Linear(2, 2), 0.75)
+    with pytest.raises(UserError, match=r"decay of 1\.5"):
+        follow(teacher, student, 1.5)
+
+
+def test_several_steps_several_networks_and_a_course(train: Train) -> None:
+    """Losses of a network that steps twice are means; two networks move with one loss; rates take their own course."""
+    run = train("stateful_tasks:Critics")
+    first, second = lines(run, "train")[:2]
+    assert first["critic/steps"] == 2 and 0.5 < first["critic/error"] < 2
+    assert {"there/grad_norm", "back/grad_norm", "there+back/cycle"} <= second.keys()
+    assert second["there+back/cycle"] > 0 == first["there+back/cycle"]
+    assert [line["critic/lr"] for line in lines(run, "train")] == pytest.approx([1e-3 * (1 - k / 6) for k in range(6)])
+    assert [line["taken"] for line in lines(run, "val")] == [3, 6]
+    before, after = Critics(NoOptions()).state_dict(), storage.newest_checkpoint(run / "checkpoints")
+    for name in ("there", "back"):
+        assert not torch.equal(load_file(after / f"{name}.safetensors")["weight"], before[f"{name}.weight"])
+
+
+def test_a_batch_is_split_into_parts_that_keep_their_numbers() -> None:
+    image = torch.arange(6.0).view(6, 1, 1, 1)
+    whole, parted = Batch({"image": image}, range(6)), Batch({"image": image}, range(6))
+    parts = parted.split(3)
+    assert [part.image.flatten().tolist() for part in parts] == [[0, 3], [1, 4], [2, 5]]
+    assert torch.equal(parts[0].rand(), whole.rand()[::3])
+    assert torch.equal(parts[1].randn(2), whole.randn(2)[1::3]), "random numbers go on from part to part"
+    with pytest.raises(UserError, match="6 samples of a process do not divide into 4"):
+        parted.split(4)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--accumulate", 2), "which --accumulate splits into parts"),
+        (("--steps", 1), ""),
+    ],
+)
+def test_the_whole_batch_is_refused_where_there_is_none(
+    options: tuple[object, ...], said: str, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stateful_tasks import Contrast
+
+    if not said:
+        monkeypatch.setattr(Contrast, "evaluate", lambda self, batch: {"all": batch.gather(batch.rand())})
+        said = "batch.gather is for training_step"
+    assert said in mistake("--task", "stateful_tasks:Contrast", *options)
+
+
+def test_learning_rates_scale_by_layer(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    def optimizers(self: Gan, create: Callable[..., torch.optim.Optimizer]) -> dict[str, torch.optim.Optimizer]:
+        groups = [{"params": self.generator[0].weight, "lr_scale": 0.5}, {"params": self.generator[0].bias}]
+        return {"generator": create(groups), "discriminator": create(self.discriminator.parameters())}
+
+    monkeypatch.setattr(Gan, "optimizers", optimizers)
+    run = train("Gan", "--lr", 0.01, "--steps", 2, "--warmup", 2)
+    assert [line["lr"] for line in lines(run, "train")] == [0.005, 0.01]
+    state = json.loads((storage.newest_checkpoint(run / "checkpoints") / "state.json").read_text())
+    assert [group["lr"] for group in state["optimizers"]["generator"]["groups"]] == [0.005, 0.01]
+    assert GanConfig()
