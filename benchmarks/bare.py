@@ -90,7 +90,7 @@ def pairs(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def ours(made: Engine) -> Callable[[], None]:
-    batches, number = made.batches(), iter(range(1, 10**9))
+    batches, number = made.batches.after(0), iter(range(1, 10**9))
     return lambda: void(made.learner.step(next(number), next(batches)))
 
 
@@ -105,7 +105,7 @@ def bare(made: Engine, task: Any, *, plain: bool) -> Callable[[], None]:
     rate = made.options.optimization.lr
     optimizers = task.optimizers(lambda parameters, **options: create(parameters, **{"lr": rate, **options}))
     parameters = {name: list(network.parameters()) for name, network in task.networks().items()}
-    source = made.batches()
+    source = made.batches.after(0)
     batches = [Staged(batch, contiguous=plain) for batch in augmented(task, [next(source)[0] for _ in range(STAGED)])]
     low = made.accelerator.mixed_precision == "bf16" and not plain
     number = iter(range(10**9))

@@ -213,7 +213,7 @@ def child_step(argv: list[str]) -> None:
 
 def learner_steps(engine: Any) -> None:
     first = engine.state.step + 1
-    for number, micro_batches in zip(range(first, first + BLOCK), engine.batches(), strict=False):
+    for number, micro_batches in zip(range(first, first + BLOCK), engine.batches.after(engine.state.step), strict=False):
         engine.learner.step(number, micro_batches)
 
 

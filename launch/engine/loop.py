@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, fields
 from math import ceil
@@ -12,30 +12,24 @@ from typing import Unpack
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
-from launchbay.data.loader import TrainingOrder, samples
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
 from launchbay.launch.config.options import AnyConfig, seconds_of
-from launchbay.launch.distributed.collectives import (
-    gather_lists,
-    gather_with_gradients,
-    mean_terms,
-    on_main_process,
-)
+from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
-from launchbay.launch.engine.evaluation import draw_pictures, evaluate, is_best, to_batch
+from launchbay.launch.engine.batches import TrainingBatches
+from launchbay.launch.engine.evaluation import draw_pictures, evaluate, is_best
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.step import Learner, NotFinite
 from launchbay.launch.errors import Stopped
 from launchbay.launch.files import Json, writing
 from launchbay.launch.record.tracking import Observer, versions
-from launchbay.tasks.base import AnyTask, Batch, Moment
+from launchbay.tasks.base import AnyTask, Batch
 
 
 @dataclass
@@ -69,8 +63,8 @@ class Engine:
         if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
             for images in (self.training_set, self.validation_set):
                 images.to(accelerator.device)
-        length = self.options.optimization
-        self.steps = length.steps or ceil((length.epochs or 1) * len(self.training_set) / length.batch_size)
+        self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
+        self.steps = self.batches.steps
         self.eval_every = self.options.saving.eval_every or ceil(self.steps / 10)
         self.save_every = self.options.saving.save_every or self.eval_every
         self.state, self.validation_pending = State(), False
@@ -87,7 +81,7 @@ class Engine:
 
     def restore(self, where: Path) -> None:
         """Go on from the verified checkpoint `where`."""
-        with closing(self.batches()) as batches:
+        with closing(self.batches.after(0)) as batches:
             state = self.learner.restore(where, next(batches) if self.accelerator.num_processes > 2 else None)
         self.state = State(**{field.name: state["progress"][field.name] for field in fields(State)})
         self.validation_pending = state.get("owes_validation", False)
@@ -109,7 +103,7 @@ class Engine:
             asked, left = self.options.hardware.profile if self.observers else None, self.steps - self.state.step
             profiled = profiler(asked, left, folder, self.accelerator.device.type)
             stop.has_begun = True
-            with closing(self.batches()) as batches, self.watch, profiled as profile:
+            with closing(self.batches.after(self.state.step)) as batches, self.watch, profiled as profile:
                 self.run(batches, stop, profile)
             status = "done"
         except Stopped:
@@ -142,7 +136,7 @@ class Engine:
                 error.add_note(self.blame(error.name, micro_batches))
                 raise
             self.watch.beat()
-            state.step, state.epoch = step, round(self.moment(step).epoch, 4)
+            state.step, state.epoch = step, round(self.batches.moment(step).epoch, 4)
             counted += options.optimization.batch_size
             self.tell(lambda observer: observer.step(state.step))
             if profile:
@@ -192,50 +186,16 @@ class Engine:
 
     def blame(self, name: str, micro_batches: list[Batch]) -> str:
         """Which samples of this step's batch have a loss for network `name` that is no number."""
-        bad = set(gather_lists(self.learner.bad_samples(name, micro_batches)))
-        size = self.options.optimization.batch_size
-        order = self.order(range(self.state.step, self.state.step + 1), rank=0, world=1, accumulate=1)
-        indices = [index for index in next(iter(order)) if index.key in bad]
-        if not indices or len(indices) == size:
-            return "all samples of the batch give one" if indices else "no single sample gives one by itself"
-        names = ", ".join(self.training_set.name(index) for index in indices[:5])
-        return f"{len(indices)} of {size} samples of the batch give one: {names}{', ...' * (len(indices) > 5)}"
+        return self.batches.names(self.state.step, set(gather_lists(self.learner.bad_samples(name, micro_batches))))
 
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.steps
-
-    def batches(self) -> Generator[list[Batch]]:
-        """Return the batch of each step, as the micro-batches that are computed one after the other."""
-        options, accelerator, accumulate = self.options, self.accelerator, self.options.optimization.accumulate
-        place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
-        order = self.order(range(self.state.step, self.steps), **place, accumulate=accumulate)
-        loaded = samples(self.training_set, order, workers=options.data.workers, device=accelerator.device)
-        gather = self.gather_rows()
-        with closing(loaded):  # ends its workers, also where training breaks off
-            for step in order.steps:
-                given = accelerator.device, self.moment(step), gather
-                yield [to_batch(next(loaded), *given) for _ in range(accumulate)]
-
-    def moment(self, step: int) -> Moment:
-        """Return how far the training is after `step` steps."""
-        samples = step * self.options.optimization.batch_size
-        return Moment(step, step / self.steps, samples / len(self.training_set))
-
-    def gather_rows(self) -> Callable[[Tensor], Tensor] | None:
-        """Return what `Batch.gather` does in training."""
-        if self.options.optimization.accumulate > 1:
-            return no_whole_batch
-        return gather_with_gradients if self.accelerator.num_processes > 1 else None
-
-    def order(self, steps: range, **part: int) -> TrainingOrder:
-        size, options = len(self.training_set), self.options.optimization
-        return TrainingOrder(size=size, batch_size=options.batch_size, steps=steps, seed=options.seed, **part)
 
     def validate(self) -> bool:
         """Evaluate, draw samples, record. Returns whether the network is the best so far."""
         options = self.options.optimization
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
-        given, moment = (self.task, self.validation_set), self.moment(self.state.step)
+        given, moment = (self.task, self.validation_set), self.batches.moment(self.state.step)
         with self.learner.evaluating():
             figures, collected = evaluate(
                 *given, self.accelerator, share, self.options, moment=moment, beat=self.watch.beat
@@ -319,11 +279,3 @@ class Engine:
         with writing(self.folder), ExitStack() as stack:
             for observer in reversed(self.observers):
                 stack.callback(action, observer)
-
-
-def no_whole_batch(rows: Tensor) -> Tensor:
-    """Refuse `batch.gather` where a batch is computed in parts."""
-    raise UserError(
-        "this task learns from the whole batch (batch.gather), which --accumulate splits into parts",
-        "leave --accumulate out; use a smaller --batch-size, or more processes",
-    )

@@ -1,0 +1,71 @@
+"""The batches of a training: the samples of each step, and how far the training is with it."""
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+from math import ceil
+
+from accelerate import Accelerator
+from torch import Tensor
+
+from launchbay import UserError
+from launchbay.data import ImageSet
+from launchbay.data.loader import TrainingOrder, samples
+from launchbay.launch.config.options import DataOptions, OptimizationOptions
+from launchbay.launch.distributed.collectives import gather_with_gradients
+from launchbay.launch.engine.evaluation import to_batch
+from launchbay.tasks.base import Batch, Moment
+
+
+class TrainingBatches:
+    """The batches of `images` for each step, on this process. `steps` is the length of the training."""
+
+    def __init__(
+        self, images: ImageSet, data: DataOptions, optimization: OptimizationOptions, accelerator: Accelerator
+    ):
+        self.images, self.workers, self.options, self.accelerator = images, data.workers, optimization, accelerator
+        self.steps = optimization.steps or ceil((optimization.epochs or 1) * len(images) / optimization.batch_size)
+
+    def after(self, step: int) -> Generator[list[Batch]]:
+        """Return the batch of each step after `step`, as the micro-batches that are computed one after the other."""
+        accelerator, accumulate = self.accelerator, self.options.accumulate
+        place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+        order = self.order(range(step, self.steps), **place, accumulate=accumulate)
+        loaded = samples(self.images, order, workers=self.workers, device=accelerator.device)
+        gather = self.gather_rows()
+        with closing(loaded):  # ends its workers, also where training breaks off
+            for number in order.steps:
+                given = accelerator.device, self.moment(number), gather
+                yield [to_batch(next(loaded), *given) for _ in range(accumulate)]
+
+    def order(self, steps: range, **part: int) -> TrainingOrder:
+        """Return the index lists of `steps`, for the part of each batch that `part` names."""
+        size, options = len(self.images), self.options
+        return TrainingOrder(size=size, batch_size=options.batch_size, steps=steps, seed=options.seed, **part)
+
+    def moment(self, step: int) -> Moment:
+        """Return how far the training is after `step` steps."""
+        return Moment(step, step / self.steps, step * self.options.batch_size / len(self.images))
+
+    def names(self, step: int, bad: set[int]) -> str:
+        """Return in words which samples of the batch after `step` have one of the keys in `bad`."""
+        order = self.order(range(step, step + 1), rank=0, world=1, accumulate=1)
+        indices = [index for index in next(iter(order)) if index.key in bad]
+        size = self.options.batch_size
+        if not indices or len(indices) == size:
+            return "all samples of the batch give one" if indices else "no single sample gives one by itself"
+        names = ", ".join(self.images.name(index) for index in indices[:5])
+        return f"{len(indices)} of {size} samples of the batch give one: {names}{', ...' * (len(indices) > 5)}"
+
+    def gather_rows(self) -> Callable[[Tensor], Tensor] | None:
+        """Return what `Batch.gather` does in training."""
+        if self.options.accumulate > 1:
+            return refuse_parts
+        return gather_with_gradients if self.accelerator.num_processes > 1 else None
+
+
+def refuse_parts(rows: Tensor) -> Tensor:
+    """Refuse `batch.gather` where a batch is computed in parts."""
+    raise UserError(
+        "this task learns from the whole batch (batch.gather), which --accumulate splits into parts",
+        "leave --accumulate out; use a smaller --batch-size, or more processes",
+    )
