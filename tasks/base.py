@@ -10,7 +10,7 @@ not: give it an option instead.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from itertools import count
 from math import prod
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
@@ -34,23 +34,32 @@ C = TypeVar("C")
 class Batch:
     """Samples of a data set, on the device: `image` is float N×C×H×W in [0, 1], `label` int64 N.
 
-    Other tensors of the data set go by name, `batch["mask"]`; whatever was uint8 is float in [0, 1] now.
+    Whatever else the data set gives goes by name, `batch["mask"]`. What it names in `pictures` is float in [0, 1] too.
+    All else is as the data set gives it: masks and other tensors keep their type, lists of N stay lists, on the CPU.
 
     `rand` and `randn` are the only randomness a task needs. They depend on the seed, the sample and the number of the
     call alone, so that a run is the same on any number of processes and wherever it was interrupted; in validation a
     sample gets the same noise every time.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], keys: Sequence[int]):
+    def __init__(
+        self,
+        tensors: Mapping[str, Any],
+        keys: Sequence[int],
+        *,
+        pictures: Sequence[str] = ("image",),
+        masks: Sequence[str] = (),
+    ):
         self.tensors, self.keys = dict(tensors), tuple(keys)
+        self.pictures, self.masks = tuple(pictures), tuple(masks)
         self._calls = count()
 
     def __len__(self) -> int:
         """N: the samples of the batch that this process has."""
         return len(self.keys)
 
-    def __getitem__(self, name: str) -> Tensor:
-        """Return a tensor of the data set by its name, the N samples first.
+    def __getitem__(self, name: str) -> Any:
+        """Return what the data set gives under a name: a tensor with the N samples first, or a list of N.
 
         Raises:
             UserError: the data set gives none of that name.
@@ -76,8 +85,21 @@ class Batch:
         return self["label"]
 
     def with_image(self, image: Tensor) -> Batch:
-        """Return this batch with other pictures. Its random numbers go on where this one's stopped."""
-        other = Batch({**self.tensors, "image": image}, self.keys)
+        """Return this batch with another `image`. Its random numbers go on where this one's stopped."""
+        return self._changed({"image": image})
+
+    def map_pictures(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return this batch with `change` made to each of its pictures and masks, so that they still fit together:
+
+            code = (batch.rand() * 8).long()
+            batch = batch.map_pictures(lambda picture: dihedral(picture, code))
+
+        `change` gets N×C×H×W of floating point numbers, and masks in their own type and form, N×H×W or N×C×H×W.
+        """
+        return self._changed({name: change(self.tensors[name]) for name in (*self.pictures, *self.masks)})
+
+    def _changed(self, tensors: Mapping[str, Tensor]) -> Batch:
+        other = Batch({**self.tensors, **tensors}, self.keys, pictures=self.pictures, masks=self.masks)
         other._calls = self._calls
         return other
 

@@ -138,7 +138,8 @@ class Learner:
         with self.evaluating():
             for batch in micro_batches:
                 for place, sample in enumerate(batch.keys):
-                    one = Batch({n: t[place : place + 1] for n, t in batch.tensors.items()}, [sample])
+                    values = {name: value[place : place + 1] for name, value in batch.tensors.items()}
+                    one = Batch(values, [sample], pictures=batch.pictures, masks=batch.masks)
                     terms: Mapping[str, Tensor] = {}
                     with suppress(Exception), closing(self.task.training_step(one)) as losses:  # some tasks need more
                         terms = next(terms for network, terms in losses if network == name)
