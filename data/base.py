@@ -151,8 +151,8 @@ class LoadOptions(TypedDict, total=False):
     smallest: int
     """Pictures with fewer pixels in width or height are refused."""
     channels: int | None
-    """`image` has so many: grey becomes so many equal channels, as do other pictures with one channel beside a grey
-    `image`; anything else is refused. Beside an `image` that has as many, other pictures keep theirs."""
+    """`image` has so many: grey becomes so many equal channels, anything else is refused. Where `image` is grey, other
+    pictures of one channel are repeated as it is; all others keep their channels."""
     classes: int
     """Samples have labels below this number, or the data set is refused."""
 

@@ -79,7 +79,12 @@ def test_pictures_beside_a_grey_one_become_as_colourful_as_it_does() -> None:
         def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
             return super().__getitems__(indices) | {"input": super().__getitems__(indices)["kinds"]}
 
-    for kind, channels in ((Grey, 3), (Colouring, 1)):
+    class Moving(Grey):
+        def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+            batch = super().__getitems__(indices)
+            return batch | {"input": batch["image"].repeat(1, 2, 1, 1)}
+
+    for kind, channels in ((Grey, 3), (Colouring, 1), (Moving, 2)):
         batch = Fitted(kind("train"), size=16, channels=3).__getitems__([Index(0, 0)])
         shapes = {name: tuple(batch[name].shape[1:]) for name in ("image", "input", "kinds", "mask")}
         assert shapes == {"image": (3, 16, 16), "input": (channels, 16, 16), "kinds": (1, 16, 16), "mask": (16, 16)}
@@ -137,9 +142,14 @@ class Odd(ImageSet):
         return None if index == 1 else 0
 
 
+class Forgetful(Odd):
+    masks = ("mask",)
+
+
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
+        (Forgetful, "Forgetful names 'mask' in `masks`, but gives only image, label"),
         (gives(mask=torch.zeros(1, 7, 9)), "Gives gives 'mask' with 9×7 pixels for picture 0, which has 120×104"),
         (gives(input=torch.zeros(1, 3, 7, 9)), "Gives gives 'input' with 9×7 pixels for picture 0"),
         (gives(input=torch.zeros(1, 104, 120)), "names 'input' in `pictures`, but gives it as 1×104×120 (float32)"),
