@@ -52,7 +52,7 @@ class Staged(Batch):
     """A batch that was drawn before: its random numbers are stored."""
 
     def __init__(self, batch: Batch, *, contiguous: bool):
-        super().__init__(batch.tensors, batch.keys)
+        super().__init__(batch.tensors, batch.keys, pictures=batch.pictures, masks=batch.masks)
         self.contiguous, self.drawn, self.turn = contiguous, list[Tensor](), 0
         if contiguous:
             self.tensors = {name: tensor.contiguous() for name, tensor in batch.tensors.items()}
@@ -131,10 +131,7 @@ def bare(made: Engine, task: Any, *, plain: bool) -> Callable[[], None]:
 
 def augmented(task: Any, batches: list[Batch]) -> list[Batch]:
     """What the task's augmentation makes of `batches`; then the task leaves it out. (A GAN's is part of its losses.)"""
-    if isinstance(task, Classify):
-        batches = [batch.with_image(task.augment(batch)) for batch in batches]
-        task.augment = lambda batch: batch.image
-    elif isinstance(task, ImageToImage):
+    if isinstance(task, Classify | ImageToImage):
         batches = [task.augment(batch) for batch in batches]
         task.augment = lambda batch: batch
     return batches

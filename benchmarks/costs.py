@@ -213,7 +213,9 @@ def child_step(argv: list[str]) -> None:
 
 def learner_steps(engine: Any) -> None:
     first = engine.state.step + 1
-    for number, micro_batches in zip(range(first, first + BLOCK), engine.batches.after(engine.state.step), strict=False):
+    for number, micro_batches in zip(
+        range(first, first + BLOCK), engine.batches.after(engine.state.step), strict=False
+    ):
         engine.learner.step(number, micro_batches)
 
 
@@ -237,7 +239,10 @@ def bare_steps(engine: Any) -> None:
     order = torch.randint(len(images), (size * BLOCK,)).tolist()
     for start in range(0, size * BLOCK, size):
         chosen = [Index(index, index) for index in order[start : start + size]]
-        tensors = {n: to_picture(t) if t.dtype == torch.uint8 else t for n, t in images.__getitems__(chosen).items()}
+        tensors = {
+            n: to_picture(t) if n in images.pictures and t.dtype == torch.uint8 else t
+            for n, t in images.__getitems__(chosen).items()
+        }
         for name, terms in engine.task.training_step(Unkeyed(tensors, chosen)):
             sum(terms.values()).backward(inputs=learner.parameters[name] if len(learner.plain) > 1 else None)
             if engine.options.optimization.clip_norm:

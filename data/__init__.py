@@ -1,6 +1,6 @@
 """Data sets, transforms and augmentation, the order of samples, batches. No tasks, no networks."""
 
-from launchbay.data.augment import dihedral
+from launchbay.data.augment import dihedral, warp
 from launchbay.data.base import ImageSet, Load, LoadOptions, count_classes, patch_of, side_of
 from launchbay.data.randomness import Index, generator, key
 
@@ -15,4 +15,5 @@ __all__ = [
     "key",
     "patch_of",
     "side_of",
+    "warp",
 ]

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from launchbay import UserError
+
 GREY = (0.2989, 0.587, 0.114)
 """Share of red, green and blue in brightness (ITU-R BT.601), as in torchvision."""
 
@@ -18,10 +20,17 @@ def dihedral(image: Tensor, code: Tensor) -> Tensor:
     """Flip and turn each picture of a batch on its own: the eight symmetries of the square.
 
     Args:
-        image: N×C×H×W. For pictures that are not square, only the four codes without bit 4 keep the size.
-        code: N integers in 0..7: bit 1 flips upside down, bit 2 left to right, bit 4 swaps rows and columns.
+        image: N×C×H×W, or masks N×H×W; of any type.
+        code: N integers in 0..7: bit 1 flips upside down, bit 2 left to right, bit 4 swaps rows and columns. Pictures
+            that are not square have the four symmetries without bit 4: 0..3.
+
+    Raises:
+        UserError: bit 4 is set for pictures that are not square.
     """
     height, width = image.shape[-2:]
+    if height != width and bool((code > 3).any()):  # the only case in which a GPU is waited for
+        said = f"pictures of {width}×{height} pixels, which are not square, cannot swap rows and columns"
+        raise UserError(said, "draw codes from 0 to 3 for them, (batch.rand() * 4).long(), or crop squares")
     places = torch.arange(height * width, device=image.device).view(height, width)
     flipped = [places, places.flip(0), places.flip(1), places.flip(0, 1)]
     turned = [place.T for place in flipped]
@@ -29,7 +38,11 @@ def dihedral(image: Tensor, code: Tensor) -> Tensor:
 
 
 def moved(image: Tensor, places: Tensor) -> Tensor:
-    """N×C×H×W whose pixels come from `places` (integers N×H×W, counted row by row) of `image`, of any size."""
+    """N×C×H×W whose pixels come from `places` (integers N×H×W, counted row by row) of `image`, of any size and type; or
+    N×H×W from N×H×W.
+    """
+    if image.ndim == 3:
+        return moved(image[:, None], places)[:, 0]
     count, channels, height, width = image.shape
     pixels = image.permute(0, 2, 3, 1).reshape(-1, channels)
     places = places + (torch.arange(count, device=image.device) * (height * width))[:, None, None]
@@ -41,7 +54,7 @@ def warp(image: Tensor, angle: Tensor, mirror: Tensor, down: Tensor, across: Ten
     """Mirror, turn and shift each picture of a batch: one gather of the nearest pixels, black where there is none.
 
     Args:
-        image: N×C×H×W.
+        image: N×C×H×W, or masks N×H×W; of any type. Black is 0.
         angle: N angles in degrees, counter-clockwise, about the centre.
         mirror: N booleans: left to right, before turning.
         down, across: N shifts in pixels, after turning.

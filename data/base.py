@@ -3,27 +3,38 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Protocol, TypedDict, Unpack
+from typing import Any, Protocol, TypedDict, Unpack
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from launchbay import UserError
+from launchbay.data.samples import Values, bytes_beside, join
 
 
-class ImageSet(Dataset[dict[str, Tensor]], ABC):
+class ImageSet(Dataset[dict[str, Any]], ABC):
     """Pictures by index: `image(index)` is uint8 C×H×W, `label(index)` an integer class, or None where there is none.
 
     An entry point of `launchbay.datasets` names a class or a function that takes a split, "train", "val" or "all", and
     `--data-root` (a path, or None), and gives such a set.
 
-    The loader asks for whole batches with `__getitems__`; a set that has its pictures in one tensor overrides it. An
-    index that the loader hands over is a `launchbay.data.Index`: draw any randomness from `index.generator()`.
+    The loader asks for whole batches with `__getitems__`. Override it where all pictures are in one tensor, or to give
+    more than pictures and labels; `pictures` and `masks` name what belongs to `image` pixel by pixel. An index that the
+    loader hands over is a `launchbay.data.Index`: draw any randomness from `index.generator()`.
     """
 
     uniform: bool = True
     """Whether all pictures have one size. If not, they are evaluated one at a time."""
+
+    pictures: tuple[str, ...] = ("image",)
+    """Names of the pictures that `__getitems__` gives, "image" among them: N×C×H×W, as high and wide as `image`, of
+    uint8 or of floating point numbers in [0, 1]. They are cut, resized and turned as `image` is, and a task gets them
+    as floating point numbers in [0, 1]."""
+
+    masks: tuple[str, ...] = ()
+    """Names of the masks that `__getitems__` gives: N×H×W or N×C×H×W, as high and wide as `image`, of any type. They
+    are cut, resized (by nearest neighbour) and turned as `image` is; their values stay as they are."""
 
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their labels."""
@@ -58,25 +69,35 @@ class ImageSet(Dataset[dict[str, Tensor]], ABC):
 
     def fingerprint(self) -> str:
         """Return what tells this set from another: a run goes on only with the pictures that it began with. From the
-        number of pictures, the classes and eight pictures; override it where more can be known without reading them
-        all.
+        number of pictures, the classes and eight samples: their pictures and masks; override it where more can be known
+        without reading them all.
         """
         chosen = range(0, len(self), max(1, len(self) // 8))
         pictures = [self.image(index).contiguous().numpy().tobytes() for index in chosen]
-        return digest(len(self), *self.classes, *pictures)
+        return digest(len(self), *self.classes, *pictures, *bytes_beside(self))
 
     def to(self, device: torch.device) -> None:
         """Move to `device`, a GPU, what is kept in memory: batches are gathered there then. Does nothing unless a set
         overrides it."""
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """{"image": uint8 N×C×H×W} and, where the set has labels, {"label": int64 N}. Any other tensors of N samples
-        may come along; a task finds them under their names in its `Batch`."""
-        # Stacked as they are decoded, channels last: the other way takes a multiple of the time.
-        rows = torch.stack([self.image(index).permute(1, 2, 0) for index in indices])
-        batch = {"image": rows.permute(0, 3, 1, 2)}
-        labels = [label for index in indices if (label := self.label(index)) is not None]
-        return batch | {"label": torch.tensor(labels)} if labels else batch
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        """{"image": uint8 N×C×H×W} and, where the set has labels, {"label": int64 N}. Override it to give more: any
+        tensors with the N samples first, and lists of N, such as captions or boxes of differing number. A task finds
+        them under their names in its `Batch`, as they are but for what `pictures` and `masks` name.
+
+        Where sizes differ, it is asked for one sample at a time if these are to be cut or fitted to one size.
+
+        Raises:
+            UserError: the pictures differ in size.
+        """
+        return join(self, indices, [picture_and_label(self, index) for index in indices])
+
+
+def picture_and_label(images: ImageSet, index: int) -> Values:
+    """Return a batch of one."""
+    label = images.label(index)
+    batch: Values = {"image": images.image(index)[None]}
+    return batch if label is None else {**batch, "label": torch.full((1,), int(label))}  # faster than torch.tensor
 
 
 def digest(*parts: object) -> str:
@@ -117,7 +138,9 @@ def count_classes(images: ImageSet) -> int:
 
 
 class LoadOptions(TypedDict, total=False):
-    """How pictures are cut, fitted and checked for a task."""
+    """How pictures are cut, fitted and checked for a task. What a data set names in `pictures` and `masks` is cut and
+    fitted as `image` is, at the same places.
+    """
 
     crop: int | None
     """Each sample is a random square of so many pixels."""
@@ -128,7 +151,8 @@ class LoadOptions(TypedDict, total=False):
     smallest: int
     """Pictures with fewer pixels in width or height are refused."""
     channels: int | None
-    """Pictures have so many: grey becomes three equal channels, anything else is refused."""
+    """`image` has so many: grey becomes so many equal channels, anything else is refused. Where `image` is grey, other
+    pictures of one channel are repeated as it is; all others keep their channels."""
     classes: int
     """Samples have labels below this number, or the data set is refused."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.decode import SUFFIXES, decode
+from launchbay.data.samples import bytes_beside
 
 KEEP_BYTES = 2**30
 """Folders whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
@@ -68,7 +69,7 @@ class Folder(ImageSet):
 
     def fingerprint(self) -> str:
         known = ((file.relative_to(self.root).as_posix(), file.stat().st_size) for file in self.files)
-        return digest(*(part for each in known for part in each))
+        return digest(*(part for each in known for part in each), *bytes_beside(self))
 
     def image(self, index: int) -> Tensor:
         if self.kept:

@@ -2,8 +2,8 @@
 
 import signal
 import warnings
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
 
@@ -16,10 +16,37 @@ from torch.utils.data import DataLoader, Dataset
 from launchbay import UserError
 from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index, generator, with_keys
+from launchbay.data.samples import Values
+from launchbay.data.transforms import together
 
 T = TypeVar("T")
-Samples = tuple[dict[str, Tensor], list[int]]
-"""What the data set gave for some indices, and each sample's key of randomness."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a data set gave for some indices, each sample's key of randomness, and the set's `pictures` and `masks`."""
+
+    values: Values
+    keys: tuple[int, ...]
+    pictures: tuple[str, ...]
+    masks: tuple[str, ...]
+
+    def pin_memory(self) -> "Samples":
+        """Called by the loader, which would make lists of tuples if it looked into the lists itself."""
+        pinned = {
+            name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in self.values.items()
+        }
+        return replace(self, values=pinned)
+
+
+def fetch(images: ImageSet, indices: Sequence[Index]) -> Samples:
+    """Return what `images` gives for `indices`.
+
+    Raises:
+        UserError: it cannot give them, or gives what no task can be given.
+    """
+    values = together(images, indices)
+    return Samples(values, tuple(index.key for index in indices), tuple(images.pictures), tuple(images.masks))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +121,7 @@ class Keyed(Dataset[Samples | UserError]):
 
     def __getitems__(self, indices: list[Index]) -> Samples | UserError:
         try:
-            return self.images.__getitems__(indices), [index.key for index in indices]
+            return fetch(self.images, indices)
         except UserError as error:  # raised here it would reach the main process as text, inside a traceback
             return error
 

@@ -17,11 +17,14 @@ SIDE, CHANNELS = 32, 3
 
 
 class Mixture(ImageSet):
-    """{"image": (first + second) / 2, float in [0, 1], "first" and "second": uint8}, all N×3×32×32.
+    """{"image": (first + second) / 2, float in [0, 1], "first" and "second": uint8}, all N×3×32×32. Nothing but `image`
+    is taken of what the two sets give.
 
     Smaller pictures are enlarged, of larger ones a random square is taken. There are as many pairs as pictures in
     `second`: in training each visit draws another partner from `first`, in validation pictures of one number meet.
     """
+
+    pictures = ("image", "first", "second")
 
     def __init__(self, first: ImageSet, second: ImageSet, shuffle: bool):
         self.first, self.second = (fit(images) for images in (first, second))

@@ -1,14 +1,17 @@
-"""Parts of pictures: random squares for training, sizes cut to a multiple, or everything fitted to one size."""
+"""Parts of pictures: random squares for training, sizes cut to a multiple, or everything fitted to one size. Whatever a
+data set names in `pictures` and `masks` is cut and fitted alike.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from launchbay import UserError
-from launchbay.data.base import ImageSet
+from launchbay.data.base import ImageSet, picture_and_label
 from launchbay.data.randomness import Index
+from launchbay.data.samples import Values, check, declared, join
 
 
 class UnsuitablePictures(UserError):
@@ -35,10 +38,12 @@ def check_sizes(images: ImageSet, smallest: int, option: str = "") -> None:
 
 
 class Transformed(ImageSet):
-    """Parts of the pictures of `images`; what else that set gives stays as it is."""
+    """Parts of the pictures and masks of `images`; what else that set gives stays as it is."""
 
     def __init__(self, images: ImageSet):
         self.images, self.classes, self.uniform = images, images.classes, images.uniform
+        self.names, self.pictures, self.masks = declared(images), images.pictures, images.masks
+        self.source: ImageSet = images.source if isinstance(images, Transformed) else images
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,7 +53,7 @@ class Transformed(ImageSet):
         return self.images.channels
 
     def image(self, index: int) -> Tensor:
-        return self.cut(self.images.image(index))
+        return self.apart([index])[0]["image"][0]
 
     def label(self, index: int) -> int | None:
         return self.images.label(index)
@@ -59,20 +64,54 @@ class Transformed(ImageSet):
     def fingerprint(self) -> str:
         return self.images.fingerprint()
 
-    def cut(self, image: Tensor) -> Tensor:
-        """Of one picture or, where all have one size, of a batch."""
-        return image
+    def cut(self, pictures: Tensor) -> Tensor:
+        """Of N×C×H×W, all of one size; of masks too (N×H×W as well), unless `cut_masks` says otherwise."""
+        return pictures
+
+    def cut_masks(self, masks: Tensor) -> Tensor:
+        return self.cut(masks)
+
+    def change(self, values: Values) -> Values:
+        """Return `values` with its pictures and masks cut."""
+        return {
+            **values,
+            **{name: self.cut(values[name]) for name in self.pictures},
+            **{name: self.cut_masks(values[name]) for name in self.masks},
+        }
+
+    def apart(self, indices: Sequence[int]) -> list[Values]:
+        """Return a batch of one for each of `indices`."""
+        return [self.change(part) for part in apart(self.images, indices)]
 
     def to(self, device: torch.device) -> None:
         """Only where a whole batch is cut at once: pictures one by one are slower there."""
         if self.images.uniform:
             self.images.to(device)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+    def __getitems__(self, indices: Sequence[int]) -> Values:
         if not self.images.uniform:
-            return super().__getitems__(indices)
-        batch = self.images.__getitems__(indices)
-        return {**batch, "image": self.cut(batch["image"])}
+            return join(self.source, indices, self.apart(indices))
+        return self.change(together(self.images, indices))
+
+
+def together(images: ImageSet, indices: Sequence[int]) -> Values:
+    """Return what `images` gives for `indices`, checked where a data set of an author gives it."""
+    values = images.__getitems__(indices)
+    return values if isinstance(images, Transformed) else check(images, indices, values)
+
+
+def apart(images: ImageSet, indices: Sequence[int]) -> list[Values]:
+    """Return a batch of one for each of `indices`. No picture is copied before it is cut, if that can be."""
+    if isinstance(images, Transformed):
+        return images.apart(indices)
+    if type(images).__getitems__ is ImageSet.__getitems__:
+        parts = [picture_and_label(images, index) for index in indices]
+        check(images, indices[:1], parts[0])
+        return parts
+    if not images.uniform:
+        return [together(images, [index]) for index in indices]
+    values = together(images, indices)
+    return [{name: value[n : n + 1] for name, value in values.items()} for n in range(len(indices))]
 
 
 class Crops(Transformed):
@@ -87,22 +126,24 @@ class Crops(Transformed):
     def size(self, index: int) -> tuple[int, int]:
         return self.crop, self.crop
 
-    def image(self, index: int) -> Tensor:
-        image = self.images.image(index)
-        if self.whole:
-            return image
+    def apart(self, indices: Sequence[int]) -> list[Values]:
+        parts = apart(self.images, indices)
+        return parts if self.whole else [self.square(*both) for both in zip(parts, indices, strict=True)]
+
+    def square(self, part: Values, index: int) -> Values:
         assert isinstance(index, Index)
-        height, width = image.shape[-2:]
+        height, width = part["image"].shape[-2:]
         down, across = torch.rand(2, generator=index.generator()).tolist()
         top, left = int(down * (height - self.crop + 1)), int(across * (width - self.crop + 1))
-        return image[:, top : top + self.crop, left : left + self.crop]
+        squares = {name: part[name][..., top : top + self.crop, left : left + self.crop] for name in self.names}
+        return {**part, **squares}
 
     def to(self, device: torch.device) -> None:
         if self.whole:
             super().to(device)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        return super().__getitems__(indices) if self.whole else ImageSet.__getitems__(self, indices)
+    def __getitems__(self, indices: Sequence[int]) -> Values:
+        return super().__getitems__(indices) if self.whole else join(self.source, indices, self.apart(indices))
 
 
 class Multiples(Transformed):
@@ -113,13 +154,17 @@ class Multiples(Transformed):
         self.multiple = multiple
         check_sizes(images, max(multiple, smallest))
 
-    def cut(self, image: Tensor) -> Tensor:
-        height, width = (length // self.multiple * self.multiple for length in image.shape[-2:])
-        return image[..., :height, :width]
+    def size(self, index: int) -> tuple[int, int]:
+        height, width = (length // self.multiple * self.multiple for length in self.images.size(index))
+        return height, width
+
+    def cut(self, pictures: Tensor) -> Tensor:
+        height, width = (length // self.multiple * self.multiple for length in pictures.shape[-2:])
+        return pictures[..., :height, :width]
 
 
 class Fitted(Transformed):
-    """The pictures of `images` with `channels` channels, and shrunk or enlarged to squares of `size` pixels.
+    """The pictures of `images`, `image` with `channels` channels, and shrunk or enlarged to squares of `size` pixels.
 
     Raises:
         UserError: they have another number of channels, and not a single one, which could be repeated.
@@ -127,9 +172,9 @@ class Fitted(Transformed):
 
     def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None):
         super().__init__(images)
-        self.side, self.wanted = size, channels
-        self.uniform = images.uniform or size is not None
-        if channels is not None and images.channels not in (1, channels):
+        self.side, self.uniform = size, images.uniform or size is not None
+        self.wanted = None if channels == images.channels else channels
+        if self.wanted is not None and images.channels != 1:
             message = f"the pictures have {images.channels} channels, the network takes {channels}"
             raise UnsuitablePictures(message, "choose other pictures", "channels", images.channels)
 
@@ -145,19 +190,32 @@ class Fitted(Transformed):
         if self.side is None or self.images.size(0) == (self.side, self.side):
             super().to(device)
 
-    def cut(self, image: Tensor) -> Tensor:
-        if self.wanted is not None and image.shape[-3] != self.wanted:
-            image = image.expand(*image.shape[:-3], self.wanted, *image.shape[-2:])
-        if self.side is not None and image.shape[-2:] != (self.side, self.side):
-            image = fit_square(image, self.side)
-        return image
+    def cut(self, pictures: Tensor) -> Tensor:
+        if self.wanted is not None and pictures.shape[1] == 1:
+            pictures = pictures.expand(-1, self.wanted, -1, -1)
+        return self.fit(pictures, resize)
+
+    def cut_masks(self, masks: Tensor) -> Tensor:
+        return self.fit(masks, nearest)
+
+    def fit(self, pictures: Tensor, resized: Callable[[Tensor, int, int], Tensor]) -> Tensor:
+        side = self.side
+        if side is None or pictures.shape[-2:] == (side, side):
+            return pictures
+        height, width = (side * length // min(pictures.shape[-2:]) for length in pictures.shape[-2:])
+        top, left = round((height - side) / 2), round((width - side) / 2)
+        return resized(pictures, height, width)[..., top : top + side, left : left + side]
 
 
-def fit_square(image: Tensor, side: int) -> Tensor:
-    """...×C×H×W shrunk or enlarged to `side` pixels, and of that the middle square: what torchvision's `resize` and
-    `center_crop` give, which take as long to import as torch.
-    """
-    height, width = (side * length // min(image.shape[-2:]) for length in image.shape[-2:])
-    resized = interpolate(image.view(-1, *image.shape[-3:]), [height, width], mode="bilinear", antialias=True)
-    top, left = round((height - side) / 2), round((width - side) / 2)
-    return resized.view(*image.shape[:-2], height, width)[..., top : top + side, left : left + side]
+def resize(pictures: Tensor, height: int, width: int) -> Tensor:
+    """What torchvision's `resize` gives, which takes as long to import as torch."""
+    return interpolate(pictures, [height, width], mode="bilinear", antialias=True)
+
+
+def nearest(masks: Tensor, height: int, width: int) -> Tensor:
+    """...×height×width of ...×H×W, of any type: each pixel that which lies where its middle does."""
+    rows, columns = (
+        (2 * torch.arange(new, device=masks.device) + 1) * old // (2 * new)
+        for new, old in zip((height, width), masks.shape[-2:], strict=True)
+    )
+    return masks[..., rows[:, None], columns]

@@ -45,6 +45,17 @@ class AuthorError(UserError):
         self.what, self.place = what, place
 
 
+class IndivisibleBatch(UserError):
+    """The `samples` of a batch, or those that a process has of it, do not divide into `parts` of one size."""
+
+    def __init__(self, samples: int, parts: int):
+        super().__init__(
+            f"batch.split({parts}): the {samples} samples of a process do not divide into {parts} equal parts",
+            f"choose a --batch-size that is a multiple of {parts} times the number of processes",
+        )
+        self.parts = parts
+
+
 def raise_author_error(task: nn.Module, name: str, what: str, hint: str) -> NoReturn:
     """Raise an AuthorError: `what` is wrong with the method or attribute `name` of `task`."""
     raise AuthorError(f"{type(task).__name__}.{name} {what}", hint, locate(type(task), name))

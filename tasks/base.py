@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, key
 from launchbay.data.randomness import uniform
-from launchbay.tasks.authors import prepare_methods
+from launchbay.tasks.authors import IndivisibleBatch, prepare_methods
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 """What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""
@@ -47,7 +47,8 @@ class Moment:
 class Batch:
     """Samples of a data set, on the device: `image` is float N×C×H×W in [0, 1], `label` int64 N.
 
-    Other tensors of the data set go by name, `batch["mask"]`; whatever was uint8 is float in [0, 1] now.
+    Whatever else the data set gives goes by name, `batch["mask"]`. What it names in `pictures` is float in [0, 1] too.
+    All else is as the data set gives it: masks and other tensors keep their type, lists of N stay lists, on the CPU.
 
     `rand` and `randn` are the only randomness a task needs. They depend on the seed, the sample and the number of the
     call alone, so that a run is the same on any number of processes and wherever it was interrupted; in validation a
@@ -58,21 +59,25 @@ class Batch:
 
     def __init__(
         self,
-        tensors: Mapping[str, Tensor],
+        tensors: Mapping[str, Any],
         keys: Sequence[int],
+        *,
         moment: Moment = Moment(),
         gather: Callable[[Tensor], Tensor] | None = None,
+        pictures: Sequence[str] = ("image",),
+        masks: Sequence[str] = (),
     ):
         self.tensors, self.keys, self.moment = dict(tensors), tuple(keys), moment
         self.step, self.progress, self.epoch = moment.step, moment.progress, moment.epoch
+        self.pictures, self.masks = tuple(pictures), tuple(masks)
         self._gather, self._calls = gather, count()
 
     def __len__(self) -> int:
         """N: the samples of the batch that this process has."""
         return len(self.keys)
 
-    def __getitem__(self, name: str) -> Tensor:
-        """Return a tensor of the data set by its name, the N samples first.
+    def __getitem__(self, name: str) -> Any:
+        """Return what the data set gives under a name: a tensor with the N samples first, or a list of N.
 
         Raises:
             UserError: the data set gives none of that name.
@@ -98,8 +103,19 @@ class Batch:
         return self["label"]
 
     def with_image(self, image: Tensor) -> Batch:
-        """Return this batch with other pictures. Its random numbers go on where this one's stopped."""
-        return self._derive({**self.tensors, "image": image}, self.keys)
+        """Return this batch with another `image`. Its random numbers go on where this one's stopped."""
+        return self._with({**self.tensors, "image": image}, self.keys)
+
+    def map_pictures(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return this batch with `change` made to each of its pictures and masks, so that they still fit together:
+
+            code = (batch.rand() * 8).long()
+            batch = batch.map_pictures(lambda picture: dihedral(picture, code))
+
+        `change` gets N×C×H×W of floating point numbers, and masks in their own type and form, N×H×W or N×C×H×W.
+        """
+        changed = {name: change(self.tensors[name]) for name in (*self.pictures, *self.masks)}
+        return self._with({**self.tensors, **changed}, self.keys)
 
     def split(self, parts: int) -> list[Batch]:
         """Return the batch in so many `parts`, each with its share of the samples: for several optimizer steps of one
@@ -109,15 +125,10 @@ class Batch:
             UserError: the samples do not divide into parts of one size.
         """
         if len(self) % parts:
-            raise UserError(
-                f"batch.split({parts}): the {len(self)} samples of a process do not divide into {parts} equal parts",
-                f"choose a --batch-size that is a multiple of {parts} times the number of processes",
-            )
+            raise IndivisibleBatch(len(self), parts)
         # Every so many-th sample, not neighbours: so a part has the same samples on any number of processes.
-        return [
-            self._derive({name: tensor[part::parts] for name, tensor in self.tensors.items()}, self.keys[part::parts])
-            for part in range(parts)
-        ]
+        rows = [slice(part, None, parts) for part in range(parts)]
+        return [self._with({name: value[row] for name, value in self.tensors.items()}, self.keys[row]) for row in rows]
 
     def gather(self, tensor: Tensor) -> Tensor:
         """Return the rows of `tensor`, N×..., of all processes, in the order of the batch; gradients flow back to each.
@@ -127,8 +138,8 @@ class Batch:
         """
         return tensor if self._gather is None else self._gather(tensor)
 
-    def _derive(self, tensors: Mapping[str, Tensor], keys: Sequence[int]) -> Batch:
-        other = Batch(tensors, keys, self.moment, self._gather)
+    def _with(self, tensors: Mapping[str, Any], keys: Sequence[int]) -> Batch:
+        other = Batch(tensors, keys, moment=self.moment, gather=self._gather, pictures=self.pictures, masks=self.masks)
         other._calls = self._calls
         return other
 

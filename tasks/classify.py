@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, LoadOptions, count_classes, side_of
-from launchbay.data.augment import color_jitter, cutout, warp
+from launchbay.data import ImageSet, Load, LoadOptions, count_classes, side_of, warp
+from launchbay.data.augment import color_jitter, cutout
 from launchbay.models.classify import build_classifier
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.plots import confusion_matrix
@@ -90,26 +90,27 @@ class Classify(Task[ClassifyConfig]):
         self.names = validation.classes
         return train, validation
 
-    def augment(self, batch: Batch) -> Tensor:
-        config, image = self.config, batch.image
+    def augment(self, batch: Batch) -> Batch:
+        config = self.config
         chances = batch.rand(10).T  # one call: what it costs is each sample's generator
         turn, mirror, down, across = chances[:4]
         if config.flip or config.shift or config.rotate:
             shift = 2 * config.shift + 1
-            image = warp(
-                image,
+            place = (
                 (2 * turn - 1) * config.rotate,
                 (mirror < 0.5) & bool(config.flip),
                 (down * shift).floor() - config.shift,
                 (across * shift).floor() - config.shift,
             )
+            batch = batch.map_pictures(lambda picture: warp(picture, *place))
+        image = batch.image
         if config.jitter:
             brightness, contrast, saturation, hue = (2 * chances[4:8] - 1) * config.jitter
             image = color_jitter(image, 1 + brightness, 1 + contrast, 1 + saturation, hue / 4)
-        return cutout(image, config.cutout, *chances[8:]) if config.cutout else image
+        return batch.with_image(cutout(image, config.cutout, *chances[8:]) if config.cutout else image)
 
     def training_step(self, batch: Batch) -> Losses:
-        logits = self.model(self.augment(batch))
+        logits = self.model(self.augment(batch).image)
         loss = cross_entropy(logits, batch.label, label_smoothing=self.config.label_smoothing)
         yield "model", {"cross_entropy": loss}
 

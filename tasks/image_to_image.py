@@ -54,8 +54,10 @@ class ImageToImage(Task[C]):
         return load("train", crop=96), load("val", multiple=8, smallest=16)
 
     def augment(self, batch: Batch) -> Batch:
-        """Return each training picture flipped and turned by itself."""
-        return batch.with_image(dihedral(batch.image, (batch.rand() * 8).long()))
+        """Return each training sample flipped and turned by itself, all its pictures and masks alike."""
+        height, width = batch.image.shape[-2:]
+        code = (batch.rand() * (8 if height == width else 4)).long()
+        return batch.map_pictures(lambda picture: dihedral(picture, code))
 
     def training_step(self, batch: Batch) -> Losses:
         """Augment, degrade, and minimise `loss` over `model`."""

@@ -22,7 +22,7 @@ from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.data.decode import decode
 from launchbay.data.folder import Folder
 from launchbay.data.glyphs import Glyphs
-from launchbay.data.loader import EvaluationOrder, Keyed, TrainingOrder
+from launchbay.data.loader import EvaluationOrder, Keyed, Samples, TrainingOrder
 from launchbay.data.mixture import Mixture
 from launchbay.data.photos import FILES, Photos
 from launchbay.data.randomness import splitmix64
@@ -137,7 +137,7 @@ def test_a_folder_holds_out_every_tenth_picture(pictures: Path) -> None:
     assert (len(train), len(validation), len(everything)) == (10, 2, 12)
     assert set(train.files) | set(validation.files) == set(everything.files)
     batch = Keyed(validation).__getitems__([Index(0, 1), Index(1, 2)])
-    assert isinstance(batch, tuple) and batch[0]["image"].shape == (2, 3, 30, 40)
+    assert isinstance(batch, Samples) and batch.values["image"].shape == (2, 3, 30, 40)
 
 
 def test_a_folder_too_large_for_memory_is_decoded_on_demand(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

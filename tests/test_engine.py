@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from toys import Gan, GanConfig, Noise, NoOptions, Single
 
 from launchbay.data import key
-from launchbay.data.loader import Keyed, TrainingOrder
+from launchbay.data.loader import TrainingOrder, fetch
 from launchbay.launch.engine.evaluation import to_batch
 
 Train = Callable[..., Path]
@@ -38,8 +38,7 @@ def test_the_second_loss_sees_the_first_step_taken(train: Train) -> None:
     torch.manual_seed(key(0, "weights"))
     task = Gan(GanConfig())
     order = TrainingOrder(size=12, batch_size=8, steps=range(1), seed=0)
-    samples = Keyed(Noise(12)).__getitems__(next(iter(order)))
-    assert isinstance(samples, tuple)
+    samples = fetch(Noise(12), next(iter(order)))
     optimizers = {n: torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999)) for n, net in task.networks().items()}
     expected = {}
     for name, terms in task.training_step(to_batch(samples, torch.device("cpu"))):

@@ -13,6 +13,7 @@ from toys import Digits, Patches
 
 from launchbay.data import ImageSet, Index
 from launchbay.data.glyphs import Glyphs
+from launchbay.data.loader import fetch
 from launchbay.launch.config.assembly import open_dataset
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.engine.evaluation import to_batch
@@ -59,7 +60,7 @@ def build_task(variant: str) -> tuple[Task[Any], ImageSet]:
 
 def batch_of(images: ImageSet, count: int) -> Any:
     indices = [Index(number % len(images), number) for number in range(count)]
-    return to_batch((images.__getitems__(indices), [index.key for index in indices]), torch.device("cpu"))
+    return to_batch(fetch(images, indices), torch.device("cpu"))
 
 
 def train_on(task: Task[Any], batch: Callable[[], Any], steps: int, lr: float = 3e-3) -> Iterator[dict[str, float]]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Index, LoadOptions, key
+from launchbay.data.loader import fetch
 from launchbay.data.sources import Source
 from launchbay.data.transforms import Transformed
 from launchbay.launch.check.lines import describe_error, raised
@@ -159,7 +160,7 @@ class Bench:
         """
         images = images or self.sets[0]
         indices = [Index(number % len(images), key(number)) for number in range(first, first + count)]
-        return to_batch((images.__getitems__(indices), [index.key for index in indices]), CPU)
+        return to_batch(fetch(images, indices), CPU)
 
     @property
     def evaluable(self) -> ImageSet:

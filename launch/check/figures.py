@@ -1,6 +1,5 @@
 """The contract, part two: figures and pictures of the validation set."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from math import isfinite
 
@@ -12,7 +11,6 @@ from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
 from launchbay.launch.check.options import it_can_be_built
 from launchbay.launch.engine.evaluation import is_best, preview
 from launchbay.launch.record.grids import DRAWABLE, grid
-from launchbay.tasks.base import Batch
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.places import Place
 
@@ -115,10 +113,9 @@ def odd_sizes_are_restored_or_refused(bench: Bench) -> None:
         raise NotApplicable("it does not turn a picture into a picture")
     batch = bench.batch(1, images=bench.evaluable)
     with torch.no_grad(), suppress(UserError):
-        task.evaluate(Batch(odd(batch.tensors), batch.keys))
+        task.evaluate(batch.map_pictures(cut_odd))
 
 
-def odd(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def cut_odd(pictures: Tensor) -> Tensor:
     """Return pictures cut to an odd height and another odd width."""
-    cut = {name: t[..., : (t.shape[-2] - 2) | 1, : (t.shape[-1] - 4) | 1] for name, t in tensors.items() if t.ndim == 4}
-    return {**tensors, **cut}
+    return pictures[..., : (pictures.shape[-2] - 2) | 1, : (pictures.shape[-1] - 4) | 1]

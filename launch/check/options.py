@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from launchbay.data import Index
 from launchbay.data.loader import Keyed
@@ -155,5 +157,16 @@ def samples_repeat_and_travel(bench: Bench) -> None:
             raise Broken(f"the {split} set cannot be pickled: {error}", where) from error
         for other in (images, travelled):
             again = other.__getitems__(indices)
-            if changed := [name for name in first if not torch.equal(first[name], again[name])]:
+            if changed := [name for name in first if not is_same(first[name], again[name])]:
                 raise Broken(f"{changed[0]!r} of the {split} set is another one the second time", where)
+
+
+def is_same(one: object, other: object) -> bool:
+    """Return whether two values of a batch are equal: tensors, and lists of whatever an author puts into them."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(is_same, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(is_same(one[name], other[name]) for name in one)
+    return np.array_equal(one, other)  # pyright: ignore

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet
-from launchbay.data.loader import EvaluationOrder, Samples, samples
+from launchbay.data.loader import EvaluationOrder, Samples, fetch, samples
 from launchbay.data.randomness import with_keys
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
@@ -31,14 +31,17 @@ def to_batch(
     moment: Moment = Moment(),
     gather: Callable[[Tensor], Tensor] | None = None,
 ) -> Batch:
-    """On the device, with pictures (all that is uint8) as floating point numbers in [0, 1]."""
-    tensors, keys = samples
-    if device.type == "cuda":  # copying from memory that is not pinned would wait for it
-        tensors = {name: tensor if tensor.is_cuda else tensor.pin_memory() for name, tensor in tensors.items()}
-    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-    return Batch(
-        {name: to_picture(t) if t.dtype == torch.uint8 else t for name, t in moved.items()}, keys, moment, gather
-    )
+    """On the device, with pictures as floating point numbers in [0, 1]. Lists stay as they are."""
+    values = dict(samples.values)
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            # Copying from memory that is not pinned would wait for it.
+            source = value.pin_memory() if device.type == "cuda" and not value.is_cuda else value
+            moved = source.to(device, non_blocking=True)
+            is_picture = name in samples.pictures and moved.dtype == torch.uint8
+            values[name] = to_picture(moved) if is_picture else moved
+    named = {"pictures": samples.pictures, "masks": samples.masks}
+    return Batch(values, samples.keys, moment=moment, gather=gather, **named)
 
 
 def not_in_validation(rows: Tensor) -> Tensor:
@@ -160,8 +163,7 @@ def preview(
     for number in range(count):
         places = [number * len(images) // count]
         indices = with_keys(places, options.optimization.seed, "val", places)
-        sample = images.__getitems__(indices), [indices[0].key]
-        batch = to_batch(sample, accelerator.device, moment, not_in_validation)
+        batch = to_batch(fetch(images, indices), accelerator.device, moment, not_in_validation)
         for heading, pictures in task.preview(batch).items():
             if pictures.shape[:1] != (len(batch),):
                 said = f"gives {heading!r} as {tuple(pictures.shape)} for one sample"

@@ -170,8 +170,8 @@ class Learner:
         with self.evaluating():
             for batch in micro_batches:
                 for place, sample in enumerate(batch.keys):
-                    row = {name: tensor[place : place + 1] for name, tensor in batch.tensors.items()}
-                    one = Batch(row, [sample], batch.moment)
+                    values = {name: value[place : place + 1] for name, value in batch.tensors.items()}
+                    one = Batch(values, [sample], moment=batch.moment, pictures=batch.pictures, masks=batch.masks)
                     terms: Mapping[str, Tensor] = {}
                     with suppress(Exception), closing(self.task.training_step(one)) as losses:  # some tasks need more
                         terms = next(terms for network, terms in losses if network == name)
