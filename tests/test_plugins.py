@@ -131,8 +131,14 @@ def test_a_broken_plugin_is_listed_with_its_error_and_the_remedy(
     }.items(),
 )
 def test_a_package_for_another_version_of_the_api_is_told_so_and_not_imported(
-    package: Callable[..., None], mistake: Mistake, launchbay: Launchbay, asked: object, said: str
+    package: Callable[..., None],
+    mistake: Mistake,
+    launchbay: Launchbay,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: object,
+    said: str,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # a line for each plugin
     source = f'"""Sharp."""\nLAUNCHBAY_API = {asked}\nfrom launchbay.tasks import Deconvolved as Deblur\n'
     package("acme-deblur", "2.1", "acme", "acme_versioned:Deblur", source)
     code, listed = launchbay("tasks")
