@@ -68,9 +68,10 @@ def parser() -> argparse.ArgumentParser:
 
     write = verbs.add_parser("new", help="write a package of your own: a task that works, its network, test and README")
     write.add_argument("name", metavar="NAME", help="what to call the task, the package and its folder, such as deblur")
-    kinds = write.add_mutually_exclusive_group()
-    kinds.add_argument("--kind", choices=new.TASK_KINDS, default=new.TASK_KINDS[0], help="(default: image-to-image)")
-    kinds.add_argument("--dataset", action="store_const", const=new.DATASET, dest="kind", help="a data set, not a task")
+    write.add_argument("--kind", choices=new.TASK_KINDS, default=new.TASK_KINDS[0], help="(default: image-to-image)")
+    write.add_argument(
+        "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
+    )
 
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
@@ -112,5 +113,5 @@ def run_verb(arguments: argparse.Namespace) -> int:
 
             check_named(arguments.task, arguments.options, console)
         case "new":
-            new.write_package(arguments.name, arguments.kind, console)
+            new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE

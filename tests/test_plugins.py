@@ -32,6 +32,12 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return package
 
 
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each plugin."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+
 def test_a_plugin_is_listed_with_its_summary_and_not_imported(package: Callable[..., None], command: Command) -> None:
     source = '"""Sharp from blurred."""\nraise RuntimeError("imported")\nclass Deblur: ...'
     package("acme-deblur", "2.1", "acme", "acme_module:Deblur", source)
@@ -130,15 +136,10 @@ def test_a_broken_plugin_is_listed_with_its_error_and_the_remedy(
         "'two'": "acme-deblur 2.1: LAUNCHBAY_API is 'two', no version → write LAUNCHBAY_API = ",
     }.items(),
 )
+@pytest.mark.usefixtures("wide")
 def test_a_package_for_another_version_of_the_api_is_told_so_and_not_imported(
-    package: Callable[..., None],
-    mistake: Mistake,
-    launchbay: Launchbay,
-    monkeypatch: pytest.MonkeyPatch,
-    asked: object,
-    said: str,
+    package: Callable[..., None], mistake: Mistake, launchbay: Launchbay, asked: object, said: str
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")  # a line for each plugin
     source = f'"""Sharp."""\nLAUNCHBAY_API = {asked}\nfrom launchbay.tasks import Deconvolved as Deblur\n'
     package("acme-deblur", "2.1", "acme", "acme_versioned:Deblur", source)
     code, listed = launchbay("tasks")
