@@ -46,7 +46,7 @@ def new(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return new
 
 
-@pytest.mark.parametrize(("kind", "also"), [*zip(TASK_KINDS, ((), ("--dataset",)) * 2, strict=True)])
+@pytest.mark.parametrize(("kind", "also"), [*zip(TASK_KINDS, (("--dataset",), ()) * 2, strict=True)])
 def test_a_new_task_is_installed_and_keeps_the_contract(
     new: Callable[..., None], launchbay: Launchbay, kind: str, also: tuple[str, ...]
 ) -> None:

@@ -88,6 +88,8 @@ def package(name: str, kind: str, writer: Author, origin: Source, *, dataset: bo
     files["pyproject.toml"] = replace(files["pyproject.toml"], facts)
     files["LICENSE"] = replace(files["LICENSE"], {"YEAR AUTHOR": f"{year} {writer.name or 'the authors of my-plugin'}"})
     files[".github/workflows/test.yml"] = replace(files[".github/workflows/test.yml"], {INSTALL: install_step(origin)})
+    if dataset and kind == "image-to-image":  # which trains on squares of 96 pixels
+        files["src/my_plugin/dataset.py"] = files["src/my_plugin/dataset.py"].replace("32", "96")
     if dataset:
         files["src/my_plugin/task.py"] = re.sub(r'"data": "\w+"', '"data": "my-plugin"', files["src/my_plugin/task.py"])
     module = name.replace("-", "_")
