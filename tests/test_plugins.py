@@ -73,7 +73,7 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(
         ("import launchbay.tasks.contract", "launchbay.tasks.contract is launchbay.testing now: import it from there"),
         (
             "from launchbay.tasks.metrics import psnr",
-            "launchbay.tasks.metrics is launchbay.tasks.figures.metrics now",
+            "launchbay.tasks.metrics is launchbay.tasks.figures now",
         ),
         (
             "from launchbay.launch.config import Shared",

@@ -8,7 +8,9 @@ import pytest
 from conftest import ROOT
 
 import launchbay.data
+import launchbay.models
 import launchbay.tasks
+import launchbay.tasks.figures
 
 FOLDERS = ("launch", "tasks", "models", "data")
 FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "options", "figures")
@@ -41,8 +43,10 @@ TEMPLATES = ROOT / "launch/commands/templates"
 PUBLIC = {
     "": {"UserError"},
     "tasks": set(launchbay.tasks.__all__),
+    "tasks.figures": set(launchbay.tasks.figures.__all__),
     "testing": {"parametrize_with_checks"},
     "data": set(launchbay.data.__all__),
+    "models": set(launchbay.models.__all__),
     "launch.train": {"main"},
 }
 """What a plugin may import."""

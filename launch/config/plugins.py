@@ -25,9 +25,9 @@ RENAMED = {
     "launchbay.tasks.choices": "launchbay.tasks.options",
     "launchbay.tasks.contract": "launchbay.testing",
     "launchbay.tasks.entropy": "launchbay.models.entropy",
-    "launchbay.tasks.judge": "launchbay.tasks.figures.judge",
-    "launchbay.tasks.metrics": "launchbay.tasks.figures.metrics",
-    "launchbay.tasks.pictures": "launchbay.tasks.figures.plots",
+    "launchbay.tasks.judge": "launchbay.tasks.figures",
+    "launchbay.tasks.metrics": "launchbay.tasks.figures",
+    "launchbay.tasks.pictures": "launchbay.tasks.figures",
 }
 """Modules, and names in them, that packages written for version 1 of the API may import, and where these are now."""
 
