@@ -63,12 +63,15 @@ def parser() -> argparse.ArgumentParser:
 
     check = verbs.add_parser("check", help="whether a task keeps its contract, for those who write one")
     check.add_argument("task", metavar="NAME", help="an installed task, or module:Class seen from this folder")
+    options = "its options and those of all tasks, such as --data-root DIR, as for training; NAME --help lists them"
+    check.add_argument("options", metavar="...", nargs=argparse.REMAINDER, help=options)
 
     write = verbs.add_parser("new", help="write a package of your own: a task that works, its network, test and README")
     write.add_argument("name", metavar="NAME", help="what to call the task, the package and its folder, such as deblur")
-    kinds = write.add_mutually_exclusive_group()
-    kinds.add_argument("--kind", choices=new.TASK_KINDS, default=new.TASK_KINDS[0], help="(default: image-to-image)")
-    kinds.add_argument("--dataset", action="store_const", const=new.DATASET, dest="kind", help="a data set, not a task")
+    write.add_argument("--kind", choices=new.TASK_KINDS, default=new.TASK_KINDS[0], help="(default: image-to-image)")
+    write.add_argument(
+        "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
+    )
 
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
@@ -106,11 +109,9 @@ def run_verb(arguments: argparse.Namespace) -> int:
 
             return errors.DONE if compare_runs(arguments.run, arguments.other, console) else DIFFERENT
         case "check":
-            from launchbay.launch.check import suite
-            from launchbay.launch.config import plugins, setup
+            from launchbay.launch.check.command import check_named
 
-            found = plugins.load_plugin(plugins.find_plugin(plugins.TASKS, arguments.task))
-            suite.show_checks(arguments.task, setup.check_is_task(arguments.task, found), console)
+            check_named(arguments.task, arguments.options, console)
         case "new":
-            new.write_package(arguments.name, arguments.kind, console)
+            new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE

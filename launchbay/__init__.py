@@ -1,8 +1,15 @@
 """launchbay trains image models: `launch` runs `tasks`, which use `models` and `data`. Here is what all four share."""
 
-__all__ = ["UserError", "__version__"]
+__all__ = ["API_VERSION", "UserError", "__version__"]
 
 __version__ = "0.1.0"
+
+API_VERSION = 2
+"""Version of what a plugin may rely on: what `launchbay.tasks`, `launchbay.data`, `launchbay.models` and
+`launchbay.testing` export, with its public members; tests/public.txt lists them. Raised when something goes or changes,
+not when something comes. A package says which version it is written for in its `__init__.py`: `LAUNCHBAY_API = 2`."""
+OLDEST_API_VERSION = 1
+"""The oldest version that still holds: what was named otherwise then has both names."""
 
 
 class UserError(Exception):

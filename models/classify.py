@@ -17,8 +17,11 @@ class Classifier(nn.Module):
     """
 
     head: nn.Linear
+    """The last layer, N×D features in, N×classes logits out."""
     mean: Tensor
+    """Mean of the pixels, C×1×1, or one for all channels."""
     deviation: Tensor
+    """Standard deviation of the pixels, likewise."""
 
     def __init__(self, trunk: nn.Module, head: nn.Linear, mean: tuple[float, ...] = (0.5,), deviation: Any = (0.25,)):
         super().__init__()
@@ -27,9 +30,11 @@ class Classifier(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
 
     def features(self, image: Tensor) -> Tensor:
+        """Return what the last layer sees of pictures N×C×H×W in [0, 1]: N×D."""
         return self.trunk((image - self.mean) / self.deviation)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return N×classes logits of pictures N×C×H×W in [0, 1]."""
         return self.head(self.features(image))
 
 

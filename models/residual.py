@@ -20,6 +20,7 @@ class DnCNN(nn.Module):
         self.layers = nn.Sequential(*layers, start_at_zero(nn.Conv2d(width, channels, 3, padding=1)))
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return N×C×H×W pictures, corrected."""
         return image + self.layers(image)
 
 
@@ -44,6 +45,7 @@ class UNet(nn.Module):
         self.tail = start_at_zero(nn.Conv2d(width, channels, 3, padding=1))
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return N×C×H×W pictures, corrected."""
         height, width = image.shape[-2:]
         features = self.head(pad(image, (0, -width % 4, 0, -height % 4), mode="replicate"))
         kept = []

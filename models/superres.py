@@ -31,6 +31,7 @@ class SRCNN(nn.Module):
         nn.init.zeros_(self.reconstruction.weight[:, CHANNELS:])
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return N×3×H×W pictures enlarged `scale` times."""
         if not self.upscale_last:
             image = upscale(image, self.scale)
         image = self.patches(image).relu_()
@@ -54,6 +55,7 @@ class ESPCN(nn.Module):
         )  # fmt: skip
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return N×3×H×W pictures enlarged `scale` times."""
         return self.layers(image)
 
 
@@ -75,5 +77,6 @@ class SRResNet(nn.Module):
         self.tail = nn.Sequential(tail, nn.PixelShuffle(scale))
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return N×3×H×W pictures enlarged `scale` times."""
         features = self.head(image).relu_()
         return self.tail(features + self.body(features)) + upscale(image, self.scale)

@@ -1,7 +1,9 @@
 """Tasks that break the contract, each in one point: `BREAKS` has the check that notices."""
 
 import itertools
+from collections import deque
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -284,6 +286,59 @@ class Forgets(Single):
         yield "model", {"mse": (self.model(batch.image) - batch.image).square().mean() / self.steps}
 
 
+class Queues(Single):
+    """Keeps outputs of earlier steps, and learns by how many there are."""
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.queue: deque[Tensor] = deque(maxlen=8)
+
+    def training_step(self, batch: Batch) -> Losses:
+        output = self.model(batch.image)
+        self.queue.append(output.detach())
+        yield "model", {"mse": (output - batch.image).square().mean() / len(self.queue)}
+
+
+class HidesTeacher(Single):
+    """Learns from a running mean of itself, which is in a list so that it is no network of the task."""
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.teachers = [deepcopy(self.model)]
+
+    def training_step(self, batch: Batch) -> Losses:
+        (teacher,) = self.teachers
+        with torch.no_grad():
+            target = teacher(batch.image)
+        yield "model", {"mse": (self.model(batch.image) - batch.image - 0.1 * target).square().mean()}
+        with torch.no_grad():
+            for old, new in zip(teacher.parameters(), self.model.parameters(), strict=True):
+                old.lerp_(new, 0.1)
+
+
+class CountsForLater(Single):
+    """Counts what would matter only after many steps."""
+
+    seen = 0
+
+    def training_step(self, batch: Batch) -> Losses:
+        self.seen += 1
+        weight = 0.1 if self.seen > 1000 else 1.0
+        yield "model", {"mse": weight * (self.model(batch.image) - batch.image).square().mean()}
+
+
+class DrawsFromItsOwn(Single):
+    """Draws from a generator of its own, on from where that stopped."""
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.source = torch.Generator().manual_seed(0)
+
+    def training_step(self, batch: Batch) -> Losses:
+        weight = torch.rand((), generator=self.source)
+        yield "model", {"mse": weight * (self.model(batch.image) - batch.image).square().mean()}
+
+
 class TiesLate(nn.Module):
     """Two layers that get the same weights when they are first trained."""
 
@@ -386,6 +441,10 @@ BREAKS: dict[type[Task[Any]], str] = {
     OneNoise: "figures_do_not_depend_on_the_batch",
     OtherCompiled: "networks_can_be_compiled",
     Forgets: "a_checkpoint_holds_everything",
+    Queues: "a_checkpoint_holds_everything",
+    HidesTeacher: "a_checkpoint_holds_everything",
+    CountsForLater: "a_checkpoint_holds_everything",
+    DrawsFromItsOwn: "a_checkpoint_holds_everything",
     TiedLate: "a_checkpoint_holds_everything",
     Minds: "a_run_goes_on_bit_for_bit",
 }

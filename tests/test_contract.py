@@ -1,6 +1,7 @@
 """The contract of a task: the built-in tasks keep it, and each way to break it is noticed by one check."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,10 @@ import broken_tasks
 import pytest
 import wrong_toys
 from conftest import ROOT, Command
-from toys import Deblur, Dropout, Gan, Single, Tied
+from PIL import Image
+from toys import Deblur, DeblurConfig, Dropout, Gan, LaysBy, Single, Tied
 
+from launchbay.launch.check import suite
 from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.suite import CONTRACT, outcome
 from launchbay.tasks.base import Task
@@ -34,6 +37,7 @@ FAST: dict[type[Task[Any]], Any] = {
     Gan: None,
     Dropout: None,
     Tied: None,
+    LaysBy: None,
 }
 ALL = {**FAST, DCGAN: DCGANConfig(dropout=0.0), Unmix: None}
 
@@ -86,9 +90,14 @@ def test_what_a_fresh_process_notices() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_that_do_not_learn_the_same_are_noticed() -> None:
-    failed = failures(check_task(broken_tasks.CountsSamples))
-    assert failed.keys() == {"two_processes_learn_the_same"}, "\n\n".join(map(str, failed.values()))
+def test_two_processes_that_do_not_learn_the_same_are_noticed_by_a_script_that_runs_once(command: Command) -> None:
+    script = """
+from broken_tasks import CountsSamples
+from launchbay.testing import check_task
+print("started")
+print([result.check for result in check_task(CountsSamples) if result.state == "failed"])"""
+    Path("script.py").write_text(script)
+    assert command(sys.executable, "script.py").stdout == "started\n['two processes learn the same']\n"
 
 
 @pytest.mark.parametrize(
@@ -104,6 +113,13 @@ def test_two_processes_that_do_not_learn_the_same_are_noticed() -> None:
         (broken_tasks.NotFiniteFigure, "def evaluate", "look for a division by zero"),
         (broken_tasks.ShowsBatch, "def gallery", "C×H×W in gallery"),
         (broken_tasks.ShowsSigned, "def preview", "Clamp what is shown"),
+        (broken_tasks.Forgets, "self.steps += 1", 'self.register_buffer("steps", torch.tensor(0))'),
+        (broken_tasks.Queues, "self.queue.append", 'self.register_buffer("queue", ...)'),
+        (broken_tasks.HidesTeacher, "= self.teachers", "make each module an attribute of its own"),
+        (broken_tasks.DrawsFromItsOwn, "generator=self.source", "draw from `batch.rand` and `batch.randn`"),
+        (broken_tasks.Counted, "def training_step", "keep it in the task"),
+        (broken_tasks.TiedLate, "def __init__", "tie them in __init__"),
+        (broken_tasks.Minds, "self.weight = 0.5", "Evaluation and data sets must keep nothing"),
     ],
 )
 def test_the_line_that_is_to_blame_is_named_and_what_to_do_there(
@@ -144,6 +160,38 @@ def test_the_command_shows_a_table_and_what_to_mend(
     assert "options are declared failed" in shown and "it can be built not applicable first mend: options are" in shown
     assert "happened task 'wrong_toys:Collides' declares --seed, which all tasks share" in shown and "toys.py:" in shown
     assert "wrong_toys:Collides fails 1 of" in err and "Traceback" not in err
+
+
+def test_each_result_is_shown_as_it_comes_and_options_count(
+    monkeypatch: pytest.MonkeyPatch, launchbay: Callable[..., tuple[int, str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[str] = []
+
+    def the_pictures_are_those_of_the_folder(bench: Bench) -> None:
+        """Every tenth of twelve is to validate on.
+
+        This is a test.
+        """
+        shown.append(capfd.readouterr().out)
+        assert len(bench.sets[1]) == 2 and bench.task().config == DeblurConfig(sigma=3.0)
+
+    monkeypatch.setattr(suite, "CONTRACT", (*CONTRACT[:2], the_pictures_are_those_of_the_folder))
+    Path("pictures").mkdir()
+    for number in range(12):
+        Image.new("RGB", (96, 96), (number, 0, 0)).save(f"pictures/{number}.png")
+    options = ("--data", "folder", "--data-root", "pictures", "--sigma", 3, "--steps", 7)
+    code, rest = launchbay("check", "toys:Deblur", *options)
+    assert code == 0 and "folder ok toys:Deblur keeps the contract" in rest
+    assert "it can be built" in shown[0] and "--sigma 3.0  (command line; default 2.0)" in shown[0]
+    assert "without effect on a check: --steps" in shown[0]
+
+
+def test_a_check_takes_no_option_that_there_is_not(
+    launchbay: Callable[..., tuple[int, str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        launchbay("check", "toys:Deblur", "--sigm", 3)
+    assert end.value.code == 2 and "--sigma FLOAT" in capfd.readouterr().err
 
 
 @pytest.mark.slow

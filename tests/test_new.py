@@ -1,23 +1,32 @@
 """`launchbay new`: what it writes works as it is."""
 
 import importlib
+import json
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
 from conftest import Command, build_wheel
 from setuptools.build_meta import prepare_metadata_for_build_wheel
 from test_contract import failures, in_this_process
 
+from launchbay import API_VERSION, __version__
+from launchbay.launch.commands import origin
 from launchbay.launch.commands.new import TASK_KINDS
 from launchbay.launch.config.assembly import open_dataset
-from launchbay.launch.config.plugins import TASKS, find_plugin
+from launchbay.launch.config.plugins import DATASETS, TASKS, find_plugin, installed
 from launchbay.launch.config.setup import task_of
 
 Launchbay = Callable[..., tuple[int, str]]
+Metadata = dict[str, Any]
+RUFF = str(Path(sys.executable).parent / "ruff")
 
 
 @pytest.fixture
@@ -37,27 +46,92 @@ def new(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return new
 
 
-@pytest.mark.parametrize("kind", TASK_KINDS)
+@pytest.mark.parametrize(("kind", "also"), [*zip(TASK_KINDS, (("--dataset",), ()) * 2, strict=True)])
 def test_a_new_task_is_installed_and_keeps_the_contract(
-    new: Callable[..., None], launchbay: Launchbay, kind: str
+    new: Callable[..., None], launchbay: Launchbay, kind: str, also: tuple[str, ...]
 ) -> None:
     name = f"my-{kind}"
-    new(name, "--kind", kind)
+    new(name, "--kind", kind, *also)
     plugin = find_plugin(TASKS, name)
     assert str(plugin) == f"{name} 0.1.0" and plugin.summary() in launchbay("tasks")[1]
-    failed = failures(in_this_process(task_of(name)[0]))
+    task_type, config = task_of(name)
+    assert (config.train.data.data == name) == bool(also) == (name in [p.name for p in installed(DATASETS)])
+    failed = failures(in_this_process(task_type))
     assert not failed, "\n\n".join(map(str, failed.values()))
+    linted = subprocess.run([RUFF, "check", name], capture_output=True, text=True, check=False)
+    formatted = subprocess.run([RUFF, "format", "--check", name], capture_output=True, text=True, check=False)
+    assert not linted.returncode + formatted.returncode, linted.stdout + formatted.stdout
 
 
 def test_a_new_data_set_passes_its_own_tests(new: Callable[..., None], launchbay: Launchbay) -> None:
     new("my-shapes", "--dataset")
     assert open_dataset("my-shapes")("val").classes == ("disc", "square")
-    assert "Shapes: discs and squares" in launchbay("tasks")[1]
-    test = importlib.import_module("test_my_shapes")
+    assert "my-shapes Shapes: discs and squares" in launchbay("tasks")[1]
+    test = importlib.import_module("test_dataset")
     for split in ("train", "val", "all"):
         test.test_samples_are_pictures_with_labels_and_repeat(split)
     test.test_no_picture_is_in_both_splits()
     test.test_a_task_trains_on_it(Path("out").resolve())
+
+
+@pytest.fixture
+def written(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, Metadata, list[str]]]:
+    """Write a package as somebody whom git knows by `config`, with launchbay installed as pip has recorded it: what is
+    said, the [project] of pyproject.toml, and the commands of the tests on GitHub.
+    """
+
+    def written(config: str, record: str | None) -> tuple[str, Metadata, list[str]]:
+        Path("gitconfig").write_text(config)
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(Path("gitconfig").resolve()))
+        monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        monkeypatch.setattr(origin, "distribution", lambda _: SimpleNamespace(read_text=lambda _: record))
+        code, said = launchbay("new", "deblur")
+        assert code == 0, said
+        job = yaml.safe_load(Path("deblur/.github/workflows/test.yml").read_text())["jobs"]["test"]
+        commands = [step["run"] for step in job["steps"] if "run" in step]
+        return said, tomllib.loads(Path("deblur/pyproject.toml").read_text())["project"], commands
+
+    return written
+
+
+def test_a_new_package_has_the_author_that_git_knows(
+    written: Callable[..., tuple[str, Metadata, list[str]]],
+) -> None:
+    config = '[user]\nname = Zoë \\"Z\\" Ng\nemail = zoe@example.org\n[github]\nuser = zoe\n'
+    said, project, commands = written(config, None)
+    assert project["authors"] == [{"name": 'Zoë "Z" Ng', "email": "zoe@example.org"}]
+    assert project["urls"] == {"Repository": "https://github.com/zoe/deblur"}
+    assert 'Zoë "Z" Ng\n' in Path("deblur/LICENSE").read_text("utf-8") and "Its licence is MIT." in said
+    assert commands[0] == "pip install -e .[test]"  # from an index, where launchbay is from
+
+
+@pytest.mark.parametrize(
+    ("record", "command"),
+    [
+        (
+            {"url": "ssh://git@example.org/a/launchbay.git", "vcs_info": {"vcs": "git", "commit_id": "beef"}},
+            'pip install "launchbay @ git+https://example.org/a/launchbay.git@beef"',
+        ),
+        (
+            {"url": "https://me:secret@example.org/launchbay.whl", "archive_info": {}},
+            'pip install "launchbay @ https://example.org/launchbay.whl"',
+        ),
+        ({"url": "file:///nowhere/launchbay", "dir_info": {}}, "pip install wheels/launchbay-*.whl"),
+    ],
+)
+def test_the_tests_of_a_new_package_get_launchbay_from_where_it_is(
+    written: Callable[..., tuple[str, Metadata, list[str]]], record: dict[str, object], command: str
+) -> None:
+    said, project, commands = written("", json.dumps(record))
+    assert commands[:2] == [command, "pip install -e .[test]"]
+    assert ("--wheel-dir deblur/wheels /nowhere/launchbay" in said) == ("wheels/" in command)
+    assert "authors" not in project and "urls" not in project and "name its author in LICENSE" in said
+
+
+def test_a_new_package_is_for_this_launchbay(launchbay: Launchbay) -> None:
+    assert launchbay("new", "deblur")[0] == 0
+    assert f"\nLAUNCHBAY_API = {API_VERSION}\n" in Path("deblur/src/deblur/__init__.py").read_text()
+    assert f'"launchbay>={".".join(__version__.split(".")[:2])}"' in Path("deblur/pyproject.toml").read_text()
 
 
 @pytest.mark.parametrize(

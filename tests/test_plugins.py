@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Command
 
+from launchbay import API_VERSION, __version__
 from launchbay.launch.config.plugins import RENAMED, TASKS, find_source, installed
+from launchbay.launch.config.setup import task_of
 
 Mistake = Callable[..., str]
 Launchbay = Callable[..., tuple[int, str]]
@@ -28,6 +30,12 @@ def package(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.syspath_prepend(str(Path("site").resolve()))
 
     return package
+
+
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for each plugin."""
+    monkeypatch.setenv("COLUMNS", "300")
 
 
 def test_a_plugin_is_listed_with_its_summary_and_not_imported(package: Callable[..., None], command: Command) -> None:
@@ -65,7 +73,7 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(
         ("import launchbay.tasks.contract", "launchbay.tasks.contract is launchbay.testing now: import it from there"),
         (
             "from launchbay.tasks.metrics import psnr",
-            "launchbay.tasks.metrics is launchbay.tasks.figures.metrics now",
+            "launchbay.tasks.metrics is launchbay.tasks.figures now",
         ),
         (
             "from launchbay.launch.config import Shared",
@@ -117,6 +125,39 @@ def test_a_broken_plugin_is_listed_with_its_error_and_the_remedy(
     code, said = launchbay("tasks")
     assert code == 0 and f"! {BROKEN[source]}" in said and "Super-resolution:" in said
     assert "acme_wrong" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    {
+        API_VERSION
+        + 1: f"launchbay {__version__} has {API_VERSION} → install a newer launchbay, or an older version of",
+        0: "and nothing before 1 → install a newer version of acme-deblur, or an older launchbay",
+        "'two'": "acme-deblur 2.1: LAUNCHBAY_API is 'two', no version → write LAUNCHBAY_API = ",
+    }.items(),
+)
+@pytest.mark.usefixtures("wide")
+def test_a_package_for_another_version_of_the_api_is_told_so_and_not_imported(
+    package: Callable[..., None], mistake: Mistake, launchbay: Launchbay, asked: object, said: str
+) -> None:
+    source = f'"""Sharp."""\nLAUNCHBAY_API = {asked}\nfrom launchbay.tasks import Deconvolved as Deblur\n'
+    package("acme-deblur", "2.1", "acme", "acme_versioned:Deblur", source)
+    code, listed = launchbay("tasks")
+    assert code == 0 and "! acme-deblur 2.1" in listed and said in listed and "Super-resolution:" in listed
+    assert said in mistake("--task", "acme") and "acme_versioned" not in sys.modules
+
+
+def test_a_package_for_this_version_of_the_api_or_any_is_loaded(
+    package: Callable[..., None], launchbay: Launchbay
+) -> None:
+    for name, line in {
+        "of_this": f"LAUNCHBAY_API = {API_VERSION}",
+        "of_any": "",
+        "of_the_first": "LAUNCHBAY_API = 1",
+    }.items():
+        package(name, "1.0", name, f"acme_{name}:Toy", f'"""Toy {name}."""\n{line}\nfrom toys import Single as Toy\n')
+        assert f"{name} Toy {name}. {name} 1.0" in launchbay("tasks")[1]
+        assert task_of(name)[0].__name__ == "Single"
 
 
 def test_a_plugin_whose_module_is_gone_is_listed(package: Callable[..., None], launchbay: Launchbay) -> None:

@@ -14,7 +14,9 @@ from help_texts import help_texts
 
 import launchbay
 import launchbay.data
+import launchbay.models
 import launchbay.tasks
+import launchbay.tasks.figures
 from launchbay.launch.check.suite import CONTRACT, words
 from launchbay.launch.config.command_line import join_lines
 from launchbay.launch.config.options import GROUP_TYPES
@@ -34,7 +36,9 @@ one fails: mend the first one first. [Testing a task](testing.md) says how to ru
 EXPORTS = {
     "launchbay": ["UserError"],
     "launchbay.tasks": launchbay.tasks.__all__,
+    "launchbay.tasks.figures": launchbay.tasks.figures.__all__,
     "launchbay.data": launchbay.data.__all__,
+    "launchbay.models": launchbay.models.__all__,
     "launchbay.testing": ["Result", "check_task", "parametrize_with_checks"],
     "launchbay.launch.train": ["main"],
     "launchbay.launch.config.options": [kind.__name__ for kind in GROUP_TYPES.values()],

@@ -1,9 +1,6 @@
 """The test bench: a task on a few samples of its data, on the CPU, and what several checks share."""
 
-import json
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,11 +18,11 @@ from launchbay.data import ImageSet, Index, LoadOptions, key
 from launchbay.data.loader import fetch
 from launchbay.data.sources import Source
 from launchbay.data.transforms import Transformed
-from launchbay.launch.check.lines import describe_error, raised
+from launchbay.launch.check.fresh import NotImportable, ask
+from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
 from launchbay.launch.check.watched import Watched
 from launchbay.launch.config.assembly import build_task, datasets, infer_options, open_source
-from launchbay.launch.config.option_file import to_yaml
-from launchbay.launch.config.options import AnyConfig, Dataclass
+from launchbay.launch.config.options import AnyConfig, Dataclass, TrainOptions
 from launchbay.launch.config.setup import default_config
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
 from launchbay.launch.engine.evaluation import evaluate, to_batch
@@ -33,7 +30,7 @@ from launchbay.launch.engine.loop import Engine
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
 from launchbay.tasks.base import AnyTask, Batch, Datasets
-from launchbay.tasks.places import Place, locate
+from launchbay.tasks.places import Place, PlaceNote, locate
 
 Check = Callable[["Bench"], None]
 """A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
@@ -43,6 +40,14 @@ SAMPLES = {"train": 8, "val": 5}
 BATCH = 4
 STEPS = 4
 CPU = torch.device("cpu")
+SHORT: dict[str, object] = {
+    "steps": STEPS, "epochs": None, "batch_size": BATCH, "warmup": 0, "log_every": 1, "eval_every": 2, "save_every": 2,
+    "wandb": "off", "workers": 0, "precision": None, "accumulate": 1, "compile": False, "cuda_graphs": False,
+    "keep": STEPS,
+}  # fmt: skip
+"""Shared options of the short runs that checks take."""
+OF_RUNS = ("run", "output_dir", "resume", "max_time", "stuck_after", "sync_batchnorm", "profile")
+"""Shared options that mean nothing here: a check has no run folder, no GPU and no other machine."""
 
 
 class Broken(Exception):
@@ -111,24 +116,23 @@ class Few(Transformed):
 
 
 class Bench:
-    """`task_type` with `options`, or with its defaults. Only what is asked for is made, and most of it once."""
+    """`task_type` with `options` of its own and those `shared` by all tasks, or with its defaults. Only what is asked
+    for is made, and most of it once.
+    """
 
-    def __init__(self, task_type: type[AnyTask], options: Dataclass | None = None):
-        self.task_type, self.options = task_type, options
+    def __init__(self, task_type: type[AnyTask], options: Dataclass | None = None, shared: TrainOptions | None = None):
+        self.task_type, self.options, self.shared = task_type, options, shared
         self.results: dict[Check, Result] = {}
 
     @cached_property
     def declared(self) -> AnyConfig:
         default = default_config(f"{self.task_type.__module__}:{self.task_type.__qualname__}", self.task_type)
-        return default if self.options is None else replace(default, options=self.options)
+        return replace(default, train=self.shared or default.train, options=self.options or default.options)
 
     @cached_property
     def config(self) -> AnyConfig:
         """The options of a short run, with those that follow from the data."""
-        train = self.declared.train.with_values(
-            steps=STEPS, epochs=None, batch_size=BATCH, warmup=0, log_every=1, eval_every=2, save_every=2, wandb="off",
-            workers=0, precision=None, accumulate=1, compile=False, cuda_graphs=False, keep=STEPS,
-        )  # fmt: skip
+        train = self.declared.train.with_values(**SHORT)
         return infer_options(self.task_type, replace(self.declared, train=train), self.source)
 
     @cached_property
@@ -197,21 +201,13 @@ class Bench:
     @cached_property
     def probed(self) -> Json:
         """The findings of a fresh process (see probe.py)."""
-        kind = self.task_type
-        if kind.__module__ == "__main__" or "<locals>" in kind.__qualname__:
-            raise NotApplicable("another process cannot import a class of this script, or of inside a function")
-        command = [sys.executable, "-m", "launchbay.launch.check.probe", self.config.task]
-        done = subprocess.run(
-            command,
-            input=to_yaml(self.config),
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-        )
-        if done.returncode:
-            raise NotApplicable(f"a fresh process cannot import it: {done.stderr.strip().splitlines()[-1]}")
-        return json.loads(done.stdout.splitlines()[-1])
+        try:
+            (answer,) = ask("probe", 1, self.task_type, self.config)
+        except NotImportable as error:
+            raise NotApplicable(str(error)) from error
+        if "died" in answer:
+            raise NotApplicable(f"a fresh process cannot import it: {answer['died']}")
+        return answer
 
     @contextmanager
     def attribute_errors_to(self, *names: str) -> Generator[None]:
@@ -230,6 +226,19 @@ class Bench:
     def place(self, *names: str) -> Place:
         """Return where the task sets the first of `names` that it sets at all."""
         return locate(self.task_type, *names)
+
+
+def explain(error: Exception, kind: type[AnyTask]) -> Broken | None:
+    """Return what `error` says of the task `kind`; None if it arose in the bench itself: our bug, then."""
+    if isinstance(error, UserError):
+        happened, place, remedy = *describe_error(error, kind), error.hint
+    elif is_of_the_bench(error):
+        return None
+    else:
+        happened, place, remedy = f"{type(error).__name__}: {error}", raised(error, kind), ""
+    notes = getattr(error, "__notes__", [])
+    elsewhere = [note for note in notes if not (isinstance(note, PlaceNote) and note.place == place)]
+    return Broken(happened + "".join(f" ({note})" for note in elsewhere), place, remedy)
 
 
 def layers(task: AnyTask, kind: type[nn.Module]) -> list[str]:

@@ -1,18 +1,12 @@
-"""What a fresh process notices of a task: what its import brings in, what it touches while it is built. Run by the test
-bench with module:Class, and its options as YAML on the standard input. The answer is the last line it prints.
+"""What a fresh process notices of a task: what its import brings in, what it touches while it is built.
+One of the questions of fresh.py.
 """
 
-import importlib
-import json
 import sys
 import traceback
 from functools import partial
-from operator import attrgetter
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from launchbay.launch.config.option_file import read_options
-from launchbay.launch.config.setup import default_config
+from launchbay.launch.check.fresh import asked
 
 HEAVY = ("wandb", "tyro", "accelerate", "matplotlib", "skimage", "timm", "torchmetrics")
 """What takes long to import. Not torchvision: a task that changes pictures needs it."""
@@ -20,21 +14,17 @@ NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
 
 
 def main() -> None:
-    name = sys.argv[1]
-    module, _, qualified = name.partition(":")
-    task_type = attrgetter(qualified)(importlib.import_module(module))
+    question = asked()
+    task_type = question.task_type()
     heavy = [name for name in HEAVY if name in sys.modules]
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
-        file.write_bytes(sys.stdin.buffer.read())
-        config, _ = read_options(file, default_config(name, task_type))
+    config = question.config()
     touched: list[tuple[str, str, int, str]] = []
     sys.addaudithook(partial(notice, touched))
     try:
         task_type(config.options)
     except Exception as error:  # another check says so
-        print(f"not built: {error}", file=sys.stderr)
-    print(json.dumps({"heavy": heavy, "touched": touched}))
+        print(f"not built: {error}")
+    question.answer({"heavy": heavy, "touched": list(touched)})
 
 
 def notice(touched: list[tuple[str, str, int, str]], event: str, arguments: tuple[object, ...]) -> None:

@@ -1,16 +1,11 @@
 """The contract, part five: whole runs. Compiled, saved and gone on with, on two processes."""
 
-import multiprocessing
-import os
 import tempfile
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import distributed, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from launchbay.launch.check.bench import (
@@ -20,11 +15,11 @@ from launchbay.launch.check.bench import (
     NotApplicable,
     different,
     double,
-    isolated,
     layers,
     needs,
 )
 from launchbay.launch.check.figures import monitor_is_a_figure
+from launchbay.launch.check.fresh import ask
 from launchbay.launch.check.options import options_go_through_yaml
 from launchbay.launch.check.same import (
     a_step_repeats_bit_for_bit,
@@ -32,6 +27,7 @@ from launchbay.launch.check.same import (
     figures_do_not_depend_on_the_batch,
     losses_are_means_over_samples,
 )
+from launchbay.launch.check.state import Digests, changed, hidden_state, place_of_state, remedy_for
 from launchbay.launch.check.steps import (
     a_loss_moves_only_its_network,
     each_parameter_learns,
@@ -41,15 +37,12 @@ from launchbay.launch.check.steps import (
 from launchbay.launch.check.watched import losses
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.writer import Saver
-from launchbay.launch.config.options import Dataclass
 from launchbay.launch.distributed.signals import Stop
-from launchbay.launch.errors import Elsewhere
 from launchbay.launch.record.tracking import Line, Observer
-from launchbay.tasks.base import AnyTask
+from launchbay.tasks.places import Place
 
 TOLERANCE = 1e-9
-PATIENCE = timedelta(minutes=2)
-"""For which a process waits for another."""
+TIE = "tie them in __init__: a checkpoint has one of them, and an optimizer the other"
 
 
 @needs(a_step_repeats_bit_for_bit)
@@ -73,14 +66,17 @@ def networks_can_be_compiled(bench: Bench) -> None:
 def a_checkpoint_holds_everything(bench: Bench) -> None:
     """Saved, loaded into a new task, the next step ends with the same bits, and tied weights are still tied.
 
-    All that a step depends on has to be in networks: as a parameter, or with register_buffer. Neither the task nor a
-    global may count steps.
+    All that changes in training has to be in `state_dict()`: a parameter, or a tensor given to register_buffer. What
+    depends on the step alone follows from `batch.step` and `batch.progress`.
     """
     first, second = bench.learner(), bench.learner()
+    at_start = hidden_state(first.task)
     with tempfile.TemporaryDirectory() as folder:
         first.use(first.wrapped, training=True)
         for number in (1, 2):
             first.step(number, [bench.batch(first=number)])
+        if late := [names for names in tied(first.task) if names not in tied(second.task)]:
+            raise Broken(f"{' and '.join(late[0])} are tied in training, and not before", bench.place("__init__"), TIE)
         saver = Saver(Path(folder), first.trained_state, keep=1)
         saver.save(2, {"scaler": None}, best=False)
         saver.finish()
@@ -88,10 +84,28 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
     second.use(second.wrapped, training=True)
     for learner in (first, second):
         learner.step(3, [bench.batch(first=3)])
-    if changed := different(first.task.state_dict(), second.task.state_dict()):
-        raise Broken(f"one step after a checkpoint {changed}", bench.place("training_step", "loss"))
+    difference = different(first.task.state_dict(), second.task.state_dict())
+    check_hidden_state(first.task, at_start, hidden_state(second.task), difference)
+    if difference:
+        raise Broken(f"one step after a checkpoint {difference}", bench.place("training_step", "loss"))
     if tied(first.task) != tied(second.task):
         raise Broken("weights are tied before, and not after", bench.place("__init__"))
+
+
+def check_hidden_state(task: nn.Module, at_start: Digests, resumed: Digests, difference: str) -> None:
+    """Raise Broken if `task`, trained since `at_start`, has state beside `state_dict()` that differs from that of the
+    `resumed` one. What a step only lays by, until its end, is the same in both.
+    """
+    now = hidden_state(task)
+    lost = [name for name in changed(resumed, now) if name in changed(at_start, now)]
+    if lost:
+        named = " and ".join(f"`{name}`" for name in lost[:3])
+        verb = "change" if len(lost) > 1 else "changes"
+        happened = (
+            f"{named} {verb} in training, but state_dict() does not hold it: a run that goes on starts with a new one"
+        )
+        happened += f", and one step later {difference}" if difference else ""
+        raise Broken(happened, place_of_state(task, lost[0]), remedy_for(task, lost[0]))
 
 
 def tied(task: nn.Module) -> list[list[str]]:
@@ -116,8 +130,20 @@ def a_run_goes_on_bit_for_bit(bench: Bench) -> None:
         second.fit(again, [], Stop())
         files = sorted((whole / f"checkpoints/step-{STEPS:08d}").glob("*.safetensors"))
         for file in files:
-            if changed := different(load_file(file), load_file(again / file.relative_to(whole))):
-                raise Broken(f"{file.name}: {changed}", bench.place("training_step", "loss"))
+            if difference := different(load_file(file), load_file(again / file.relative_to(whole))):
+                name, reason = set_by_evaluation(bench)
+                place = place_of_state(bench.task(), name) if name else None
+                raise Broken(f"{file.name}: {difference}{reason}", place or bench.place("training_step", "loss"))
+
+
+def set_by_evaluation(bench: Bench) -> tuple[str, str]:
+    """Return the first part of the task's state that evaluation changes, and a clause that says so."""
+    task = bench.task().eval()
+    before = hidden_state(task)
+    with torch.no_grad():
+        task.evaluate(bench.batch(images=bench.evaluable))
+    found = changed(before, hidden_state(task))
+    return (found[0], f"; `{found[0]}` is another one after evaluate") if found else ("", "")
 
 
 class RecordInMemory(Observer):
@@ -145,8 +171,8 @@ def two_processes_learn_the_same(bench: Bench) -> None:
     check_own_statistics(bench)
     bench.probed.values()  # or another process cannot import it
     with tempfile.TemporaryDirectory() as folder:
-        one = record_run(bench, Path(folder, "one"))
-        two = on_two_processes(bench, Path(folder))
+        one = record_run(bench, Path(folder))
+    two = on_two_processes(bench)
     for mine, theirs in zip(one, two, strict=True):
         for name, value in mine.items():
             if isinstance(value, float) and abs(value - theirs[name]) > TOLERANCE * max(1, abs(value)):
@@ -174,26 +200,13 @@ def record_run(bench: Bench, folder: Path) -> list[Line]:
     return lines.lines
 
 
-def on_two_processes(bench: Bench, folder: Path) -> list[Line]:
-    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        subject = bench.task_type, bench.config.options
-        running = [pool.submit(as_process, rank, subject, folder) for rank in (0, 1)]
-        for failed in wait(running, return_when=FIRST_EXCEPTION).done:
-            failed.result()
-        return running[0].result()
-
-
-def as_process(rank: int, subject: tuple[type[AnyTask], Dataclass], folder: Path) -> list[Line]:
-    """Do what process `rank` of two does, and return its record."""
-    places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    os.environ |= {name: str(value) for name, value in places.items()}
-    store = distributed.FileStore(str(folder / "store"), 2)  # pyright: ignore[reportPrivateImportUsage]
-    distributed.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=PATIENCE)
-    try:
-        with isolated(), suppress(Elsewhere):  # the other one says what went wrong
-            bench = Bench(*subject)
-            bench.task()  # opens the data sets as the first process has, before anything is float64
-            return record_run(bench, folder / "two")
-        return []
-    finally:
-        distributed.destroy_process_group()  # the other one notices at once
+def on_two_processes(bench: Bench) -> list[Line]:
+    """Return the losses and figures of the same run on two processes."""
+    answers = ask("second", 2, bench.task_type, bench.config)
+    if died := [answer["died"] for answer in answers if "died" in answer]:
+        raise Broken(f"one of two processes ended without a result: {died[0]}")
+    if wrong := [answer for answer in answers if "at" in answer]:
+        first = min(wrong, key=lambda answer: answer["at"])  # the other one may only have noticed
+        place = Place(*first["place"]) if first["place"] else bench.place("training_step", "loss")
+        raise Broken(f"on two processes: {first['happened']}", place, first["remedy"])
+    return answers[0]["lines"]

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from launchbay.launch.check.bench import BATCH, Bench, Broken, different, double, layers, needs
 from launchbay.launch.check.figures import TOGETHER
+from launchbay.launch.check.state import changed, shared_state
 from launchbay.launch.check.steps import losses_keep_their_order, randomness_comes_from_the_batch
 from launchbay.launch.check.watched import losses
 
@@ -19,12 +20,16 @@ def a_step_repeats_bit_for_bit(bench: Bench) -> None:
 
     Look for the time, for counters outside of the task, for the order of a set, for what `hash` and `id` give.
     """
-    again = bench.learner()
+    again, before = bench.learner(), shared_state(bench.task_type)
     again.use(again.wrapped, training=True)
     for number in range(3):
         again.step(number + 1, [bench.batch(first=number * BATCH)])
-    if changed := different(again.task.state_dict(), bench.trained.task.state_dict()):
-        raise Broken(f"after three steps {changed}", bench.place("training_step", "loss"))
+    if difference := different(again.task.state_dict(), bench.trained.task.state_dict()):
+        where = bench.place("training_step", "loss")
+        if kept := changed(before, shared_state(bench.task_type)):
+            happened = f"`{kept[0]}` changes in training, but belongs to all tasks of this process: {difference}"
+            raise Broken(happened, where, "keep it in the task, as a tensor given to register_buffer")
+        raise Broken(f"after three steps {difference}", where)
 
 
 @needs(randomness_comes_from_the_batch)
@@ -40,10 +45,10 @@ def evaluation_changes_nothing(bench: Bench) -> None:
         first, second = ({**task.evaluate(bench.batch()), **task.preview(bench.batch(1))} for _ in range(2))
         drawn, again = (task.gallery(dict(collected)) for _ in range(2))
     where = bench.place("evaluate", "figures")
-    if changed := different(task.state_dict(), before):
-        raise Broken(f"afterwards {changed}", where)
-    if changed := different({**first, **drawn}, {**second, **again}):
-        raise Broken(f"the second time {changed}", where)
+    if difference := different(task.state_dict(), before):
+        raise Broken(f"afterwards {difference}", where)
+    if difference := different({**first, **drawn}, {**second, **again}):
+        raise Broken(f"the second time {difference}", where)
 
 
 @needs(a_step_repeats_bit_for_bit)

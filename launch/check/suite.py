@@ -1,4 +1,4 @@
-"""Check that a task keeps its contract: `check_task`, the same as tests of pytest, and the table of `launchbay check`.
+"""Check that a task keeps its contract: `check_task`, the same as tests of pytest, and the lines of `launchbay check`.
 
 In a plugin's tests:
 
@@ -15,18 +15,15 @@ from functools import lru_cache
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.panel import Panel
-from rich.table import Table
 from rich.text import Text
 
 from launchbay import UserError
 from launchbay.launch.check import figures, options, runs, same, steps
-from launchbay.launch.check.bench import Bench, Broken, Check, NotApplicable, Result, isolated
-from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
+from launchbay.launch.check.bench import Bench, Broken, Check, NotApplicable, Result, explain, isolated
 from launchbay.launch.config.options import Dataclass
 from launchbay.tasks.base import AnyTask
-from launchbay.tasks.places import Place, PlaceNote
+from launchbay.tasks.places import Place
 
 CONTRACT: tuple[Check, ...] = (
     options.options_are_declared,
@@ -139,20 +136,12 @@ def run_check(bench: Bench, check: Check) -> Result:
         return Result(name, "ok", expected)
     except NotApplicable as reason:
         return Result(name, "not applicable", expected, str(reason))
-    except Broken as broken:
-        return Result(name, "failed", expected, broken.happened, said(broken.place), broken.remedy or remedy)
     except Exception as error:
-        if isinstance(error, UserError):
-            happened, place = describe_error(error, bench.task_type)
-            remedy = error.hint or remedy
-        elif is_of_the_bench(error):
+        broken = error if isinstance(error, Broken) else explain(error, bench.task_type)
+        if broken is None:
             raise
-        else:
-            happened, place = f"{type(error).__name__}: {error}", raised(error, bench.task_type)
-        notes = getattr(error, "__notes__", [])
-        elsewhere = [note for note in notes if not (isinstance(note, PlaceNote) and note.place == place)]
-        happened += "".join(f" ({note})" for note in elsewhere)
-        return Result(name, "failed", expected, happened, said(place or bench.place()), remedy)
+        place = broken.place or (None if broken is error else bench.place())
+        return Result(name, "failed", expected, broken.happened, said(place), broken.remedy or remedy)
 
 
 def said(place: Place | None) -> str:
@@ -172,28 +161,30 @@ def needed(check: Check) -> Iterator[Check]:
         yield other
 
 
-def show_checks(name: str, task_type: type[AnyTask], console: Console) -> None:
-    """Check `task_type` and print the table as it grows, then what failed.
+def show_checks(name: str, bench: Bench, console: Console) -> None:
+    """Run the checks and print the result of each as it comes, with what is wrong and how to mend it.
 
     Raises:
         UserError: the task does not keep the contract.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("check", "result", ""):
-        table.add_column(heading)
-    results: list[Result] = []
-    with Live(table, console=console):
-        for result in run_checks(Bench(task_type)):
-            results.append(result)
-            reason = result.happened if result.state == "not applicable" else ""
-            table.add_row(result.check, Text(result.state, COLOURS[result.state]), Text(reason, "dim"))
-    console.print()
-    failed = [result for result in results if result.state == "failed"]
-    for result in failed:
-        console.print(failure_panel(result))
+    width = max(len(words(check)[0]) for check in CONTRACT) + 2
+    console.print(Text(f"{'check':<{width}}result", "bold"))
+    failed: list[str] = []
+    with console.status("") as status:  # on a terminal; elsewhere it shows nothing
+        for number, check in enumerate(CONTRACT, 1):
+            status.update(f"{number}/{len(CONTRACT)}  {words(check)[0]}")
+            result = outcome(bench, check)
+            reason = f"  {result.happened}" if result.state == "not applicable" else ""
+            line = Text.assemble(f"{result.check:<{width}}", (result.state, COLOURS[result.state]), (reason, "dim"))
+            console.print(line, soft_wrap=True)
+            if result.state == "failed":
+                console.print(failure_panel(result))
+                failed.append(result.check)
     if failed:
-        raise UserError(f"{name} fails {len(failed)} of {len(results)} checks", "mend the first one first")
-    console.print(f"{name} keeps the contract")
+        raise UserError(
+            f"{name} fails {len(failed)} of {len(CONTRACT)} checks: {', '.join(failed)}", "mend the first one first"
+        )
+    console.print(f"\n{name} keeps the contract")
 
 
 def failure_panel(result: Result) -> Panel:

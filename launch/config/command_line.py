@@ -46,7 +46,9 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
     return name, known.config, rest
 
 
-def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool) -> tuple[Config[C], list[str]]:
+def parse(
+    default: Config[C], argv: list[str], file: Path | None, *, quiet: bool, command: str = "run.py --task"
+) -> tuple[Config[C], list[str]]:
     """Return the configuration of a run, and a line for each option that differs from its default: value and origin.
 
     Prints help or an error and exits with 0 or 2 where `argv` asks for it, as tyro does.
@@ -55,6 +57,7 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
         argv: the arguments without --task and --config.
         file: the --config.
         quiet: print nothing.
+        command: what the name of the task follows, for the help.
 
     Raises:
         UserError: the file is wrong, or a value is out of its range.
@@ -72,7 +75,7 @@ def parse(default: Config[C], argv: list[str], file: Path | None, *, quiet: bool
             kind,
             args=argv,
             default=kind(from_file.options, *(getattr(from_file.train, group) for group in GROUP_TYPES)),
-            prog=f"run.py --task {default.task}",
+            prog=f"{command} {default.task}",
             description=wrapped(f"{about}\n\nAny of these options can come from a YAML file: --config FILE."),
             console_outputs=not quiet,
             config=(tyro.conf.OmitArgPrefixes,),

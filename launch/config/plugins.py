@@ -10,10 +10,12 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
-from launchbay import UserError
+from launchbay import API_VERSION, OLDEST_API_VERSION, UserError, __version__
 from launchbay.launch.errors import did_you_mean
 
 TASKS, DATASETS = "launchbay.tasks", "launchbay.datasets"
+ASKED = "LAUNCHBAY_API"
+"""What a package calls the version of the API that it is written for, in its outermost module."""
 KINDS = {TASKS: "task", DATASETS: "data set"}
 RENAMED = {
     "launchbay.launch.config.Shared": "launchbay.launch.config.options.TrainOptions",
@@ -23,9 +25,9 @@ RENAMED = {
     "launchbay.tasks.choices": "launchbay.tasks.options",
     "launchbay.tasks.contract": "launchbay.testing",
     "launchbay.tasks.entropy": "launchbay.models.entropy",
-    "launchbay.tasks.judge": "launchbay.tasks.figures.judge",
-    "launchbay.tasks.metrics": "launchbay.tasks.figures.metrics",
-    "launchbay.tasks.pictures": "launchbay.tasks.figures.plots",
+    "launchbay.tasks.judge": "launchbay.tasks.figures",
+    "launchbay.tasks.metrics": "launchbay.tasks.figures",
+    "launchbay.tasks.pictures": "launchbay.tasks.figures",
 }
 """Modules, and names in them, that packages written for version 1 of the API may import, and where these are now."""
 
@@ -44,7 +46,7 @@ class Plugin:
     """Version of that distribution."""
 
     def __str__(self) -> str:
-        return f"{self.package} {self.version}"
+        return f"{self.package} {self.version}" if self.package else self.target
 
     def summary(self) -> str:
         """Return the first line of the module's docstring, or what is wrong with the module. Nothing is imported."""
@@ -60,6 +62,7 @@ class Plugin:
         Raises:
             UserError: the plugin cannot be loaded, as far as that can be told without importing it.
         """
+        self.check_api()
         module, _, attribute = self.target.partition(":")
         remedy = f"mend or uninstall {self.package}"
         path = find_source(module)
@@ -74,6 +77,38 @@ class Plugin:
         if not bound_names(tree) & {attribute, "*", "__getattr__"}:
             raise UserError(f"AttributeError: {module} has no {attribute!r}", remedy)
         return tree
+
+    def check_api(self) -> None:
+        """Check that this launchbay has the API that the package is written for, if that says so. Nothing is imported.
+
+        Raises:
+            UserError: it has another one.
+        """
+        asked, package = self.api_asked_for(), self.package or self.target.partition(".")[0]
+        if asked is None:
+            return
+        written = f"{self} is written for version {asked} of launchbay's API; launchbay {__version__}"
+        if not isinstance(asked, int):
+            raise UserError(f"{self}: {ASKED} is {asked!r}, no version", f"write {ASKED} = {API_VERSION}")
+        if asked > API_VERSION:
+            remedy = f"install a newer launchbay, or an older version of {package}"
+            raise UserError(f"{written} has {API_VERSION}", remedy)
+        if asked < OLDEST_API_VERSION:
+            remedy = f"install a newer version of {package}, or an older launchbay"
+            raise UserError(f"{written} has {API_VERSION}, and nothing before {OLDEST_API_VERSION}", remedy)
+
+    def api_asked_for(self) -> object:
+        """Return what the outermost module of the package says; None if it says nothing."""
+        path = find_source(self.target.partition(":")[0].partition(".")[0])
+        try:
+            body = ast.parse(path.read_text(encoding="utf-8")).body if path else []
+        except (OSError, SyntaxError, ValueError):  # importing it tells why
+            return None
+        for node in body:
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == ASKED:
+                    return value.value if isinstance(value, ast.Constant) else ast.unparse(value)
+        return None
 
 
 def installed(group: str) -> list[Plugin]:
@@ -123,6 +158,7 @@ def load_plugin(plugin: Plugin) -> object:
     Raises:
         UserError: it cannot be imported, whatever the reason (which stays the error's cause).
     """
+    plugin.check_api()
     module, _, attribute = plugin.target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)

@@ -33,6 +33,7 @@ class Judge(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Return N×(D + K) for pictures N×C×H×W in [0, 1] of any size; `split` takes it apart."""
         if image.shape[1] != self.channels:
             image = image.expand(-1, self.channels, -1, -1) if image.shape[1] == 1 else image.mean(1, keepdim=True)
         if image.shape[-1] != self.side:

@@ -15,6 +15,7 @@ IDENTICAL = 1e-10
 WINDOW = 11
 
 ImageMetric = Literal["psnr", "ssim", "mse", "mae", "lpips"]
+"""The name of a figure of single pictures."""
 
 
 def image_figures(names: Iterable[ImageMetric], output: Tensor, target: Tensor) -> dict[str, Tensor]:

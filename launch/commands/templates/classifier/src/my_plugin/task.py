@@ -4,11 +4,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-
 from launchbay.data import ImageSet, Load, count_classes
 from launchbay.tasks import Batch, Datasets, Losses, Task
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from .network import Convolutions
 

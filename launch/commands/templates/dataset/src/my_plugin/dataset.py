@@ -1,17 +1,16 @@
-"""Shapes: discs and squares in random colours, drawn on request."""
+"""Shapes: discs and squares in random colours, lit from above, drawn on request."""
 
 from pathlib import Path
 
 import torch
-from torch import Tensor
-
 from launchbay import UserError
 from launchbay.data import ImageSet, generator
+from torch import Tensor
 
 SIDE = 32
 
 
-class MyPlugin(ImageSet):
+class MyPluginData(ImageSet):
     """Pictures of 32×32 pixels: 2,000 for training, 400 for validation. Each depends only on its number."""
 
     classes = ("disc", "square")
@@ -32,7 +31,8 @@ class MyPlugin(ImageSet):
         far = torch.stack(torch.meshgrid(rows, columns, indexing="ij")).abs()
         inside = (far.square().sum(dim=0).sqrt() if number % 2 == 0 else far.amax(dim=0)) < radius
         shape, ground = torch.tensor(colours).view(2, 3, 1, 1)
-        return (torch.where(inside, shape, ground) * 255).byte()
+        light = torch.linspace(1, 0.5, SIDE)[:, None]
+        return (torch.where(inside, shape, ground) * light * 255).byte()
 
     def label(self, index: int) -> int:
         return self.numbers[index] % 2

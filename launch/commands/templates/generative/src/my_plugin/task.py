@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from launchbay.tasks import Batch, CreateOptimizer, Generative, Losses
 from torch import Tensor
 from torch.nn.functional import softplus
 from torch.optim import Optimizer
-
-from launchbay.tasks import Batch, CreateOptimizer, Generative, Losses
 
 from .network import Discriminator, Generator
 

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from launchbay.tasks import Batch, ImageToImage
 from torch import Tensor
 from torch.nn.functional import l1_loss
 from torchvision.transforms.v2.functional import gaussian_blur
-
-from launchbay.tasks import Batch, ImageToImage
 
 from .network import Residual
 
