@@ -20,7 +20,7 @@ from launchbay.data.sources import Source
 from launchbay.data.transforms import Transformed
 from launchbay.launch.check.fresh import NotImportable, ask
 from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
-from launchbay.launch.check.watched import Watched
+from launchbay.launch.check.watched import Watched, losses
 from launchbay.launch.config.assembly import build_task, datasets, infer_options, open_source
 from launchbay.launch.config.options import AnyConfig, Dataclass, TrainOptions
 from launchbay.launch.config.setup import default_config
@@ -29,6 +29,7 @@ from launchbay.launch.engine.evaluation import evaluate, to_batch
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
+from launchbay.tasks.authors import IndivisibleBatch
 from launchbay.tasks.base import AnyTask, Batch, Datasets
 from launchbay.tasks.places import Place, PlaceNote, locate
 
@@ -123,6 +124,7 @@ class Bench:
     def __init__(self, task_type: type[AnyTask], options: Dataclass | None = None, shared: TrainOptions | None = None):
         self.task_type, self.options, self.shared = task_type, options, shared
         self.results: dict[Check, Result] = {}
+        self.gathers = False  # whether a step has asked for the rows of the whole batch
 
     @cached_property
     def declared(self) -> AnyConfig:
@@ -158,13 +160,36 @@ class Bench:
     def sets(self) -> Datasets:
         return datasets(self.build(), self.load)
 
-    def batch(self, count: int = BATCH, first: int = 0, images: ImageSet | None = None) -> Batch:
-        """Return `count` samples from number `first` on, of the training set or of `images`. Always the same ones, with
-        the same random numbers.
+    @cached_property
+    def least(self) -> int:
+        """The samples that a step needs at the least: one, or as many as it splits its batch into."""
+        count, task = 1, self.task().eval()
+        while True:
+            try:
+                losses(task, self.batch(count))
+                return count
+            except IndivisibleBatch as error:
+                count *= error.parts
+            except Exception:  # a check says so
+                return count
+
+    @property
+    def size(self) -> int:
+        """The samples of a batch: a multiple of what two processes need at the least."""
+        return -(-BATCH // (2 * self.least)) * 2 * self.least
+
+    def batch(self, count: int | None = None, first: int = 0, images: ImageSet | None = None) -> Batch:
+        """Return `count` samples (or as many as a batch has) from number `first` on, of the training set or of
+        `images`. Always the same ones, with the same random numbers.
         """
-        images = images or self.sets[0]
+        images, count = images or self.sets[0], count or self.size
         indices = [Index(number % len(images), key(number)) for number in range(first, first + count)]
-        return to_batch(fetch(images, indices), CPU)
+        return to_batch(fetch(images, indices), CPU, gather=self.gather)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Do what `Batch.gather` does on one process, and take note of it."""
+        self.gathers = True
+        return rows
 
     @property
     def evaluable(self) -> ImageSet:
@@ -180,7 +205,7 @@ class Bench:
         return Watched(self.task(), self.config.train, self.accelerator(), steps)
 
     def engine(self, **changes: object) -> Engine:
-        config = replace(self.config, train=self.config.train.with_values(**changes))
+        config = replace(self.config, train=self.config.train.with_values(batch_size=self.size, **changes))
         return Engine(self.build(), config, create_accelerator(config.train), self.load)
 
     @cached_property
@@ -189,7 +214,7 @@ class Bench:
         learner = self.learner()
         learner.use(learner.wrapped, training=True)
         for number in range(3):
-            learner.step(number + 1, [self.batch(first=number * BATCH)])
+            learner.step(number + 1, [self.batch(first=number * self.size)])
         return learner
 
     @cached_property
@@ -249,13 +274,15 @@ def layers(task: AnyTask, kind: type[nn.Module]) -> list[str]:
     ]
 
 
-def different(ours: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> str:
-    """Return the first tensor that has other bits, and by how much; empty if there is none."""
-    for name in ours:
-        if name not in others or ours[name].shape != others[name].shape:
-            return f"{name} is not there, or of another shape"
-        if not torch.equal(ours[name], others[name]):
-            return f"{name} differs by up to {(ours[name].double() - others[name].double()).abs().max().item():.2g}"
+def different(ours: Mapping[str, object], others: Mapping[str, object]) -> str:
+    """Return the first value of a state_dict that is another one, a tensor with by how much; empty if there is none."""
+    for name, mine in ours.items():
+        theirs = others.get(name)
+        if isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.shape == theirs.shape:
+            if not torch.equal(mine, theirs):
+                return f"{name} differs by up to {(mine.double() - theirs.double()).abs().max().item():.2g}"
+        elif isinstance(mine, Tensor) or mine != theirs:
+            return f"{name} is not there, or of another shape" if isinstance(mine, Tensor) else f"{name} differs"
     return ""
 
 

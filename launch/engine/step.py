@@ -196,10 +196,7 @@ class Learner:
     def use(self, networks: Mapping[str, nn.Module], *, training: bool) -> None:
         for name, network in networks.items():
             setattr(self.task, name, network)
-        self.task.train(training)
-        for module in self.task.modules():
-            if (parameters := [*module.parameters()]) and not any(p.requires_grad for p in parameters):
-                module.eval()  # or the statistics of a frozen BatchNorm would drift, and Dropout blur a teacher
+        set_mode(self.task, training)
 
     @contextmanager
     def evaluating(self) -> Generator[None]:
@@ -222,6 +219,14 @@ class Learner:
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+
+
+def set_mode(task: nn.Module, training: bool) -> None:
+    """Set training or evaluation mode; a module whose parameters are all frozen stays in evaluation mode."""
+    task.train(training)
+    for module in task.modules():
+        if (parameters := [*module.parameters()]) and not any(p.requires_grad for p in parameters):
+            module.eval()  # or the statistics of a frozen BatchNorm would drift, and Dropout blur a teacher
 
 
 def raise_not_finite(name: str, terms: Mapping[str, Tensor], step: int, accelerator: Accelerator) -> None:
