@@ -67,7 +67,7 @@ def monitor_is_a_figure(bench: Bench) -> None:
     if not task.monitor:
         raise NotApplicable("monitor is not set: the newest checkpoint is the best")
     with bench.attribute_errors_to("monitor"):
-        is_best(task, 0, bench.figures[0].own, {})
+        is_best(task, 0, bench.figures[0].own, {}, bench.opened[1])
 
 
 @needs(figures_are_of_samples)

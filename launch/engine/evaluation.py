@@ -38,6 +38,28 @@ def to_picture(pixels: Tensor) -> Tensor:
     return pixels.to(torch.get_default_dtype(), memory_format=torch.channels_last).div_(255)
 
 
+def evaluate_sets(
+    task: AnyTask,
+    sets: Mapping[str, ImageSet],
+    accelerator: Accelerator,
+    batch_size: int,
+    options: TrainOptions,
+    *,
+    beat: Callable[[], None] = lambda: None,
+) -> tuple[Figures[float], dict[str, dict[str, Tensor]]]:
+    """Return the figures of all `sets`, each under the name of its set ("set5/psnr"; the only one may have an empty
+    name), and what `evaluate` has collected of each.
+    """
+    own: dict[str, float] = {}
+    baseline: dict[str, float] = {}
+    collected: dict[str, dict[str, Tensor]] = {}
+    for name, images in sets.items():
+        figures, collected[name] = evaluate(task, images, accelerator, batch_size, options, beat=beat)
+        own |= figures.of_set(name).own
+        baseline |= figures.of_set(name).baseline
+    return Figures(own, baseline), collected
+
+
 @torch.no_grad()
 def evaluate(
     task: AnyTask,
@@ -154,6 +176,21 @@ def preview(
     return columns
 
 
+def draw_sets(
+    task: AnyTask,
+    sets: Mapping[str, ImageSet],
+    collected: Mapping[str, Mapping[str, Tensor]],
+    accelerator: Accelerator,
+    options: TrainOptions,
+) -> dict[str, Image]:
+    """Return the pictures of all `sets`, each under the name of its set: "set5/samples"."""
+    return {
+        f"{name}/{heading}" if name else heading: picture
+        for name, images in sets.items()
+        for heading, picture in draw_pictures(task, images, collected[name], accelerator, options).items()
+    }
+
+
 @torch.no_grad()
 def draw_pictures(
     task: AnyTask, images: ImageSet, collected: Mapping[str, Tensor], accelerator: Accelerator, options: TrainOptions
@@ -168,16 +205,20 @@ def draw_pictures(
         return pictures | {name: to_image(name, picture) for name, picture in gallery.items()}
 
 
-def is_best(task: AnyTask, step: int, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
-    """Return whether `figures` are better than `best` (empty at first) by what `task.monitor` says.
+def is_best(
+    task: AnyTask, step: int, figures: Mapping[str, float], best: Mapping[str, float], sets: Iterable[str] = ("",)
+) -> bool:
+    """Return whether `figures` are at least as good as `best` (empty at first) by what `task.monitor` says. Of several
+    validation `sets` that is the figure of the first, unless it names another.
 
     Raises:
         UserError: that is not among the figures, or no number.
     """
-    name, sign = task.monitor.removeprefix("-"), -1 if task.monitor.startswith("-") else 1
-    if not name:
+    wanted, sign = task.monitor.removeprefix("-"), -1 if task.monitor.startswith("-") else 1
+    if not wanted:
         return True  # nothing to compare: the newest is the best
-    if name not in figures:
+    name = next((name for name in (wanted, *(f"{each}/{wanted}" for each in sets)) if name in figures), None)
+    if name is None:
         said = f"is {task.monitor!r}, but the figures are {', '.join(figures) or 'none'}"
         raise_author_error(
             task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""'
@@ -188,4 +229,4 @@ def is_best(task: AnyTask, step: int, figures: Mapping[str, float], best: Mappin
             f"lower --lr if the losses grew before; else look for what {type(task).__name__} makes {name} of. "
             "Checkpoints already saved are good",
         )
-    return not best or sign * figures[name] > sign * best[name]
+    return not best or sign * figures[name] >= sign * best[name]

@@ -22,7 +22,7 @@ from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
-from launchbay.launch.engine.evaluation import draw_pictures, evaluate, is_best, to_batch
+from launchbay.launch.engine.evaluation import draw_sets, evaluate_sets, is_best, to_batch
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.step import Learner, NotFinite
 from launchbay.launch.errors import Stopped
@@ -45,22 +45,22 @@ class State:
 
 
 class Engine:
-    """One run of `task` with the data sets that `load` opens.
+    """One run of `task` with the data sets that `loads` open, each for one validation set (see assembly.datasets).
 
     Raises:
         UserError: the task or its data cannot be trained as asked.
     """
 
-    def __init__(self, task: AnyTask, config: AnyConfig, accelerator: Accelerator, load: Load):
+    def __init__(self, task: AnyTask, config: AnyConfig, accelerator: Accelerator, loads: Mapping[str, Load]):
         self.task, self.config, self.options, self.accelerator = task, config, config.train, accelerator
         self.data = "data of its own"
-        self.training_set, self.validation_set = datasets(task, self.notice(load))
-        self.fingerprints = {
-            "training": self.training_set.fingerprint(),
-            "validation": self.validation_set.fingerprint(),
-        }
+        noticed = {name: self.notice(load) for name, load in loads.items()}
+        self.training_set, self.validation_sets = datasets(task, noticed)
+        self.fingerprints = {"training": self.training_set.fingerprint()}
+        for name, images in self.validation_sets.items():
+            self.fingerprints[f"{name} validation".strip()] = images.fingerprint()
         if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
-            for images in (self.training_set, self.validation_set):
+            for images in (self.training_set, *self.validation_sets.values()):
                 images.to(accelerator.device)
         length = self.options.optimization
         self.steps = length.steps or ceil((length.epochs or 1) * len(self.training_set) / length.batch_size)
@@ -212,14 +212,14 @@ class Engine:
         """Evaluate, draw samples, record. Returns whether the network is the best so far."""
         options = self.options.optimization
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
-        given = self.task, self.validation_set
+        given = self.task, self.validation_sets
         with self.learner.evaluating():
-            figures, collected = evaluate(*given, self.accelerator, share, self.options, beat=self.watch.beat)
+            figures, collected = evaluate_sets(*given, self.accelerator, share, self.options, beat=self.watch.beat)
 
             def judge() -> bool:
-                if self.observers and (drawn := draw_pictures(*given, collected, self.accelerator, self.options)):
+                if self.observers and (drawn := draw_sets(*given, collected, self.accelerator, self.options)):
                     self.tell(lambda observer: observer.samples(self.state.step, drawn))
-                return is_best(self.task, self.state.step, figures.own, self.state.best)
+                return is_best(self.task, self.state.step, figures.own, self.state.best, self.validation_sets)
 
             improved = on_main_process(judge)
         self.log("val", figures.named())
