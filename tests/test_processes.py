@@ -26,8 +26,8 @@ RUNS = {
     "noticing-fp64": ("--task", "toys:Noticing", "--steps", 10, "--precision", "fp64", *QUIET),
     "classify": ("--task", "classify", *EXACT, "--rotate", 20, "--cutout", 4, "--ema", 0.9),
     "denoise": ("--task", "denoise", *EXACT, "--width", 8),
-    "reconstruct": ("--task", "reconstruct", *EXACT),
-    "vae": ("--task", "vae", *EXACT, "--width", 8, "--binarize", "--classes", 10),
+    "reconstruct": ("--task", "reconstruct", *EXACT, "--val-data", "toys:Digits", "glyphs"),
+    "vae": ("--task", "vae", *EXACT, "--width", 8, "--binarize", "--classes", 10, "--samples", 11),
     "dcgan": ("--task", "dcgan", *EXACT, "--dropout", 0, "--spectral-norm", "--r1", 1, "--augment", "translation"),
     "unmix": ("--task", "unmix", *EXACT, "--data", "toys:Digits+toys:Patches", "--sync-batchnorm", "--lr", "1e-5"),
 }

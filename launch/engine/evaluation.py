@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from math import isnan
 
 import torch
@@ -23,6 +24,10 @@ from launchbay.tasks.base import AnyTask, Batch
 
 SHOWN = 6
 """Samples in a sample grid."""
+Beat = Callable[[str], None]
+"""Is told by the name of a task's method what a process does from now on, so that it is not taken for stuck."""
+Draw = Callable[[], dict[str, Image]]
+"""Draws pictures, by name."""
 
 
 def to_batch(samples: Samples, device: torch.device) -> Batch:
@@ -45,7 +50,7 @@ def evaluate_sets(
     batch_size: int,
     options: TrainOptions,
     *,
-    beat: Callable[[], None] = lambda: None,
+    beat: Beat = lambda _: None,
 ) -> tuple[Figures[float], dict[str, dict[str, Tensor]]]:
     """Return the figures of all `sets`, each under the name of its set ("set5/psnr"; the only one may have an empty
     name), and what `evaluate` has collected of each.
@@ -68,7 +73,7 @@ def evaluate(
     batch_size: int,
     options: TrainOptions,
     *,
-    beat: Callable[[], None] = lambda: None,
+    beat: Beat = lambda _: None,
 ) -> tuple[Figures[float], dict[str, Tensor]]:
     """Return the figures of `images`, the same on every process, and what was collected for `task.summarize`.
 
@@ -76,7 +81,7 @@ def evaluate(
     tensors, which are in the order of `images`.
 
     `task` is in evaluation mode, its networks unwrapped. `batch_size` is per process. Sums are per sample, in float64.
-    `beat` is called after each batch.
+    `beat` is called after each batch and before what may take long, with what that is.
     """
     device = accelerator.device
     order = EvaluationOrder(
@@ -94,12 +99,13 @@ def evaluate(
         total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
     collected = {name: collect_rows(values, len(images), accelerator) for name, values in rest.items()}
+    beat("summarize")
     figures = on_main_process(lambda: with_summary(task, means, collected))
     return Figures.from_named(figures), collected
 
 
 def ask_for_all(
-    task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Callable[[], None]
+    task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Beat
 ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
     """Return what `task.evaluate` says of batches, with which of their samples count: sums of numbers, and the N×D of
     each.
@@ -130,7 +136,7 @@ def ask_for_all(
                 sums[name] += values.to(device).double()[counts.to(device)].sum()
             else:
                 rest[name].append(values.to(device))
-        beat()
+        beat("evaluate")
     return sums, rest
 
 
@@ -182,27 +188,41 @@ def draw_sets(
     collected: Mapping[str, Mapping[str, Tensor]],
     accelerator: Accelerator,
     options: TrainOptions,
-) -> dict[str, Image]:
-    """Return the pictures of all `sets`, each under the name of its set: "set5/samples"."""
-    return {
-        f"{name}/{heading}" if name else heading: picture
-        for name, images in sets.items()
-        for heading, picture in draw_pictures(task, images, collected[name], accelerator, options).items()
-    }
+    *,
+    show: Callable[[Draw], None],
+    beat: Beat,
+) -> None:
+    """Have the main process draw the pictures of all `sets`, each under the name of its set: "set5/samples".
+
+    `show` is given functions to call for them, for the other processes wait meanwhile: `beat` is called with what for.
+    """
+    for name, images in sets.items():
+        parts: dict[str, Draw] = {
+            "preview": partial(draw_grid, task, images, accelerator, options),
+            "gallery": partial(draw_gallery, task, collected[name]),
+        }
+        for phase, draw in parts.items():
+            beat(phase)
+            on_main_process(partial(show, partial(draw_of_set, name, draw)))
+
+
+def draw_of_set(name: str, draw: Draw) -> dict[str, Image]:
+    return {f"{name}/{heading}" if name else heading: picture for heading, picture in draw().items()}
+
+
+def draw_grid(task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions) -> dict[str, Image]:
+    """Return the sample grid, if there is a preview."""
+    columns = preview(task, images, accelerator, options)
+    with attribute_errors_to(type(task), "preview"):
+        return {SAMPLES: grid(columns)} if columns else {}
 
 
 @torch.no_grad()
-def draw_pictures(
-    task: AnyTask, images: ImageSet, collected: Mapping[str, Tensor], accelerator: Accelerator, options: TrainOptions
-) -> dict[str, Image]:
-    """Return the sample grid, if there is a preview, and the pictures of the task's gallery."""
-    pictures: dict[str, Image] = {}
-    columns, gallery = preview(task, images, accelerator, options), task.gallery(dict(collected))
-    if columns:
-        with attribute_errors_to(type(task), "preview"):
-            pictures[SAMPLES] = grid(columns)
+def draw_gallery(task: AnyTask, collected: Mapping[str, Tensor]) -> dict[str, Image]:
+    """Return the pictures of the task's gallery."""
+    gallery = task.gallery(dict(collected))
     with attribute_errors_to(type(task), "gallery"):
-        return pictures | {name: to_image(name, picture) for name, picture in gallery.items()}
+        return {name: to_image(name, picture) for name, picture in gallery.items()}
 
 
 def is_best(

@@ -22,7 +22,7 @@ from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
-from launchbay.launch.engine.evaluation import draw_sets, evaluate_sets, is_best, to_batch
+from launchbay.launch.engine.evaluation import Draw, draw_sets, evaluate_sets, is_best, to_batch
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.step import Learner, NotFinite
 from launchbay.launch.errors import Stopped
@@ -215,19 +215,19 @@ class Engine:
         given = self.task, self.validation_sets
         with self.learner.evaluating():
             figures, collected = evaluate_sets(*given, self.accelerator, share, self.options, beat=self.watch.beat)
-
-            def judge() -> bool:
-                if self.observers and (drawn := draw_sets(*given, collected, self.accelerator, self.options)):
-                    self.tell(lambda observer: observer.samples(self.state.step, drawn))
-                return is_best(self.task, self.state.step, figures.own, self.state.best, self.validation_sets)
-
-            improved = on_main_process(judge)
+            draw_sets(*given, collected, self.accelerator, self.options, show=self.show, beat=self.watch.beat)
+        place = self.task, self.state.step
+        improved = on_main_process(lambda: is_best(*place, figures.own, self.state.best, self.validation_sets))
         self.log("val", figures.named())
         self.state.final, self.state.baseline = figures.own, figures.baseline
         if improved:
             self.state.best = {"step": self.state.step, **figures.own}
         self.tell_summary("running")
         return improved
+
+    def show(self, draw: Draw) -> None:
+        if self.observers and (pictures := draw()):
+            self.tell(lambda observer: observer.samples(self.state.step, pictures))
 
     def save(self, best: bool, *, wait: bool) -> None:
         """Begin to write a checkpoint on the main process; with `wait`, be done with it. What fails there, of this
