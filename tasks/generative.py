@@ -108,13 +108,13 @@ class Generative(Task[C]):
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform on [0, 1), N×`shape`, for use in `generate`: keyed as those of a `Batch` are."""
-        return self.source().rand(*shape)
+        return self._random().rand(*shape)
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal, N×`shape`, for use in `generate`: keyed as those of a `Batch` are."""
-        return self.source().randn(*shape)
+        return self._random().randn(*shape)
 
-    def source(self) -> Batch:
+    def _random(self) -> Batch:
         if self._source is None:
             said = "draws random numbers, but was called without a source of them"
             raise_author_error(self, "generate", said, "call self.generate_with(batch, latent, condition)")
@@ -130,23 +130,23 @@ class Generative(Task[C]):
         """Return what `summarize` needs of each real picture and of the samples beside it: one, or those that `samples`
         puts there.
         """
-        condition, real = self.condition(batch), self.describe(batch.image)
+        condition, real = self.condition(batch), self._describe(batch.image)
         others = {"wanted": batch.label[:, None]} if self.classes else {}
         if DRAWS not in batch.tensors:
-            generated = self.describe(self.generate_with(batch, batch.randn(self.latent), condition))
+            generated = self._describe(self.generate_with(batch, batch.randn(self.latent), condition))
         else:
             others[DRAWS] = batch[DRAWS]
-            each = [self.draw(batch, condition, number, real) for number in range(batch[DRAWS].shape[1])]
+            each = [self._draw(batch, condition, number, real) for number in range(batch[DRAWS].shape[1])]
             generated = {name: torch.cat([one[name] for one in each], dim=1) for name in real}
         both = {"real": real, "generated": generated}
         return {f"{name}_{of}": values for of, found in both.items() for name, values in found.items()} | others
 
-    def describe(self, image: Tensor) -> dict[str, Tensor]:
+    def _describe(self, image: Tensor) -> dict[str, Tensor]:
         """Return what figures are made of, N×D each: pictures shrunk to 8×8 pixels, and what the judge says of them."""
         return {"small": shrink(image)} | ({} if self.judge is None else {"judged": self.judge(image)})
 
-    def draw(self, batch: Batch, condition: Tensor, number: int, like: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return `describe` of sample `number` beside each picture that has one, and zeros like `like` beside the
+    def _draw(self, batch: Batch, condition: Tensor, number: int, like: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return `_describe` of sample `number` beside each picture that has one, and zeros like `like` beside the
         others.
         """
         found, chosen = {name: torch.zeros_like(values) for name, values in like.items()}, batch[DRAWS][:, number] > 0
@@ -154,7 +154,7 @@ class Generative(Task[C]):
         if keys:
             own = Batch({"image": batch.image[chosen]}, keys)
             generated = self.generate_with(own, own.randn(self.latent), condition[chosen])
-            for name, values in self.describe(generated).items():
+            for name, values in self._describe(generated).items():
                 found[name][chosen] = values
         return found
 
@@ -207,19 +207,19 @@ class Generative(Task[C]):
         each. What `generate` draws is fixed too, and the same along a walk and for all classes.
         """
         numbers = torch.arange(64)
-        pictures = {"generated": self.tiles("samples", self.fixed("samples", 64), numbers, numbers, 8)}
+        pictures = {"generated": self._tiles("samples", self.fixed("samples", 64), numbers, numbers, 8)}
         ends = self.fixed("walk", 12).view(2, 6, 1, -1)
         angles = torch.linspace(0, torch.pi / 2, 10).to(ends).view(1, -1, 1)
         walk = (angles.cos() * ends[0] + angles.sin() * ends[1]).flatten(0, 1)  # keeps the length of normal vectors
         rows = torch.arange(6).repeat_interleave(10)
-        pictures["walk"] = self.tiles("walk", walk, rows, rows, 10)
+        pictures["walk"] = self._tiles("walk", walk, rows, rows, 10)
         if self.classes:
             latents = self.fixed("classes", 10).repeat(self.classes, 1)
             labels = torch.arange(self.classes).repeat_interleave(10)
-            pictures["classes"] = self.tiles("classes", latents, torch.arange(10).repeat(self.classes), labels, 10)
+            pictures["classes"] = self._tiles("classes", latents, torch.arange(10).repeat(self.classes), labels, 10)
         return pictures
 
-    def tiles(self, name: str, latents: Tensor, numbers: Tensor, labels: Tensor, wide: int) -> Tensor:
+    def _tiles(self, name: str, latents: Tensor, numbers: Tensor, labels: Tensor, wide: int) -> Tensor:
         """Return pictures of `latents`, `wide` of them a row. `generate` draws the same for those of the same number in
         `numbers`.
         """
