@@ -1,5 +1,6 @@
 """Several validation sets: figures, pictures and checkpoints of each, by name."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -45,6 +46,8 @@ def test_each_set_has_its_own_figures_and_pictures(folders: tuple[Path, Path], t
     for name, other in alone.items():
         (expected,) = lines(other, "val")
         assert expected.keys() == {"step", "epoch", "split", "psnr", "baseline/psnr"}
+        state = json.loads((other / "checkpoints/step-00000002/state.json").read_text())
+        assert state["data"].keys() == {"training", "validation"} and state["config"]["val_root"] == name
         assert line[f"{name}/psnr"] == expected["psnr"] != line[f"baseline/{name}/psnr"] == expected["baseline/psnr"]
         grids = [folder / "step-00000002.png" for folder in (run / "samples" / name, other / "samples")]
         assert grids[0].read_bytes() == grids[1].read_bytes()

@@ -28,7 +28,7 @@ def evaluate_run(run: Path, pointer: str, data: Sequence[str], roots: Sequence[P
     _, sets = datasets(task, {name: on_demand(source) for name, source in sources.items()})
     check_used(sources)
     figures, _ = evaluate_sets(task, sets, accelerator, config.train.optimization.batch_size, config.train)
-    data_name = str(roots[0]) if len(roots) == 1 else config.train.data.validation_data()
+    data_name = str(roots[0]) if len(roots) == 1 and not data else config.train.data.validation_data()
     console.print(results(config.task, figures, task.baseline_name, data_name))
 
 

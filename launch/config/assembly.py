@@ -73,8 +73,10 @@ def validation_sets(data: DataOptions) -> dict[str, tuple[str, Path | None]]:
         )
     if len(kinds) > 1:
         check_set_names(names)
-    each = roots if len(roots) == len(kinds) else (roots or (None,)) * len(kinds)
-    return dict(zip(names if len(kinds) > 1 else ("",), zip(kinds, each, strict=True), strict=False))
+    else:
+        names = ("",) * len(kinds)
+    each: tuple[Path | None, ...] = roots if len(roots) == len(kinds) else (roots or (None,)) * len(kinds)
+    return {name: (kind, root) for name, kind, root in zip(names, kinds, each, strict=True)}
 
 
 def check_set_names(names: Sequence[str]) -> None:
