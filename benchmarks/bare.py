@@ -23,8 +23,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from launchbay.data.sources import Source
-from launchbay.launch.config.assembly import infer_options, open_source
+from launchbay.launch.config.assembly import infer_options, open_sources
 from launchbay.launch.config.command_line import parse
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.accelerator import create_accelerator
@@ -76,11 +75,11 @@ def engine(work: str, data: Path, precision: str | None) -> Engine:
     argv += ["--precision", precision] if precision else []
     task_type, default = task_of(work)
     config, _ = parse(default, argv, None, quiet=True)
-    source: Source = open_source(config.train.data)
-    config = infer_options(task_type, config, source)
+    sources = open_sources(config.train.data)
+    config = infer_options(task_type, config, next(iter(sources.values())))
     torch.manual_seed(0)
     accelerator = create_accelerator(config.train)
-    made = Engine(task_type(config.options), config, accelerator, source)
+    made = Engine(task_type(config.options), config, accelerator, sources)
     made.learner.use(made.learner.wrapped, training=True)
     return made
 

@@ -225,7 +225,7 @@ def bare_steps(engine: Any) -> None:
     from torch.nn.utils import clip_grad_norm_
 
     from launchbay.data import Index
-    from launchbay.launch.engine.evaluation import to_picture
+    from launchbay.launch.engine.batches import to_picture
     from launchbay.tasks.base import Batch
 
     class Unkeyed(Batch):

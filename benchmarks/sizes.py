@@ -64,7 +64,7 @@ def child_ours(argv: list[str]) -> None:
     from launchbay.data.folder import Folder
     from launchbay.data.loader import TrainingOrder, samples
     from launchbay.data.sources import Source
-    from launchbay.launch.engine.evaluation import to_batch
+    from launchbay.launch.engine.batches import to_batch
 
     root, side, workers, device = Path(argv[0]), int(argv[1]), int(argv[2]), torch.device("cpu")
     begin = time.perf_counter()

@@ -159,7 +159,7 @@ class LoadOptions(TypedDict, total=False):
 
 class Load(Protocol):
     """How a task gets its data: `load("train")` and `load("val")` open what `--data` and `--data-root` name, the latter
-    what `--val-data` and `--val-root` do, if they are given.
+    what `--val-data` and `--val-root` do, if they are given; of several sets one, and the task is asked once for each.
     """
 
     def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:

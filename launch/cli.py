@@ -43,8 +43,10 @@ def parser() -> argparse.ArgumentParser:
 
     evaluate = verbs.add_parser("evaluate", help="the figures of a finished run, on its own or on other pictures")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
-    evaluate.add_argument("--val-data", metavar="NAME", help="data set, all of it (default: the run's validation set)")
-    evaluate.add_argument("--val-root", type=Path, metavar="DIR", help="its folder; alone, a folder of photographs")
+    whole = "data sets, all of each (default: the run's validation sets)"
+    evaluate.add_argument("--val-data", nargs="+", default=(), metavar="NAME", help=whole)
+    roots = "their folder, or one for each; alone, folders of photographs"
+    evaluate.add_argument("--val-root", nargs="+", default=(), type=Path, metavar="DIR", help=roots)
 
     apply = verbs.add_parser("apply", help="run a finished network on your own pictures")
     apply.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")

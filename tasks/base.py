@@ -27,8 +27,8 @@ from launchbay.tasks.authors import IndivisibleBatch, prepare_methods
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 """What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""
-Datasets = tuple[ImageSet, ImageSet]
-"""The training and the validation set."""
+Datasets = tuple[ImageSet, ImageSet | Mapping[str, ImageSet]]
+"""The training and the validation set, or several validation sets by name."""
 C = TypeVar("C")
 
 
@@ -193,7 +193,8 @@ class Task(nn.Module, ABC, Generic[C]):
     """This task's defaults for options that all tasks share, such as {"batch_size": 64, "data": "photos"}."""
     monitor: ClassVar[str] = ""
     """The figure of `evaluate` or `summarize` that says which checkpoint is best: "psnr" (higher is better) or "-mse"
-    (lower is). Without one, the newest is."""
+    (lower is). Among equals, and without one, the newest is. Of several validation sets it is that of the first, or of
+    the one it names: "set5/psnr"."""
     baseline_name: ClassVar[str] = "baseline"
     """What stands beside the result: the heading of its column."""
 
@@ -222,9 +223,11 @@ class Task(nn.Module, ABC, Generic[C]):
         return {name: net for name, net in self.named_children() if any(p.requires_grad for p in net.parameters())}
 
     def datasets(self, load: Load) -> Datasets:
-        """Return the training and the validation set. Files are opened here, never in `__init__`.
+        """Return the training and the validation set, or several validation sets: `{"set5": ..., "set14": ...}`. Files
+        are opened here, never in `__init__`.
 
-        Called once, on every process.
+        Called on every process: once, or where `--val-data` names several sets once for each of them, which
+        `load("val")` then opens.
         """
         return load("train"), load("val")
 

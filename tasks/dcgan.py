@@ -48,7 +48,7 @@ class DCGANConfig(JudgeOptions, SizeOptions):
     entropy: Annotated[float, Gt(0)] = 2e-4
     """Weight of the entropy, with --regularize presgan."""
     metrics: tuple[SampleMetric, ...] = ()
-    """fid, kid, inception_score: of as many samples as there are validation pictures, by the judge's features."""
+    """fid, kid, inception_score: of samples, by the judge's features."""
 
 
 class DCGAN(Generative[DCGANConfig]):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
 from launchbay import UserError
 from launchbay.data import ImageSet, patch_of
@@ -51,11 +51,13 @@ class ImageMetricOptions:
 
 @dataclass(frozen=True)
 class JudgeOptions:
-    """For tasks whose samples are judged by a classifier."""
+    """For tasks that draw samples, which a classifier can judge."""
 
     judge: str | None = None
     """Network that judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's
     weights). Default: none, or timm/resnet18 if metrics of samples need one."""
+    samples: Annotated[int | None, Ge(2)] = None
+    """Samples to draw in each validation. Default: as many as there are validation pictures."""
 
 
 def infer_patch(config: O, images: ImageSet) -> O:

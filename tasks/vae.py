@@ -42,7 +42,7 @@ class VAEConfig(ImageMetricOptions, JudgeOptions, SizeOptions):
     classes: Annotated[int, Ge(0)] = 0
     """Number of classes: makes the model conditional, it then draws pictures of a class. 0: it is not told."""
     sample_metrics: tuple[SampleMetric, ...] = ()
-    """Figures of as many samples as there are validation pictures, by the judge's features."""
+    """Figures of samples, by the judge's features."""
 
 
 class VAE(Generative[VAEConfig]):

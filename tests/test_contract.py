@@ -31,7 +31,7 @@ FAST: dict[type[Task[Any]], Any] = {
     SuperRes: SuperResConfig(width=8, blocks=1),
     Denoise: DenoiseConfig(width=8, blocks=1),
     Reconstruct: None,
-    VAE: VAEConfig(width=8),
+    VAE: VAEConfig(width=8, samples=7),
     Classify: None,
     Deblur: None,
     Gan: None,

@@ -16,7 +16,7 @@ from toys import Gan, GanConfig, Noise, NoOptions, Single
 
 from launchbay.data import key
 from launchbay.data.loader import TrainingOrder, fetch
-from launchbay.launch.engine.evaluation import to_batch
+from launchbay.launch.engine.batches import to_batch
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]

@@ -8,10 +8,17 @@ from typing import Any
 import pytest
 import torch
 from conftest import lines
+from torch import Tensor
+from toys import Digits
 
+from launchbay import UserError
+from launchbay.data import ImageSet, Load
+from launchbay.launch.config.options import TrainOptions
+from launchbay.launch.distributed.accelerator import create_accelerator
+from launchbay.launch.engine.evaluation import evaluate
 from launchbay.models.dcgan import Discriminator, Generator
 from launchbay.models.entropy import log_density_gradient
-from launchbay.tasks import Batch
+from launchbay.tasks import Batch, Datasets, Generative, Losses
 from launchbay.tasks.figures.judge import (
     class_coverage,
     frechet_distance,
@@ -19,6 +26,8 @@ from launchbay.tasks.figures.judge import (
     kernel_distance,
     mean_distance,
 )
+from launchbay.tasks.generative import WithDraws, drawn
+from launchbay.tasks.options import JudgeOptions
 from launchbay.tasks.vae import VAE, VAEConfig, divergence
 
 Train = Callable[..., Path]
@@ -91,6 +100,62 @@ def test_one_code_path_with_and_without_classes() -> None:
         assert set(task.gallery({})) == {"generated", "walk"} | ({"classes"} if classes else set())
 
 
+class Stochastic(Generative[JudgeOptions]):
+    """Draws noise beside its latents, and says in the first pixel for which class a picture was asked."""
+
+    latent, classes = 2, 10
+
+    def __init__(self, config: JudgeOptions):
+        super().__init__(config)
+        self.model = torch.nn.Linear(2, 64)
+        self.wide: list[int] = []
+
+    def datasets(self, load: Load) -> Datasets:
+        images = Digits("val")
+        return images, images if self.config.samples is None else WithDraws(images, self.config.samples)
+
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", {"zero": 0 * self.model(batch.randn(2)).sum()}
+
+    def generate(self, latent: Tensor, condition: Tensor) -> Tensor:
+        self.wide.append(len(latent))
+        noisy = (self.model(latent) + self.randn(64)).sigmoid().view(-1, 1, 8, 8)
+        return torch.cat([condition.argmax(1)[:, None, None, None] / 10 + 0 * noisy[..., :1], noisy[..., 1:]], dim=-1)
+
+    def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
+        small = drawn(collected, "small_generated")
+        in_order = torch.arange(1, small.numel() + 1).double() @ small.double().flatten()
+        right = (small[:, 0] * 10).round() == drawn(collected, "wanted").flatten()
+        figures = {"samples": len(small), "in_order": float(in_order), "asked_for": float(right.double().mean())}
+        return figures | {"different": len(small.unique(dim=0)), "classes": len((small[:, 0] * 10).round().unique())}
+
+
+@pytest.mark.parametrize("samples", [None, 5, 7, 17])
+def test_samples_are_as_many_as_asked_for_and_the_same_in_any_batch(samples: int | None) -> None:
+    """Each with noise of its own, of the classes of the pictures that they are spread over; and drawn only once."""
+    options, figures = TrainOptions(), []
+    for size in (1, 3, 7):
+        torch.manual_seed(0)
+        task = Stochastic(JudgeOptions(samples=samples)).eval()
+        images = task.datasets(lambda split, **how: Digits("val"))[1]
+        assert isinstance(images, ImageSet)
+        figures.append(evaluate(task, images, create_accelerator(options), size, options)[0].own)
+        extra = sum(task.wide) - (samples or 7)
+        assert extra == 0 or size == 3, "the last batch of three is filled up"
+    count = samples or 7
+    assert figures[0]["samples"] == figures[0]["different"] == count and figures[0]["asked_for"] == 1
+    assert figures[0]["classes"] == min(count, 7)
+    assert figures[1] == pytest.approx(figures[0]) and figures[2] == pytest.approx(figures[0])
+
+
+def test_galleries_of_a_sampler_that_draws_are_always_the_same() -> None:
+    task = Stochastic(JudgeOptions()).eval()
+    first, second = task.gallery({}), task.gallery({})
+    assert first.keys() == {"generated", "walk", "classes"} and all(first[name].equal(second[name]) for name in first)
+    with pytest.raises(UserError, match=r"Stochastic\.generate draws random numbers, but was called without"):
+        task.generate(torch.zeros(1, 2), torch.zeros(1, 10))
+
+
 def test_distances_of_feature_sets() -> None:
     torch.manual_seed(0)
     real, same, shifted = torch.randn(4000, 8), torch.randn(4000, 8), torch.randn(4000, 8) + 1
@@ -114,7 +179,7 @@ def test_collapse_is_seen() -> None:
 def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake) -> None:
     """The whole way: train a classifier, then a GAN whose samples it judges, beside real pictures."""
     train("classify", "--steps", 60, "--eval-every", 60).rename("judge")
-    metrics = ("--metrics", "fid", "kid", "inception_score", "--judge", "judge")
+    metrics = ("--metrics", "fid", "kid", "inception_score", "--judge", "judge", "--samples", 9)
     run = train("dcgan", "--data", "toys:Digits", "--val-data", "toys:Digits", "--steps", 1, *metrics)
     line = lines(run, "val")[0]
     for name in ("fid", "kid", "inception_score", "classes", "certainty", "diversity"):

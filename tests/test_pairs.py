@@ -23,7 +23,7 @@ from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.figures import odd_sizes_are_restored_or_refused
 from launchbay.launch.check.options import samples_repeat_and_travel
 from launchbay.launch.check.suite import outcome
-from launchbay.launch.engine.evaluation import to_batch
+from launchbay.launch.engine.batches import to_batch
 from launchbay.tasks import Batch
 from launchbay.tasks.classify import Classify, ClassifyConfig
 

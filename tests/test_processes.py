@@ -24,6 +24,7 @@ RUNS = {
     "gan-fp32": ("--task", "toys:Gan", "--steps", 10, "--eval-every", 5, "--wandb", "off"),
     "gan-fp64": ("--task", "toys:Gan", "--steps", 50, "--precision", "fp64", "--wandb", "off"),
     "accumulate": ("--task", "toys:Single", "--steps", 10, "--batch-size", 8, "--precision", "fp64", "--wandb", "off"),
+    "sets-fp64": ("--task", "toys:Sets", "--steps", 10, "--precision", "fp64", *QUIET),
     "noticing-fp64": ("--task", "toys:Noticing", "--steps", 10, "--precision", "fp64", *QUIET),
     "contrast-fp64": ("--task", "stateful_tasks:Contrast", "--precision", "fp64", *QUIET),
     "queue-fp64": ("--task", "stateful_tasks:Queue", "--steps", 10, "--precision", "fp64", "--sync-batchnorm", *QUIET),
@@ -31,7 +32,7 @@ RUNS = {
     "classify": ("--task", "classify", *EXACT, "--rotate", 20, "--cutout", 4, "--ema", 0.9),
     "denoise": ("--task", "denoise", *EXACT, "--width", 8),
     "reconstruct": ("--task", "reconstruct", *EXACT),
-    "vae": ("--task", "vae", *EXACT, "--width", 8, "--binarize", "--classes", 10),
+    "vae": ("--task", "vae", *EXACT, "--width", 8, "--binarize", "--classes", 10, "--samples", 11),
     "dcgan": ("--task", "dcgan", *EXACT, "--dropout", 0, "--spectral-norm", "--r1", 1, "--augment", "translation"),
     "unmix": ("--task", "unmix", *EXACT, "--data", "toys:Digits+toys:Patches", "--sync-batchnorm", "--lr", "1e-5"),
 }

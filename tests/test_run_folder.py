@@ -146,7 +146,7 @@ def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: 
     last = lines(train("reconstruct", *small), "val")[-1]
     capfd.readouterr()
     forget_accelerator()
-    evaluate_run(Path("runs/it"), "best", None, None, Console())
+    evaluate_run(Path("runs/it"), "best", (), (), Console())
     assert f"{last['psnr']:.4f}" in capfd.readouterr().out
 
 

@@ -16,7 +16,7 @@ from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import fetch
 from launchbay.launch.config.assembly import open_dataset
 from launchbay.launch.config.setup import task_of
-from launchbay.launch.engine.evaluation import to_batch
+from launchbay.launch.engine.batches import to_batch
 from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions, unpadded
 from launchbay.models.classify import build_classifier
 from launchbay.models.residual import DnCNN, UNet

@@ -132,6 +132,23 @@ class Brighten(ImageToImage[NoOptions]):
         return batch.image / 2
 
 
+class Opens(Brighten):
+    """The same, on the pictures that it is told to open."""
+
+    def datasets(self, load: Load) -> Datasets:
+        return load("train", crop=8), load("val")
+
+
+class Sets(Single):
+    """Has two validation sets."""
+
+    def datasets(self, load: Load) -> Datasets:
+        return Noise(10), {"few": Noise(3), "more": Noise(7)}
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        return {"input": batch.image}
+
+
 class Dropout(Single):
     def __init__(self, config: NoOptions):
         super().__init__(config)

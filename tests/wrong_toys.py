@@ -43,6 +43,11 @@ class SpoiledData(Single):
         return Spoiled(10), Noise(5)
 
 
+class NamesSets(Single):
+    def datasets(self, load: Load) -> Datasets:
+        return Noise(10), {"a/b": Noise(3), "c": Noise(3)}
+
+
 class Greedy(Single):
     """Wants more memory than there is, at its second step."""
 

@@ -21,16 +21,17 @@ from launchbay.data.transforms import Transformed
 from launchbay.launch.check.fresh import NotImportable, ask
 from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
 from launchbay.launch.check.watched import Watched, losses
-from launchbay.launch.config.assembly import build_task, datasets, infer_options, open_source
+from launchbay.launch.config.assembly import build_task, datasets, infer_options, open_sources
 from launchbay.launch.config.options import AnyConfig, Dataclass, TrainOptions
 from launchbay.launch.config.setup import default_config
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
-from launchbay.launch.engine.evaluation import evaluate, to_batch
+from launchbay.launch.engine.batches import to_batch
+from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import IndivisibleBatch
-from launchbay.tasks.base import AnyTask, Batch, Datasets
+from launchbay.tasks.base import AnyTask, Batch
 from launchbay.tasks.places import Place, PlaceNote, locate
 
 Check = Callable[["Bench"], None]
@@ -139,7 +140,7 @@ class Bench:
 
     @cached_property
     def source(self) -> Source:
-        return open_source(self.declared.train.data)
+        return next(iter(open_sources(self.declared.train.data).values()))
 
     def load(self, split: str, **how: Unpack[LoadOptions]) -> ImageSet:
         return Few(self.source(split, **how), SAMPLES[split])
@@ -152,13 +153,20 @@ class Bench:
     def task(self) -> AnyTask:
         """Return the task, when it has seen its data and is on the device."""
         task = self.build()
-        datasets(task, self.load)
+        datasets(task, {"": self.load})
         to_device(task, CPU)
         return task
 
     @cached_property
-    def sets(self) -> Datasets:
-        return datasets(self.build(), self.load)
+    def opened(self) -> tuple[ImageSet, dict[str, ImageSet]]:
+        """The training set, and the validation sets by name (see `datasets` in assembly.py)."""
+        return datasets(self.build(), {"": self.load})
+
+    @property
+    def sets(self) -> tuple[ImageSet, ImageSet]:
+        """The training set and the first validation set."""
+        training, sets = self.opened
+        return training, next(iter(sets.values()))
 
     @cached_property
     def least(self) -> int:
@@ -206,7 +214,7 @@ class Bench:
 
     def engine(self, **changes: object) -> Engine:
         config = replace(self.config, train=self.config.train.with_values(batch_size=self.size, **changes))
-        return Engine(self.build(), config, create_accelerator(config.train), self.load)
+        return Engine(self.build(), config, create_accelerator(config.train), {"": self.load})
 
     @cached_property
     def trained(self) -> "Watched":
@@ -219,9 +227,10 @@ class Bench:
 
     @cached_property
     def figures(self) -> tuple[Figures[float], dict[str, Tensor]]:
-        """The figures of the whole validation set before any training, and what was collected for them."""
+        """The figures of the validation sets before any training, and what was collected for them of the first."""
         task = self.task().eval()
-        return evaluate(task, self.sets[1], self.accelerator(), 2, self.config.train)
+        figures, collected = evaluate_sets(task, self.opened[1], self.accelerator(), 2, self.config.train)
+        return figures, next(iter(collected.values()))
 
     @cached_property
     def probed(self) -> Json:

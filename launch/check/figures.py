@@ -9,7 +9,8 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
 from launchbay.launch.check.options import it_can_be_built
-from launchbay.launch.engine.evaluation import is_best, preview
+from launchbay.launch.engine.evaluation import is_best
+from launchbay.launch.engine.pictures import preview
 from launchbay.launch.record.grids import DRAWABLE, grid
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.places import Place
@@ -65,7 +66,7 @@ def monitor_is_a_figure(bench: Bench) -> None:
     if not task.monitor:
         raise NotApplicable("monitor is not set: the newest checkpoint is the best")
     with bench.attribute_errors_to("monitor"):
-        is_best(task, 0, bench.figures[0].own, {})
+        is_best(task, 0, bench.figures[0].own, {}, bench.opened[1])
 
 
 @needs(figures_are_of_samples)

@@ -147,7 +147,9 @@ def samples_repeat_and_travel(bench: Bench) -> None:
 
     Draw from `index.generator()`, and keep no open files, lambdas or generators in a data set.
     """
-    for split, images in zip(("training", "validation"), bench.sets, strict=True):
+    training, others = bench.opened
+    named = {"training": training} | {f"{name} validation".strip(): images for name, images in others.items()}
+    for split, images in named.items():
         where = next(map(locate, authored(type(images))), None) or bench.place("datasets")
         indices = [Index(number, number) for number in range(2 if images.uniform else 1)]
         first = images.__getitems__(indices)

@@ -76,7 +76,7 @@ def check_same(
         )
     if steps is not None and saved["step"] >= steps:
         raise UserError(f"{where} has taken {saved['step']} steps, this run is to have {steps}", "give more --steps")
-    changed = [split for split, fingerprint in data.items() if saved["data"].get(split) != fingerprint]
+    changed = [split for split in {**saved["data"], **data} if saved["data"].get(split) != data.get(split)]
     if changed:
         raise UserError(
             f"the {' and '.join(changed)} pictures are not those that {where} was trained with",

@@ -11,7 +11,7 @@ from launchbay import UserError
 from launchbay.data.decode import decode
 from launchbay.data.folder import find_pictures
 from launchbay.launch.commands.trained import load_task
-from launchbay.launch.engine.evaluation import to_picture
+from launchbay.launch.engine.batches import to_picture
 from launchbay.launch.files import replacing
 from launchbay.tasks.image_to_image import ImageToImage
 

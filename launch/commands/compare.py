@@ -110,7 +110,8 @@ def made_otherwise(first: Run, second: Run) -> list[RenderableType]:
     said: list[RenderableType] = []
     if rows:
         said.append(side_by_side("made with", first, second, rows))
-    changed = [split for split in first.data if first.data[split] != second.data.get(split, first.data[split])]
+    both = pairs(first.data, second.data) if first.data and second.data else {}
+    changed = [split for split, (mine, other) in both.items() if mine != other]
     return [*said, f"the {' and '.join(changed)} pictures are not the same"] if changed else said
 
 

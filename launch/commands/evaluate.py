@@ -1,4 +1,4 @@
-"""`launchbay evaluate RUN`: the figures of a trained run, on its own validation set or on another."""
+"""`launchbay evaluate RUN`: the figures of a trained run, on its own validation sets or on others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,27 +9,36 @@ from typing import Unpack
 from rich.console import Console
 from torch import Tensor
 
-from launchbay.data import ImageSet, LoadOptions
+from launchbay.data import ImageSet, Load, LoadOptions
+from launchbay.data.sources import Source
 from launchbay.launch.commands.trained import load_task
-from launchbay.launch.config.assembly import datasets, open_source
-from launchbay.launch.engine.evaluation import evaluate
+from launchbay.launch.config.assembly import check_used, datasets, open_sources
+from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.record.progress import results
 
 
-def evaluate_run(run: Path, pointer: str, data: str | None, root: Path | None, console: Console) -> None:
-    """Print the figures of `run` on its own validation set, or on all of another one."""
+def evaluate_run(run: Path, pointer: str, data: Sequence[str], roots: Sequence[Path], console: Console) -> None:
+    """Print the figures of `run` on its own validation sets, or on all of others."""
     task, config, accelerator = load_task(run, pointer)
-    if data or root:
-        config = replace(config, train=config.train.with_values(val_data=data, val_root=root))
-    source = open_source(config.train.data)
+    if data or roots:
+        config = replace(
+            config, train=config.train.with_values(val_data=tuple(data) or None, val_root=tuple(roots) or None)
+        )
+    sources = open_sources(config.train.data)
+    _, sets = datasets(task, {name: on_demand(source) for name, source in sources.items()})
+    check_used(sources)
+    figures, _ = evaluate_sets(task, sets, accelerator, config.train.optimization.batch_size, config.train)
+    data_name = str(roots[0]) if len(roots) == 1 and not data else config.train.data.validation_data()
+    console.print(results(config.task, figures, task.baseline_name, data_name))
+
+
+def on_demand(source: Source) -> Load:
+    """Return a `load` that opens no training set before a picture of it is wanted."""
 
     def load(split: str, **how: Unpack[LoadOptions]) -> ImageSet:
         return source(split, **how) if split == "val" else OnDemand(lambda: source(split, **how))
 
-    images = datasets(task, load)[1]
-    figures, _ = evaluate(task, images, accelerator, config.train.optimization.batch_size, config.train)
-    data_name = str(root or config.train.data.validation_data())
-    console.print(results(config.task, figures, task.baseline_name, data_name))
+    return load
 
 
 class OnDemand(ImageSet):

@@ -1,6 +1,9 @@
 """Assemble what a run learns with and from: options that follow from the data, the data sets, the task itself."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import cast
 
 from launchbay import UserError
@@ -9,7 +12,7 @@ from launchbay.data.mixture import pair
 from launchbay.data.sources import Open, Source
 from launchbay.data.transforms import UnsuitablePictures
 from launchbay.launch.config import plugins
-from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions
+from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions, all_of
 from launchbay.tasks.authors import (
     attribute_errors_to,
     check_arguments,
@@ -17,7 +20,7 @@ from launchbay.tasks.authors import (
     describe_value,
     raise_author_error,
 )
-from launchbay.tasks.base import AnyTask, Datasets, Task
+from launchbay.tasks.base import AnyTask, Task
 
 
 def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -> AnyConfig:
@@ -36,11 +39,60 @@ def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -
     return replace(config, options=options)
 
 
-def open_source(data: DataOptions) -> Source:
-    """Return the data that the options name, as the `load` of a task."""
-    names = [data.data] + ([data.validation_data()] if data.val_data or data.val_root else [])
-    opened = [open_dataset(name) for name in names]
-    return Source(opened[0], data.data_root, *opened[1:], validation_root=data.val_root)
+def open_sources(data: DataOptions) -> dict[str, Source]:
+    """Return the data that the options name, as the `load` of a task: one for each validation set by its name, which is
+    empty if there is one. All have the same training pictures, opened once.
+
+    Raises:
+        UserError: there is no data set of a name, or the validation sets cannot be told apart.
+    """
+    train = cache(open_dataset(data.data))
+    others = validation_sets(data)
+    if not others:
+        return {"": Source(train, data.data_root)}
+    return {name: Source(train, data.data_root, open_dataset(kind), root) for name, (kind, root) in others.items()}
+
+
+def validation_sets(data: DataOptions) -> dict[str, tuple[str, Path | None]]:
+    """Return the data set and the folder of each validation set by its name, which is empty if there is one; none if
+    figures are of what is held out of the training data.
+
+    Raises:
+        UserError: there are not as many folders as sets, or the sets cannot be told apart.
+    """
+    for option, given in (("--val-data", data.val_data), ("--val-root", data.val_root)):
+        if given == ():
+            raise UserError(f"{option} names nothing", "name one or several, or leave it out")
+    kinds, roots = all_of(data.val_data), all_of(data.val_root)
+    names = kinds or tuple(root.resolve().name for root in roots)
+    kinds = kinds or ("folder",) * len(roots)
+    if len(roots) not in (0, 1, len(kinds)):
+        raise UserError(
+            f"--val-root names {len(roots)} folders, --val-data {len(kinds)} data set{'s' * (len(kinds) > 1)}",
+            "give one folder for all, or one for each in their order",
+        )
+    if len(kinds) > 1:
+        check_set_names(names)
+    else:
+        names = ("",) * len(kinds)
+    each: tuple[Path | None, ...] = roots if len(roots) == len(kinds) else (roots or (None,)) * len(kinds)
+    return {name: (kind, root) for name, kind, root in zip(names, kinds, each, strict=True)}
+
+
+def check_set_names(names: Sequence[str]) -> None:
+    """Check that the names of several validation sets can stand before those of figures, and be names of folders.
+
+    Raises:
+        UserError: one cannot, or is there twice.
+    """
+    for name in names:
+        if name in ("", "baseline") or name.startswith(".") or set("/\\") & set(name):
+            raise UserError(
+                f"{name!r} cannot be the name of one of several validation sets, which begins those of figures",
+                "choose a name without a /, and not 'baseline'",
+            )
+        if names.count(name) > 1:
+            raise UserError(f"two validation sets are called {name!r}", "folders have their own names: --val-root A B")
 
 
 def open_dataset(name: str) -> Open:
@@ -74,26 +126,57 @@ def build_task(task_type: type[AnyTask], options: Dataclass) -> AnyTask:
     return task
 
 
-def datasets(task: AnyTask, load: Load) -> Datasets:
-    """Return the training and the validation set of `task`.
+def datasets(task: AnyTask, loads: Mapping[str, Load]) -> tuple[ImageSet, dict[str, ImageSet]]:
+    """Return the training set of `task` and its validation sets by name, the empty one if there is one set.
+
+    With several `loads` the task is asked once with each: their names are those of the validation sets.
 
     Raises:
-        AuthorError: they are not two data sets.
+        AuthorError: they are no data sets, or validation sets cannot have their names.
+        UserError: the task has several validation sets of its own, and is to have several others.
     """
+    opened = {name: training_and_validation(task, load) for name, load in loads.items()}
+    training, own = next(iter(opened.values()))
+    if len(opened) == 1:
+        return training, own
+    if any("" not in sets for _, sets in opened.values()):
+        raise UserError(
+            f"{type(task).__name__} has several validation sets of its own, {', '.join(own)}", "give one --val-data"
+        )
+    return training, {name: sets[""] for name, (_, sets) in opened.items()}
+
+
+def training_and_validation(task: AnyTask, load: Load) -> tuple[ImageSet, dict[str, ImageSet]]:
+    """Return what the task makes of one `load`: see `datasets`."""
     try:
-        loaded = task.datasets(load)
+        loaded: object = task.datasets(load)
     except UnsuitablePictures as error:
         raise UserError(error.message, better_hint(error, task)) from error
     match loaded:
         case (ImageSet() as training, ImageSet() as validation):
-            if not len(training) * len(validation):
-                raise_author_error(
-                    task, "datasets", "returns a data set without a sample", "give some to train and to validate on"
-                )
-            return training, validation
+            sets = {"": validation}
+        case (ImageSet() as training, Mapping() as sets) if sets and all(
+            isinstance(s, ImageSet) for s in sets.values()
+        ):
+            with attribute_errors_to(type(task), "datasets"):
+                check_set_names([str(name) for name in sets])
+            sets = {str(name): images for name, images in sets.items()}
         case other:
             hint = "return the training and the validation set: return load('train'), load('val')"
             raise_author_error(task, "datasets", f"returns {describe_value(other)}", hint)
+    if not all(len(images) for images in (training, *sets.values())):
+        raise_author_error(
+            task, "datasets", "returns a data set without a sample", "give some to train and to validate on"
+        )
+    return training, sets
+
+
+def check_used(sources: Mapping[str, Source]) -> None:
+    """Raise a UserError if validation pictures were named for a task that has its own."""
+    if any(source.validation is not None and "val" not in source.opened for source in sources.values()):
+        raise UserError(
+            "--val-data and --val-root change nothing: the task opens validation pictures of its own", "leave them out"
+        )
 
 
 def better_hint(error: UnsuitablePictures, task: AnyTask) -> str:

@@ -8,7 +8,15 @@ from typing import TypeVar
 import yaml
 
 from launchbay import UserError
-from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, declaring_class, validate_option
+from launchbay.launch.config.options import (
+    GROUPS,
+    AnyConfig,
+    Config,
+    Dataclass,
+    declaring_class,
+    plain,
+    validate_option,
+)
 from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json
 
@@ -108,10 +116,6 @@ def to_yaml(config: AnyConfig) -> str:
     Raises:
         UserError: YAML cannot hold the value of an option of the task.
     """
-
-    def plain(value: object) -> object:
-        return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
-
     # Without the run's name: what is in it may be run again, and a run folder is never written into twice.
     values = {name: plain(value) for name, value in config.flat().items() if name != "run"}
     try:

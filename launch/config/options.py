@@ -27,6 +27,7 @@ class Dataclass(Protocol):
 
 
 C_co = TypeVar("C_co", bound=Dataclass, covariant=True)
+V = TypeVar("V")
 SEE_HELP = "--help tells what it is, and its default"
 
 
@@ -38,16 +39,20 @@ class DataOptions:
     """Data set to train on; `launchbay tasks` lists them. The default needs no download."""
     data_root: Path | None = None
     """Folder of the data set, if it needs one."""
-    val_data: str | None = None
-    """Another data set to validate on (all of it)."""
-    val_root: Path | None = None
-    """Folder of the validation set. Alone, it means a folder of photographs."""
+    val_data: str | tuple[str, ...] | None = None
+    """Another data set to validate on (all of it), or several: set5 set14. Figures of several begin with the name of
+    their set (set5/psnr); the first one decides which checkpoint is best."""
+    val_root: Path | tuple[Path, ...] | None = None
+    """Folder of the validation set; of several sets, one for all or one for each. Alone, it means a folder of
+    photographs."""
     workers: Annotated[int, Ge(0)] = 0
     """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
 
     def validation_data(self) -> str:
-        """Return the name of the data set that figures are of."""
-        return self.val_data or ("folder" if self.val_root else self.data)
+        """Return the name of the data set that figures are of, or the names of several."""
+        roots = all_of(self.val_root)
+        folders = ["folder"] if len(roots) == 1 else [root.name for root in roots]
+        return ", ".join(all_of(self.val_data) or folders) or self.data
 
 
 @dataclass(frozen=True)
@@ -197,11 +202,23 @@ class Config(Generic[C_co]):
 
     def plain(self) -> Json:
         """Return `flat`, as JSON can have it."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in self.flat().items()}
+        return {name: plain(value) for name, value in self.flat().items()}
 
 
 AnyConfig = Config[Dataclass]
 """The configuration of any task."""
+
+
+def plain(value: object) -> object:
+    """Return the value of an option, as JSON and YAML can have it."""
+    if isinstance(value, tuple):
+        return [plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def all_of(value: V | tuple[V, ...] | None) -> tuple[V, ...]:
+    """Return the values of an option that takes one, several or none."""
+    return () if value is None else value if isinstance(value, tuple) else (value,)
 
 
 def seconds_of(duration: str) -> float:

@@ -32,6 +32,7 @@ class Watch(AbstractContextManager["Watch"]):
         self.limit, self.logs, self.rank, self.processes = limit, logs, rank, processes
         self.thread, self.over = threading.Thread(target=self.look, daemon=True), threading.Event()
         self.trainer = threading.get_ident()
+        self.phase = ""
         self.beat()
 
     def __enter__(self) -> "Watch":
@@ -41,9 +42,11 @@ class Watch(AbstractContextManager["Watch"]):
     def __exit__(self, *_: object) -> None:
         self.over.set()
 
-    def beat(self) -> None:
-        """Take note that something has been done."""
-        self.last = time.monotonic()
+    def beat(self, phase: str = "") -> None:
+        """Take note that something has been done. What follows is a step, or the `phase` of a validation: that of which
+        a report says that it takes long. All processes have to be told, also those that wait for one.
+        """
+        self.phase, self.last = phase, time.monotonic()
 
     def look(self) -> None:
         reported = 0.0  # the beat after which it was
@@ -60,7 +63,10 @@ class Watch(AbstractContextManager["Watch"]):
         waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
         answers = self.answers({"waits": waits, "place": errors.places(frames)})
         if answers:
-            errors.panel(f"no progress for {self.limit:g} s", self.lines(answers), self.hint(), "yellow")
+            title = f"no progress for {self.limit:g} s" + f" in {self.phase}, a part of the validation" * bool(
+                self.phase
+            )
+            errors.panel(title, self.lines(answers), self.hint(), "yellow")
 
     def lines(self, answers: dict[int, Json]) -> list[str]:
         """Return who holds the run up: those that are silent or busy; if all wait, where they do."""

@@ -4,15 +4,15 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from math import ceil
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet
-from launchbay.data.loader import TrainingOrder, samples
+from launchbay.data.loader import Samples, TrainingOrder, samples
 from launchbay.launch.config.options import DataOptions, OptimizationOptions
 from launchbay.launch.distributed.collectives import gather_with_gradients
-from launchbay.launch.engine.evaluation import to_batch
 from launchbay.tasks.base import Batch, Moment
 
 
@@ -61,6 +61,37 @@ class TrainingBatches:
         if self.options.accumulate > 1:
             return refuse_parts
         return gather_with_gradients if self.accelerator.num_processes > 1 else None
+
+
+def to_batch(
+    samples: Samples,
+    device: torch.device,
+    moment: Moment = Moment(),
+    gather: Callable[[Tensor], Tensor] | None = None,
+) -> Batch:
+    """On the device, with pictures as floating point numbers in [0, 1]. Lists stay as they are."""
+    values = dict(samples.values)
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            # Copying from memory that is not pinned would wait for it.
+            source = value.pin_memory() if device.type == "cuda" and not value.is_cuda else value
+            moved = source.to(device, non_blocking=True)
+            is_picture = name in samples.pictures and moved.dtype == torch.uint8
+            values[name] = to_picture(moved) if is_picture else moved
+    named = {"pictures": samples.pictures, "masks": samples.masks}
+    return Batch(values, samples.keys, moment=moment, gather=gather, **named)
+
+
+def refuse_in_validation(rows: Tensor) -> Tensor:
+    """Refuse `batch.gather` in validation."""
+    raise UserError(
+        "batch.gather is for training_step: a figure of a sample cannot depend on the samples evaluated beside it",
+        "return N×D for each sample from evaluate, and make figures of all of them in summarize",
+    )
+
+
+def to_picture(pixels: Tensor) -> Tensor:
+    return pixels.to(torch.get_default_dtype(), memory_format=torch.channels_last).div_(255)
 
 
 def refuse_parts(rows: Tensor) -> Tensor:

@@ -6,54 +6,43 @@ from math import isnan
 
 import torch
 from accelerate import Accelerator
-from PIL.Image import Image
 from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet
-from launchbay.data.loader import EvaluationOrder, Samples, fetch, samples
-from launchbay.data.randomness import with_keys
+from launchbay.data.loader import EvaluationOrder, samples
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
+from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.record.figures import Figures
-from launchbay.launch.record.grids import grid, to_image
-from launchbay.launch.record.tracking import SAMPLES
-from launchbay.tasks.authors import attribute_errors_to, raise_author_error
+from launchbay.tasks.authors import raise_author_error
 from launchbay.tasks.base import AnyTask, Batch, Moment
 
-SHOWN = 6
-"""Samples in a sample grid."""
+Beat = Callable[[str], None]
+"""Is told by the name of a task's method what a process does from now on, so that it is not taken for stuck."""
 
 
-def to_batch(
-    samples: Samples,
-    device: torch.device,
+def evaluate_sets(
+    task: AnyTask,
+    sets: Mapping[str, ImageSet],
+    accelerator: Accelerator,
+    batch_size: int,
+    options: TrainOptions,
+    *,
     moment: Moment = Moment(),
-    gather: Callable[[Tensor], Tensor] | None = None,
-) -> Batch:
-    """On the device, with pictures as floating point numbers in [0, 1]. Lists stay as they are."""
-    values = dict(samples.values)
-    for name, value in values.items():
-        if isinstance(value, Tensor):
-            # Copying from memory that is not pinned would wait for it.
-            source = value.pin_memory() if device.type == "cuda" and not value.is_cuda else value
-            moved = source.to(device, non_blocking=True)
-            is_picture = name in samples.pictures and moved.dtype == torch.uint8
-            values[name] = to_picture(moved) if is_picture else moved
-    named = {"pictures": samples.pictures, "masks": samples.masks}
-    return Batch(values, samples.keys, moment=moment, gather=gather, **named)
-
-
-def not_in_validation(rows: Tensor) -> Tensor:
-    """Refuse `batch.gather` in validation."""
-    raise UserError(
-        "batch.gather is for training_step: a figure of a sample cannot depend on the samples evaluated beside it",
-        "return N×D for each sample from evaluate, and make figures of all of them in summarize",
-    )
-
-
-def to_picture(pixels: Tensor) -> Tensor:
-    return pixels.to(torch.get_default_dtype(), memory_format=torch.channels_last).div_(255)
+    beat: Beat = lambda _: None,
+) -> tuple[Figures[float], dict[str, dict[str, Tensor]]]:
+    """Return the figures of all `sets`, each under the name of its set ("set5/psnr"; the only one may have an empty
+    name), and what `evaluate` has collected of each.
+    """
+    own: dict[str, float] = {}
+    baseline: dict[str, float] = {}
+    collected: dict[str, dict[str, Tensor]] = {}
+    for name, images in sets.items():
+        figures, collected[name] = evaluate(task, images, accelerator, batch_size, options, moment=moment, beat=beat)
+        own |= figures.of_set(name).own
+        baseline |= figures.of_set(name).baseline
+    return Figures(own, baseline), collected
 
 
 @torch.no_grad()
@@ -65,7 +54,7 @@ def evaluate(
     options: TrainOptions,
     *,
     moment: Moment = Moment(),
-    beat: Callable[[], None] = lambda: None,
+    beat: Beat = lambda _: None,
 ) -> tuple[Figures[float], dict[str, Tensor]]:
     """Return the figures of `images`, the same on every process, and what was collected for `task.summarize`.
 
@@ -73,7 +62,8 @@ def evaluate(
     tensors, which are in the order of `images`.
 
     `task` is in evaluation mode, its networks unwrapped. `batch_size` is per process. Sums are per sample, in float64.
-    `moment` is how far the training has come. `beat` is called after each batch.
+    `moment` is how far the training has come. `beat` is called after each batch and before what may take long, with
+    what that is.
     """
     device = accelerator.device
     order = EvaluationOrder(
@@ -84,7 +74,7 @@ def evaluate(
         world=accelerator.num_processes,
     )
     loaded = samples(images, order, workers=options.data.workers, device=device)
-    given = device, moment, not_in_validation
+    given = device, moment, refuse_in_validation
     batches = ((to_batch(some, *given), counts) for some, counts in zip(loaded, order.counts(), strict=True))
     sums, rest = raise_on_all(lambda: ask_for_all(task, batches, device, beat), accelerator)
     means: dict[str, float] = {}
@@ -92,12 +82,13 @@ def evaluate(
         total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
     collected = {name: collect_rows(values, len(images), accelerator) for name, values in rest.items()}
+    beat("summarize")
     figures = on_main_process(lambda: with_summary(task, means, collected))
     return Figures.from_named(figures), collected
 
 
 def ask_for_all(
-    task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Callable[[], None]
+    task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Beat
 ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
     """Return what `task.evaluate` says of batches, with which of their samples count: sums of numbers, and the N×D of
     each.
@@ -128,7 +119,7 @@ def ask_for_all(
                 sums[name] += values.to(device).double()[counts.to(device)].sum()
             else:
                 rest[name].append(values.to(device))
-        beat()
+        beat("evaluate")
     return sums, rest
 
 
@@ -153,57 +144,20 @@ def collect_rows(batches: list[Tensor], size: int, accelerator: Accelerator) -> 
     return everyone.cpu().transpose(0, 1).flatten(0, 2)[:size]
 
 
-@torch.no_grad()
-def preview(
-    task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions, moment: Moment = Moment()
-) -> dict[str, list[Tensor]]:
-    """Return the columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
-    count = min(SHOWN, len(images))
-    columns: defaultdict[str, list[Tensor]] = defaultdict(list)
-    for number in range(count):
-        places = [number * len(images) // count]
-        indices = with_keys(places, options.optimization.seed, "val", places)
-        batch = to_batch(fetch(images, indices), accelerator.device, moment, not_in_validation)
-        for heading, pictures in task.preview(batch).items():
-            if pictures.shape[:1] != (len(batch),):
-                said = f"gives {heading!r} as {tuple(pictures.shape)} for one sample"
-                raise_author_error(task, "preview", said, "give a picture of each sample, N×C×H×W")
-            columns[heading].extend(pictures.cpu())
-    if lacking := [heading for heading, pictures in columns.items() if len(pictures) != count]:
-        raise_author_error(task, "preview", f"gives {lacking[0]!r} for some samples only", "give it for each")
-    return columns
-
-
-@torch.no_grad()
-def draw_pictures(
-    task: AnyTask,
-    images: ImageSet,
-    collected: Mapping[str, Tensor],
-    accelerator: Accelerator,
-    options: TrainOptions,
-    *,
-    moment: Moment,
-) -> dict[str, Image]:
-    """Return the sample grid, if there is a preview, and the pictures of the task's gallery."""
-    pictures: dict[str, Image] = {}
-    columns, gallery = preview(task, images, accelerator, options, moment), task.gallery(dict(collected))
-    if columns:
-        with attribute_errors_to(type(task), "preview"):
-            pictures[SAMPLES] = grid(columns)
-    with attribute_errors_to(type(task), "gallery"):
-        return pictures | {name: to_image(name, picture) for name, picture in gallery.items()}
-
-
-def is_best(task: AnyTask, step: int, figures: Mapping[str, float], best: Mapping[str, float]) -> bool:
-    """Return whether `figures` are better than `best` (empty at first) by what `task.monitor` says.
+def is_best(
+    task: AnyTask, step: int, figures: Mapping[str, float], best: Mapping[str, float], sets: Iterable[str] = ("",)
+) -> bool:
+    """Return whether `figures` are at least as good as `best` (empty at first) by what `task.monitor` says. Of several
+    validation `sets` that is the figure of the first, unless it names another.
 
     Raises:
         UserError: that is not among the figures, or no number.
     """
-    name, sign = task.monitor.removeprefix("-"), -1 if task.monitor.startswith("-") else 1
-    if not name:
+    wanted, sign = task.monitor.removeprefix("-"), -1 if task.monitor.startswith("-") else 1
+    if not wanted:
         return True  # nothing to compare: the newest is the best
-    if name not in figures:
+    name = next((name for name in (wanted, *(f"{each}/{wanted}" for each in sets)) if name in figures), None)
+    if name is None:
         said = f"is {task.monitor!r}, but the figures are {', '.join(figures) or 'none'}"
         raise_author_error(
             task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""'
@@ -214,4 +168,4 @@ def is_best(task: AnyTask, step: int, figures: Mapping[str, float], best: Mappin
             f"lower --lr if the losses grew before; else look for what {type(task).__name__} makes {name} of. "
             "Checkpoints already saved are good",
         )
-    return not best or sign * figures[name] > sign * best[name]
+    return not best or sign * figures[name] >= sign * best[name]

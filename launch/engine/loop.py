@@ -22,7 +22,8 @@ from launchbay.launch.distributed.collectives import gather_lists, mean_terms, o
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
-from launchbay.launch.engine.evaluation import draw_pictures, evaluate, is_best
+from launchbay.launch.engine.evaluation import evaluate_sets, is_best
+from launchbay.launch.engine.pictures import Draw, draw_sets
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.step import Learner, NotFinite
@@ -46,22 +47,22 @@ class State:
 
 
 class Engine:
-    """One run of `task` with the data sets that `load` opens.
+    """One run of `task` with the data sets that `loads` open, each for one validation set (see assembly.datasets).
 
     Raises:
         UserError: the task or its data cannot be trained as asked.
     """
 
-    def __init__(self, task: AnyTask, config: AnyConfig, accelerator: Accelerator, load: Load):
+    def __init__(self, task: AnyTask, config: AnyConfig, accelerator: Accelerator, loads: Mapping[str, Load]):
         self.task, self.config, self.options, self.accelerator = task, config, config.train, accelerator
         self.data = "data of its own"
-        self.training_set, self.validation_set = datasets(task, self.notice(load))
-        self.fingerprints = {
-            "training": self.training_set.fingerprint(),
-            "validation": self.validation_set.fingerprint(),
-        }
+        noticed = {name: self.notice(load) for name, load in loads.items()}
+        self.training_set, self.validation_sets = datasets(task, noticed)
+        self.fingerprints = {"training": self.training_set.fingerprint()}
+        for name, images in self.validation_sets.items():
+            self.fingerprints[f"{name} validation".strip()] = images.fingerprint()
         if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
-            for images in (self.training_set, self.validation_set):
+            for images in (self.training_set, *self.validation_sets.values()):
                 images.to(accelerator.device)
         self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
         self.steps = self.batches.steps
@@ -195,25 +196,26 @@ class Engine:
         """Evaluate, draw samples, record. Returns whether the network is the best so far."""
         options = self.options.optimization
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
-        given, moment = (self.task, self.validation_set), self.batches.moment(self.state.step)
+        given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
         with self.learner.evaluating():
-            figures, collected = evaluate(
+            figures, collected = evaluate_sets(
                 *given, self.accelerator, share, self.options, moment=moment, beat=self.watch.beat
             )
-
-            def judge() -> bool:
-                more = (collected, self.accelerator, self.options)
-                if self.observers and (drawn := draw_pictures(*given, *more, moment=moment)):
-                    self.tell(lambda observer: observer.samples(self.state.step, drawn))
-                return is_best(self.task, self.state.step, figures.own, self.state.best)
-
-            improved = on_main_process(judge)
+            draw_sets(
+                *given, collected, self.accelerator, self.options, moment=moment, show=self.show, beat=self.watch.beat
+            )
+        place = self.task, self.state.step
+        improved = on_main_process(lambda: is_best(*place, figures.own, self.state.best, self.validation_sets))
         self.log("val", figures.named())
         self.state.final, self.state.baseline = figures.own, figures.baseline
         if improved:
             self.state.best = {"step": self.state.step, **figures.own}
         self.tell_summary("running")
         return improved
+
+    def show(self, draw: Draw) -> None:
+        if self.observers and (pictures := draw()):
+            self.tell(lambda observer: observer.samples(self.state.step, pictures))
 
     def save(self, best: bool, *, wait: bool) -> None:
         """Begin to write a checkpoint on the main process; with `wait`, be done with it. What fails there, of this

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from launchbay.data import key
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
-from launchbay.launch.config.assembly import build_task, infer_options, open_source
+from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.distributed.accelerator import check_batch, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
@@ -40,10 +40,11 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     options = config.train
     accelerator = create_accelerator(options)
     check_batch(options, accelerator.num_processes)
-    source = open_source(options.data)
-    config = infer_options(task_type, config, source)
+    sources = open_sources(options.data)
+    config = infer_options(task_type, config, next(iter(sources.values())))
     torch.manual_seed(key(options.optimization.seed, "weights"))
-    engine = Engine(build_task(task_type, config.options), config, accelerator, source)
+    engine = Engine(build_task(task_type, config.options), config, accelerator, sources)
+    check_used(sources)
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))

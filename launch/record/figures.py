@@ -25,6 +25,12 @@ class Figures(Generic[V]):
         baseline = {name.removeprefix(BASELINE): value for name, value in named.items() if name not in own}
         return cls(own, baseline)
 
+    def of_set(self, name: str) -> "Figures[V]":
+        """Return them as those of the validation set `name`, "set5/psnr"; the only one has an empty name."""
+        prefix = f"{name}/" if name else ""
+        own, baseline = ({f"{prefix}{key}": value for key, value in of.items()} for of in (self.own, self.baseline))
+        return Figures(own, baseline)
+
     def named(self) -> dict[str, V]:
         """Return them in one mapping, the baselines behind and with their prefix."""
         return self.own | {f"{BASELINE}{name}": value for name, value in self.baseline.items()}

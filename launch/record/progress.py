@@ -138,7 +138,12 @@ def results(task: str, figures: Figures[float], baseline_name: str, data: str) -
 
 
 def first_figures(line: Line, count: int) -> str:
-    """Return the first `count` figures of a line, leaving out baselines and gradient norms."""
-    own = Figures.from_named(line).own.items()
-    chosen = [f"{name} {value:z.4g}" for name, value in own if name not in NO_FIGURE and not name.endswith(NO_LOSS)]
-    return "  ".join(chosen[:count])
+    """Return the first `count` figures of a line, leaving out baselines and what stands beside losses; of several
+    validation sets the first of each, then the second."""
+    own = Figures.from_named(line).own
+    names = [name for name in own if name not in NO_FIGURE and not name.endswith(NO_LOSS)]
+    if line["split"] == "val":
+        sets = [name.rpartition("/")[0] for name in names]
+        turns = {name: sets[:place].count(sets[place]) for place, name in enumerate(names)}
+        names.sort(key=turns.__getitem__)
+    return "  ".join(f"{name} {own[name]:z.4g}" for name in names[:count])

@@ -42,7 +42,9 @@ class Observer:
         """There are new figures."""
 
     def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
-        """There are new pictures: the sample grid, under SAMPLES, and those of the task's gallery."""
+        """There are new pictures: the sample grid, under SAMPLES, and those of the task's gallery; those of several
+        validation sets behind their names, "set5/samples".
+        """
 
     def summary(self, summary: Json) -> None:
         """Take note of the new content of summary.json."""
@@ -69,8 +71,10 @@ class Record(Observer):
 
     def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
         for name, picture in pictures.items():
-            suffix = "" if name == SAMPLES else f"-{name}"
-            with replacing(self.folder / "samples" / f"{picture_name(step)}{suffix}.png") as temporary:
+            where, _, own = name.rpartition("/")
+            folder, suffix = self.folder / "samples" / where, "" if own == SAMPLES else f"-{own}"
+            folder.mkdir(exist_ok=True)
+            with replacing(folder / f"{picture_name(step)}{suffix}.png") as temporary:
                 picture.save(temporary)
 
     def summary(self, summary: Json) -> None:
@@ -164,8 +168,10 @@ def to_row(line: Line, folder: Path) -> Json:
 
     row = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
     if line["split"] == "val":
-        for picture in sorted((folder / "samples").glob(f"{picture_name(line['step'])}*.png")):
-            row[picture.stem.partition("-")[2].partition("-")[2] or SAMPLES] = wandb.Image(str(picture))
+        for picture in sorted((folder / "samples").rglob(f"{picture_name(line['step'])}*.png")):
+            own = picture.stem.partition("-")[2].partition("-")[2] or SAMPLES
+            where = picture.parent.relative_to(folder / "samples")  # "." for the only validation set
+            row[(where / own).as_posix()] = wandb.Image(str(picture))
     return {"step": line["step"], **row}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Command
 
+from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.train import main
 
 Mistake = Callable[..., str]
@@ -34,6 +35,26 @@ def test_a_process_that_gets_nowhere_is_reported(capfd: pytest.CaptureFixture[st
     said = capfd.readouterr().err
     assert "no progress for 1 s" in said and "time.sleep(5)" in said and said.count("╭") == 2
     assert "time.sleep(5)" in Path("runs/it/logs/process-0.log").read_text()
+
+
+def test_a_part_of_a_validation_that_takes_long_is_named(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All parts of a validation are told to the watch, and its report says which one it is."""
+    phases: list[str] = []
+    told = Watch.beat
+
+    def beat(watch: Watch, phase: str = "") -> None:
+        phases.append(phase)
+        told(watch, phase)
+
+    monkeypatch.setattr(Watch, "beat", beat)
+    assert main(["--task", "toys:Single", "--steps", "1", "--wandb", "off"]) == 0
+    assert [phase for phase in phases if phase] == ["evaluate"] * 2 + ["summarize", "preview", "gallery"]
+    with Watch(0.1, Path("logs"), 0, 1) as watch:
+        watch.beat("gallery")
+        watch.over.wait(0.5)
+    assert "no progress for 0.1 s in gallery, a part of the validation" in capfd.readouterr().err
 
 
 def test_the_process_that_others_wait_for_is_named_and_so_is_its_error(accelerate: Command) -> None:
