@@ -57,7 +57,8 @@ def warp(image: Tensor, angle: Tensor, mirror: Tensor, down: Tensor, across: Ten
         image: N×C×H×W, or masks N×H×W; of any type. Black is 0.
         angle: N angles in degrees, counter-clockwise, about the centre.
         mirror: N booleans: left to right, before turning.
-        down, across: N shifts in pixels, after turning.
+        down: N shifts in pixels, after turning.
+        across: N shifts to the right, as well.
     """
     height, width = image.shape[-2:]
     last_row, last_column = height - 1, width - 1

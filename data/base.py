@@ -97,7 +97,7 @@ def picture_and_label(images: ImageSet, index: int) -> Values:
     """Return a batch of one."""
     label = images.label(index)
     batch: Values = {"image": images.image(index)[None]}
-    return batch if label is None else {**batch, "label": torch.full((1,), int(label))}  # faster than torch.tensor
+    return batch if label is None else {**batch, "label": torch.full((1,), label)}  # faster than torch.tensor
 
 
 def digest(*parts: object) -> str:
