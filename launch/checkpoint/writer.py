@@ -9,8 +9,9 @@ from torch import Tensor
 
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import describe
-from launchbay.launch.checkpoint.storage import OPTIMIZERS, CheckpointContent, TrainedState, file_of
+from launchbay.launch.checkpoint.storage import OPTIMIZERS, CheckpointContent, TrainedState
 from launchbay.launch.files import Json
+from launchbay.models.checkpoints import file_of
 
 
 class Saver:

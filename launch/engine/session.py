@@ -18,6 +18,7 @@ from launchbay.launch.engine.loop import Engine
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, tracking
 from launchbay.launch.record.log import log
+from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
 
 EMBEDDED = {
@@ -67,7 +68,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
     stack.callback(run_folder.remove_unused, folder)
     start = resume.find_start(folder, config.train.run.resume)
     if start is not None:
-        saved, its_own = storage.verify(start), start.parent == folder / "checkpoints"
+        saved, its_own = checkpoints.verify(start), start.parent == folder / "checkpoints"
         resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
         if its_own:  # the run may have ended before these names were written
             with writing(folder):
