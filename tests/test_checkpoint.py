@@ -23,8 +23,11 @@ from launchbay.launch.checkpoint.writer import Saver
 from launchbay.models import checkpoints
 
 TEMPLATES = ROOT / "launch/commands/templates"
-PICKLES = {ROOT / file for file in ("data/cifar10.py", "launch/check/options.py")} | set(TEMPLATES.rglob("tests/*.py"))
-"""Files that may name pickle: CIFAR-10's own files are some; a data set is pickled on its way to a loader worker."""
+PICKLES = {ROOT / file for file in ("data/cifar10.py", "launch/check/options.py", "models/weights.py")} | set(
+    TEMPLATES.rglob("tests/*.py")
+)
+"""Files that may name pickle: CIFAR-10's own files are some; a data set is pickled on its way to a loader worker;
+files of weights of others are read as tensors alone."""
 FILES = ("model.safetensors", "optimizers.safetensors", "state.json", "manifest.json")
 
 

@@ -15,8 +15,11 @@ MAY_CHANGE = {
 }  # fmt: skip
 """Options that another start of a run may have: none of them decides what the next step does to the weights, except
 for the length of the training, which is meant to."""
-NEW_RUN_MAY_CHANGE = {"lr", "clip_norm", "schedule", "warmup", "weight_decay"}
-"""What a run may have otherwise, beside these, that starts from another's checkpoint: how it learns from there on."""
+NEW_RUN_MAY_CHANGE = {
+    "lr", "clip_norm", "schedule", "warmup", "weight_decay", "weights", "weights_except", "freeze", "freeze_for",
+}  # fmt: skip
+"""What a run may have otherwise, beside these, that starts from another's checkpoint: how it learns from there on, and
+where the other one had started."""
 
 
 def find_start(folder: Path, resume: str) -> Path | None:

@@ -21,6 +21,7 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
 from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists, reduce
 from launchbay.launch.engine import optimizers
+from launchbay.launch.engine.freeze import Freeze
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
 from launchbay.launch.files import Json
@@ -49,6 +50,7 @@ class Learner:
         self.task, self.options, self.accelerator = task, options, accelerator
         self.label: Label = record_function if options.hardware.profile else nullcontext  # they take some 0.2 ms a step
         to_device(task, accelerator.device)
+        self.freeze = Freeze(task.networks(), options.start)
         self.networks = task.networks()
         self.averages = {
             name: optimizers.average(net, options.optimization.ema)
@@ -60,7 +62,10 @@ class Learner:
         check_accumulate(options, self.networks)
         check_graphs(options, accelerator, len(self.networks))
         self.learning_rates = optimizers.LearningRates(self.plain.values(), options.optimization, steps)
-        self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
+        self.parameters = {
+            name: [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            for name, optimizer in self.plain.items()
+        }
         self.trained_state = storage.TrainedState(self.networks, self.averages, self.plain)
         self.saved = {name: set(network.state_dict()) for name, network in self.networks.items()}
         self.optimizers = dict(self.plain)
@@ -82,6 +87,7 @@ class Learner:
         """
         self.learning_rates.set(number)
         self.seed_networks(number)
+        self.freeze.set_modes(number, self.task)
         logs: dict[str, Tensor] = {}
         for batch in micro_batches:
             losses = self.task.training_step(batch)
@@ -125,7 +131,8 @@ class Learner:
         with self.label(OPTIMIZER):
             if self.accelerator.sync_gradients:
                 self.accelerator.unscale_gradients(optimizer)
-                norm = clip_grad_norm_(parameters, self.options.optimization.clip_norm or float("inf"))
+                self.freeze.drop_gradients(number)
+                norm = clip_grad_norm_(parameters, self.options.optimization.clip_norm or float("inf")).to(loss.device)
                 optimizer.step()
                 # Fused ones do not note it: a loss computed before would go unnoticed, with wrong gradients.
                 increment_version(parameters)
