@@ -1,1 +1,1 @@
-"""Networks: plain `nn.Module`s. They know nothing of tasks, data or the launcher."""
+"""Networks, plain `nn.Module`s, and their weights as they are read. No task, no data, no launcher."""

@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
 MAY_IMPORT = {
     "launch": {
         *(f"tasks.{name}" for name in ("authors", "places", "base", "image_to_image")),
-        *(f"models.{name}" for name in ("checkpoints", "weights")),
+        *(f"models.{name}" for name in ("checkpoints", "pretrained", "weights")),
         "data",
     },
     "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},
