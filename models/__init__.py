@@ -1,4 +1,5 @@
-"""Networks: plain `nn.Module`s. They know nothing of tasks, data or the launcher."""
+"""Networks, plain `nn.Module`s, and their weights as they are read. They know nothing of tasks, data or the
+launcher."""
 
 from launchbay.models.classify import Classifier, build_classifier
 from launchbay.models.pretrained import timm_network

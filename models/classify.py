@@ -111,8 +111,6 @@ def by_name(name: str, channels: int, size: int, classes: int, width: int, *, pr
         network.reset_classifier(0)
         mean, deviation = (network.pretrained_cfg[key] for key in ("mean", "std"))
         return Classifier(network, head, *((mean, deviation) if channels == 3 else ()))
-    if pretrained:
-        raise UserError(f"--pretrained is for networks of timm, {name} has no published weights", "--model timm/NAME")
     match name:
         case "cnn":
             return cnn(channels, size, classes)

@@ -1,6 +1,5 @@
 """Networks that take a mixture of two pictures apart: N×3×32×32 in, N×6×32×32 out (first picture, second picture)."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,10 +21,10 @@ class Unmixer(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, decoder: type[nn.Module], subtract: bool, pretrained: bool, weights: Path | None):
+    def __init__(self, decoder: type[nn.Module], subtract: bool):
         super().__init__()
         # All scales, of which `Transposed` uses none but the last: one network, so that weights fit both.
-        self.encoder = timm_network(ENCODER, pretrained=pretrained, weights=weights, num_classes=0)
+        self.encoder = timm_network(ENCODER, num_classes=0)
         config: Any = self.encoder.pretrained_cfg
         self.register_buffer("mean", torch.tensor(config["mean"]).view(-1, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(config["std"]).view(-1, 1, 1), persistent=False)

@@ -25,11 +25,10 @@ from launchbay.tasks.options import SizeOptions, check_unused
 class ClassifyConfig(SizeOptions):
     model: str = "cnn"
     """cnn: three blocks of convolution and pooling, two fully connected layers. resnet9: small and residual, in the
-    manner of the fast CIFAR-10 records. timm/NAME: any network of timm, such as timm/resnet18."""
+    manner of the fast CIFAR-10 records. timm/NAME: any network of timm, such as timm/resnet18 (--weights timm/resnet18
+    starts it from its published weights)."""
     width: Annotated[int, Gt(0)] = 32
     """Channels of resnet9's first layer; it has four times as many in the end."""
-    pretrained: bool = False
-    """Start a timm network from its published weights (downloaded)."""
     flip: bool | None = None
     """Mirror half of the training pictures. Default: where pictures have colours; digits stay as they are."""
     shift: Annotated[int, Ge(0)] = 2
@@ -64,7 +63,7 @@ class Classify(Task[ClassifyConfig]):
         if config.jitter and config.channels != 3:
             raise UserError("--jitter changes colours, and these pictures have none", "leave it out")
         self.model = build_classifier(
-            config.model, config.channels, config.size, config.classes, config.width, pretrained=config.pretrained
+            config.model, config.channels, config.size, config.classes, config.width, pretrained=False
         )
         for name, value in (("shift", config.shift), ("cutout", config.cutout)):
             if value >= config.size:

@@ -6,7 +6,6 @@ encoder: 28.8 dB for the digits and 28.6 dB for the photographs; the mean taken 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -34,16 +33,14 @@ class UnmixConfig(ImageMetricOptions):
     multiscale: from the maps of all of the encoder's scales."""
     second: Literal["decode", "subtract"] = "decode"
     """decode: a decoder for each picture. subtract: one for the first; the second is 2·mean - first."""
-    pretrained: bool = False
-    """Start the encoder, timm's ResNet18, from its published weights (downloaded)."""
-    encoder_weights: Path | None = None
-    """Start it from this safetensors file, under timm's names."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of Adam's averages of gradients and of their squares."""
 
 
 class Unmix(ImageToImage[UnmixConfig]):
-    """Figures end in the picture they are of; `psnr` is the mean of both. Pictures are in [0, 1]: the peak value is
+    """The encoder is timm's ResNet18: --weights timm/resnet18 starts it from its published weights.
+
+    Figures end in the picture they are of; `psnr` is the mean of both. Pictures are in [0, 1]: the peak value is
     1. The baseline takes the mixture for the answer.
     """
 
@@ -52,11 +49,8 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def __init__(self, config: UnmixConfig):
         super().__init__(config)
-        if config.pretrained and config.encoder_weights:
-            said = f"--pretrained and --encoder-weights {config.encoder_weights} both say where the encoder starts"
-            raise UserError(said, "give one of them")
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
-        self.model = Unmixer(decoder, config.second == "subtract", config.pretrained, config.encoder_weights)
+        self.model = Unmixer(decoder, config.second == "subtract")
 
     @classmethod
     def infer_options(cls, config: UnmixConfig, images: ImageSet) -> UnmixConfig:

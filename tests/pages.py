@@ -36,6 +36,8 @@ NOT_RUN = {
     "multi_gpu.yaml": "it needs GPUs",
     "single_gpu.yaml": "it needs a GPU",
     "--num_machines": "it needs two computers",
+    "--weights timm/": "it downloads weights",
+    "--weights hf-hub:": "it downloads weights",
     "wandb login": "it needs an account",
     "wandb sync": "it sends a run away",
     "--wandb online": "it sends a run away",

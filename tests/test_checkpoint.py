@@ -20,10 +20,14 @@ from launchbay import UserError
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.storage import TrainedState
 from launchbay.launch.checkpoint.writer import Saver
+from launchbay.models import checkpoints
 
 TEMPLATES = ROOT / "launch/commands/templates"
-PICKLES = {ROOT / file for file in ("data/cifar10.py", "launch/check/options.py")} | set(TEMPLATES.rglob("tests/*.py"))
-"""Files that may name pickle: CIFAR-10's own files are some; a data set is pickled on its way to a loader worker."""
+PICKLES = {ROOT / file for file in ("data/cifar10.py", "launch/check/options.py", "models/weights.py")} | set(
+    TEMPLATES.rglob("tests/*.py")
+)
+"""Files that may name pickle: CIFAR-10's own files are some; a data set is pickled on its way to a loader worker;
+files of weights of others are read as tensors alone."""
 FILES = ("model.safetensors", "optimizers.safetensors", "state.json", "manifest.json")
 
 
@@ -55,9 +59,9 @@ def save(folder: Path, step: int, *, best: bool = False, keep: int = 3) -> Path:
 
 def test_weights_come_back_tied_and_equal() -> None:
     where = save(Path("c"), 1)
-    assert storage.verify(where)["task"] == "toy"
+    assert checkpoints.verify(where)["task"] == "toy"
     network, again = trained()[0], tied()
-    storage.load_weights(where, {"model": again})
+    checkpoints.load_weights(where, {"model": again})
     for (name, tensor), other in zip(network.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(tensor, other), name
     assert again[0].weight is again[2].weight
@@ -85,19 +89,19 @@ def test_exported_weights_need_nothing_of_ours() -> None:
 def test_old_ones_go_but_never_the_last_or_the_best() -> None:
     for step in range(1, 7):
         save(Path("c"), step, best=step == 2, keep=2)
-    assert [path.name for path in storage.list_checkpoints(Path("c"))] == [
+    assert [path.name for path in checkpoints.list_checkpoints(Path("c"))] == [
         "step-00000002",
         "step-00000005",
         "step-00000006",
     ]
-    assert storage.find_checkpoint(Path("c"), "best").name == "step-00000002"
-    assert storage.find_checkpoint(Path("c"), "last").name == "step-00000006"
+    assert checkpoints.find_checkpoint(Path("c"), "best").name == "step-00000002"
+    assert checkpoints.find_checkpoint(Path("c"), "last").name == "step-00000006"
 
 
 def test_a_damaged_later_one_is_not_kept_instead() -> None:
     (save(Path("c"), 3) / "state.json").unlink()
     save(Path("c"), 2, keep=1)
-    assert storage.find_checkpoint(Path("c"), "last").name == "step-00000002"
+    assert checkpoints.find_checkpoint(Path("c"), "last").name == "step-00000002"
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -116,16 +120,16 @@ def test_damage_is_found_and_the_one_before_is_taken(
             content[{"first": 0, "middle": len(content) // 2, "last": -1}[damage]] ^= 1
         changed = {"cut": content[:-1], "empty": b"", "longer": content + b"x"}.get(damage, content)
         path.write_bytes(changed)
-    with pytest.raises(storage.DamagedCheckpoint, match=file):
-        storage.verify(where)
-    assert storage.find_checkpoint(Path("c"), "last").name == "step-00000001"
+    with pytest.raises(checkpoints.DamagedCheckpoint, match=file):
+        checkpoints.verify(where)
+    assert checkpoints.find_checkpoint(Path("c"), "last").name == "step-00000001"
     assert capsys.readouterr().out.count("damaged checkpoint") == 1
 
 
 def test_when_all_are_damaged_that_is_said() -> None:
     (save(Path("c"), 1) / "state.json").write_text("{}")
     with pytest.raises(UserError, match="no checkpoint in c is whole"):
-        storage.find_checkpoint(Path("c"), "last")
+        checkpoints.find_checkpoint(Path("c"), "last")
 
 
 def test_a_failed_save_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +142,7 @@ def test_a_failed_save_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(OSError, match="No space left"):
         save(Path("c"), 2)
     assert sorted(path.name for path in Path("c").iterdir()) == ["last", "step-00000001"]
-    assert storage.find_checkpoint(Path("c"), "last").name == "step-00000001"
+    assert checkpoints.find_checkpoint(Path("c"), "last").name == "step-00000001"
 
 
 def test_a_full_disk_is_a_mistake_with_a_name(mistake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,10 +166,10 @@ def test_killed_at_any_moment_the_newest_whole_one_is_found() -> None:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        for where in storage.list_checkpoints(Path("c")):
-            storage.verify(where)
+        for where in checkpoints.list_checkpoints(Path("c")):
+            checkpoints.verify(where)
         # Killed between the two, the newest has its name and `last` still names the one before.
-        assert storage.find_checkpoint(Path("c"), "last") in storage.list_checkpoints(Path("c"))[-2:]
+        assert checkpoints.find_checkpoint(Path("c"), "last") in checkpoints.list_checkpoints(Path("c"))[-2:]
         shutil.rmtree("c")
 
 

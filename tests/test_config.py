@@ -143,7 +143,7 @@ def test_the_file_can_name_the_task(mistake: Mistake) -> None:
         (["--task", "classify", "--rotate", "91"], "--rotate 91.0 has to be less than or equal to 90"),
         (["--task", "dcgan", "--dropout", "1"], "--dropout 1.0 has to be less than 1"),
         (["--task", "unmix", "--betas", "0.5", "1"], "--betas (0.5, 1.0) has to be less than 1"),
-        (["--task", "unmix", "--pretrained", "--encoder-weights", "x"], "both say where the encoder starts → give one"),
+        (["--task", "unmix", "--weights", "x", "--resume", "y"], "both say where to start → give one of them"),
         (["--task", "superres", "--patch", "50"], "--patch 50 is not a multiple of --scale 4 → try --patch 48"),
         (["--task", "superres", "--run", "../x"], "has to be a plain folder name"),
         (["--task", "superres", "--data", "phtos"], "there is no data set 'phtos'; did you mean 'photos'?"),

@@ -24,6 +24,7 @@ from launchbay.tasks.figures.judge import (
     frechet_distance,
     inception_score,
     kernel_distance,
+    load_judge,
     mean_distance,
 )
 from launchbay.tasks.generative import WithDraws, drawn
@@ -176,9 +177,9 @@ def test_collapse_is_seen() -> None:
     assert mean_distance(collapsed[::2] + 0.0) == 0 and mean_distance(real) > 1
 
 
-def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake) -> None:
+def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake, capfd: pytest.CaptureFixture[str]) -> None:
     """The whole way: train a classifier, then a GAN whose samples it judges, beside real pictures."""
-    train("classify", "--steps", 60, "--eval-every", 60).rename("judge")
+    train("classify", "--steps", 60, "--eval-every", 30).rename("judge")
     metrics = ("--metrics", "fid", "kid", "inception_score", "--judge", "judge", "--samples", 9)
     run = train("dcgan", "--data", "toys:Digits", "--val-data", "toys:Digits", "--steps", 1, *metrics)
     line = lines(run, "val")[0]
@@ -192,3 +193,6 @@ def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake) -> None:
     line = lines(run, "val")[-1]
     assert line["class_accuracy"] < 0.5 < line["baseline/class_accuracy"]
     assert (run / "samples/step-00000001-classes.png").is_file()
+    (Path("judge/checkpoints") / Path("judge/checkpoints/best").read_text() / "model.safetensors").write_bytes(b"")
+    load_judge("judge")
+    assert "damaged checkpoint, taking the one before" in capfd.readouterr().out

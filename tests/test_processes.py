@@ -18,11 +18,14 @@ QUIET = ("--wandb", "off")
 SMALL = ("--width", 8, "--blocks", 1, "--patch", 24, "--batch-size", 8, "--log-every", 1, "--eval-every", 25, *QUIET)
 TASK = ("--data", "toys:Digits", "--batch-size", 4, "--steps", 4, "--log-every", 1, "--eval-every", 4, *QUIET)
 EXACT = (*TASK, "--precision", "fp64")
+GAN = ("--task", "toys:Gan", "--precision", "fp64", *QUIET)
+FROM = ("--weights", "one/gan-fp64", "--freeze", "generator", "discriminator.0", "--freeze-for", 3)
 RUNS = {
     "superres-fp32": ("--task", "superres", *SMALL, "--steps", 10),
     "superres-fp64": ("--task", "superres", *SMALL, "--steps", 50, "--precision", "fp64"),
     "gan-fp32": ("--task", "toys:Gan", "--steps", 10, "--eval-every", 5, "--wandb", "off"),
-    "gan-fp64": ("--task", "toys:Gan", "--steps", 50, "--precision", "fp64", "--wandb", "off"),
+    "gan-fp64": (*GAN, "--steps", 50),
+    "weights": (*GAN, *FROM, "--steps", 10),
     "accumulate": ("--task", "toys:Single", "--steps", 10, "--batch-size", 8, "--precision", "fp64", "--wandb", "off"),
     "sets-fp64": ("--task", "toys:Sets", "--steps", 10, "--precision", "fp64", *QUIET),
     "noticing-fp64": ("--task", "toys:Noticing", "--steps", 10, "--precision", "fp64", *QUIET),

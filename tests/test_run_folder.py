@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 
 from launchbay import UserError
 from launchbay.data.photos import Photos
-from launchbay.launch.checkpoint.storage import verify
 from launchbay.launch.commands.evaluate import evaluate_run
 from launchbay.launch.distributed.accelerator import threads_per_process
 from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.log import log
 from launchbay.launch.record.progress import results
 from launchbay.launch.train import main
+from launchbay.models.checkpoints import verify
 
 LAUNCHBAY = Path(sys.executable).parent / "launchbay"
 STEPS = 12

@@ -16,6 +16,7 @@ from toys import Gan, GanConfig, NoOptions
 from launchbay import UserError
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.writer import Saver
+from launchbay.models import checkpoints
 from launchbay.tasks import Batch, follow
 
 Train = Callable[..., Path]
@@ -64,14 +65,14 @@ def test_a_damaged_file_is_not_linked_to(tmp_path: Path) -> None:
             with (tmp_path / "step-00000002" / storage.FROZEN).open("r+b") as file:
                 file.seek(-1, 2)
                 file.write(b"!")
-    storage.verify(tmp_path / "step-00000003")
-    with pytest.raises(storage.DamagedCheckpoint, match=r"task\.frozen"):
-        storage.verify(tmp_path / "step-00000002")
+    checkpoints.verify(tmp_path / "step-00000003")
+    with pytest.raises(checkpoints.DamagedCheckpoint, match=r"task\.frozen"):
+        checkpoints.verify(tmp_path / "step-00000002")
 
 
 def test_state_that_does_not_fit_is_named(train: Train, mistake: Mistake) -> None:
     run = train("stateful_tasks:Queue", "--steps", 2)
-    where = storage.newest_checkpoint(run / "checkpoints")
+    where = checkpoints.newest_checkpoint(run / "checkpoints")
     task = Queue(NoOptions())
     del task.queue
     task.register_buffer("bank", torch.zeros(2))
@@ -109,7 +110,7 @@ def test_several_steps_several_networks_and_a_course(train: Train) -> None:
     assert second["there+back/cycle"] > 0 == first["there+back/cycle"]
     assert [line["critic/lr"] for line in lines(run, "train")] == pytest.approx([1e-3 * (1 - k / 6) for k in range(6)])
     assert [line["taken"] for line in lines(run, "val")] == [3, 6]
-    before, after = Critics(NoOptions()).state_dict(), storage.newest_checkpoint(run / "checkpoints")
+    before, after = Critics(NoOptions()).state_dict(), checkpoints.newest_checkpoint(run / "checkpoints")
     for name in ("there", "back"):
         assert not torch.equal(load_file(after / f"{name}.safetensors")["weight"], before[f"{name}.weight"])
 
@@ -151,6 +152,6 @@ def test_learning_rates_scale_by_layer(train: Train, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Gan, "optimizers", optimizers)
     run = train("Gan", "--lr", 0.01, "--steps", 2, "--warmup", 2)
     assert [line["lr"] for line in lines(run, "train")] == [0.005, 0.01]
-    state = json.loads((storage.newest_checkpoint(run / "checkpoints") / "state.json").read_text())
+    state = json.loads((checkpoints.newest_checkpoint(run / "checkpoints") / "state.json").read_text())
     assert [group["lr"] for group in state["optimizers"]["generator"]["groups"]] == [0.005, 0.01]
     assert GanConfig()

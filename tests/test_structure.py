@@ -31,7 +31,11 @@ ROOMS: dict[str, set[str]] = {
 }
 """The rooms of launch/, and which others each may import: data flows one way."""
 MAY_IMPORT = {
-    "launch": {"tasks.authors", "tasks.places", "tasks.base", "tasks.image_to_image", "data"},
+    "launch": {
+        *(f"tasks.{name}" for name in ("authors", "places", "base", "image_to_image")),
+        *(f"models.{name}" for name in ("checkpoints", "pretrained", "weights")),
+        "data",
+    },
     "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},
     "models": {"models"},
     "data": {"data"},

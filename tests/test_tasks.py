@@ -209,8 +209,8 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path, monkeypat
     assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
     assert "timm has no network 'resnt18'; did you mean resnet18 or" in said("classify", "--model", "timm/resnt18")
-    assert "no file of weights gone.safetensors" in said("unmix", "--encoder-weights", "gone.safetensors")
-    assert "gone is no run folder with a checkpoint" in said("dcgan", "--judge", "gone", "--data", "toys:Digits")
+    assert "gone.safetensors: there is no such file or folder" in said("unmix", "--weights", "gone.safetensors")
+    assert "--judge gone: there is no such folder" in said("dcgan", "--judge", "gone", "--data", "toys:Digits")
     assert "--ema 1.0 has to be less than 1" in said("vae", "--ema", 1)
     other = said("denoise", "--data", "toys:Digits", "--val-root", folder)
     assert "the pictures have 3 channels, the network takes 1 → choose other pictures" in other

@@ -35,11 +35,11 @@ from launchbay.launch.check.steps import (
     networks_are_only_called,
 )
 from launchbay.launch.check.watched import losses
-from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.distributed.signals import Stop
-from launchbay.launch.engine.step import set_mode
+from launchbay.launch.engine.freeze import set_mode
 from launchbay.launch.record.tracking import Line, Observer
+from launchbay.models import checkpoints
 from launchbay.tasks.places import Place
 
 TOLERANCE, TOLERANCE_OF_BATCHNORM = 1e-9, 1e-6
@@ -81,7 +81,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
         saver = Saver(Path(folder), first.trained_state, keep=1)
         saver.save(2, {"scaler": None}, best=False)
         saver.finish()
-        second.restore(storage.newest_checkpoint(Path(folder)), None)
+        second.restore(checkpoints.newest_checkpoint(Path(folder)), None)
     second.use(second.wrapped, training=True)
     for learner in (first, second):
         learner.step(3, [bench.batch(first=3)])

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launchbay import UserError
-from launchbay.launch.checkpoint import storage
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json, to_json
+from launchbay.models import checkpoints
 
 MAY_CHANGE = {
     "data_root", "val_root", "run", "output_dir", "steps", "epochs", "accumulate", "log_every", "eval_every",
@@ -15,8 +15,11 @@ MAY_CHANGE = {
 }  # fmt: skip
 """Options that another start of a run may have: none of them decides what the next step does to the weights, except
 for the length of the training, which is meant to."""
-NEW_RUN_MAY_CHANGE = {"lr", "clip_norm", "schedule", "warmup", "weight_decay"}
-"""What a run may have otherwise, beside these, that starts from another's checkpoint: how it learns from there on."""
+NEW_RUN_MAY_CHANGE = {
+    "lr", "clip_norm", "schedule", "warmup", "weight_decay", "weights", "weights_except", "freeze", "freeze_for",
+}  # fmt: skip
+"""What a run may have otherwise, beside these, that starts from another's checkpoint: how it learns from there on, and
+where the other one had started."""
 
 
 def find_start(folder: Path, resume: str) -> Path | None:
@@ -27,24 +30,11 @@ def find_start(folder: Path, resume: str) -> Path | None:
         UserError: there is nothing under that name, or no whole checkpoint.
     """
     own = folder / "checkpoints"
-    if storage.list_checkpoints(own):
-        return storage.newest_checkpoint(own)
+    if checkpoints.list_checkpoints(own):
+        return checkpoints.newest_checkpoint(own)
     if resume == "auto":
         return None
-    path = Path(resume)
-    if not path.is_dir():
-        raise UserError(f"--resume {path}: there is no such folder", "name a run's folder or a checkpoint's, or auto")
-    if storage.list_checkpoints(path / "checkpoints"):
-        return storage.newest_checkpoint(path / "checkpoints")
-    if (path / "config.yaml").is_file():
-        raise UserError(f"--resume {path}: that run has no checkpoint yet", "name another, or leave --resume out")
-    if not (path / "manifest.json").is_file():
-        raise UserError(f"--resume {path}: there is no checkpoint", "name a run's folder or a checkpoint's, or auto")
-    try:
-        storage.verify(path)
-    except storage.DamagedCheckpoint as error:
-        raise UserError(f"--resume: {error}", "name a run's folder or a checkpoint's, or auto") from error
-    return path
+    return checkpoints.open_checkpoint(Path(resume), "newest", f"--resume {resume}")
 
 
 def check_same(

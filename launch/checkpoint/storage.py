@@ -1,4 +1,5 @@
-"""Checkpoints: tensors and JSON, complete or not there at all, verified before use. No pickle, no importable names.
+"""Checkpoints: tensors and JSON, complete or not there at all. No pickle, no importable names. They are found, verified
+and read in models/checkpoints.py, by all who read one.
 
 checkpoints/step-00000400/NAME.safetensors          one per network
                           NAME.trained.safetensors  with --ema, which makes NAME an average: what training goes on with
@@ -10,7 +11,6 @@ checkpoints/step-00000400/NAME.safetensors          one per network
 checkpoints/last, best                              the name of a folder
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,27 +19,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from launchbay import UserError
 from launchbay.launch.checkpoint.optimizer_state import restore
 from launchbay.launch.checkpoint.task_state import extra_state, load_own_state, own_state
 from launchbay.launch.files import Json, synchronize, to_json, write_text
+from launchbay.models.checkpoints import (
+    FORMAT,
+    PREFIX,
+    fingerprint,
+    list_checkpoints,
+    load_weights,
+    read_state,
+    read_tensors,
+    seal,
+)
 
-FORMAT = 1
-PREFIX = "step-"
 OPTIMIZERS = "optimizers.safetensors"
 TASK = "task.safetensors"
 FROZEN = "task.frozen.safetensors"
-
-
-class DamagedCheckpoint(Exception):
-    """A file of a checkpoint is missing, cut short or changed."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,6 @@ class CheckpointContent:
     tensors: Mapping[str, Mapping[str, Tensor]]
     frozen: str
     state: Json
-
-
-def file_of(network: str, *, trained: bool = False) -> str:
-    """Return the file of a network's weights; with --ema, which makes that an average, `trained` ones have another."""
-    return f"{network}.trained.safetensors" if trained else f"{network}.safetensors"
 
 
 def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, keep: int) -> Path:
@@ -147,20 +144,13 @@ def link_frozen(folder: Path, digest: str) -> bool:
     return False
 
 
-def weights(network: nn.Module) -> dict[str, Tensor]:
-    """Return copies of all tensors of `network`, each in its own memory, as safetensors want them: also those of layers
-    that share their weights, which safetensors' save_model cannot tell apart with channels last.
-    """
-    return {name: t.detach().clone(memory_format=torch.contiguous_format) for name, t in network.state_dict().items()}
-
-
 def load_checkpoint(checkpoint: Path, trained_state: TrainedState) -> Json:
     """Put a verified checkpoint's tensors where they were taken from. Returns the content of its state.json.
 
     Raises:
         UserError: they do not fit, or are not what the networks and optimizers of a training can be.
     """
-    state = json.loads((checkpoint / "state.json").read_bytes())
+    state = read_state(checkpoint)
     load_weights(checkpoint, trained_state.networks, trained=bool(trained_state.averages))
     load_weights(checkpoint, {name: averaged.module for name, averaged in trained_state.averages.items()})
     load_task(checkpoint, trained_state.task, trained_state.networks)
@@ -173,54 +163,9 @@ def load_checkpoint(checkpoint: Path, trained_state: TrainedState) -> Json:
     return state
 
 
-def verify(checkpoint: Path) -> Json:
-    """Return the content of the checkpoint's state.json, after every file was found as it was written.
-
-    Raises:
-        DamagedCheckpoint: one is not; it is named.
-    """
-    try:
-        manifest = json.loads((checkpoint / "manifest.json").read_bytes())
-        files = manifest["files"]
-        if manifest["seal"] != seal(files):
-            raise ValueError("its seal does not match")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedCheckpoint(f"{checkpoint}: manifest.json: {error}") from error
-    for name, expected in files.items():
-        path = checkpoint / Path(name).name
-        try:
-            found = fingerprint(path)
-        except OSError as error:
-            raise DamagedCheckpoint(f"{checkpoint}: {name}: {error.strerror}") from error
-        if found != expected:
-            raise DamagedCheckpoint(f"{checkpoint}: {name} is not what was written ({found['bytes']} bytes)")
-    state = json.loads((checkpoint / "state.json").read_bytes())
-    if state["format"] != FORMAT:
-        raise UserError(
-            f"{checkpoint} has format {state['format']}, this launchbay reads {FORMAT}", "use the version that wrote it"
-        )
-    return state
-
-
-def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
-    """Put the weights of a verified checkpoint into `networks`."""
-    extra = read_extra_state(checkpoint) or {}
-    for name, network in networks.items():
-        file = checkpoint / file_of(name, trained=trained)
-        tensors = read_tensors(file)
-        for tensor, value in tensors.items():
-            if value.is_floating_point() and not value.isfinite().all():
-                raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")
-        own = {key.removeprefix(f"{name}."): value for key, value in extra.items() if key.startswith(f"{name}.")}
-        try:
-            network.load_state_dict(tensors | own)
-        except RuntimeError as error:
-            raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
-
-
 def load_task(checkpoint: Path, task: nn.Module, networks: Mapping[str, nn.Module], *, strict: bool = True) -> None:
     """Put the state of a verified checkpoint that is of none of the `networks` into `task`; see `load_own_state`."""
-    extra = read_extra_state(checkpoint)
+    extra = read_state(checkpoint).get("extra_state")
     if extra is None:
         if lacking := own_state(task, networks):
             parts = ", ".join(sorted({name.partition(".")[0] for name in lacking}))
@@ -232,50 +177,6 @@ def load_task(checkpoint: Path, task: nn.Module, networks: Mapping[str, nn.Modul
     load_own_state(task, networks, state, str(checkpoint), strict=strict)
 
 
-def read_extra_state(checkpoint: Path) -> Json | None:
-    """Return the state of a checkpoint that is no tensor; None if launchbay did not save any then."""
-    return json.loads((checkpoint / "state.json").read_bytes()).get("extra_state")
-
-
-def read_tensors(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} is no file of tensors: {error}", "go back to an earlier checkpoint") from error
-
-
-def find_checkpoint(folder: Path, pointer: str) -> Path:
-    """Return the verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest good one,
-    aloud.
-    """
-    if not (folder / "last").is_file():
-        raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
-    name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text(errors="replace").strip()
-    return first_intact([folder / Path(name).name, *reversed(list_checkpoints(folder))], folder)
-
-
-def newest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint that is whole, wherever `last` points: a run may have ended between the two."""
-    return first_intact(list(reversed(list_checkpoints(folder))), folder)
-
-
-def first_intact(candidates: list[Path], folder: Path) -> Path:
-    for checkpoint in dict.fromkeys(candidates):
-        try:
-            verify(checkpoint)
-            return checkpoint
-        except DamagedCheckpoint as error:
-            print(f"damaged checkpoint, taking the one before: {error}", flush=True)
-    raise UserError(
-        f"no checkpoint in {folder} is whole", "restore one from a copy, or start another --run; nothing was changed"
-    )
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, oldest first."""
-    return sorted(path for path in folder.glob(f"{PREFIX}*") if path.is_dir())
-
-
 def delete_old(folder: Path, keep: int) -> None:
     best = (folder / "best").read_text(errors="replace").strip() if (folder / "best").is_file() else ""
     last = (folder / "last").read_text()  # what comes after it is damaged, and no reason to delete it
@@ -283,12 +184,3 @@ def delete_old(folder: Path, keep: int) -> None:
         if checkpoint.name != best:
             doomed = checkpoint.rename(folder / f".tmp-{checkpoint.name}")  # no half-deleted checkpoint has a good name
             shutil.rmtree(doomed)
-
-
-def fingerprint(path: Path) -> Json:
-    with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def seal(files: Json) -> str:
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import describe
-from launchbay.launch.checkpoint.storage import FROZEN, OPTIMIZERS, TASK, CheckpointContent, TrainedState, file_of
+from launchbay.launch.checkpoint.storage import FROZEN, OPTIMIZERS, TASK, CheckpointContent, TrainedState
 from launchbay.launch.checkpoint.task_state import digest, digests, own_state, tensors_of
 from launchbay.launch.files import Json
+from launchbay.models.checkpoints import file_of
 
 
 class Saver:

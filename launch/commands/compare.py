@@ -13,12 +13,12 @@ from rich.text import Text
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.launch.checkpoint import storage
 from launchbay.launch.config.option_file import read_values
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json
 from launchbay.launch.record.run_folder import config_file
 from launchbay.launch.record.tracking import Line, read_record
+from launchbay.models import checkpoints
 
 V = TypeVar("V")
 PLACE = {"run", "output_dir"}
@@ -82,10 +82,10 @@ def read_run(folder: Path) -> Run:
     options, _ = read_values(config_file(folder))
     states: dict[str, Json] = {}
     damaged: dict[str, str] = {}
-    for step in storage.list_checkpoints(folder / "checkpoints"):
+    for step in checkpoints.list_checkpoints(folder / "checkpoints"):
         try:
-            states[step.name] = storage.verify(step)
-        except storage.DamagedCheckpoint as error:
+            states[step.name] = checkpoints.verify(step)
+        except checkpoints.DamagedCheckpoint as error:
             damaged[step.name] = str(error)
     newest = states[max(states)] if states else {}
     file = folder / "summary.json"
@@ -187,7 +187,7 @@ def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], 
 def tensors(where: Path) -> dict[str, Tensor]:
     """Return all tensors of a verified checkpoint, by file and name."""
     files = sorted(where.glob("*.safetensors"))
-    return {f"{file.name}: {name}": tensor for file in files for name, tensor in storage.read_tensors(file).items()}
+    return {f"{file.name}: {name}": tensor for file in files for name, tensor in checkpoints.read_tensors(file).items()}
 
 
 def same(mine: Tensor, other: Tensor) -> bool:

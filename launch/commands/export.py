@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.launch.checkpoint import storage
 from launchbay.launch.files import replacing
 from launchbay.launch.record.run_folder import config_file
+from launchbay.models import checkpoints
 
 
 def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
@@ -27,10 +27,10 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
     target = target / f"{run.resolve().name}.safetensors" if target.is_dir() else target
     if target.exists():
         raise UserError(f"{target} exists already", "name another file; nothing was written")
-    where = storage.find_checkpoint(run / "checkpoints", pointer)
-    state = json.loads((where / "state.json").read_bytes())
+    where = checkpoints.find_checkpoint(run / "checkpoints", pointer)
+    state = checkpoints.read_state(where)
     networks = list(state["optimizers"])
-    files = {name: storage.read_tensors(where / storage.file_of(name)) for name in networks}
+    files = {name: checkpoints.read_tensors(where / checkpoints.file_of(name)) for name in networks}
     named = {f"{name}.{key}": value for name, tensors in files.items() for key, value in tensors.items()}
     trained = {key for own in state["optimizers"].values() for group in own["groups"] for key in group["params"]}
     parameters = sum(named[key].numel() for key in trained)

@@ -90,6 +90,24 @@ class OptimizationOptions:
 
 
 @dataclass(frozen=True)
+class StartOptions:
+    """The weights that networks start from, and what of them stays as it is."""
+
+    weights: tuple[str, ...] = ()
+    """Start from these weights: RUN, CHECKPOINT (folders), FILE (.safetensors, .pth, .pt, .ckpt, .bin), timm/NAME or
+    hf-hub:ID. Of a run each network of the same name starts from its best; NETWORK=SOURCE names another one, or a part
+    of one: model.encoder=timm/resnet18."""
+    weights_except: tuple[str, ...] = ()
+    """Do not load these: names of parts or tensors, with or without that of their network, * for anything: head,
+    model.head.bias, '*.norm'."""
+    freeze: tuple[str, ...] = ()
+    """Do not train these parts: model.encoder, or encoder of whatever network. BatchNorm and Dropout in them are in
+    evaluation mode."""
+    freeze_for: Annotated[int | None, Gt(0)] = None
+    """Steps for which they stay frozen. Default: the whole training, which also saves their part of the time."""
+
+
+@dataclass(frozen=True)
 class RunOptions:
     """The run folder, where to start from, and what is reported."""
 
@@ -155,9 +173,15 @@ class TrainOptions:
 
     data: DataOptions = field(default_factory=DataOptions)
     optimization: OptimizationOptions = field(default_factory=OptimizationOptions)
+    start: StartOptions = field(default_factory=StartOptions)
     run: RunOptions = field(default_factory=RunOptions)
     saving: SavingOptions = field(default_factory=SavingOptions)
     hardware: HardwareOptions = field(default_factory=HardwareOptions)
+
+    def __post_init__(self) -> None:
+        if self.start.weights and self.run.resume != "auto":
+            said = f"--weights {' '.join(self.start.weights)} and --resume {self.run.resume} both say where to start"
+            raise UserError(said, "give one of them: --resume goes on exactly, --weights begins anew")
 
     def flat(self) -> Json:
         """Return the value of each option, by its name."""
@@ -174,8 +198,8 @@ class TrainOptions:
 
 
 GROUP_TYPES: dict[str, type] = {
-    "data": DataOptions, "optimization": OptimizationOptions, "run": RunOptions, "saving": SavingOptions,
-    "hardware": HardwareOptions,
+    "data": DataOptions, "optimization": OptimizationOptions, "start": StartOptions, "run": RunOptions,
+    "saving": SavingOptions, "hardware": HardwareOptions,
 }  # fmt: skip
 """The class of each group."""
 GROUPS = {option.name: group for group, kind in GROUP_TYPES.items() for option in fields(kind)}

@@ -89,6 +89,13 @@ def mean_terms(terms: Mapping[str, Tensor], accelerator: Accelerator) -> dict[st
     return dict(zip(terms, reduce(stacked, "mean", accelerator).tolist(), strict=True))
 
 
+def broadcast(value: Tensor) -> None:
+    """Give `value` what it is on the main process."""
+    whole = value.detach().contiguous()
+    distributed.broadcast(whole, 0)
+    value.detach().copy_(whole)
+
+
 def gather(value: Tensor, accelerator: Accelerator) -> Tensor:
     """Return the rows of `value` of all processes, one process after the other."""
     return cast(Tensor, accelerator.gather(value))

@@ -16,9 +16,11 @@ from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
+from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, tracking
 from launchbay.launch.record.log import log
+from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
 
 EMBEDDED = {
@@ -48,12 +50,15 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
-        if start is not None:
+        told = engine.learner.freeze.describe()
+        if start is None:
+            told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
+        else:
             engine.restore(start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
-            notes = [OWN_COURSE] if has_own_course(engine.task) else []
-            print(run_header(config, data, accelerator, folder, engine.steps), *changes, *notes, sep="\n  ")
+            told += [OWN_COURSE] if has_own_course(engine.task) else []
+            print(run_header(config, data, accelerator, folder, engine.steps), *changes, *told, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
         if engine.state.step < engine.steps or on_main_process(lambda: not run_folder.is_done(folder)):
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
@@ -71,7 +76,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
     stack.callback(run_folder.remove_unused, folder)
     start = resume.find_start(folder, config.train.run.resume)
     if start is not None:
-        saved, its_own = storage.verify(start), start.parent == folder / "checkpoints"
+        saved, its_own = checkpoints.verify(start), start.parent == folder / "checkpoints"
         resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
         if its_own:  # the run may have ended before these names were written
             with writing(folder):

@@ -23,6 +23,7 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
 from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists
 from launchbay.launch.engine import optimizers
+from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
@@ -67,6 +68,7 @@ class Learner:
         self.task, self.options, self.accelerator = task, options, accelerator
         self.label: Label = record_function if options.hardware.profile else nullcontext  # they take some 0.2 ms a step
         to_device(task, accelerator.device)
+        self.freeze = Freeze(task.networks(), options.start)
         self.networks = task.networks()
         self.averages = {
             name: optimizers.average(net, options.optimization.ema)
@@ -78,7 +80,10 @@ class Learner:
         check_accumulate(options, self.networks)
         check_graphs(options, accelerator, len(self.networks))
         self.learning_rates = optimizers.LearningRates(task, self.plain, options.optimization, steps)
-        self.parameters = {name: [p for g in o.param_groups for p in g["params"]] for name, o in self.plain.items()}
+        self.parameters = {
+            name: [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+            for name, optimizer in self.plain.items()
+        }
         self.trained_state = storage.TrainedState(task, self.networks, self.averages, self.plain)
         self.trained_state.extra_state()  # what no checkpoint can hold is to be said before a step is lost
         # A teacher follows networks between yields: what it then sees of them has to be the same on all processes.
@@ -102,6 +107,7 @@ class Learner:
         """
         self.learning_rates.set(number)
         self.seed_networks(number)
+        self.freeze.set_modes(number, self.task)
         logs, steps = Means(), Counter[str]()
         for batch in micro_batches:
             losses = self.task.training_step(batch)
@@ -151,7 +157,10 @@ class Learner:
         with self.label(OPTIMIZER):
             for network in networks:
                 check_gradients(network, self.parameters[network])
-            return {network: self.update(network) for network in networks if self.accelerator.sync_gradients}
+            if not self.accelerator.sync_gradients:
+                return {}
+            self.freeze.drop_gradients(number)
+            return {network: self.update(network).to(loss.device) for network in networks}
 
     def update(self, network: str) -> Tensor:
         """Take an optimizer step of `network`. Return the norm of its gradients."""
@@ -219,14 +228,6 @@ class Learner:
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-
-
-def set_mode(task: nn.Module, training: bool) -> None:
-    """Set training or evaluation mode; a module whose parameters are all frozen stays in evaluation mode."""
-    task.train(training)
-    for module in task.modules():
-        if (parameters := [*module.parameters()]) and not any(p.requires_grad for p in parameters):
-            module.eval()  # or the statistics of a frozen BatchNorm would drift, and Dropout blur a teacher
 
 
 def raise_not_finite(name: str, terms: Mapping[str, Tensor], step: int, accelerator: Accelerator) -> None:

@@ -1,15 +1,14 @@
 """Judges of generated pictures: a classifier's features and answers, and the figures that are made of them."""
 
-import json
 import warnings
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pdist
 
 from launchbay import UserError
+from launchbay.models.checkpoints import load_weights, open_checkpoint, read_state
 from launchbay.models.classify import Classifier, build_classifier
 
 TIMM_SIDE = 64
@@ -48,7 +47,8 @@ class Judge(nn.Module):
 
 
 def load_judge(name: str) -> Judge:
-    """Return the judge that `name` says: timm/NAME with its published weights, or the run folder of a classify task.
+    """Return the judge that `name` says: timm/NAME with its published weights, or a run of classify (its best
+    checkpoint, verified) or one checkpoint of it.
 
     Raises:
         UserError: its weights cannot be had, or it is neither.
@@ -58,22 +58,16 @@ def load_judge(name: str) -> Judge:
             return Judge(build_classifier(name, 3, TIMM_SIDE, 1000, 0, pretrained=True), 3, TIMM_SIDE, answers=False)
         except UserError as error:
             raise UserError(f"no judge: {error.message}", HINT) from error
-    checkpoints = Path(name) / "checkpoints"
-    if not (checkpoints / "best").is_file():
-        raise UserError(f"--judge {name} is no run folder with a checkpoint", HINT)
     try:
-        checkpoint = checkpoints / (checkpoints / "best").read_text().strip()
-        config = json.loads((checkpoint / "state.json").read_text())["config"]
+        checkpoint = open_checkpoint(Path(name), "best", f"--judge {name}")
+        config = read_state(checkpoint)["config"]
         if config["task"] != "classify":
-            raise UserError(f"{name} is a run of {config['task']}", "a judge is a run of classify")
+            raise UserError(f"--judge {name} is a run of {config['task']}")
         channels, size, classes, width = (config[key] for key in ("channels", "size", "classes", "width"))
         classifier = build_classifier(config["model"], channels, size, classes, width, pretrained=False)
-        load_model(classifier, checkpoint / "model.safetensors")
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"--judge {name} is no run of classify: {error}",
-            HINT,
-        ) from error
+        load_weights(checkpoint, {"model": classifier})
+    except UserError as error:
+        raise UserError(error.message, HINT) from error
     return Judge(classifier, channels, size, answers=True)
 
 

@@ -16,7 +16,7 @@ from conftest import lines
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from launchbay.launch.checkpoint import storage
+from launchbay.models import checkpoints
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -35,8 +35,8 @@ def run(train: Train) -> Path:
 
 def seal(folder: Path) -> None:
     """Make a checkpoint that was tampered with pass for a whole one."""
-    files = {p.name: storage.fingerprint(p) for p in folder.iterdir() if p.name != "manifest.json"}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": storage.seal(files)}))
+    files = {p.name: checkpoints.fingerprint(p) for p in folder.iterdir() if p.name != "manifest.json"}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoints.seal(files)}))
 
 
 def test_it_goes_on_and_ends_the_same(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +83,7 @@ def write_picture(file: Path, seed: int) -> None:
 def test_a_place_without_a_checkpoint_is_refused(mistake: Mistake, resume: str) -> None:
     Path("runs").mkdir()
     said = mistake("--task", "toys:Single", "--resume", resume)
-    assert f"{resume}" in said and "a run's folder or a checkpoint's, or auto" in said
+    assert f"{resume}" in said and "name a run's folder or a checkpoint's" in said
 
 
 def test_another_run_starts_from_a_checkpoint(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
@@ -178,9 +178,9 @@ def test_a_hostile_file_is_not_believed(mistake: Mistake, run: Path, content: by
 def test_a_manifest_cannot_name_files_elsewhere(run: Path) -> None:
     folder = run / "checkpoints/step-00000004"
     files = {"../../../../secret": {"bytes": 1, "sha256": ""}}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": storage.seal(files)}))
-    with pytest.raises(storage.DamagedCheckpoint, match="secret"):
-        storage.verify(folder)
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoints.seal(files)}))
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="secret"):
+        checkpoints.verify(folder)
 
 
 def test_weights_of_another_shape_are_refused(mistake: Mistake, run: Path) -> None:

@@ -19,6 +19,7 @@ from test_continue import assert_same
 
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.train import main
+from launchbay.models import checkpoints
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -53,7 +54,7 @@ class Disk:
         self.calls += 1
         if self.calls != self.bad:
             return real(*arguments, **options)
-        self.whole = [path.name for path in storage.list_checkpoints(Path("runs/it/checkpoints"))]
+        self.whole = [path.name for path in checkpoints.list_checkpoints(Path("runs/it/checkpoints"))]
         if name == "save_file":
             Path(arguments[1]).write_bytes(b"half")
             raise SafetensorError(f"Error while serializing: I/O error: {REASONS[self.reason]} (os error)")
@@ -84,10 +85,10 @@ def run(name: str) -> int:
 def check_folder(disk: Disk) -> None:
     """What has a checkpoint's name is a whole one, also what `best` names; the newest of before is still there."""
     folder = Path("runs/it/checkpoints")
-    for saved in storage.list_checkpoints(folder):
-        storage.verify(saved)
+    for saved in checkpoints.list_checkpoints(folder):
+        checkpoints.verify(saved)
     if (folder / "best").is_file():
-        storage.verify(folder / (folder / "best").read_text())
+        checkpoints.verify(folder / (folder / "best").read_text())
     assert not disk.whole or (folder / disk.whole[-1]).is_dir()
 
 
@@ -114,7 +115,7 @@ def test_any_call_that_fails(every: int, shift: int, capfd: pytest.CaptureFixtur
         check_folder(disk)
         assert run("it") == 0
         assert_same(Path("runs/whole"), Path("runs/it"))
-        assert storage.find_checkpoint(Path("runs/it/checkpoints"), "best").name == "step-00000004"
+        assert checkpoints.find_checkpoint(Path("runs/it/checkpoints"), "best").name == "step-00000004"
         assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "done"
         shutil.rmtree("runs/it")
 
@@ -136,9 +137,9 @@ def disk() -> Iterator[Mount]:
 
 def check_full(output: str) -> None:
     assert output.count("╭─ error") == 1 and "No space left on device" in output, output
-    saved = storage.list_checkpoints(Path("runs/it/checkpoints"))
+    saved = checkpoints.list_checkpoints(Path("runs/it/checkpoints"))
     for each in saved:
-        storage.verify(each)
+        checkpoints.verify(each)
     assert [int(each.name[5:]) for each in saved] == list(range(1, len(saved) + 1))
     assert not list(Path("runs/it/checkpoints").glob(".tmp-step-*"))
 
@@ -153,7 +154,7 @@ def test_a_disk_that_is_full(disk: Mount, train: Train, mistake: Mistake) -> Non
     for kilobytes in (4, 24, 200):
         disk(f"size={kilobytes}k")
         check_full(mistake("--task", "toys:Single", "--run", "it", *FILLS))
-        reached.append(len(storage.list_checkpoints(Path("runs/it/checkpoints"))))
+        reached.append(len(checkpoints.list_checkpoints(Path("runs/it/checkpoints"))))
     assert reached[0] == 0 < reached[-1] < 12
     disk("size=9m")
     train("Single", *FILLS)
@@ -168,7 +169,7 @@ def test_a_disk_that_is_full_under_two_processes(disk: Mount, accelerate: Comman
     done = start()
     assert done.returncode != 0
     check_full(done.stderr.partition("Traceback")[0])  # what follows is the launcher's
-    assert storage.list_checkpoints(Path("runs/it/checkpoints"))
+    assert checkpoints.list_checkpoints(Path("runs/it/checkpoints"))
     disk("size=9m")
     done = start()
     assert done.returncode == 0 and "continues from step" in done.stdout, done.stderr

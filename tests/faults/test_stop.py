@@ -18,8 +18,8 @@ import pytest
 from conftest import ROOT, Command, forget_accelerator, lines, wandb_rows
 from test_continue import assert_same
 
-from launchbay.launch.checkpoint import storage
 from launchbay.launch.train import main
+from launchbay.models import checkpoints
 
 SLOW = pytest.mark.slow
 TASK = ("--task", "toys:Dropout", "--log-every", 1, "--eval-every", 50, "--wandb", "off")
@@ -83,7 +83,7 @@ def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals, workers: in
     assert process.returncode == 75, output
     assert f"{number.name}: stopped after step" in output and "Traceback" not in output
     summary = json.loads(Path("runs/it/summary.json").read_text())
-    state = storage.verify(storage.newest_checkpoint(Path("runs/it/checkpoints")))
+    state = checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))
     assert summary["status"] == "stopped" and state["step"] == summary["step"] >= 4
     assert Path("runs/it/curves.png").is_file()
 
@@ -120,7 +120,7 @@ def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -
         assert len(children) == (2 if config == "multi_cpu" else 1)
         process.send_signal(number)
         assert not psutil.wait_procs(children, timeout=15)[1]
-    storage.verify(storage.newest_checkpoint(Path("runs/it/checkpoints")))
+    checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(100, marks=SLOW)])
@@ -140,12 +140,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
             time.sleep(chance.uniform(0, 0.1))
             process.kill()
         for name in (killed / "checkpoints").glob("[lb][ea]st"):
-            storage.verify(killed / "checkpoints" / name.read_text())
+            checkpoints.verify(killed / "checkpoints" / name.read_text())
     with started(*again) as process:
         output = process.communicate(timeout=300)[0]
     assert process.returncode == 0 and "continues from step" in output, output
     assert_same(whole, killed)
-    best, same = (storage.find_checkpoint(run / "checkpoints", "best").name for run in (whole, killed))
+    best, same = (checkpoints.find_checkpoint(run / "checkpoints", "best").name for run in (whole, killed))
     assert best == same
 
 

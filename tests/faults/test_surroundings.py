@@ -17,9 +17,9 @@ from PIL import Image
 from test_continue import assert_same
 
 from launchbay.data import folder
-from launchbay.launch.checkpoint import storage
 from launchbay.launch.record import tracking
 from launchbay.launch.train import main
+from launchbay.models import checkpoints
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -78,7 +78,7 @@ def test_a_clock_that_goes_backwards(train: Train, monkeypatch: pytest.MonkeyPat
         for file in last.iterdir():
             file.unlink()
         last.rmdir()
-        for age, saved in enumerate(storage.list_checkpoints(last.parent)):
+        for age, saved in enumerate(checkpoints.list_checkpoints(last.parent)):
             for path in (saved, *saved.iterdir()):
                 os.utime(path, (1e9 - age, 1e9 - age))
         train("Dropout", *options)
@@ -102,7 +102,7 @@ def test_a_picture_that_changes_while_it_trains(
     at_step(7, damage[change])
     said = mistake("--task", "denoise", *DENOISE, "--run", "it", "--workers", workers)
     assert "pictures/07.png" in said
-    step = storage.verify(storage.newest_checkpoint(Path("runs/it/checkpoints")))["step"]
+    step = checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))["step"]
     assert 6 <= step < 30
     picture.write_bytes(copy.read_bytes())
     train("denoise", *DENOISE, "--workers", workers)
@@ -127,7 +127,7 @@ def test_a_loader_worker_that_is_killed(pictures: Path, train: Train, at_step: A
     assert main(["--task", "denoise", "--run", "it", *arguments]) != 0
     said = capfd.readouterr().err
     assert said.count("╭") == 1 and "DataLoader worker" in said and "Traceback" not in said, said
-    assert storage.verify(storage.newest_checkpoint(Path("runs/it/checkpoints")))["step"] >= 6
+    assert checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))["step"] >= 6
     train("denoise", *DENOISE)
     assert_same(whole, Path("runs/it"))
 
