@@ -152,7 +152,7 @@ def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: 
 
 def test_what_is_no_run_says_so(command: Command) -> None:
     done = command(LAUNCHBAY, "evaluate", "nowhere")
-    assert done.returncode == 2 and "nowhere is no run folder" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "nowhere is not a run folder" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_machine_that_does_not_see_the_run_folder_is_told_that_all_have_to() -> None:

@@ -132,7 +132,7 @@ def run_check(bench: Bench, check: Check) -> Result:
     name, expected, remedy = words(check)
     for other in needed(check):
         if outcome(bench, other).state == "failed":
-            return Result(name, "not applicable", expected, f"first mend: {words(other)[0]}")
+            return Result(name, "not applicable", expected, f"fix this first: {words(other)[0]}")
     try:
         with isolated():
             check(bench)
@@ -160,7 +160,7 @@ def said(place: Place | None) -> str:
 
 
 def words(check: Check) -> tuple[str, str, str]:
-    """Its name, what it expects, and how to mend what is not so."""
+    """Its name, what it expects, and how to fix what is not so."""
     expected, _, remedy = (" ".join(part.split()) for part in (check.__doc__ or "").partition("\n\n"))
     return check.__name__.replace("_", " "), expected, remedy
 
@@ -192,7 +192,7 @@ def show_checks(name: str, task_type: type[AnyTask], console: Console) -> None:
     for result in failed:
         console.print(failure_panel(result))
     if failed:
-        raise UserError(f"{name} fails {len(failed)} of {len(results)} checks", "mend the first one first")
+        raise UserError(f"{name} fails {len(failed)} of {len(results)} checks", "fix the first one first")
     console.print(f"{name} keeps the contract")
 
 

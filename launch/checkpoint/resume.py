@@ -20,11 +20,11 @@ NEW_RUN_MAY_CHANGE = {"lr", "clip_norm", "schedule", "warmup", "weight_decay"}
 
 
 def find_start(folder: Path, resume: str) -> Path | None:
-    """Return the checkpoint to go on from: the newest good one in `folder`, a run's; otherwise what `resume` names, a
+    """Return the checkpoint to go on from: the newest intact one in `folder`, a run's; otherwise what `resume` names, a
     run's folder or a checkpoint's; None if there is none and `resume` is "auto".
 
     Raises:
-        UserError: there is nothing under that name, or no whole checkpoint.
+        UserError: there is nothing under that name, or no intact checkpoint.
     """
     own = folder / "checkpoints"
     if storage.list_checkpoints(own):
@@ -33,17 +33,21 @@ def find_start(folder: Path, resume: str) -> Path | None:
         return None
     path = Path(resume)
     if not path.is_dir():
-        raise UserError(f"--resume {path}: there is no such folder", "name a run's folder or a checkpoint's, or auto")
+        raise UserError(
+            f"--resume {path}: there is no such folder", "give the folder of a run or of a checkpoint, or auto"
+        )
     if storage.list_checkpoints(path / "checkpoints"):
         return storage.newest_checkpoint(path / "checkpoints")
     if (path / "config.yaml").is_file():
         raise UserError(f"--resume {path}: that run has no checkpoint yet", "name another, or leave --resume out")
     if not (path / "manifest.json").is_file():
-        raise UserError(f"--resume {path}: there is no checkpoint", "name a run's folder or a checkpoint's, or auto")
+        raise UserError(
+            f"--resume {path}: there is no checkpoint", "give the folder of a run or of a checkpoint, or auto"
+        )
     try:
         storage.verify(path)
     except storage.DamagedCheckpoint as error:
-        raise UserError(f"--resume: {error}", "name a run's folder or a checkpoint's, or auto") from error
+        raise UserError(f"--resume: {error}", "give the folder of a run or of a checkpoint, or auto") from error
     return path
 
 

@@ -68,7 +68,7 @@ def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, kee
     Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
 
     Raises:
-        OSError: the disk is full, or fails; earlier checkpoints are whole.
+        OSError: the disk is full, or fails; earlier checkpoints stay intact.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".tmp-*"):
@@ -172,32 +172,35 @@ def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained
         tensors = read_tensors(file)
         for tensor, value in tensors.items():
             if value.is_floating_point() and not value.isfinite().all():
-                raise UserError(f"{file}: {tensor} has values that are no numbers", "go back to an earlier checkpoint")
+                raise UserError(f"{file}: {tensor} has nan or infinite values", "go back to an earlier checkpoint")
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
+            said = f"{checkpoint} does not fit network {name!r}: {error}"
+            raise UserError(said, "use the version of the task that wrote it") from error
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} is no file of tensors: {error}", "go back to an earlier checkpoint") from error
+        raise UserError(f"{file} is not a safetensors file: {error}", "go back to an earlier checkpoint") from error
 
 
 def find_checkpoint(folder: Path, pointer: str) -> Path:
-    """Return the verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest good one,
+    """Return the verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest intact one,
     aloud.
     """
     if not (folder / "last").is_file():
-        raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
+        raise UserError(
+            f"{folder} holds no checkpoint", "the run has not saved one yet: continue it, or name another run"
+        )
     name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text(errors="replace").strip()
     return first_intact([folder / Path(name).name, *reversed(list_checkpoints(folder))], folder)
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint that is whole, wherever `last` points: a run may have ended between the two."""
+    """Return the newest intact checkpoint, wherever `last` points: a run may have ended between the two."""
     return first_intact(list(reversed(list_checkpoints(folder))), folder)
 
 
@@ -209,7 +212,7 @@ def first_intact(candidates: list[Path], folder: Path) -> Path:
         except DamagedCheckpoint as error:
             print(f"damaged checkpoint, taking the one before: {error}", flush=True)
     raise UserError(
-        f"no checkpoint in {folder} is whole", "restore one from a copy, or start another --run; nothing was changed"
+        f"no checkpoint in {folder} is intact", "restore one from a copy, or start another --run; nothing was changed"
     )
 
 

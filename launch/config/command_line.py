@@ -39,7 +39,7 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
     try:
         known, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
-        raise UserError(str(error)) from error
+        raise UserError(str(error), "write --task NAME [--config FILE] [options]; --help lists them") from error
     name = known.task
     if known.config is not None:
         name = name or read_task(known.config)

@@ -187,9 +187,13 @@ class Engine:
         order = self.order(range(self.state.step, self.state.step + 1), rank=0, world=1, accumulate=1)
         indices = [index for index in next(iter(order)) if index.key in bad]
         if not indices or len(indices) == size:
-            return "all samples of the batch give one" if indices else "no single sample gives one by itself"
+            return (
+                "each sample of the batch gives such a loss"
+                if indices
+                else "no single sample gives such a loss by itself"
+            )
         names = ", ".join(self.training_set.name(index) for index in indices[:5])
-        return f"{len(indices)} of {size} samples of the batch give one: {names}{', ...' * (len(indices) > 5)}"
+        return f"{len(indices)} of {size} samples of the batch give such a loss: {names}{', ...' * (len(indices) > 5)}"
 
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.steps
@@ -241,7 +245,7 @@ class Engine:
             except OSError as error:
                 raise UserError(
                     f"cannot save the checkpoint of step {self.saver.step}: {error}",
-                    f"make room; earlier ones in {self.folder} are whole",
+                    f"free some disk space; earlier ones in {self.folder} are intact",
                 ) from error
 
         on_main_process(write)

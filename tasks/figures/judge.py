@@ -59,7 +59,7 @@ def load_judge(name: str) -> Judge:
             raise UserError(f"no judge: {error.message}", HINT) from error
     checkpoints = Path(name) / "checkpoints"
     if not (checkpoints / "best").is_file():
-        raise UserError(f"--judge {name} is no run folder with a checkpoint", HINT)
+        raise UserError(f"--judge {name} is not a run folder with a checkpoint", HINT)
     try:
         checkpoint = checkpoints / (checkpoints / "best").read_text().strip()
         config = json.loads((checkpoint / "state.json").read_text())["config"]
@@ -70,7 +70,7 @@ def load_judge(name: str) -> Judge:
         load_model(classifier, checkpoint / "model.safetensors")
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(
-            f"--judge {name} is no run of classify: {error}",
+            f"--judge {name} is not a run of classify: {error}",
             HINT,
         ) from error
     return Judge(classifier, channels, size, answers=True)
