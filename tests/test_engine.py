@@ -195,6 +195,7 @@ def test_accumulation_with_two_networks_is_refused(mistake: Mistake) -> None:
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("with_curves")
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(mistake: Mistake) -> None:
     said = mistake("--task", "wrong_toys:TurnsNaN", "--steps", 9, "--save-every", 1, "--run", "nan")
     assert "the loss of 'model' is not finite at step 4: mse = nan, zero = 0" in said

@@ -153,6 +153,7 @@ def test_tta_averages_the_eight_positions() -> None:
     assert torch.allclose(task.restore(image), torch.stack(expected).mean(dim=0), atol=1e-6)
 
 
+@pytest.mark.usefixtures("with_curves")
 @pytest.mark.parametrize("task", ["classify", "denoise", "reconstruct", "vae", "dcgan", "unmix"])
 def test_a_run_of_each_task(task: str, train: Train) -> None:
     """With small pictures, all shared options in play; the folder has everything, and goes through --config again."""

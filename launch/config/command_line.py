@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, make_dataclass, replace
+from functools import cache
 from keyword import iskeyword
 from pathlib import Path
 from textwrap import fill
@@ -105,6 +106,7 @@ def one_column() -> Generator[None]:
             os.environ["COLUMNS"] = before
 
 
+@cache
 def join_lines(options: type) -> None:
     """Write the help of each option into its metadata, without the line breaks of its docstring, which tyro would keep.
 
