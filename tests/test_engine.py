@@ -171,7 +171,7 @@ def test_precision(train: Train, precision: str) -> None:
         ("PreviewsWithoutChannels", "the picture 'error' has shape (8, 8), but C×H×W can be drawn"),
         ("PreviewsTooMany", "PreviewsTooMany.preview gives 'twice' as (2, 3, 8, 8) for one sample"),
         ("StacksGallery", "the picture 'all' has shape (2, 3, 8, 8)"),
-        ("FigureIsNaN", "→ lower --lr if the losses grew before; else look for what"),
+        ("FigureIsNaN", "→ lower --lr if the losses grew before; otherwise look at how"),
         ("StrangeOptimizer", "cannot be saved as tensors and JSON"),
     ],
 )
