@@ -30,7 +30,7 @@ def decode(path: Path) -> Tensor:
                 image = Image.fromarray((values.astype(np.float32) / 257).round().astype(np.uint8))
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except UnidentifiedImageError:
-        reason = "it is empty" if path.stat().st_size == 0 else "its content is no picture that Pillow knows"
+        reason = "it is empty" if path.stat().st_size == 0 else "Pillow does not recognise its content as a picture"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = str(error)
     raise UserError(f"cannot read the picture {path}: {reason}", "repair it or take it out of the folder")

@@ -32,7 +32,9 @@ class Folder(ImageSet):
 
     def __init__(self, split: str, root: Path | None = None):
         if root is None:
-            raise UserError("--data folder needs to know which", "add --data-root DIR")
+            raise UserError(
+                "--data folder does not say which folder", "add --data-root DIR, the folder of your pictures"
+            )
         files = find_pictures(root)
         if split != "all" and len(files) < 2:
             raise UserError(
@@ -87,7 +89,9 @@ def find_pictures(root: Path) -> list[Path]:
         )
     files = sorted(path for path in every_file(root) if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise UserError(f"{root} holds no picture", f"known kinds: {' '.join(SUFFIXES)}")
+        raise UserError(
+            f"{root} holds no picture", f"put some there, or name another folder; known kinds: {' '.join(SUFFIXES)}"
+        )
     return files
 
 
@@ -95,7 +99,7 @@ def every_file(root: Path) -> Iterator[Path]:
     """Return the files in `root`, in any depth, and behind links, but for a link to a folder that it lies in."""
 
     def refuse(error: OSError) -> None:
-        raise UserError(f"cannot look into {error.filename}: {error.strerror}", "make it readable, or take it away")
+        raise UserError(f"cannot look into {error.filename}: {error.strerror}", "make it readable, or move it away")
 
     for name, inside, files in os.walk(root, onerror=refuse, followlinks=True):
         folder = Path(name)

@@ -24,7 +24,9 @@ def open_test_set(name: str, split: str, root: Path | None) -> ImageSet:
     """
     count, source = SOURCES[name]
     if split != "all":
-        raise UserError(f"{name} is there to validate on", f"--val-data {name.lower()}, and --data for training")
+        raise UserError(
+            f"{name} is a validation set, not for training", f"give --val-data {name.lower()}, and other --data"
+        )
     root = root or downloads()
     folder = root if root.name == name else root / name
     if not folder.is_dir():

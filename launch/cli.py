@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
     """Its errors are panels, as all others are."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError(message, f"{self.prog} --help")
+        raise UserError(message, f"{self.prog} --help shows what it takes")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -84,7 +84,7 @@ def out_of_memory(error: BaseException) -> UserError | None:
     mistake = UserError(
         f"out of memory: {said.splitlines()[0] if said else 'Python has no more'}",
         "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
-        "it; --precision bf16 halves what the layers keep. Before the first step it is the network that is too large",
+        "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large",
     )
     mistake.__cause__ = error
     for line in [*places(traceback.extract_tb(error.__traceback__)), *getattr(error, "__notes__", [])]:
@@ -117,7 +117,7 @@ def show_error(error: BaseException) -> None:
         said, hint = error.args
         title, lines = "stopped", [said]
     elif isinstance(error, KeyboardInterrupt):
-        title, lines, hint = "interrupted", ["stopped by Ctrl-C; checkpoints already saved are whole"], ""
+        title, lines, hint = "interrupted", ["stopped by Ctrl-C; checkpoints already saved are intact"], ""
     else:
         title, hint = type(error).__name__, "--debug shows the whole traceback"
         lines = [str(error) or "no message", *places(traceback.extract_tb(error.__traceback__))]

@@ -59,7 +59,7 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 @contextmanager
-def writing(folder: Path, hint: str = "make room; checkpoints already saved are whole") -> Generator[None]:
+def writing(folder: Path, hint: str = "free some disk space; checkpoints already saved are intact") -> Generator[None]:
     """Turn what the disk refuses within the block into a UserError that names `folder`."""
     try:
         yield

@@ -40,7 +40,7 @@ def run(argv: list[str], stop: Stop) -> None:
     if name is None:
         if not {"--help", "-h"} & set(rest):
             known = ", ".join(plugin.name for plugin in plugins.installed(plugins.TASKS))
-            raise UserError("no task was named", f"add --task NAME, one of: {known}. --help tells the rest")
+            raise UserError("no task was named", f"add --task NAME, one of: {known}. --help shows all options")
         if errors.process_rank() == 0:
             from launchbay.launch.config.listing import show_help
 

@@ -35,9 +35,9 @@ def open_checkpoint(path: Path, pointer: str, asked: str) -> Path:
         asked: the option and its value, which begin a message: "--resume runs/superres-1".
 
     Raises:
-        UserError: there is nothing under that name, or no whole checkpoint.
+        UserError: there is nothing under that name, or no intact checkpoint.
     """
-    remedy = "name a run's folder or a checkpoint's"
+    remedy = "give the folder of a run or of a checkpoint"
     if not path.is_dir():
         raise UserError(f"{asked}: there is no such folder", remedy)
     inside = path / "checkpoints"
@@ -55,17 +55,19 @@ def open_checkpoint(path: Path, pointer: str, asked: str) -> Path:
 
 
 def find_checkpoint(folder: Path, pointer: str) -> Path:
-    """Return the verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest good one,
+    """Return the verified checkpoint that `pointer` ("last" or "best") names; if it is damaged the newest intact one,
     aloud.
     """
     if not (folder / "last").is_file():
-        raise UserError(f"{folder} holds no checkpoint", "has the run reached its first one?")
+        raise UserError(
+            f"{folder} holds no checkpoint", "the run has not saved one yet: continue it, or name another run"
+        )
     name = (folder / pointer if (folder / pointer).is_file() else folder / "last").read_text(errors="replace").strip()
     return first_intact([folder / Path(name).name, *reversed(list_checkpoints(folder))], folder)
 
 
 def newest_checkpoint(folder: Path) -> Path:
-    """Return the newest checkpoint that is whole, wherever `last` points: a run may have ended between the two."""
+    """Return the newest intact checkpoint, wherever `last` points: a run may have ended between the two."""
     return first_intact(list(reversed(list_checkpoints(folder))), folder)
 
 
@@ -77,7 +79,7 @@ def first_intact(candidates: list[Path], folder: Path) -> Path:
         except DamagedCheckpoint as error:
             print(f"damaged checkpoint, taking the one before: {error}", flush=True)
     raise UserError(
-        f"no checkpoint in {folder} is whole", "restore one from a copy, or start another --run; nothing was changed"
+        f"no checkpoint in {folder} is intact", "restore one from a copy, or start another --run; nothing was changed"
     )
 
 
@@ -136,7 +138,8 @@ def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained
         try:
             network.load_state_dict(tensors | own)
         except RuntimeError as error:
-            raise UserError(f"{checkpoint} does not fit network {name!r}: {error}") from error
+            said = f"{checkpoint} does not fit network {name!r}: {error}"
+            raise UserError(said, "use the version of the task that wrote it") from error
 
 
 def read_tensors(file: Path, hint: str = "go back to an earlier checkpoint") -> dict[str, Tensor]:
@@ -148,14 +151,14 @@ def read_tensors(file: Path, hint: str = "go back to an earlier checkpoint") -> 
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} is no file of tensors: {error}", hint) from error
+        raise UserError(f"{file} is not a safetensors file: {error}", hint) from error
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str, hint: str) -> None:
     """Raise a UserError if one of the `tensors`, which were read from `where`, has a value that is nan or infinite."""
     for name, value in tensors.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"{where}: {name} has values that are no numbers", hint)
+            raise UserError(f"{where}: {name} has nan or infinite values", hint)
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

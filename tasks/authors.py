@@ -1,4 +1,4 @@
-"""The mistakes of a task's author: what its methods take and return is checked, and the line to mend is named."""
+"""The mistakes of a task's author: what its methods take and return is checked, and the line to fix is named."""
 
 import inspect
 from collections.abc import Callable, Generator, Mapping
@@ -79,7 +79,10 @@ def prepare_methods(kind: type) -> None:
         ours = kind.__module__ in BASES or is_inherited(kind, new)
         if ours and old in vars(kind) and new not in vars(kind):
             setattr(kind, new, vars(kind)[old])
-            place, said = locate(kind, old), f"{kind.__name__}.{old} is called {new} now; rename it: the old name goes"
+            place, said = (
+                locate(kind, old),
+                f"{kind.__name__}.{old} is called {new} now; rename it: the old name will be removed",
+            )
             warn_explicit(said, FutureWarning, place.file or kind.__module__, place.line)
         elif ours and new in vars(kind) and old not in vars(kind):
             setattr(kind, old, vars(kind)[new])  # for super().answer(...) and the like
@@ -283,7 +286,7 @@ def check_loss(name: str, terms: Mapping[str, Tensor], networks: Mapping[str, nn
     if shape := next((tuple(term.shape) for term in terms.values() if term.ndim), ()):
         raise UserError(f"the loss of {name!r} has shape {shape}", "yield scalars, means over the batch")
     if not any(term.requires_grad for term in terms.values()):
-        raise UserError(f"this loss depends on no parameter of {name!r}", "is there a detach() too many?")
+        raise UserError(f"this loss depends on no parameter of {name!r}", "look for a detach() or no_grad() too many")
     return named
 
 

@@ -72,7 +72,7 @@ class Generative(Task[C]):
             UserError: `size` was given, below 4 pixels.
         """
         if config.size is not None and config.size < SMALLEST:
-            raise UserError(f"--size {config.size} has to be at least {SMALLEST}")
+            raise UserError(f"--size {config.size} has to be at least {SMALLEST}", "give a larger one, or leave it out")
         return replace(config, channels=config.channels or images.channels, size=config.size or side_of(images) or 32)
 
     def datasets(self, load: Load) -> Datasets:

@@ -41,7 +41,8 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
         super().__init__(config)
         channels = config.channels or 3
         if config.width < channels:
-            raise UserError(f"--width {config.width} is less than the {channels} channels of the pictures")
+            said = f"--width {config.width} is less than the {channels} channels of the pictures"
+            raise UserError(said, f"give at least --width {channels}")
         self.metrics = config.metrics
         self.model = unpadded(channels, config.width)
 

@@ -6,4 +6,8 @@ from launchbay.testing import Result, check_task, parametrize_with_checks
 
 __all__ = ["Result", "check_task", "parametrize_with_checks"]
 
-warn("launchbay.tasks.testing is launchbay.testing now; import it from there", FutureWarning, 2)
+warn(
+    "launchbay.tasks.testing is launchbay.testing now; import it from there: the old name will be removed",
+    FutureWarning,
+    2,
+)

@@ -21,6 +21,7 @@ from launchbay.launch.record import curves
 from launchbay.launch.train import main
 
 ROOT = Path(__file__).parents[1]
+DRAW_CURVES = curves.draw_curves
 sys.path.insert(0, str(Path(__file__).parent))
 
 pytest_plugins = ["faults_table"]
@@ -30,12 +31,15 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Each test in a folder of its own, without any accelerate configuration of this machine."""
+    """Each test in a folder of its own, without any accelerate configuration of this machine. Runs in this process draw
+    no curves.png, which would take most of the time of a short one.
+    """
     for name in [name for name in os.environ if name.startswith(("ACCELERATE_", "WANDB_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
     yield
     forget_accelerator()
     torch.set_default_dtype(torch.float32)
@@ -43,9 +47,9 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spares the drawing of curves.png, which takes most of the time of a short run."""
-    monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
+def with_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process draw curves.png too."""
+    monkeypatch.setattr(curves, "draw_curves", DRAW_CURVES)
 
 
 def forget_accelerator() -> None:

@@ -21,6 +21,7 @@ from accelerate.commands.launch import launch_command_parser
 from conftest import ROOT, forget_accelerator
 from markdown_it import MarkdownIt
 
+from launchbay.data import glyphs, photos
 from launchbay.launch import cli, train
 from launchbay.launch.check import suite
 from launchbay.launch.config.command_line import parse
@@ -156,8 +157,8 @@ def options_of(words: list[str]) -> list[str]:
 
 
 class InThisProcess:
-    """Follows a page within seconds: training is cut to a few steps of few samples, `launchbay check` to the first
-    checks, and pip to writing down what it would find out."""
+    """Follows a page within seconds: training is cut to a few steps of few samples, validation to a few pictures,
+    `launchbay check` to the first checks, and pip to writing down what it would find out."""
 
     def __init__(self, page: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
         lengths = re.findall(r"--steps (\d+)", page.read_text(encoding="utf-8"))
@@ -171,6 +172,8 @@ class InThisProcess:
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         few = tuple(check for check in suite.CONTRACT if check.__name__ in CHECKS)
         monkeypatch.setattr(suite, "CONTRACT", few)
+        monkeypatch.setattr(glyphs, "COUNT", {"train": 500, "val": 100})
+        monkeypatch.setattr(photos, "TILES", 1)
 
     def __call__(self, command: Command) -> tuple[int, str | None]:
         self.capfd.readouterr()
@@ -214,7 +217,9 @@ class InThisProcess:
         said.pop("--epochs", None)
         if "--max-time" in said:
             said["--max-time"] = "0.001s"
-        cheap = {"--batch-size": "16", "--eval-every": "99"} | ({} if self.keeps_wandb else {"--wandb": "off"})
+        cheap = {"--batch-size": "4", "--eval-every": "99"} | ({} if self.keeps_wandb else {"--wandb": "off"})
+        if said.get("--task") == "superres":
+            cheap["--patch"] = "24"
         return [word for pair in (cheap | said).items() for word in pair]
 
     def install(self, package: Path) -> int:

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from accelerate.state import GradientState
+from accelerate.state import AcceleratorState, GradientState
 
 from launchbay import UserError
 from launchbay.launch.distributed.signals import Stop
@@ -15,7 +15,9 @@ from launchbay.launch.train import leave_processes, run
 curves.draw_curves = lambda *_: None  # spares the drawing of curves.png, which takes most of the time of a short run
 
 for argv in json.loads(Path(sys.argv[1]).read_text()):
-    GradientState._reset_state()  # accelerate keeps the accumulation of the run before
+    # accelerate keeps the precision and the accumulation of the run before.
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
     try:
         run(argv, Stop())
     except UserError as error:

@@ -128,7 +128,7 @@ def test_damage_is_found_and_the_one_before_is_taken(
 
 def test_when_all_are_damaged_that_is_said() -> None:
     (save(Path("c"), 1) / "state.json").write_text("{}")
-    with pytest.raises(UserError, match="no checkpoint in c is whole"):
+    with pytest.raises(UserError, match="no checkpoint in c is intact"):
         checkpoints.find_checkpoint(Path("c"), "last")
 
 

@@ -138,4 +138,4 @@ def test_a_run_without_checkpoints(twins: tuple[Path, Path], launchbay: Verb) ->
 
 def test_what_is_no_run(twins: tuple[Path, Path], launchbay: Verb) -> None:
     code, said = launchbay("compare", twins[0], "runs")
-    assert code == 2 and "runs is no run folder" in said
+    assert code == 2 and "runs is not a run folder" in said

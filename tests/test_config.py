@@ -86,13 +86,16 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
 @pytest.mark.parametrize(
     ("yaml", "said"),
     [
-        ("lr: 0.1\nbatchsize: 3\n", "options.yaml:2: batchsize is no option of task toy; did you mean 'batch_size'?"),
+        (
+            "lr: 0.1\nbatchsize: 3\n",
+            "options.yaml:2: batchsize is not an option of task toy; did you mean 'batch_size'?",
+        ),
         ("lr: fast\n", "options.yaml:1: lr 'fast' has to be a valid number"),
         ("\noptimizer: adm\n", "options.yaml:2: optimizer 'adm' has to be 'adam'"),
         ("lr: 0.1\nlr: 0.2\n", "options.yaml:2: lr is there twice, first in line 1"),
-        ("- lr\n", "is not a list of options"),
+        ("- lr\n", "holds no options by name"),
         ("lr: [\n", "is not valid YAML"),
-        ("null: 2\n", "options.yaml:1: null is no option of task toy"),
+        ("null: 2\n", "options.yaml:1: null is not an option of task toy"),
         ("task: other\n", "options.yaml:1: the file is for another task"),
         ("lr: -1\n", "options.yaml:1: lr -1 has to be greater than 0"),
         ("width: 0\n", "options.yaml:1: width 0 has to be greater than 0"),
@@ -165,7 +168,7 @@ def test_a_wrong_command_line(mistake: Mistake, argv: list[str], said: str) -> N
 def test_a_folder_that_is_no_run_is_left_alone(mistake: Mistake) -> None:
     Path("runs/it").mkdir(parents=True)
     Path("runs/it/thesis.tex").touch()
-    assert "runs/it exists already, and is no run" in mistake("--task", "toys:Single", "--run", "it")
+    assert "runs/it exists already, and is not a run" in mistake("--task", "toys:Single", "--run", "it")
     assert [path.name for path in Path("runs/it").iterdir()] == ["thesis.tex"]
 
 

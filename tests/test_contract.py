@@ -105,7 +105,7 @@ print([result.check for result in check_task(CountsSamples) if result.state == "
     [
         (broken_tasks.DrawsInStep, "torch.randn_like", "Draw from `batch.rand` and `batch.randn`"),
         (wrong_toys.ForgetsSuper, "def __init__", "make super().__init__(config) its first line"),
-        (wrong_toys.CannotBeBuilt, "groups=2", "mend that line"),
+        (wrong_toys.CannotBeBuilt, "groups=2", "fix that line"),
         (wrong_toys.DefaultIsText, "defaults", "give it a value of that kind"),
         (wrong_toys.EvaluatesNothing, "def evaluate", "return a dict such as {'error': error}"),
         (wrong_toys.PreviewsNothing, "def preview", "return a dict such as {'output': output}"),
@@ -157,7 +157,9 @@ def test_the_command_shows_a_table_and_what_to_mend(
     assert main() == 2
     out, err = capfd.readouterr()
     shown = " ".join(out.replace("│", " ").split())
-    assert "options are declared failed" in shown and "it can be built not applicable first mend: options are" in shown
+    assert (
+        "options are declared failed" in shown and "it can be built not applicable fix this first: options are" in shown
+    )
     assert "happened task 'wrong_toys:Collides' declares --seed, which all tasks share" in shown and "toys.py:" in shown
     assert "wrong_toys:Collides fails 1 of" in err and "Traceback" not in err
 

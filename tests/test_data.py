@@ -190,7 +190,7 @@ def test_a_picture_stands_upright_and_its_size_is_known(
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "it is empty"), (b"no picture", "no picture that Pillow knows"), (b"half", "truncated")],
+    [(b"", "it is empty"), (b"no picture", "Pillow does not recognise"), (b"half", "truncated")],
 )
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_corrupt_picture_is_named(
@@ -369,7 +369,7 @@ def test_test_sets_are_found_by_name(pictures: Path, mistake: Mistake) -> None:
     assert "put the 5 high-resolution pictures of Set5" in mistake(*options, "--val-root", ".")
     pictures.rename("Set5")
     assert "Set5 holds 12 pictures, Set5 has 5" in mistake(*options, "--val-root", ".")
-    assert "is there to validate on" in mistake("--task", "superres", "--data", "set5")
+    assert "is a validation set, not for training" in mistake("--task", "superres", "--data", "set5")
     for path in sorted(Path("Set5").rglob("*.png"))[5:]:
         path.unlink()
     assert len(open_test_set("Set5", "all", Path())) == len(open_test_set("Set5", "all", Path("Set5"))) == 5

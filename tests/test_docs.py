@@ -38,7 +38,6 @@ def page(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-@pytest.mark.usefixtures("no_curves")
 def test_what_a_page_says_is_so(page: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     follow(page, InThisProcess(page, capfd, monkeypatch))
 
@@ -99,6 +98,7 @@ def test_the_examples_of_the_readme_are_those_that_tests_run() -> None:
     assert toys >= {ast.dump(node) for node in examples}
 
 
+@pytest.mark.usefixtures("with_curves")
 def test_the_tree_of_a_run_folder_is_that_of_a_run(train: Callable[..., Path]) -> None:
     shown = next(block for block in blocks(DOCS / "run-folder.md") if block.title == "runs/superres-1")
     run = train("superres", "--steps", 2, "--width", 8, "--blocks", 1, "--wandb", "offline")

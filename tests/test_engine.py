@@ -170,7 +170,7 @@ def test_precision(train: Train, precision: str) -> None:
         ("PreviewsWithoutChannels", "the picture 'error' has shape (8, 8), but C×H×W can be drawn"),
         ("PreviewsTooMany", "PreviewsTooMany.preview gives 'twice' as (2, 3, 8, 8) for one sample"),
         ("StacksGallery", "the picture 'all' has shape (2, 3, 8, 8)"),
-        ("FigureIsNaN", "→ lower --lr if the losses grew before; else look for what"),
+        ("FigureIsNaN", "→ lower --lr if the losses grew before; otherwise look at how"),
         ("StrangeOptimizer", "cannot be saved as tensors and JSON"),
     ],
 )
@@ -194,6 +194,7 @@ def test_accumulation_with_two_networks_is_refused(mistake: Mistake) -> None:
     assert not Path("runs").exists()
 
 
+@pytest.mark.usefixtures("with_curves")
 def test_a_loss_that_is_no_number_stops_before_the_weights_are_touched(mistake: Mistake) -> None:
     said = mistake("--task", "wrong_toys:TurnsNaN", "--steps", 9, "--save-every", 1, "--run", "nan")
     assert "the loss of 'model' is not finite at step 4: mse = nan, zero = 0" in said

@@ -97,5 +97,5 @@ def test_nothing_is_overwritten_and_no_half_file_left(train: Train, launchbay: V
         assert code == 2 and f"{target}" in said and expected in said
     assert Path("there.safetensors").read_text() == "mine"
     code, said = launchbay("export", "runs")
-    assert code == 2 and "runs is no run folder" in said
+    assert code == 2 and "runs is not a run folder" in said
     assert not list(Path.cwd().rglob("*it.safetensors"))

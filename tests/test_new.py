@@ -137,13 +137,13 @@ def test_a_new_package_is_for_this_launchbay(launchbay: Launchbay) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     {
-        "9lives": "'9lives' is no name for a package",
-        "class": "'class' is no name for a package: Python keeps the word to itself → such as my-class",
-        "../up": "'../up' is no name",
+        "9lives": "'9lives' cannot name a package",
+        "class": "'class' cannot name a package: it is a keyword of Python → choose another name, such as my-class",
+        "../up": "'../up' cannot name a package",
         "superres": "there is a task 'superres' already, in launchbay",
-        "torch": "'torch' is what something else is called",
-        "batch": "'batch' is what something else is called that is imported → such as my-batch",
-        "taken": "there is 'taken' in this folder already",
+        "torch": "a module or class called 'torch' exists already",
+        "batch": "a module or class called 'batch' exists already → choose another name, such as my-batch",
+        "taken": "'taken' exists already in this folder",
     }.items(),
 )
 def test_names_that_cannot_be(launchbay: Launchbay, name: str, said: str) -> None:

@@ -79,7 +79,7 @@ def test_a_broken_plugin_is_named_and_breaks_nothing_else(
             "from launchbay.launch.config import Shared",
             "launchbay.launch.config.Shared is launchbay.launch.config.options.TrainOptions now",
         ),
-        ("from launchbay.tasks.base import Gone", "mend or uninstall that package"),
+        ("from launchbay.tasks.base import Gone", "fix or uninstall that package"),
     ],
 )
 def test_a_plugin_that_imports_a_former_name_is_told_the_new_one(
@@ -110,8 +110,8 @@ def test_a_name_that_two_packages_claim_is_refused(
 
 BROKEN = {
     "import kornia_of_acme": "ModuleNotFoundError: it imports kornia_of_acme → install that, or uninstall acme-deblur",
-    "class Deblur(:": "SyntaxError: invalid syntax (acme_wrong.py, line 1) → mend or uninstall acme-deblur",
-    "class Blur: pass": "AttributeError: acme_wrong has no 'Deblur' → mend or uninstall acme-deblur",
+    "class Deblur(:": "SyntaxError: invalid syntax (acme_wrong.py, line 1) → fix or uninstall acme-deblur",
+    "class Blur: pass": "AttributeError: acme_wrong has no 'Deblur' → fix or uninstall acme-deblur",
 }
 UNTOLD = ("from toys import *", "try:\n    import kornia_of_acme\nexcept ImportError:\n    Deblur = 1")
 """Modules that may be whole; only importing them would tell."""
@@ -181,7 +181,7 @@ def test_a_plugin_trains(
 
 
 def test_what_is_no_task_says_so(mistake: Mistake) -> None:
-    assert "toys:Noise is no task" in mistake("--task", "toys:Noise")
+    assert "toys:Noise is not a task" in mistake("--task", "toys:Noise")
     assert "cannot be loaded: AttributeError" in mistake("--task", "toys:Gone")
     assert "cannot be loaded: ModuleNotFoundError" in mistake("--task", "gone:Gone")
 

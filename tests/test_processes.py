@@ -14,6 +14,11 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT, Command, difference, lines
 
+from launchbay import UserError
+from launchbay.launch import errors
+from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.train import run
+
 QUIET = ("--wandb", "off")
 SMALL = ("--width", 8, "--blocks", 1, "--patch", 24, "--batch-size", 8, "--log-every", 1, "--eval-every", 25, *QUIET)
 TASK = ("--data", "toys:Digits", "--batch-size", 4, "--steps", 4, "--log-every", 1, "--eval-every", 4, *QUIET)
@@ -118,11 +123,22 @@ def test_accelerate_takes_our_configurations(name: str) -> None:
     assert config.distributed_type.value == ("MULTI_GPU" if "multi" in name else "NO")
 
 
-@pytest.mark.parametrize("argv", [("--lr", "0"), ("--scal", "4"), ("--data", "phtos")])
-def test_a_mistake_on_several_processes_is_one_panel(accelerate: Command, argv: tuple[str, str]) -> None:
-    done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "superres", *argv)
+def test_a_mistake_on_several_processes_is_one_panel(accelerate: Command) -> None:
+    done = accelerate("multi_cpu", ROOT / "launch/run.py", "--task", "superres", "--data", "phtos")
     assert done.returncode != 0
     assert done.stderr.count("╭") + done.stdout.count("╭") == 1, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("argv", [(), ("--lr", "0"), ("--scal", "4"), ("--config", "gone"), ("--data", "phtos")])
+def test_the_second_process_leaves_a_mistake_to_the_first(
+    argv: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises((UserError, SystemExit)) as error:
+        run(["--task", "superres", *argv] if argv else [], Stop())
+    report = errors.report(error.value, debug=False) if isinstance(error.value, UserError) else None
+    assert report in (None, errors.Report(errors.USER_MISTAKE, shown=False))
+    assert "".join(capfd.readouterr()) == ""
 
 
 @pytest.mark.slow

@@ -29,9 +29,9 @@ ABOUT_CHECKS = """\
 # The checks
 
 `launchbay check NAME` runs these {}, in this order. A check that needs another one to hold is not applicable where that
-one fails: mend the first one first. [Testing a task](testing.md) says how to run them from Python and with pytest.
+one fails: fix the first one first. [Testing a task](testing.md) says how to run them from Python and with pytest.
 
-| check | what has to hold | how to mend it |
+| check | what has to hold | how to fix it |
 |---|---|---|"""
 EXPORTS = {
     "launchbay": ["UserError"],

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, Command, difference, forget_accelerator, lines, wandb_rows
 from PIL import Image
 from rich.console import Console
@@ -32,7 +33,7 @@ STEPS = 12
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", ROOT / "accelerate_configs/cpu.yaml"]
-    options = ["--steps", STEPS, "--eval-every", 4, "--keep", 1, "--width", 8, "--blocks", 1]
+    options = ["--steps", STEPS, "--eval-every", 4, "--keep", 1, "--width", 8, "--blocks", 1, "--patch", 24]
     argv = [str(word) for word in [*launch, ROOT / "launch/run.py", "--task", "superres", *options]]
     environment = {**os.environ, "HF_HOME": str(folder / "hf")}
     done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -96,12 +97,9 @@ def test_checkpoints(run: Path) -> None:
     }
 
 
-def test_the_configuration_goes_back_in(run: Path, command: Command) -> None:
-    argv = ("--config", run / "config.yaml", "--wandb", "off")
-    again = command(
-        sys.executable, ROOT / "launch/run.py", *argv, OMP_NUM_THREADS=str(threads_per_process())
-    )  # as the launcher
-    assert again.returncode == 0, again.stdout + again.stderr
+def test_the_configuration_goes_back_in(run: Path) -> None:
+    torch.set_num_threads(threads_per_process())  # as many as under the launcher
+    assert main(["--config", str(run / "config.yaml"), "--wandb", "off"]) == 0
     assert difference(Path("runs/superres-1"), run) == 0
 
 
@@ -124,21 +122,18 @@ def test_evaluate_gives_the_figures_of_the_run_again(run: Path, command: Command
     assert f"{last['psnr_y']:.4f}" in done.stdout and f"{last['baseline/ssim']:.4f}" in done.stdout
 
 
-def test_evaluate_and_apply_on_other_pictures(run: Path, command: Command) -> None:
+def test_evaluate_and_apply_on_other_pictures(run: Path, launchbay: Callable[..., tuple[int, str]]) -> None:
     for number in range(2):
         pixels = (Photos("val").image(number)[:, : 50 + number]).permute(1, 2, 0).numpy()
         Path("other").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(f"other/{number}.png")
-    done = command(LAUNCHBAY, "evaluate", run, "--val-root", "other")
-    assert done.returncode == 0 and "validation on other" in done.stdout, done.stderr
-    done = command(LAUNCHBAY, "apply", run, "other", "larger")
-    assert done.returncode == 0, done.stderr
+    code, shown = launchbay("evaluate", run, "--val-root", "other")
+    assert code == 0 and "validation on other" in shown
+    assert launchbay("apply", run, "other", "larger")[0] == 0
     with Image.open("larger/1.png") as larger:
         assert larger.size == (96 * 4, 51 * 4)
-    again = command(LAUNCHBAY, "apply", run, "other", "larger")
-    assert again.returncode == 2 and "larger/0.png: it exists already" in " ".join(
-        again.stderr.replace("│", " ").split()
-    )
+    code, shown = launchbay("apply", run, "other", "larger")
+    assert code == 2 and "larger/0.png: it exists already" in shown
 
 
 def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
@@ -150,9 +145,9 @@ def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: 
     assert f"{last['psnr']:.4f}" in capfd.readouterr().out
 
 
-def test_what_is_no_run_says_so(command: Command) -> None:
-    done = command(LAUNCHBAY, "evaluate", "nowhere")
-    assert done.returncode == 2 and "nowhere is no run folder" in done.stderr and "Traceback" not in done.stderr
+def test_what_is_no_run_says_so(launchbay: Callable[..., tuple[int, str]]) -> None:
+    code, shown = launchbay("evaluate", "nowhere")
+    assert code == 2 and "nowhere is not a run folder" in shown
 
 
 def test_a_machine_that_does_not_see_the_run_folder_is_told_that_all_have_to() -> None:

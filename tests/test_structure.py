@@ -116,6 +116,13 @@ def test_every_file_says_what_belongs_in_it() -> None:
         assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
+def test_every_mistake_of_the_user_has_a_hint() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "UserError":
+                assert len(node.args) == 2, f"{path}:{node.lineno} does not say what to do next"
+
+
 def test_pins_are_the_same_for_pip_and_uv() -> None:
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"] == pins

@@ -154,6 +154,7 @@ def test_tta_averages_the_eight_positions() -> None:
     assert torch.allclose(task.restore(image), torch.stack(expected).mean(dim=0), atol=1e-6)
 
 
+@pytest.mark.usefixtures("with_curves")
 @pytest.mark.parametrize("task", ["classify", "denoise", "reconstruct", "vae", "dcgan", "unmix"])
 def test_a_run_of_each_task(task: str, train: Train) -> None:
     """With small pictures, all shared options in play; the folder has everything, and goes through --config again."""
@@ -205,7 +206,7 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path, monkeypat
     assert "cnn cannot take pictures of 1×1" in said("classify", "--size", 1)
     assert "cannot take pictures of 28×28: Input height" in said("classify", "--model", "timm/vit_tiny_patch16_224")
     assert "--size -4 has to be greater than 0" in said("vae", "--size", -4)
-    assert "is no pair of data sets" in said("unmix", "--data", "glyphs+")
+    assert "is not a pair of data sets" in said("unmix", "--data", "glyphs+")
     assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
     assert "timm has no network 'resnt18'; did you mean resnet18 or" in said("classify", "--model", "timm/resnt18")

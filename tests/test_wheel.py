@@ -33,7 +33,7 @@ def test_it_trains_where_other_packages_have_these_names(wheel: Path, command: C
     installed = {"PYTHONPATH": str(Path("installed").resolve())}
     assert str(Path("installed").resolve()) in command(sys.executable, "-c", script, **installed).stdout
     launch = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "-m", "launchbay.launch.run")
-    options = ("--task", "superres", "--steps", 2, "--width", 8, "--blocks", 1, "--wandb", "off")
+    options = ("--task", "superres", "--steps", 1, "--width", 8, "--blocks", 1, "--wandb", "off")
     done = command(*launch, *options, **installed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "everything is in runs/superres-1" in done.stdout

@@ -36,7 +36,7 @@ from launchbay.tasks.places import Place, PlaceNote, locate
 
 Check = Callable[["Bench"], None]
 """A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
-mend what is not so."""
+fix what is not so."""
 F = TypeVar("F", bound=Check)
 SAMPLES = {"train": 8, "val": 5}
 BATCH = 4
@@ -90,7 +90,7 @@ class Result:
     where: str = ""
     """The line of the task that it is about, if that is known: file:line and what stands there."""
     remedy: str = ""
-    """How to mend it."""
+    """How to fix it."""
 
     def __str__(self) -> str:
         if self.state != "failed":
@@ -254,7 +254,7 @@ class Bench:
             raise Broken(happened, place or self.place(*names), error.hint) from error
         except Exception as error:
             if place := raised(error, self.task_type):
-                raise Broken(f"{type(error).__name__}: {error}", place, "mend that line") from error
+                raise Broken(f"{type(error).__name__}: {error}", place, "fix that line") from error
             raise
 
     def place(self, *names: str) -> Place:

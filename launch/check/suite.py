@@ -129,7 +129,7 @@ def run_check(bench: Bench, check: Check) -> Result:
     name, expected, remedy = words(check)
     for other in needed(check):
         if outcome(bench, other).state == "failed":
-            return Result(name, "not applicable", expected, f"first mend: {words(other)[0]}")
+            return Result(name, "not applicable", expected, f"fix this first: {words(other)[0]}")
     try:
         with isolated():
             check(bench)
@@ -149,7 +149,7 @@ def said(place: Place | None) -> str:
 
 
 def words(check: Check) -> tuple[str, str, str]:
-    """Its name, what it expects, and how to mend what is not so."""
+    """Its name, what it expects, and how to fix what is not so."""
     expected, _, remedy = (" ".join(part.split()) for part in (check.__doc__ or "").partition("\n\n"))
     return check.__name__.replace("_", " "), expected, remedy
 
@@ -182,7 +182,7 @@ def show_checks(name: str, bench: Bench, console: Console) -> None:
                 failed.append(result.check)
     if failed:
         raise UserError(
-            f"{name} fails {len(failed)} of {len(CONTRACT)} checks: {', '.join(failed)}", "mend the first one first"
+            f"{name} fails {len(failed)} of {len(CONTRACT)} checks: {', '.join(failed)}", "fix the first one first"
         )
     console.print(f"\n{name} keeps the contract")
 

@@ -55,7 +55,7 @@ def restore(
         raise UserError(
             f"the checkpoint has {described['class']} with {len(before)} parameters for {name!r}, "
             f"the task {type(optimizer).__name__} with {len(parameters)}",
-            "go on with the version of the task that wrote it",
+            "continue with the version of the task that wrote it",
         )
     values = {**described["values"], **tensors}
     by_parameter: dict[str, Json] = {}

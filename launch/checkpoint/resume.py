@@ -23,11 +23,11 @@ where the other one had started."""
 
 
 def find_start(folder: Path, resume: str) -> Path | None:
-    """Return the checkpoint to go on from: the newest good one in `folder`, a run's; otherwise what `resume` names, a
+    """Return the checkpoint to go on from: the newest intact one in `folder`, a run's; otherwise what `resume` names, a
     run's folder or a checkpoint's; None if there is none and `resume` is "auto".
 
     Raises:
-        UserError: there is nothing under that name, or no whole checkpoint.
+        UserError: there is nothing under that name, or no intact checkpoint.
     """
     own = folder / "checkpoints"
     if checkpoints.list_checkpoints(own):

@@ -84,7 +84,7 @@ def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, kee
     Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
 
     Raises:
-        OSError: the disk is full, or fails; earlier checkpoints are whole.
+        OSError: the disk is full, or fails; earlier checkpoints stay intact.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".tmp-*"):

@@ -82,4 +82,5 @@ def load_own_state(
     try:
         task.load_state_dict(given, strict=False)  # the networks have files of their own
     except RuntimeError as error:
-        raise UserError(f"{where} does not fit the task's own state: {error}") from error
+        said = f"{where} does not fit the task's own state: {error}"
+        raise UserError(said, "go on with the version of the task that wrote it") from error

@@ -59,7 +59,7 @@ def compare_runs(first: Path, second: Path, console: Console) -> bool:
         if gaps:
             raise UserError(
                 "\n".join(["no difference was found, but not all could be compared:", *gaps]),
-                "tensors are compared in whole checkpoints of a step that both runs have saved",
+                "tensors are compared in intact checkpoints of a step that both runs have saved",
             )
         what = "what they learned is" if causes else "the runs are"
         print_line(f"{what} the same: {lines} lines, {tensors} tensors", console)

@@ -20,7 +20,7 @@ def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
     network's before it. The file's metadata: task, step, config (JSON), and the launchbay that trained it.
 
     Raises:
-        UserError: `run` is no run or has no whole checkpoint, or the file is there already or cannot be written.
+        UserError: `run` is no run or has no intact checkpoint, or the file is there already or cannot be written.
     """
     config_file(run)
     mode = config_file(run).stat().st_mode
@@ -57,4 +57,4 @@ def write_weights(target: Path, tensors: dict[str, Tensor], metadata: dict[str, 
             save_file(tensors, temporary, metadata)
             temporary.chmod(mode)  # safetensors lets nobody else read its files
     except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {target}: {error}", "name another place, or make room") from error
+        raise UserError(f"cannot write {target}: {error}", "name another place, or free some disk space") from error

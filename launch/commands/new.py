@@ -62,20 +62,23 @@ def check_name(name: str, kind: str, *, dataset: bool) -> None:
     """Raise a UserError if a package of this kind cannot be called `name`, here or anywhere."""
     module = name.replace("-", "_")
     if iskeyword(module):
-        raise UserError(f"{name!r} is no name for a package: Python keeps the word to itself", f"such as my-{name}")
+        raise UserError(
+            f"{name!r} cannot name a package: it is a keyword of Python", f"choose another name, such as my-{name}"
+        )
     if not re.fullmatch(r"[A-Za-z](\w*[A-Za-z0-9])?", module, re.ASCII):
         raise UserError(
-            f"{name!r} is no name for a package", "letters, digits, - and _, beginning with a letter, such as deblur"
+            f"{name!r} cannot name a package",
+            "use letters, digits, - and _, and begin with a letter: deblur, for example",
         )
     for group in (TASKS, DATASETS) if dataset else (TASKS,):
         if other := next((plugin for plugin in installed(group) if plugin.name == name), None):
             raise UserError(f"there is a {KINDS[group]} {name!r} already, in {other}", "choose another name")
     if Path(name).exists():
-        raise UserError(f"there is {name!r} in this folder already", "choose another name, or move it away")
+        raise UserError(f"{name!r} exists already in this folder", "choose another name, or move it away")
     imports = rf"^from (?!my_plugin).*\b{class_name(module)}\b"
     texts = templates(kind, dataset=dataset).values()
     if find_spec(module) or any(re.search(imports, text, re.MULTILINE) for text in texts):
-        raise UserError(f"{name!r} is what something else is called that is imported", f"such as my-{name}")
+        raise UserError(f"a module or class called {name!r} exists already", f"choose another name, such as my-{name}")
 
 
 def package(name: str, kind: str, writer: Author, origin: Source, *, dataset: bool) -> dict[str, str]:

@@ -22,7 +22,7 @@ def load_task(run: Path, pointer: str) -> tuple[AnyTask, AnyConfig, Accelerator]
     file = config_file(run)
     name = read_task(file)
     if name is None:
-        raise UserError(f"{file} names no task")
+        raise UserError(f"{file} names no task", "add the line `task: NAME` again, as the run had it")
     task_type, default = task_of(name)
     config, _ = read_options(file, default)
     accelerator = create_accelerator(config.train)  # before the network is built: it decides on float64

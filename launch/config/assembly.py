@@ -103,7 +103,7 @@ def open_dataset(name: str) -> Open:
     """
     names = name.split("+")
     if len(names) > 2 or not all(names):
-        raise UserError(f"--data {name} is no pair of data sets", "two can be paired: A+B, such as glyphs+photos")
+        raise UserError(f"--data {name} is not a pair of data sets", "two can be paired: A+B, such as glyphs+photos")
     opened = [cast(Open, plugins.load_plugin(plugins.find_plugin(plugins.DATASETS, part))) for part in names]
     return opened[0] if len(opened) == 1 else pair(*opened)
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, make_dataclass, replace
+from functools import cache
 from keyword import iskeyword
 from pathlib import Path
 from textwrap import fill
@@ -39,7 +40,7 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
     try:
         known, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
-        raise UserError(str(error)) from error
+        raise UserError(str(error), "write --task NAME [--config FILE] [options]; --help lists them") from error
     name = known.task
     if known.config is not None:
         name = name or read_task(known.config)
@@ -108,6 +109,7 @@ def one_column() -> Generator[None]:
             os.environ["COLUMNS"] = before
 
 
+@cache
 def join_lines(options: type) -> None:
     """Write the help of each option into its metadata, without the line breaks of its docstring, which tyro would keep.
 

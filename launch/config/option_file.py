@@ -63,7 +63,7 @@ def read_values(file: Path) -> tuple[Json, dict[str, int]]:
         if node is None:
             return {}, {}
         if not isinstance(node, yaml.MappingNode):
-            raise UserError(f"{file} is not a list of options", "write one `name: value` a line")
+            raise UserError(f"{file} holds no options by name", "write each option on its own line, as `name: value`")
         values: Json = {}
         lines: dict[str, int] = {}
         for key, value in node.value:
@@ -78,7 +78,10 @@ def read_values(file: Path) -> tuple[Json, dict[str, int]]:
             f"cannot read --config {file}: {error.strerror}", "give a file of options, such as a run's config.yaml"
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}", "mend that line") from error
+        raise UserError(
+            f"{file} is not valid YAML: {' '.join(str(error).split())}",
+            "write each option on its own line, as `name: value`",
+        ) from error
 
 
 def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
@@ -97,7 +100,7 @@ def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, s
     for name in values:
         if name not in known:
             raise UserError(
-                f"{origins[name]}: {name} is no option of task {default.task}" + did_you_mean(name, known),
+                f"{origins[name]}: {name} is not an option of task {default.task}" + did_you_mean(name, known),
                 f"run.py --task {default.task} --help lists them",
             )
     given = {

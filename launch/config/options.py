@@ -133,10 +133,13 @@ class RunOptions:
             try:
                 seconds_of(getattr(self, name) or "1s")
             except ValueError as error:
-                said = f"{flag(name)} {getattr(self, name)} is no time"
-                raise UserError(said, "such as 90s, 45m or 11.5h") from error
+                said = f"{flag(name)} {getattr(self, name)} is not a length of time"
+                raise UserError(said, "give a number and a unit, such as 90s, 45m or 11.5h") from error
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
-            raise UserError(f"--run {self.run!r} has to be a plain folder name", "say where it goes with --output-dir")
+            raise UserError(
+                f"--run {self.run!r} has to be a plain folder name",
+                "give a plain name; --output-dir chooses the folder that it goes in",
+            )
 
 
 @dataclass(frozen=True)
@@ -292,7 +295,7 @@ def train_defaults(task: str, defaults: Mapping[str, object]) -> TrainOptions:
     """
     if unknown := [name for name in defaults if name not in GROUPS]:
         raise UserError(
-            f"task {task!r} sets a default for {', '.join(map(str, unknown))}, which is no shared option"
+            f"task {task!r} sets a default for {', '.join(map(str, unknown))}, which is not an option of all tasks"
             + did_you_mean(str(unknown[0]), GROUPS),
             "a task's own options have theirs where they are declared",
         )

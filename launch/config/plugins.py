@@ -64,7 +64,7 @@ class Plugin:
         """
         self.check_api()
         module, _, attribute = self.target.partition(":")
-        remedy = f"mend or uninstall {self.package}"
+        remedy = f"fix or uninstall {self.package}"
         path = find_source(module)
         if path is None:
             raise UserError(f"ModuleNotFoundError: there is no {module}", f"install {self.package} again")
@@ -164,7 +164,11 @@ def load_plugin(plugin: Plugin) -> object:
         return getattr(importlib.import_module(module), attribute)
     except Exception as error:
         where = f" ({plugin.target}, from {plugin})" if plugin.package else ""
-        remedy = "mend or uninstall that package" if plugin.package else "is it module:Class, seen from this folder?"
+        remedy = (
+            "fix or uninstall that package"
+            if plugin.package
+            else "write module:Class, with a module that can be imported from this folder"
+        )
         remedy = new_name(error) or remedy
         raise UserError(
             f"{plugin.name!r}{where} cannot be loaded: {type(error).__name__}: {error}",
@@ -173,7 +177,7 @@ def load_plugin(plugin: Plugin) -> object:
 
 
 def new_name(error: Exception) -> str:
-    """Return how to mend an import of what was renamed here; empty if `error` is anything else."""
+    """Return how to fix an import of what was renamed here; empty if `error` is anything else."""
     if not isinstance(error, ImportError):
         return ""
     name = re.match(r"cannot import name '(\w+)'", error.msg)

@@ -42,7 +42,9 @@ def check_is_task(name: str, found: object) -> "type[AnyTask]":
     if not (isinstance(found, type) and issubclass(found, Task)) or not is_dataclass(
         getattr(found, "config_type", None)
     ):
-        raise UserError(f"{name} is no task with options", "derive it from Task[ItsConfig], a frozen dataclass")
+        raise UserError(
+            f"{name} is not a task", "derive a class from Task[Options], where Options is a frozen dataclass"
+        )
     return found
 
 
@@ -62,7 +64,10 @@ def default_config(name: str, task_type: "type[AnyTask]") -> AnyConfig:
         check_options(name, options)
     if lacking := sorted(getattr(task_type, "__abstractmethods__", ())):
         with attribute_errors_to(task_type):
-            raise UserError(f"{name} has no {' and no '.join(lacking)}", "write it; its base class says what it gives")
+            raise UserError(
+                f"{name} has no {' and no '.join(lacking)}",
+                "define it; the docstring in its base class says what it returns",
+            )
     return Config(name, train, options())
 
 

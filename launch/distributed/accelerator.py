@@ -32,7 +32,10 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     """
     told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if told != "no" and options.hardware.precision not in (None, told):
-        raise UserError(f"accelerate was told {told}, --precision says {options.hardware.precision}", "say it once")
+        raise UserError(
+            f"accelerate was told {told}, --precision says {options.hardware.precision}",
+            "give it in one of the two places",
+        )
     torch.set_default_dtype(torch.float64 if options.hardware.precision == "fp64" else torch.float32)
     launcher = launch_command()
     if launcher:

@@ -52,9 +52,13 @@ class TrainingBatches:
         indices = [index for index in next(iter(order)) if index.key in bad]
         size = self.options.batch_size
         if not indices or len(indices) == size:
-            return "all samples of the batch give one" if indices else "no single sample gives one by itself"
+            return (
+                "each sample of the batch gives such a loss"
+                if indices
+                else "no single sample gives such a loss by itself"
+            )
         names = ", ".join(self.images.name(index) for index in indices[:5])
-        return f"{len(indices)} of {size} samples of the batch give one: {names}{', ...' * (len(indices) > 5)}"
+        return f"{len(indices)} of {size} samples of the batch give such a loss: {names}{', ...' * (len(indices) > 5)}"
 
     def gather_rows(self) -> Callable[[Tensor], Tensor] | None:
         """Return what `Batch.gather` does in training."""

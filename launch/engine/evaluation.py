@@ -151,7 +151,7 @@ def is_best(
     validation `sets` that is the figure of the first, unless it names another.
 
     Raises:
-        UserError: that is not among the figures, or no number.
+        UserError: that is not among the figures, or nan.
     """
     wanted, sign = task.monitor.removeprefix("-"), -1 if task.monitor.startswith("-") else 1
     if not wanted:
@@ -164,8 +164,8 @@ def is_best(
         )
     if isnan(figures[name]):
         raise UserError(
-            f"{name} is no number at step {step}",
-            f"lower --lr if the losses grew before; else look for what {type(task).__name__} makes {name} of. "
-            "Checkpoints already saved are good",
+            f"{name} is nan at step {step}",
+            f"lower --lr if the losses grew before; otherwise look at how {type(task).__name__} computes {name}. "
+            "Checkpoints already saved are intact",
         )
     return not best or sign * figures[name] >= sign * best[name]

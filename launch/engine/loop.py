@@ -229,7 +229,7 @@ class Engine:
             except OSError as error:
                 raise UserError(
                     f"cannot save the checkpoint of step {self.saver.step}: {error}",
-                    f"make room; earlier ones in {self.folder} are whole",
+                    f"free some disk space; earlier ones in {self.folder} are intact",
                 ) from error
 
         on_main_process(write)

@@ -92,7 +92,11 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     used = resume == "auto" or start.resolve().is_relative_to(Path(resume).resolve())
     said = [] if used else ["--resume is not used: this run has begun already"]
     if step >= engine.steps and not engine.validation_pending:
-        return [*said, f"it is finished: {step} steps. More --steps or --epochs would continue it", ""]
+        return [
+            *said,
+            f"this run is finished, after {step} step{'s' * (step != 1)}. More --steps or --epochs continue it",
+            "",
+        ]
     return [*said, f"continues from step {step}: {start}", ""]
 
 
@@ -118,7 +122,7 @@ def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: P
         accelerator.mixed_precision, accelerator.mixed_precision
     )
     line = (
-        f"{config.task} on {data}: {steps} steps of {config.train.optimization.batch_size} samples, "
+        f"{config.task} on {data}: {steps} step{'s' * (steps != 1)} of {config.train.optimization.batch_size} samples, "
         f"{processes} process{'es' * (processes > 1)} ({device}), {precision} -> {folder}"
     )
     return line + EMBEDDED.get(data, "")

@@ -19,7 +19,7 @@ def log(folder: Path, rank: int, opening: str) -> Generator[None]:
     """Keep the log of process `rank` in the run's `folder`: the `opening`, what is sent to LOGGER, and the traceback of
     the error that ends the run, if one does."""
     file = path(folder, rank)
-    with writing(folder, "say where with --output-dir: a folder that all machines of the run see"):
+    with writing(folder, "choose a folder that all machines of the run see: --output-dir"):
         file.parent.mkdir(exist_ok=True)
         handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

@@ -29,13 +29,13 @@ def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
         return open_named_folder(output_dir / run) if run is not None else make_numbered(output_dir, task)
     except OSError as error:
         raise UserError(
-            f"cannot make a run folder in {output_dir}: {error.strerror}", "say where with --output-dir"
+            f"cannot make a run folder in {output_dir}: {error.strerror}", "choose another folder with --output-dir"
         ) from error
 
 
 def open_named_folder(folder: Path) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
-        raise UserError(f"{folder} exists already, and is no run that could be continued", "choose another --run")
+        raise UserError(f"{folder} exists already, and is not a run that could be continued", "choose another --run")
     odd = [f"{folder / name} is a file, and has to be a folder" for name in FOLDERS if (folder / name).is_file()]
     odd += [f"{folder / name} is a folder, and has to be a file" for name in FILES if (folder / name).is_dir()]
     if odd:
@@ -78,7 +78,9 @@ def config_file(run: Path) -> Path:
     """
     file = run / "config.yaml"
     if not file.is_file():
-        raise UserError(f"{run} is no run folder: it has no config.yaml", "name one, such as runs/superres-1")
+        raise UserError(
+            f"{run} is not a run folder: it has no config.yaml", "name a run folder, such as runs/superres-1"
+        )
     return file
 
 
@@ -88,7 +90,7 @@ def lock(folder: Path) -> IO[str]:
     Raises:
         UserError: another process is in it, or it cannot be written to.
     """
-    with writing(folder, "say where with --output-dir"):
+    with writing(folder, "choose another folder with --output-dir"):
         file = (folder / LOCK).open("a+")
     if os.name == "posix":
         import fcntl
@@ -101,7 +103,7 @@ def lock(folder: Path) -> IO[str]:
                 file.seek(0)
                 owner = file.read().strip()
             raise UserError(f"{folder} is in use by process {owner}", "wait for it, or choose another --run") from error
-    with writing(folder, "make room, or say where with --output-dir"):
+    with writing(folder, "free some disk space, or choose another folder with --output-dir"):
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

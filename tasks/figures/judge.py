@@ -62,7 +62,7 @@ def load_judge(name: str) -> Judge:
         checkpoint = open_checkpoint(Path(name), "best", f"--judge {name}")
         config = read_state(checkpoint)["config"]
         if config["task"] != "classify":
-            raise UserError(f"--judge {name} is a run of {config['task']}")
+            raise UserError(f"--judge {name} is a run of {config['task']}", HINT)
         channels, size, classes, width = (config[key] for key in ("channels", "size", "classes", "width"))
         classifier = build_classifier(config["model"], channels, size, classes, width, pretrained=False)
         load_weights(checkpoint, {"model": classifier})

@@ -15,11 +15,13 @@ Mistake = Callable[..., str]
 def test_which_samples_spoil_a_loss(mistake: Mistake) -> None:
     said = mistake("--task", "wrong_toys:SpoiledData", "--batch-size", 10)
     assert "the loss of 'model' is not finite at step 1: mse = nan" in said
-    assert "1 of 10 samples of the batch give one: picture 7" in said
+    assert "1 of 10 samples of the batch give such a loss: picture 7" in said
 
 
 def test_spoiled_weights_are_not_blamed_on_samples(mistake: Mistake) -> None:
-    assert "all samples of the batch give one" in mistake("--task", "toys:Single", "--lr", "1e30", "--steps", 9)
+    assert "each sample of the batch gives such a loss" in mistake(
+        "--task", "toys:Single", "--lr", "1e30", "--steps", 9
+    )
 
 
 def test_out_of_memory_says_what_to_lower(mistake: Mistake) -> None:

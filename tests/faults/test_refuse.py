@@ -50,7 +50,7 @@ def test_a_finished_run_says_so(train: Train, capfd: pytest.CaptureFixture[str])
     run = train("Single", *OPTIONS)
     files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
     train("Single", *OPTIONS)
-    assert "it is finished: 6 steps" in capfd.readouterr().out
+    assert "this run is finished, after 6 steps" in capfd.readouterr().out
     assert {path: path.read_bytes() for path in files} == files
     train("Single", "--steps", 8, "--save-every", 2, "--eval-every", 6)
     assert lines(run)[-1]["step"] == 8
@@ -83,7 +83,7 @@ def write_picture(file: Path, seed: int) -> None:
 def test_a_place_without_a_checkpoint_is_refused(mistake: Mistake, resume: str) -> None:
     Path("runs").mkdir()
     said = mistake("--task", "toys:Single", "--resume", resume)
-    assert f"{resume}" in said and "name a run's folder or a checkpoint's" in said
+    assert f"{resume}" in said and "give the folder of a run or of a checkpoint" in said
 
 
 def test_another_run_starts_from_a_checkpoint(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
 def test_if_all_are_damaged_it_does_not_start_afresh(mistake: Mistake, run: Path) -> None:
     for file in run.glob("checkpoints/step-*/state.json"):
         file.write_bytes(b"{}")
-    assert "no checkpoint in runs/it/checkpoints is whole" in mistake(*AGAIN)
+    assert "no checkpoint in runs/it/checkpoints is intact" in mistake(*AGAIN)
 
 
 def test_weights_that_are_no_numbers_are_refused(mistake: Mistake, run: Path) -> None:
@@ -156,7 +156,7 @@ def test_weights_that_are_no_numbers_are_refused(mistake: Mistake, run: Path) ->
     weights["bias"][0] = float("nan")
     save_file(weights, file)
     seal(file.parent)
-    assert "bias has values that are no numbers" in mistake(*AGAIN)
+    assert "bias has nan or infinite values" in mistake(*AGAIN)
 
 
 class Evil:
@@ -171,7 +171,7 @@ def test_a_hostile_file_is_not_believed(mistake: Mistake, run: Path, content: by
     file = run / f"checkpoints/step-00000004/{name}.safetensors"
     file.write_bytes(content)
     seal(file.parent)
-    assert f"{name}.safetensors is no file of tensors" in mistake(*AGAIN)
+    assert f"{name}.safetensors is not a safetensors file" in mistake(*AGAIN)
     assert not Path("owned").exists()
 
 

@@ -95,7 +95,6 @@ def check_folder(disk: Disk) -> None:
 @pytest.mark.parametrize(
     ("every", "shift"), [(8, 0), *(pytest.param(1, shift, marks=SLOW) for shift in range(len(REASONS)))]
 )
-@pytest.mark.usefixtures("no_curves")
 def test_any_call_that_fails(every: int, shift: int, capfd: pytest.CaptureFixture[str], record_property: Any) -> None:
     """Each call that reaches the disk, in a run that saves twice, fails once, in one of three ways."""
     assert run("whole") == 0

@@ -24,10 +24,8 @@ from launchbay.models import checkpoints
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
 SLOW = pytest.mark.slow
-pytestmark = [
-    pytest.mark.usefixtures("no_curves"),
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),  # where there is one core for two workers
-]
+# Where there is one core for two workers:
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 PICTURES = ("--data", "folder", "--data-root", "pictures", "--patch", 16, "--model", "conv4", "--width", 4)
 LENGTH = ("--steps", 30, "--save-every", 2, "--eval-every", 30, "--batch-size", 4, "--log-every", 1)
 DENOISE = (*PICTURES, *LENGTH)
