@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import huggingface_hub
 import pytest
 import timm
 import torch
 import yaml
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from toys import Gan, GanConfig, Single
@@ -302,3 +304,19 @@ def test_a_freeze_that_means_nothing_is_refused() -> None:
         with pytest.raises(UserError) as refused:
             Freeze(Gan(GanConfig()).networks(), options)
         assert message in refused.value.message
+
+
+def test_the_hub_gives_whichever_file_a_repository_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = one_file({"weight": torch.ones(1)}, "pytorch_model.bin")
+
+    def download(repository: str, name: str, revision: str | None) -> str:
+        if (repository, name, revision) == ("someone/network", file.name, "v2"):
+            return str(file)
+        raise LocalEntryNotFoundError(f"no {name} and no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    found = read_weights("hf-hub:someone/network@v2")
+    assert found.published and list(found.networks[""]) == ["weight"]
+    with pytest.raises(UserError, match="of hf-hub:someone/else cannot be downloaded: no model") as refused:
+        read_weights("hf-hub:someone/else")
+    assert "--weights FILE" in refused.value.hint
