@@ -10,12 +10,13 @@ import pytest
 import wrong_toys
 from conftest import ROOT, Command
 from PIL import Image
+from stateful_tasks import Contrast, Critics, Queue, QueuePerProcess
 from toys import Deblur, DeblurConfig, Dropout, Gan, LaysBy, Single, Tied
 
 from launchbay.launch.check import suite
 from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.suite import CONTRACT, outcome
-from launchbay.tasks.base import Task
+from launchbay.tasks import Batch, Losses, Task
 from launchbay.tasks.classify import Classify
 from launchbay.tasks.dcgan import DCGAN, DCGANConfig
 from launchbay.tasks.denoise import Denoise, DenoiseConfig
@@ -24,6 +25,16 @@ from launchbay.tasks.superres import SuperRes, SuperResConfig
 from launchbay.tasks.unmix import Unmix
 from launchbay.tasks.vae import VAE, VAEConfig
 from launchbay.testing import Result, check_task, parametrize_with_checks
+
+
+class FiveSteps(Critics):
+    """A critic that takes five steps."""
+
+    def training_step(self, batch: Batch) -> Losses:
+        for part in batch.split(5):
+            yield "critic", {"error": self.critic(part.image).square().mean()}
+        yield "there+back", {"cycle": (self.back(self.there(batch.image)) - batch.image).square().mean()}
+
 
 BREAKS = broken_tasks.BREAKS
 STARTS_PROCESSES = ("import_is_light", "it_is_built_from_options_alone", "two_processes_learn_the_same")
@@ -38,6 +49,9 @@ FAST: dict[type[Task[Any]], Any] = {
     Dropout: None,
     Tied: None,
     LaysBy: None,
+    Contrast: None,
+    Queue: None,
+    FiveSteps: None,
 }
 ALL = {**FAST, DCGAN: DCGANConfig(dropout=0.0), Unmix: None}
 
@@ -62,7 +76,7 @@ def test_tasks_keep_the_contract_as_far_as_one_process_can_tell(task_type: type[
 def test_tasks_keep_the_contract(task_type: type[Task[Any]]) -> None:
     results = check_task(task_type, ALL[task_type])
     assert not failures(results), "\n\n".join(map(str, failures(results).values()))
-    own_statistics = task_type in (Unmix, Dropout)  # BatchNorm, Dropout
+    own_statistics = task_type in (Unmix, Dropout, Queue)  # BatchNorm, Dropout
     assert results[-1].state == ("not applicable" if own_statistics else "ok"), results[-1]
 
 
@@ -87,6 +101,12 @@ def test_what_a_fresh_process_notices() -> None:
     assert heavy.state == opening.state == "failed"
     assert heavy.happened == "importing heavy_task brings in matplotlib" and "heavy_task.py:5" in heavy.where
     assert "README.md" in opening.happened and "heavy_task.py:18 in __init__" in opening.where
+
+
+@pytest.mark.slow
+def test_state_that_each_process_has_of_its_own_is_named_beside_batchnorm() -> None:
+    (result,) = failures(check_task(QueuePerProcess)).values()
+    assert "leaves queue different on process 1" in result.happened and "batch.gather(tensor)" in result.remedy
 
 
 @pytest.mark.slow

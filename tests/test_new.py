@@ -2,11 +2,13 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tomllib
 import venv
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -158,7 +160,7 @@ def test_a_new_package_works_from_wheels_in_a_clean_environment(
     wheel: Path, command: Command, launchbay: Launchbay, tmp_path: Path
 ) -> None:
     """Both packages are installed by pip; what launchbay depends on is seen in the environment that runs this test."""
-    assert launchbay("new", "deblur")[0] == 0
+    assert launchbay("new", "deblur", "--dataset")[0] == 0
     subprocess.run(["git", "init", "-q", "deblur"], check=True)
     written = build_wheel(Path("deblur"), tmp_path / "written")
     venv.create("clean", with_pip=True)
@@ -180,5 +182,16 @@ def test_a_new_package_works_from_wheels_in_a_clean_environment(
     train = ("--task", "deblur", "--steps", 2, "--batch-size", 2, "--wandb", "off", "--output-dir", "out")
     assert "everything is in out/deblur-1" in clean("python", "-m", "launchbay.launch.run", *train)
     assert "deblur keeps the contract" in clean("launchbay", "check", "deblur")
+    workflow = yaml.safe_load(Path("deblur/.github/workflows/test.yml").read_text())["jobs"]["test"]["steps"]
+    steps = [step["run"] for step in workflow if "run" in step and "pip" not in step["run"]]
+    settings = {"venvPath": str(Path.cwd()), "venv": "clean", "typeCheckingMode": "standard"}
+    Path("deblur/pyrightconfig.json").write_text(json.dumps(settings))
+    with chdir("deblur"):
+        for words in [part.split() for step in (*steps, "basedpyright") for part in step.split(" && ")]:
+            tool = (binaries / "python", "-m", "pytest") if words == ["pytest"] else (Path(RUFF).parent / words[0],)
+            environment = {**os.environ, "PYTHONPATH": ""}
+            argv = [str(word) for word in (*tool, *words[1:])]
+            done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
     clean("launchbay", "new", "another")  # the templates are in the wheel
     assert Path("another/.github/workflows/test.yml").is_file() and Path("another/.gitignore").is_file()

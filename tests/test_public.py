@@ -51,7 +51,7 @@ def test_the_public_surface_is_as_written() -> None:
     assert written == found, (
         f"what plugins rely on has changed. Gone: {gone}. New: {new}. If that is wanted, `python tests/test_public.py` "
         "writes it down; if a plugin would notice what is gone or means something else now, raise API_VERSION in "
-        "tasks/__init__.py first and say so in CHANGELOG.md"
+        "launchbay/__init__.py first and say so in CHANGELOG.md"
     )
 
 
@@ -66,7 +66,7 @@ def test_each_help_and_the_checks_are_as_written() -> None:
         remedy = (
             "A --help, or a check, has changed. If that is wanted, `python tests/test_public.py` writes it down; if "
             "an option or a value is gone or means something else now, commands and config.yaml files break: say so in "
-            "CHANGELOG.md, and for what plugins rely on raise API_VERSION in tasks/__init__.py"
+            "CHANGELOG.md, and for what plugins rely on raise API_VERSION in launchbay/__init__.py"
         )
         pytest.fail("\n".join([remedy, *changes]), pytrace=False)
 

@@ -2,11 +2,12 @@
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
-from typing import Literal, TypeVar, Unpack
+from math import lcm
+from typing import Unpack
 from unittest.mock import patch
 
 import torch
@@ -19,7 +20,8 @@ from launchbay.data.loader import fetch
 from launchbay.data.sources import Source
 from launchbay.data.transforms import Transformed
 from launchbay.launch.check.fresh import NotImportable, ask
-from launchbay.launch.check.lines import describe_error, is_of_the_bench, raised
+from launchbay.launch.check.lines import describe_error, raised
+from launchbay.launch.check.results import Broken, Check, NotApplicable, Result
 from launchbay.launch.check.watched import Watched, losses
 from launchbay.launch.config.assembly import build_task, datasets, infer_options, open_sources
 from launchbay.launch.config.options import AnyConfig, Dataclass, TrainOptions
@@ -31,17 +33,16 @@ from launchbay.launch.engine.loop import Engine
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import IndivisibleBatch
-from launchbay.tasks.base import AnyTask, Batch
-from launchbay.tasks.places import Place, PlaceNote, locate
+from launchbay.tasks.base import AnyTask, Batch, Moment
+from launchbay.tasks.places import Place, locate
 
-Check = Callable[["Bench"], None]
-"""A check: its name says what has to hold; the first paragraph of its docstring what is expected, the second how to
-fix what is not so."""
-F = TypeVar("F", bound=Check)
 SAMPLES = {"train": 8, "val": 5}
-BATCH = 4
+BATCH, MOST = 4, 64
+"""Samples of a batch, and at most, for steps that split it."""
 STEPS = 4
 CPU = torch.device("cpu")
+HALFWAY = Moment(STEPS // 2, 0.5, 1.0)
+"""What a single step is told, so that nothing that begins or ends later is left out altogether."""
 SHORT: dict[str, object] = {
     "steps": STEPS, "epochs": None, "batch_size": BATCH, "warmup": 0, "log_every": 1, "eval_every": 2, "save_every": 2,
     "wandb": "off", "workers": 0, "precision": None, "accumulate": 1, "compile": False, "cuda_graphs": False,
@@ -50,54 +51,6 @@ SHORT: dict[str, object] = {
 """Shared options of the short runs that checks take."""
 OF_RUNS = ("run", "output_dir", "resume", "max_time", "stuck_after", "sync_batchnorm", "profile")
 """Shared options that mean nothing here: a check has no run folder, no GPU and no other machine."""
-
-
-class Broken(Exception):
-    """The task does not keep its contract: what happened, and where, if that is known. `remedy` stands in for what the
-    check says in general."""
-
-    def __init__(self, happened: str, place: Place | None = None, remedy: str = ""):
-        super().__init__(happened)
-        self.happened, self.place, self.remedy = happened, place, remedy
-
-
-class NotApplicable(Exception):
-    """The check has no meaning for this task, and why."""
-
-
-def needs(*others: Check) -> Callable[[F], F]:
-    """Say which checks have to hold before this one means anything."""
-
-    def mark(check: F) -> F:
-        check.needs = others  # pyright: ignore[reportFunctionMemberAccess]
-        return check
-
-    return mark
-
-
-@dataclass(frozen=True)
-class Result:
-    """The result of one check. As a string it is all that a person has to know."""
-
-    check: str
-    """Its name, in words."""
-    state: Literal["ok", "failed", "not applicable"]
-    """Its outcome."""
-    expected: str
-    """The rule that it checks."""
-    happened: str = ""
-    """The breach of the rule; or why the check is not applicable."""
-    where: str = ""
-    """The line of the task that it is about, if that is known: file:line and what stands there."""
-    remedy: str = ""
-    """How to fix it."""
-
-    def __str__(self) -> str:
-        if self.state != "failed":
-            return f"{self.check}: {self.state}" + (f" ({self.happened})" if self.happened else "")
-        where = [f"at: {self.where}"] if self.where else []
-        said = [f"expected: {self.expected}", f"happened: {self.happened}", *where, f"→ {self.remedy}"]
-        return "\n  ".join([f"{self.check}: failed", *said])
 
 
 class Few(Transformed):
@@ -125,7 +78,8 @@ class Bench:
     def __init__(self, task_type: type[AnyTask], options: Dataclass | None = None, shared: TrainOptions | None = None):
         self.task_type, self.options, self.shared = task_type, options, shared
         self.results: dict[Check, Result] = {}
-        self.gathers = False  # whether a step has asked for the rows of the whole batch
+        self.gathers = False
+        """Whether a training step was seen to ask for the whole batch."""
 
     @cached_property
     def declared(self) -> AnyConfig:
@@ -170,34 +124,39 @@ class Bench:
 
     @cached_property
     def least(self) -> int:
-        """The samples that a step needs at the least: one, or as many as it splits its batch into."""
-        count, task = 1, self.task().eval()
-        while True:
-            try:
-                losses(task, self.batch(count))
-                return count
-            except IndivisibleBatch as error:
-                count *= error.parts
-            except Exception:  # a check says so
-                return count
+        """The samples that a training step needs: 1, or more if it splits its batch."""
+        count = 1
+        with suppress(Exception):  # steps_can_be_taken tells
+            while count < MOST:
+                try:
+                    losses(self.task(), self.batch(count))
+                    return count
+                except IndivisibleBatch as error:
+                    count = lcm(count, error.parts) if count % error.parts else count * error.parts
+        return 1
 
-    @property
+    @cached_property
     def size(self) -> int:
-        """The samples of a batch: a multiple of what two processes need at the least."""
-        return -(-BATCH // (2 * self.least)) * 2 * self.least
+        """The samples of a batch: enough for two processes."""
+        both = 2 * self.least
+        return max(both, BATCH // both * both)
 
-    def batch(self, count: int | None = None, first: int = 0, images: ImageSet | None = None) -> Batch:
-        """Return `count` samples (or as many as a batch has) from number `first` on, of the training set or of
-        `images`. Always the same ones, with the same random numbers.
+    def batch(self, count: int, first: int = 0, images: ImageSet | None = None) -> Batch:
+        """Return `count` samples from number `first` on, of the training set or of `images`. Always the same ones, with
+        the same random numbers.
         """
-        images, count = images or self.sets[0], count or self.size
+        images = images or self.sets[0]
         indices = [Index(number % len(images), key(number)) for number in range(first, first + count)]
-        return to_batch(fetch(images, indices), CPU, gather=self.gather)
+        return to_batch(fetch(images, indices), CPU, HALFWAY, self.gather)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Do what `Batch.gather` does on one process, and take note of it."""
+        """Do what `Batch.gather` does on one process, and note it."""
         self.gathers = True
         return rows
+
+    def whole(self, first: int = 0) -> Batch:
+        """Return a batch to train on, from sample number `first` on."""
+        return self.batch(self.size, first)
 
     @property
     def evaluable(self) -> ImageSet:
@@ -222,7 +181,7 @@ class Bench:
         learner = self.learner()
         learner.use(learner.wrapped, training=True)
         for number in range(3):
-            learner.step(number + 1, [self.batch(first=number * self.size)])
+            learner.step(number + 1, [self.whole(number * self.size)])
         return learner
 
     @cached_property
@@ -262,19 +221,6 @@ class Bench:
         return locate(self.task_type, *names)
 
 
-def explain(error: Exception, kind: type[AnyTask]) -> Broken | None:
-    """Return what `error` says of the task `kind`; None if it arose in the bench itself: our bug, then."""
-    if isinstance(error, UserError):
-        happened, place, remedy = *describe_error(error, kind), error.hint
-    elif is_of_the_bench(error):
-        return None
-    else:
-        happened, place, remedy = f"{type(error).__name__}: {error}", raised(error, kind), ""
-    notes = getattr(error, "__notes__", [])
-    elsewhere = [note for note in notes if not (isinstance(note, PlaceNote) and note.place == place)]
-    return Broken(happened + "".join(f" ({note})" for note in elsewhere), place, remedy)
-
-
 def layers(task: AnyTask, kind: type[nn.Module]) -> list[str]:
     """Return the names of the layers of this kind in the networks of `task`."""
     networks = task.networks().items()
@@ -284,14 +230,16 @@ def layers(task: AnyTask, kind: type[nn.Module]) -> list[str]:
 
 
 def different(ours: Mapping[str, object], others: Mapping[str, object]) -> str:
-    """Return the first value of a state_dict that is another one, a tensor with by how much; empty if there is none."""
+    """Return the first tensor that has other bits, and by how much, or other value; empty if there is none."""
     for name, mine in ours.items():
-        theirs = others.get(name)
-        if isinstance(mine, Tensor) and isinstance(theirs, Tensor) and mine.shape == theirs.shape:
-            if not torch.equal(mine, theirs):
-                return f"{name} differs by up to {(mine.double() - theirs.double()).abs().max().item():.2g}"
-        elif isinstance(mine, Tensor) or mine != theirs:
-            return f"{name} is not there, or of another shape" if isinstance(mine, Tensor) else f"{name} differs"
+        other = others.get(name)
+        if not isinstance(mine, Tensor) or not isinstance(other, Tensor):
+            if mine != other:
+                return f"{name} is another one, or not there"
+        elif mine.shape != other.shape:
+            return f"{name} has another shape"
+        elif not torch.equal(mine, other):
+            return f"{name} differs by up to {(mine.double() - other.double()).abs().max().item():.2g}"
     return ""
 
 

@@ -1,6 +1,7 @@
 """`launchbay check NAME [options]`: a task with the options that it would be trained with."""
 
 from rich.console import Console
+from rich.text import Text
 
 from launchbay import UserError
 from launchbay.launch.check.bench import OF_RUNS, SHORT, Bench
@@ -40,5 +41,6 @@ def with_options(name: str, task_type: type[AnyTask], argv: list[str], console: 
     unused = [flag(option) for option in (*SHORT, *OF_RUNS) if now[option] != before[option]]
     if unused:
         changes.append(f"without effect on a check: {', '.join(unused)}")
-    console.print(f"{name}: short runs on a few samples, on the CPU", *changes, sep="\n  ", highlight=False)
+    header = f"{name}: short runs on a few samples, on the CPU"
+    console.print(Text("\n  ".join([header, *changes])), soft_wrap=True)  # as it is: a Text has no markup
     return Bench(task_type, config.options, config.train)

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from launchbay.data import Index
 from launchbay.data.loader import Keyed
-from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
+from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.lines import authored, source, undocumented
+from launchbay.launch.check.results import Broken, NotApplicable, needs
 from launchbay.launch.config.option_file import read_options, to_yaml
 from launchbay.tasks.places import Place, locate
 

@@ -8,19 +8,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from launchbay.launch.check.bench import (
-    STEPS,
-    Bench,
-    Broken,
-    NotApplicable,
-    different,
-    double,
-    layers,
-    needs,
-)
-from launchbay.launch.check.figures import monitor_is_a_figure
+from launchbay.launch.check.bench import STEPS, Bench, different, double, layers
+from launchbay.launch.check.figures import TOGETHER, monitor_is_a_figure
 from launchbay.launch.check.fresh import ask
 from launchbay.launch.check.options import options_go_through_yaml
+from launchbay.launch.check.results import Broken, NotApplicable, needs
 from launchbay.launch.check.same import (
     a_step_repeats_bit_for_bit,
     evaluation_changes_nothing,
@@ -56,7 +48,7 @@ def networks_can_be_compiled(bench: Bench) -> None:
     torch.compiler.reset()
     for network in compiled.networks().values():
         network.compile(backend="eager")  # it is the tracing that may break, not what is made of it
-    pairs = zip(losses(plain, bench.batch()), losses(compiled, bench.batch()), strict=True)
+    pairs = zip(losses(plain, bench.whole()), losses(compiled, bench.whole()), strict=True)
     for (name, terms, place), other in pairs:
         for term, value in terms.items():
             if not torch.allclose(value, other.terms[term], rtol=1e-4, atol=1e-6):
@@ -75,7 +67,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         first.use(first.wrapped, training=True)
         for number in (1, 2):
-            first.step(number, [bench.batch(first=number)])
+            first.step(number, [bench.whole(number)])
         if late := [names for names in tied(first.task) if names not in tied(second.task)]:
             raise Broken(f"{' and '.join(late[0])} are tied in training, and not before", bench.place("__init__"), TIE)
         saver = Saver(Path(folder), first.trained_state, keep=1)
@@ -84,7 +76,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
         second.restore(checkpoints.newest_checkpoint(Path(folder)), None)
     second.use(second.wrapped, training=True)
     for learner in (first, second):
-        learner.step(3, [bench.batch(first=3)])
+        learner.step(3, [bench.whole(3)])
     difference = different(first.task.state_dict(), second.task.state_dict())
     check_hidden_state(first.task, at_start, hidden_state(second.task), difference)
     if difference:
@@ -142,7 +134,7 @@ def set_by_evaluation(bench: Bench) -> tuple[str, str]:
     task = bench.task().eval()
     before = hidden_state(task)
     with torch.no_grad():
-        task.evaluate(bench.batch(images=bench.evaluable))
+        task.evaluate(bench.batch(TOGETHER, images=bench.evaluable))
     found = changed(before, hidden_state(task))
     return (found[0], f"; `{found[0]}` is another one after evaluate") if found else ("", "")
 
@@ -171,11 +163,11 @@ def two_processes_learn_the_same(bench: Bench) -> None:
     Nothing may depend on which samples a process has: look for what is counted, kept or drawn per process.
     """
     bench.probed.values()  # or another process cannot import it
-    with tempfile.TemporaryDirectory() as folder:
-        one = record_run(bench, Path(folder))
     two = on_two_processes(bench)
     if draws_in_training(bench):
         raise NotApplicable("a network draws random numbers in training (Dropout), on each process others")
+    with tempfile.TemporaryDirectory() as folder:
+        one = record_run(bench, Path(folder))
     tolerance = TOLERANCE if not layers(bench.task(), _BatchNorm) else TOLERANCE_OF_BATCHNORM
     for mine, theirs in zip(one, two, strict=True):
         for name, value in mine.items():
@@ -188,7 +180,7 @@ def draws_in_training(bench: Bench) -> bool:
     """Return whether a step draws from the process' own generator, as Dropout does: then nothing could be compared."""
     task, before = bench.task(), torch.get_rng_state()
     set_mode(task, training=True)
-    losses(task, bench.batch())
+    losses(task, bench.whole())
     return not torch.equal(before, torch.get_rng_state())
 
 

@@ -8,8 +8,9 @@ from accelerate.utils import convert_outputs_to_fp32
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from launchbay.launch.check.bench import Bench, Broken, NotApplicable, different, double, layers, needs
+from launchbay.launch.check.bench import Bench, different, double, layers
 from launchbay.launch.check.figures import TOGETHER
+from launchbay.launch.check.results import Broken, NotApplicable, needs
 from launchbay.launch.check.state import changed, shared_state
 from launchbay.launch.check.steps import losses_keep_their_order, randomness_comes_from_the_batch
 from launchbay.launch.check.watched import losses
@@ -24,7 +25,7 @@ def a_step_repeats_bit_for_bit(bench: Bench) -> None:
     again, before = bench.learner(), shared_state(bench.task_type)
     again.use(again.wrapped, training=True)
     for number in range(3):
-        again.step(number + 1, [bench.batch(first=number * bench.size)])
+        again.step(number + 1, [bench.whole(number * bench.size)])
     if difference := different(again.task.state_dict(), bench.trained.task.state_dict()):
         where = bench.place("training_step", "loss")
         if kept := changed(before, shared_state(bench.task_type)):
@@ -43,7 +44,7 @@ def evaluation_changes_nothing(bench: Bench) -> None:
     before = deepcopy(task.state_dict())
     collected = bench.figures[1]
     with torch.no_grad():
-        first, second = ({**task.evaluate(bench.batch()), **task.preview(bench.batch(1))} for _ in range(2))
+        first, second = ({**task.evaluate(bench.whole()), **task.preview(bench.batch(1))} for _ in range(2))
         drawn, again = (task.gallery(dict(collected)) for _ in range(2))
     where = bench.place("evaluate", "figures")
     if difference := different(task.state_dict(), before):
@@ -66,7 +67,7 @@ def precisions_can_be_chosen(bench: Bench) -> None:
                     autocast(network)
             learner.use(learner.wrapped, training=True)
             try:
-                learner.step(1, [bench.batch()])
+                learner.step(1, [bench.whole()])
                 with learner.evaluating(), torch.no_grad():
                     learner.task.evaluate(bench.batch(2, images=bench.evaluable))
             except Exception as error:
@@ -81,7 +82,7 @@ def autocast(network: nn.Module) -> None:
 
 @needs(randomness_comes_from_the_batch)
 def a_batch_of_one_is_enough(bench: Bench) -> None:
-    """A batch of one sample can be trained on, or of as many as a step splits it into, and evaluated.
+    """A batch of one sample can be trained on, and evaluated; of as many as `batch.split` makes parts, if it is used.
 
     Look for squeeze() without a dimension, and for statistics over the batch.
     """
@@ -101,14 +102,14 @@ def losses_are_means_over_samples(bench: Bench) -> None:
     """The loss of a batch is the mean of the losses of its parts.
 
     Take means, not sums, and let no sample's loss depend on the others: --accumulate and several processes divide the
-    batch.
+    batch. A loss that has to be of the whole batch asks for it with `batch.gather`.
     """
     with double():
         # In evaluation mode, BatchNorm and Dropout aside; a task for each, since it may count its steps.
-        half, whole = bench.size // 2, losses(bench.task().eval(), bench.batch())
-    if bench.gathers:
-        raise NotApplicable("its loss is one of the whole batch (batch.gather)")
-    with double():
+        whole = losses(bench.task().eval(), bench.whole())
+        if bench.gathers:
+            raise NotApplicable("a loss is of the whole batch (batch.gather)")
+        half = bench.size // 2
         halves = [losses(bench.task().eval(), bench.batch(half, first)) for first in (0, half)]
     names = [[(loss.network, *loss.terms) for loss in step] for step in (whole, *halves)]
     if names[0] != names[1] or names[0] != names[2]:

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from torch import distributed
 
-from launchbay.launch.check.bench import Bench, explain, isolated
+from launchbay.launch.check.bench import Bench, isolated
 from launchbay.launch.check.fresh import Asked, asked
+from launchbay.launch.check.results import explain
 from launchbay.launch.check.runs import record_run
 from launchbay.launch.errors import Elsewhere
 from launchbay.launch.files import Json

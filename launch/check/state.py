@@ -118,7 +118,8 @@ def remedy_for(task: nn.Module, name: str) -> str:
         case Tensor():
             return f'make it a buffer, in __init__: self.register_buffer("{attribute}", ...)'
         case bool() | int() | float():
-            return f'keep it in a buffer, in __init__: self.register_buffer("{attribute}", torch.tensor({value * 0}))'
+            buffer = f'self.register_buffer("{attribute}", torch.tensor({value * 0}))'
+            return f"keep it in a buffer, in __init__: {buffer}; or, if it counts steps, use `batch.step`"
         case _ if any(isinstance(part, nn.Module) for part in flat(value)):
             return "make each module an attribute of its own (or use nn.ModuleList), with requires_grad_(False)"
         case _:

@@ -5,10 +5,11 @@ import itertools
 import torch
 from torch import nn
 
-from launchbay.launch.check.bench import Bench, Broken, NotApplicable, needs
+from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.figures import pictures_are_well_formed
 from launchbay.launch.check.lines import place_of_drawing
 from launchbay.launch.check.options import it_can_be_built, samples_repeat_and_travel
+from launchbay.launch.check.results import Broken, NotApplicable, needs
 from launchbay.launch.check.watched import losses
 
 PATIENCE = 100
@@ -77,12 +78,12 @@ def randomness_comes_from_the_batch(bench: Bench) -> None:
 
     @torch.no_grad()
     def look() -> None:
-        task.evaluate(bench.batch())
+        task.evaluate(bench.whole())
         task.preview(bench.batch(1))
         task.summarize(dict(collected))
         task.gallery(dict(collected))
 
-    for name, call in {"training_step": lambda: losses(task, bench.batch()), "evaluation": look}.items():
+    for name, call in {"training_step": lambda: losses(task, bench.whole()), "evaluation": look}.items():
         if place := place_of_drawing(call, bench.task_type):
             raise Broken(f"{name} draws from one of them, or seeds it", place)
 
@@ -98,7 +99,7 @@ def the_loss_falls(bench: Bench) -> None:
         raise NotApplicable("the losses of several networks play against each other")
     learner.use(learner.wrapped, training=True)
     for number in range(PATIENCE):
-        learner.step(number + 1, [bench.batch()])
+        learner.step(number + 1, [bench.whole()])
         if learner.seen[-1].loss < learner.seen[0].loss - 0.005 * abs(learner.seen[0].loss):
             return
     first, last = learner.seen[0].loss, learner.seen[-1].loss
@@ -126,4 +127,4 @@ def networks_are_only_called(bench: Bench) -> None:
     task = bench.task()
     for name, network in task.networks().items():
         setattr(task, name, Wrapped(network))
-    losses(task, bench.batch())
+    losses(task, bench.whole())

@@ -20,7 +20,8 @@ from rich.text import Text
 
 from launchbay import UserError
 from launchbay.launch.check import figures, options, runs, same, steps
-from launchbay.launch.check.bench import Bench, Broken, Check, NotApplicable, Result, explain, isolated
+from launchbay.launch.check.bench import Bench, isolated
+from launchbay.launch.check.results import Broken, Check, NotApplicable, Result, explain
 from launchbay.launch.config.options import Dataclass
 from launchbay.tasks.base import AnyTask
 from launchbay.tasks.places import Place
@@ -162,7 +163,7 @@ def needed(check: Check) -> Iterator[Check]:
 
 
 def show_checks(name: str, bench: Bench, console: Console) -> None:
-    """Run the checks and print the result of each as it comes, with what is wrong and how to mend it.
+    """Run the checks and print the result of each as it comes, with what is wrong and how to fix it.
 
     Raises:
         UserError: the task does not keep the contract.
@@ -184,7 +185,7 @@ def show_checks(name: str, bench: Bench, console: Console) -> None:
         raise UserError(
             f"{name} fails {len(failed)} of {len(CONTRACT)} checks: {', '.join(failed)}", "fix the first one first"
         )
-    console.print(f"\n{name} keeps the contract")
+    console.print(Text(f"\n{name} keeps the contract"))
 
 
 def failure_panel(result: Result) -> Panel:
