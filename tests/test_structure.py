@@ -13,7 +13,7 @@ import launchbay.tasks
 import launchbay.tasks.figures
 
 FOLDERS = ("launch", "tasks", "models", "data")
-FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "options", "teachers", "figures")
+FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "options", "losses", "teachers", "figures")
 """What tasks are made of; no task imports another."""
 ROOMS: dict[str, set[str]] = {
     "errors": set(),

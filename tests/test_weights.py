@@ -175,7 +175,9 @@ def test_weights_that_are_no_numbers_are_refused(mistake: Mistake) -> None:
     state["bias"][1] = float("nan")
     assert "file.pth: bias has nan or infinite values" in mistake("--task", "toys:Single", "--weights", one_file(state))
     Path("cut.safetensors").write_bytes(b"123")
-    assert "cut.safetensors is not a safetensors file" in mistake("--task", "toys:Single", "--weights", "cut.safetensors")
+    assert "cut.safetensors is not a safetensors file" in mistake(
+        "--task", "toys:Single", "--weights", "cut.safetensors"
+    )
     Path("weights.txt").touch()
     assert "no kind of file that holds weights" in mistake("--task", "toys:Single", "--weights", "weights.txt")
     assert not Path("runs").exists() or not list(Path("runs").iterdir())
