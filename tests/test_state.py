@@ -33,7 +33,7 @@ def test_a_run_goes_on_with_all_that_its_task_keeps(train: Train) -> None:
     train("stateful_tasks:Queue")
     last = [folder / "checkpoints/step-00000020" for folder in (whole, run)]
     for file in sorted(last[0].glob("*.safetensors")):
-        assert file.read_bytes() == (last[1] / file.name).read_bytes() or file.name == storage.FROZEN
+        assert file.read_bytes() == (last[1] / file.name).read_bytes()
     assert [json.loads((path / "state.json").read_text())["extra_state"] for path in last] == [
         {"_extra_state": {"taken": 20}}
     ] * 2
@@ -162,6 +162,11 @@ def test_the_whole_batch_is_refused_where_there_is_none(
         monkeypatch.setattr(Contrast, "evaluate", lambda self, batch: {"all": batch.gather(batch.rand())})
         said = "batch.gather is for training_step"
     assert said in mistake("--task", "stateful_tasks:Contrast", *options)
+
+
+def test_a_state_that_each_part_of_a_batch_would_move_is_refused(mistake: Mistake) -> None:
+    said = mistake("--task", "stateful_tasks:QueuePerProcess", "--accumulate", 2)
+    assert "each step moves teacher.0.weight" in said and "leave --accumulate out" in said
 
 
 def test_learning_rates_scale_by_layer(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:

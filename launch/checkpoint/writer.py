@@ -17,13 +17,15 @@ from launchbay.models.checkpoints import file_of
 
 class Saver:
     """A writer of checkpoints of `trained_state` to `folder`, one at a time, that keeps `keep` of them. Training waits
-    only for the copy that is written.
+    only for the copy that is written. `initial` are digests of the task's own state at the start of the run,
+    unless that is now.
     """
 
-    def __init__(self, folder: Path, trained_state: TrainedState, keep: int):
+    def __init__(self, folder: Path, trained_state: TrainedState, keep: int, initial: Mapping[str, str] | None = None):
         self.folder, self.trained_state, self.keep = folder, trained_state, keep
         self.tensors: dict[str, dict[str, Tensor]] = {}
-        self.first = digests(tensors_of(own_state(trained_state.task, trained_state.networks)))
+        own = tensors_of(own_state(trained_state.task, trained_state.networks))
+        self.initial = digests(own) if initial is None else initial
         self.thread = ThreadPoolExecutor(1, "saver")
         self.pending: Future[Path] | None = None
         self.step = 0
@@ -69,15 +71,16 @@ class Saver:
         }
         self.keep_copy(OPTIMIZERS, tensors)
         frozen = self.copy_task(tensors_of(own_state(self.trained_state.task, networks)))
-        saved_state = {**state, "optimizers": optimizers, "extra_state": self.trained_state.extra_state()}
-        return CheckpointContent(self.tensors, frozen, saved_state)
+        extra = self.trained_state.extra_state()
+        beside = {"optimizers": optimizers, "extra_state": extra, "initial": dict(self.initial)}
+        return CheckpointContent(self.tensors, frozen, {**state, **beside})
 
     def copy_task(self, own: Mapping[str, Tensor]) -> str:
-        """Copy the task's own tensors to two files: what has changed since the start of this process, and what has not.
+        """Copy the task's own tensors to two files: what has changed since the start of the run, and what has not.
         Returns a digest of the latter.
         """
         now = digests(own)
-        frozen = {name: now[name] for name in own if self.first.get(name) == now[name]}
+        frozen = {name: now[name] for name in own if self.initial.get(name) == now[name]}
         parts = {
             TASK: {name: tensor for name, tensor in own.items() if name not in frozen},
             FROZEN: {name: own[name] for name in frozen},

@@ -69,6 +69,7 @@ class Engine:
         self.eval_every = self.options.saving.eval_every or ceil(self.steps / 10)
         self.save_every = self.options.saving.save_every or self.eval_every
         self.state, self.validation_pending = State(), False
+        self.initial: dict[str, str] | None = None  # digests of the task's own state when the run began
         self.learner = Learner(task, self.options, accelerator, self.steps)
 
     def notice(self, load: Load) -> Load:
@@ -86,6 +87,7 @@ class Engine:
             state = self.learner.restore(where, next(batches) if self.accelerator.num_processes > 2 else None)
         self.state = State(**{field.name: state["progress"][field.name] for field in fields(State)})
         self.validation_pending = state.get("owes_validation", False)
+        self.initial = state.get("initial")
 
     def fit(self, folder: Path, observers: Sequence[Observer], stop: Stop) -> None:
         """Train from where it stands to the last step. `observers` is empty on all processes but the main one.
@@ -94,7 +96,7 @@ class Engine:
             Stopped: a signal or --max-time has ended it early, with a checkpoint.
         """
         self.folder, self.observers = folder, observers
-        self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep)
+        self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", rank, processes)
         status = "failed"

@@ -18,7 +18,7 @@ from torch.profiler import record_function
 from launchbay import UserError
 from launchbay.data import key
 from launchbay.launch.checkpoint import storage
-from launchbay.launch.checkpoint.task_state import own_state
+from launchbay.launch.checkpoint.task_state import digests, own_state
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
 from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists
@@ -55,6 +55,13 @@ class Means:
 
     def values(self) -> dict[str, Tensor]:
         return {name: value / count if (count := self.counts[name]) > 1 else value for name, value in self.sums.items()}
+
+    def steps(self) -> dict[str, Tensor]:
+        """Return how many optimizer steps each network took of those that took several, as "NETWORK/steps"."""
+        norms = {
+            name: norm for name, norm in self.sums.items() if name.endswith("/grad_norm") and self.counts[name] > 1
+        }
+        return {f"{name.rpartition('/')[0]}/steps": torch.full_like(v, self.counts[name]) for name, v in norms.items()}
 
 
 class Learner:
@@ -109,38 +116,47 @@ class Learner:
         self.learning_rates.set(number)
         self.seed_networks(number)
         self.freeze.set_modes(number, self.task)
-        logs, steps = Means(), Counter[str]()
+        logs, own = Means(), self.own_digests() if number == 1 and len(micro_batches) > 1 else {}
         for batch in micro_batches:
-            losses = self.task.training_step(batch)
-            with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
-                for yielded in labelled(self.label, FORWARD, losses):
-                    name, terms = check_yielded(self.task, losses, yielded)
-                    try:
-                        norms = self.minimise(number, name, terms)
-                    except Exception as error:
-                        error.add_note(PlaceNote(f"minimising {name!r}, yielded at", yield_place(self.task, losses)))
-                        raise
-                    for network, norm in norms.items():
-                        logs.add(f"{network}/grad_norm", norm)
-                    for term, value in terms.items():
-                        logs.add(f"{name}/{term}", value.detach())
-                    steps.update(norms.keys())
-                    if self.follows:
-                        share_statistics(self.networks, self.accelerator)
-        if missing := [name for name in self.networks if name not in steps]:
+            self.learn(number, batch, logs)
+        if missing := [name for name in self.networks if f"{name}/grad_norm" not in logs.sums]:
             raise UserError(
                 f"{type(self.task).__name__}.training_step has yielded no loss for {' and '.join(missing)} "
                 f"at step {number}",
                 f"yield {missing[0]!r}, {{'l1': loss}}, once per optimizer step; a network that is not to learn: "
                 "requires_grad_(False)",
             )
+        if own and (moved := [name for name, value in self.own_digests().items() if own.get(name) != value]):
+            raise UserError(
+                f"each step moves {', '.join(moved[:3])} of this task, and --accumulate would move it several times",
+                "leave --accumulate out; use a smaller --batch-size, or more processes",
+            )
         if self.accelerator.num_processes > 1:
             share_statistics(self.networks, self.accelerator)
         for name, averaged in self.averages.items():
             averaged.update_parameters(self.networks[name])
-        several = {name: count for name, count in steps.items() if count > 1}
-        counts = {f"{name}/steps": torch.full_like(logs.sums[f"{name}/grad_norm"], n) for name, n in several.items()}
-        return logs.values() | counts
+        return logs.values() | logs.steps()
+
+    def learn(self, number: int, batch: Batch, logs: Means) -> None:
+        """Minimise the losses of `batch`, all or a part of that of step `number`, and add them to `logs`."""
+        losses = self.task.training_step(batch)
+        with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
+            for yielded in labelled(self.label, FORWARD, losses):
+                name, terms = check_yielded(self.task, losses, yielded)
+                try:
+                    norms = self.minimise(number, name, terms)
+                except Exception as error:
+                    error.add_note(PlaceNote(f"minimising {name!r}, yielded at", yield_place(self.task, losses)))
+                    raise
+                for network, norm in norms.items():
+                    logs.add(f"{network}/grad_norm", norm)
+                for term, value in terms.items():
+                    logs.add(f"{name}/{term}", value.detach())
+                if self.follows:
+                    share_statistics(self.networks, self.accelerator)
+
+    def own_digests(self) -> dict[str, str]:
+        return digests(own_state(self.task, self.networks))
 
     def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take one backward pass and, with the last part of a batch, one optimizer step over the networks that `name`
