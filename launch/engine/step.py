@@ -58,10 +58,11 @@ class Means:
 
     def steps(self) -> dict[str, Tensor]:
         """Return how many optimizer steps each network took of those that took several, as "NETWORK/steps"."""
-        norms = {
-            name: norm for name, norm in self.sums.items() if name.endswith("/grad_norm") and self.counts[name] > 1
+        several = {name: count for name, count in self.counts.items() if name.endswith("/grad_norm") and count > 1}
+        return {
+            name.replace("grad_norm", "steps"): torch.full_like(self.sums[name], count)
+            for name, count in several.items()
         }
-        return {f"{name.rpartition('/')[0]}/steps": torch.full_like(v, self.counts[name]) for name, v in norms.items()}
 
 
 class Learner:
