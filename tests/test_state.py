@@ -180,3 +180,9 @@ def test_learning_rates_scale_by_layer(train: Train, monkeypatch: pytest.MonkeyP
     state = json.loads((checkpoints.newest_checkpoint(run / "checkpoints") / "state.json").read_text())
     assert [group["lr"] for group in state["optimizers"]["generator"]["groups"]] == [0.005, 0.01]
     assert GanConfig()
+
+
+def test_weights_say_that_a_teacher_has_none(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    train("stateful_tasks:Queue", "--steps", 2).rename("earlier")
+    train("stateful_tasks:Queue", "--steps", 2, "--weights", "earlier")
+    assert "left as initialised: teacher, frozen" in capfd.readouterr().out

@@ -67,7 +67,8 @@ def load_all(task: AnyTask, options: StartOptions) -> tuple[list[str], list[str]
             f"--weights-except {left[0]}: there is nothing of that name, neither in the weights nor in the networks",
             "leave it out, or mend it: head is all of head.*, '*.bias' whatever ends so",
         )
-    if fresh := [name for name in task.networks() if not any(selects(name, part) for part in parts)]:
+    with_weights = [name for name, module in task.named_children() if any(True for _ in module.parameters())]
+    if fresh := [name for name in with_weights if not any(selects(name, part) for part in parts)]:
         said.append(f"left as initialised: {', '.join(fresh)}")
     return list(parts), said
 
