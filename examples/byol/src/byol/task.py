@@ -35,7 +35,7 @@ class ByolConfig:
 
 
 class Byol(Task[ByolConfig]):
-    """Bootstrap Your Own Latent (Grill et al., 2020)."""
+    """Bootstrap Your Own Latent (Grill et al., 2020). Labels are used for one figure alone."""
 
     defaults: ClassVar = {"data": "glyphs", "batch_size": 64, "steps": 1500, "optimizer": "adamw", "lr": 2e-3}
     monitor: ClassVar = "knn_accuracy"
