@@ -1,8 +1,9 @@
 """The pages of docs/ as a machine reads them, and a cheap way to follow one, in this process.
 
-A block with a title is a file, `bash` is commands, `python` without a title is a script, and `text` after one of these
-is what it says. No library does this: sybil, mktestdocs and pytest-markdown-docs run blocks, but none of them keeps the
-files of a page in a folder, compares what a page shows, or cuts short what takes minutes.
+A block with a title is a file (a snippet: one that is there), `bash` is commands, `python` without a title is a script,
+and `text` after one of these is what it says. No library does this: sybil, mktestdocs and pytest-markdown-docs run
+blocks, but none of them keeps the files of a page in a folder, compares what a page shows, or cuts short what takes
+minutes.
 """
 
 import os
@@ -29,7 +30,7 @@ from launchbay.launch.distributed import accelerator
 
 BINARIES = Path(sys.executable).parent
 DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.glob("*.md"))
+PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("recipes/*.md")])
 CHECKOUT = ("launch", "accelerate_configs")
 """What a page that names one of these needs to lie beside its runs."""
 NOT_RUN = {
@@ -114,7 +115,9 @@ def follow(page: Path, execute: Execute) -> None:
     output: str | None = ""
     for block in blocks(page):
         if block.title:
-            if block.language != "text":
+            if block.text.startswith("--8<--"):
+                assert block.text == f'--8<-- "{block.title}"\n' and Path(block.title).is_file(), block
+            elif block.language != "text":
                 Path(block.title).write_text(block.text, encoding="utf-8")
         elif block.language in ("bash", "python"):
             outputs = [done(command, execute) for command in commands(block)]

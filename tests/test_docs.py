@@ -7,6 +7,7 @@ import subprocess
 import venv
 from collections.abc import Callable
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import pytest
 from conftest import ROOT
@@ -32,9 +33,12 @@ PROGRAMS = ("accelerate", "launchbay", "wandb")
 @pytest.fixture(params=PAGES, ids=lambda page: page.stem)
 def page(request: pytest.FixtureRequest) -> Path:
     """A page; the folder at hand has of the checkout what the page names."""
+    text = request.param.read_text(encoding="utf-8")
     for name in CHECKOUT:
-        if f" {name}/" in request.param.read_text(encoding="utf-8"):
+        if f" {name}/" in text:
             Path(name).symlink_to(ROOT / name)
+    if " examples/" in text:  # a copy, since pip writes there
+        copytree(ROOT / "examples", "examples", ignore=ignore_patterns("*.egg-info", "build"))
     return request.param
 
 

@@ -44,6 +44,8 @@ ALIASES = {ROOT / "tasks/testing.py": {"testing"}}
 """Former names of public modules, and what they stand for; until the next version of the API."""
 TEMPLATES = ROOT / "launch/commands/templates"
 """Data: what `launchbay new` writes."""
+PACKAGES = sorted([*TEMPLATES.rglob("*.py"), *ROOT.glob("examples/*/src/**/*.py"), *ROOT.glob("examples/*/tests/*.py")])
+"""What stands for other people's packages."""
 PUBLIC = {
     "": {"UserError"},
     "tasks": set(launchbay.tasks.__all__),
@@ -94,8 +96,8 @@ def test_the_rooms_have_floors() -> None:
     assert found == ROOMS.keys() and len(found) <= 14
 
 
-@pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.py")), ids=lambda path: str(path.relative_to(TEMPLATES)))
-def test_templates_need_only_what_is_public(path: Path) -> None:
+@pytest.mark.parametrize("path", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_packages_need_only_what_is_public(path: Path) -> None:
     allowed = {f"{module}.{name}".strip(".") for module, names in PUBLIC.items() for name in names}
     assert imported(path, inside=True) <= allowed
     assert ast.get_docstring(ast.parse(path.read_text()))
