@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -41,27 +42,7 @@ def parser() -> argparse.ArgumentParser:
     verbs.add_parser("tasks", help="list the installed tasks and data sets")
     verbs.add_parser("doctor", help="what would run on this machine, and the command for it")
 
-    evaluate = verbs.add_parser("evaluate", help="the figures of a finished run, on its own or on other pictures")
-    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
-    whole = "data sets, all of each (default: the run's validation sets)"
-    evaluate.add_argument("--val-data", nargs="+", default=(), metavar="NAME", help=whole)
-    roots = "their folder, or one for each; alone, folders of photographs"
-    evaluate.add_argument("--val-root", nargs="+", default=(), type=Path, metavar="DIR", help=roots)
-
-    apply = verbs.add_parser("apply", help="run a finished network on your own pictures")
-    apply.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
-    apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
-    apply.add_argument("target", type=Path, metavar="OUT", help="the picture or folder to write")
-
-    export = verbs.add_parser("export", help="write the weights of a run as one plain safetensors file")
-    export.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
-    where = "file to write, or a folder for it (default: RUN's name + .safetensors, in this folder)"
-    export.add_argument("target", type=Path, metavar="OUT", nargs="?", default=".", help=where)
-
-    exit_code = "Exit code: 0 if records and tensors are the same, 1 if not, 2 if that could not be found out."
-    compare = verbs.add_parser("compare", help="where two runs that should agree first differ", epilog=exit_code)
-    compare.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
-    compare.add_argument("other", type=Path, metavar="RUN", help="another one")
+    runs = add_verbs_of_runs(verbs.add_parser)
 
     check = verbs.add_parser("check", help="whether a task keeps its contract, for those who write one")
     check.add_argument("task", metavar="NAME", help="an installed task, or module:Class seen from this folder")
@@ -75,11 +56,38 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
     )
 
-    for verb in (evaluate, apply, export):
-        verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
-    for verb in (evaluate, apply, export, compare, check, write):
+    for verb in (*runs, check, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
+
+
+def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
+    """Add the commands that read runs with `add`, and return them."""
+    evaluate = add("evaluate", help="the figures of a finished run, on its own or on other pictures")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    whole = "data sets, all of each (default: the run's validation sets)"
+    evaluate.add_argument("--val-data", nargs="+", default=(), metavar="NAME", help=whole)
+    roots = "their folder, or one for each; alone, folders of photographs"
+    evaluate.add_argument("--val-root", nargs="+", default=(), type=Path, metavar="DIR", help=roots)
+
+    apply = add("apply", help="run a finished network on your own pictures")
+    apply.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
+    apply.add_argument("target", type=Path, metavar="OUT", help="the picture or folder to write")
+
+    export = add("export", help="write the weights of a run as one plain safetensors file")
+    export.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    where = "file to write, or a folder for it (default: RUN's name + .safetensors, in this folder)"
+    export.add_argument("target", type=Path, metavar="OUT", nargs="?", default=".", help=where)
+
+    exit_code = "Exit code: 0 if records and tensors are the same, 1 if not, 2 if that could not be found out."
+    compare = add("compare", help="where two runs that should agree first differ", epilog=exit_code)
+    compare.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    compare.add_argument("other", type=Path, metavar="RUN", help="another one")
+
+    for verb in (evaluate, apply, export):
+        verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
+    return [evaluate, apply, export, compare]
 
 
 def run_verb(arguments: argparse.Namespace) -> int:

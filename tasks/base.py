@@ -23,7 +23,8 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, key
 from launchbay.data.randomness import uniform
-from launchbay.tasks.authors import IndivisibleBatch, prepare_methods
+from launchbay.tasks.authors import prepare_methods
+from launchbay.tasks.losses import IndivisibleBatch
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 """What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""

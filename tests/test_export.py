@@ -13,7 +13,7 @@ from torch import nn
 from toys import Gan, GanConfig, NoOptions, Tied
 
 from launchbay import __version__
-from launchbay.launch.commands.trained import load_task
+from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.models.superres import SRResNet
 
 Train = Callable[..., Path]
@@ -25,9 +25,15 @@ def metadata(file: str) -> dict[str, str]:
         return opened.metadata()
 
 
+def trained_networks(run: Path) -> dict[str, nn.Module]:
+    task, _, accelerator, checkpoint = build_trained(run, "best")
+    restore(task, checkpoint, accelerator.device, strict=True)
+    return task.networks()
+
+
 def trained(run: Path) -> nn.Module:
     """The network as `evaluate` has it, ordered in memory as a new one is: another order rounds differently."""
-    network = load_task(run, "best")[0].networks()["model"]
+    network = trained_networks(run)["model"]
     return network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
 
 
@@ -55,7 +61,7 @@ def test_averages_of_two_networks(train: Train, launchbay: Verb) -> None:
     tensors = load_file("new/gan.safetensors")
     networks = Gan(GanConfig()).networks()
     assert {name.partition(".")[0] for name in tensors} == networks.keys()
-    averaged = load_task(run, "best")[0].networks()
+    averaged = trained_networks(run)
     for name, network in networks.items():
         network.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
         without_average = load_file(run / f"checkpoints/step-00000004/{name}.trained.safetensors")

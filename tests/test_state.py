@@ -14,10 +14,11 @@ from torch import nn
 from toys import Gan, GanConfig, NoOptions
 
 from launchbay import UserError
+from launchbay.data import Load
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.models import checkpoints
-from launchbay.tasks import Batch, follow
+from launchbay.tasks import Batch, Datasets, follow
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -78,6 +79,25 @@ def test_state_that_does_not_fit_is_named(train: Train, mistake: Mistake) -> Non
     task.register_buffer("bank", torch.zeros(2))
     with pytest.raises(UserError, match=r"step-00000002 lacks bank; it has, and the task has not, queue"):
         storage.load_task(where, task, task.networks())
+
+
+def test_a_trained_run_is_evaluated_with_all_its_state(
+    train: Train, launchbay: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures of the teacher, of the queue and of the moment are those of the end of the training; also of what is set
+    no earlier than with the data."""
+    datasets = Queue.datasets
+
+    def with_mean(self: Queue, load: Load) -> Datasets:
+        self.register_buffer("mean", torch.zeros(3))
+        return datasets(self, load)
+
+    monkeypatch.setattr(Queue, "datasets", with_mean)
+    last = lines(train("stateful_tasks:Queue", "--steps", 7, "--eval-every", 7), "val")[-1]
+    code, said = launchbay("evaluate", "runs/it", "--checkpoint", "last")
+    assert code == 0, said
+    for name in ("length", "queue"):
+        assert f"{name} {last[name]:.4f}" in " ".join(said.split())
 
 
 def test_extra_state_has_to_be_json(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:

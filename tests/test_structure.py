@@ -13,7 +13,7 @@ import launchbay.tasks
 import launchbay.tasks.figures
 
 FOLDERS = ("launch", "tasks", "models", "data")
-FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "options", "teachers", "figures")
+FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "options", "losses", "teachers", "figures")
 """What tasks are made of; no task imports another."""
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
 """The rooms of launch/, and which others each may import: data flows one way."""
 MAY_IMPORT = {
     "launch": {
-        *(f"tasks.{name}" for name in ("authors", "places", "base", "image_to_image")),
+        *(f"tasks.{name}" for name in ("authors", "losses", "places", "base", "image_to_image")),
         *(f"models.{name}" for name in ("checkpoints", "pretrained", "weights")),
         "data",
     },

@@ -173,11 +173,11 @@ def test_a_file_of_anything_else_is_refused(content: object, said: str) -> None:
 def test_weights_that_are_no_numbers_are_refused(mistake: Mistake) -> None:
     state = nn.Conv2d(3, 3, 3).state_dict()
     state["bias"][1] = float("nan")
-    assert "file.pth: bias has values that are no numbers" in mistake(
-        "--task", "toys:Single", "--weights", one_file(state)
-    )
+    assert "file.pth: bias has nan or infinite values" in mistake("--task", "toys:Single", "--weights", one_file(state))
     Path("cut.safetensors").write_bytes(b"123")
-    assert "cut.safetensors is no file of tensors" in mistake("--task", "toys:Single", "--weights", "cut.safetensors")
+    assert "cut.safetensors is not a safetensors file" in mistake(
+        "--task", "toys:Single", "--weights", "cut.safetensors"
+    )
     Path("weights.txt").touch()
     assert "no kind of file that holds weights" in mistake("--task", "toys:Single", "--weights", "weights.txt")
     assert not Path("runs").exists() or not list(Path("runs").iterdir())

@@ -32,8 +32,8 @@ from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import Figures
-from launchbay.tasks.authors import IndivisibleBatch
 from launchbay.tasks.base import AnyTask, Batch, Moment
+from launchbay.tasks.losses import IndivisibleBatch
 from launchbay.tasks.places import Place, locate
 
 SAMPLES = {"train": 8, "val": 5}

@@ -11,6 +11,7 @@ from launchbay.launch.check.lines import place_of_drawing
 from launchbay.launch.check.options import it_can_be_built, samples_repeat_and_travel
 from launchbay.launch.check.results import Broken, NotApplicable, needs
 from launchbay.launch.check.watched import losses
+from launchbay.launch.checkpoint.task_state import own_state
 
 PATIENCE = 100
 """Steps in which the loss of one batch has to fall."""
@@ -102,6 +103,8 @@ def the_loss_falls(bench: Bench) -> None:
         learner.step(number + 1, [bench.whole()])
         if learner.seen[-1].loss < learner.seen[0].loss - 0.005 * abs(learner.seen[0].loss):
             return
+    if moving := {name.partition(".")[0] for name in own_state(learner.task, learner.networks)}:
+        raise NotApplicable(f"it is measured against what moves too: {', '.join(sorted(moving))}")
     first, last = learner.seen[0].loss, learner.seen[-1].loss
     happened = f"it was {first:.4g} at first and is {last:.4g} after {PATIENCE} steps"
     raise Broken(happened, bench.place("training_step", "loss"))

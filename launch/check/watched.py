@@ -11,8 +11,8 @@ from torch import Tensor
 
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.engine.step import Learner
-from launchbay.tasks.authors import yield_place
 from launchbay.tasks.base import AnyTask, Batch
+from launchbay.tasks.losses import yield_place
 from launchbay.tasks.places import Place
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from launchbay import UserError
 from launchbay.data.decode import decode
 from launchbay.data.folder import find_pictures
-from launchbay.launch.commands.trained import load_task
+from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.engine.batches import to_picture
 from launchbay.launch.files import replacing
 from launchbay.tasks.image_to_image import ImageToImage
@@ -19,9 +19,10 @@ from launchbay.tasks.image_to_image import ImageToImage
 @torch.no_grad()
 def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Console) -> None:
     """Write what the network of `run` makes of the picture `source`, or of each picture of that folder, to `target`."""
-    task, config, accelerator = load_task(run, pointer)
+    task, config, accelerator, checkpoint = build_trained(run, pointer)
     if not isinstance(task, ImageToImage):
         raise UserError(f"task {config.task!r} does not turn a picture into a picture", "apply is for those that do")
+    restore(task, checkpoint, accelerator.device, strict=False)
     for path, written in outputs(source, target):
         picture = to_picture(decode(path)[None].to(accelerator.device))
         if getattr(config.options, "channels", None) == 1:

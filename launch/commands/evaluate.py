@@ -11,7 +11,7 @@ from torch import Tensor
 
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.data.sources import Source
-from launchbay.launch.commands.trained import load_task
+from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config.assembly import check_used, datasets, open_sources
 from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.record.progress import results
@@ -19,7 +19,7 @@ from launchbay.launch.record.progress import results
 
 def evaluate_run(run: Path, pointer: str, data: Sequence[str], roots: Sequence[Path], console: Console) -> None:
     """Print the figures of `run` on its own validation sets, or on all of others."""
-    task, config, accelerator = load_task(run, pointer)
+    task, config, accelerator, checkpoint = build_trained(run, pointer)
     if data or roots:
         config = replace(
             config, train=config.train.with_values(val_data=tuple(data) or None, val_root=tuple(roots) or None)
@@ -27,7 +27,9 @@ def evaluate_run(run: Path, pointer: str, data: Sequence[str], roots: Sequence[P
     sources = open_sources(config.train.data)
     _, sets = datasets(task, {name: on_demand(source) for name, source in sources.items()})
     check_used(sources)
-    figures, _ = evaluate_sets(task, sets, accelerator, config.train.optimization.batch_size, config.train)
+    moment = restore(task, checkpoint, accelerator.device, strict=True)  # what `datasets` sets, too
+    size = config.train.optimization.batch_size
+    figures, _ = evaluate_sets(task, sets, accelerator, size, config.train, moment=moment)
     data_name = str(roots[0]) if len(roots) == 1 and not data else config.train.data.validation_data()
     console.print(results(config.task, figures, task.baseline_name, data_name))
 

@@ -17,15 +17,8 @@ from typing import Any, TypeVar
 
 from launchbay import UserError
 from launchbay.launch.config.option_file import read_options, read_task
-from launchbay.launch.config.options import (
-    GROUP_TYPES,
-    Config,
-    Dataclass,
-    TrainOptions,
-    declaring_class,
-    flag,
-    validate_option,
-)
+from launchbay.launch.config.options import GROUP_TYPES, Config, Dataclass, TrainOptions, declaring_class, flag
+from launchbay.launch.config.validation import validate_option
 
 WIDEST = 120
 """Columns of the help. From 130 on, tyro would lay out the groups of options side by side; it has no setting."""

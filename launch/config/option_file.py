@@ -8,15 +8,8 @@ from typing import TypeVar
 import yaml
 
 from launchbay import UserError
-from launchbay.launch.config.options import (
-    GROUPS,
-    AnyConfig,
-    Config,
-    Dataclass,
-    declaring_class,
-    plain,
-    validate_option,
-)
+from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, declaring_class, plain
+from launchbay.launch.config.validation import validate_option
 from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json
 

@@ -8,15 +8,13 @@ half a second, and the engine would bring in torch; and every room of `launch/` 
 them back would be a circle.
 """
 
-from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Lt
 
 from launchbay import UserError
-from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json
 
 
@@ -28,7 +26,6 @@ class Dataclass(Protocol):
 
 C_co = TypeVar("C_co", bound=Dataclass, covariant=True)
 V = TypeVar("V")
-SEE_HELP = "--help tells what it is, and its default"
 
 
 @dataclass(frozen=True)
@@ -263,56 +260,3 @@ def seconds_of(duration: str) -> float:
 def flag(name: str) -> str:
     """Return the option `name` as it stands on the command line."""
     return "--" + name.replace("_", "-")
-
-
-def validate_option(
-    options: type, name: str, value: object, where: str, hint: str = SEE_HELP, *, strict: bool = False
-) -> object:
-    """Return `value`, converted to the type of the option `name` of the dataclass `options`.
-
-    Args:
-        where: the origin of the value, which begins the message: "--lr", "options.yaml:3: lr".
-        strict: do not convert strings to numbers and the like.
-
-    Raises:
-        UserError: the value is of another type, not a finite number, or outside of the range in the type's `Annotated`.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    kind = get_type_hints(options, include_extras=True)[name]
-    try:
-        return TypeAdapter(kind, config={"allow_inf_nan": False}).validate_python(value, strict=strict)
-    except ValidationError as error:
-        needed = error.errors()[0]["msg"].replace("Input should be", "has to be")
-        raise UserError(f"{where} {value!r} {needed}", hint) from error
-
-
-def train_defaults(task: str, defaults: Mapping[str, object]) -> TrainOptions:
-    """Return the options that all tasks share, with the `defaults` of a `task`.
-
-    Raises:
-        UserError: one of them is not a shared option.
-    """
-    if unknown := [name for name in defaults if name not in GROUPS]:
-        raise UserError(
-            f"task {task!r} sets a default for {', '.join(map(str, unknown))}, which is not an option of all tasks"
-            + did_you_mean(str(unknown[0]), GROUPS),
-            "a task's own options have theirs where they are declared",
-        )
-    return TrainOptions().with_values(**defaults)
-
-
-def check_options(task: str, options: type) -> None:
-    """Check that the fields of `options`, the dataclass of a `task`, can be options of a command line.
-
-    Raises:
-        UserError: one has no default, or the name of a shared option.
-    """
-    own = fields(options)  # pyright: ignore[reportArgumentType]
-    if taken := {"task", "config", *GROUPS} & {field.name for field in own}:
-        raise UserError(
-            f"task {task!r} declares {', '.join(map(flag, sorted(taken)))}, which all tasks share",
-            "rename the option, or set the shared one's default in Task.defaults",
-        )
-    if missing := [field.name for field in own if field.default is MISSING and field.default_factory is MISSING]:
-        raise UserError(f"{options.__name__} has no default for {', '.join(missing)}", "give every option one")

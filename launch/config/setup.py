@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING
 
 from launchbay import UserError
 from launchbay.launch.config import plugins
-from launchbay.launch.config.options import (
-    GROUP_TYPES,
-    GROUPS,
-    AnyConfig,
-    Config,
-    check_options,
-    train_defaults,
-    validate_option,
-)
+from launchbay.launch.config.options import GROUP_TYPES, GROUPS, AnyConfig, Config
+from launchbay.launch.config.validation import check_options, train_defaults, validate_option
 
 if TYPE_CHECKING:
     from launchbay.tasks.base import AnyTask

@@ -28,8 +28,9 @@ from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Labe
 from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
 from launchbay.launch.files import Json
-from launchbay.tasks.authors import check_gradients, check_loss, check_trainable, check_yielded, yield_place
+from launchbay.tasks.authors import check_trainable
 from launchbay.tasks.base import AnyTask, Batch
+from launchbay.tasks.losses import check_gradients, check_loss, check_yielded, yield_place
 from launchbay.tasks.places import PlaceNote
 
 
