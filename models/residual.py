@@ -1,4 +1,4 @@
-"""Networks that add a correction to the picture they get: N×C×H×W in, the same shape out, for any H and W."""
+"""Networks of pictures of any H and W, that give pictures of the same size; most add a correction to what they get."""
 
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -28,10 +28,13 @@ class UNet(nn.Module):
     """A U-shaped network of residual blocks in the manner of DRUNet (Zhang et al., "Plug-and-Play Image Restoration
     with Deep Denoiser Prior", 2021): three scales of `width`, 2 and 4 times that many channels, strided and transposed
     2×2 convolutions between them, sums across. Sides that do not divide by 4 are padded by repetition, and cut again.
+
+    It corrects the picture that it gets. With `outputs` it gives so many other channels instead, such as logits.
     """
 
-    def __init__(self, channels: int, width: int, blocks: int):
+    def __init__(self, channels: int, width: int, blocks: int, outputs: int | None = None):
         super().__init__()
+        self.corrects = outputs is None
 
         def stage(width: int) -> nn.Sequential:
             return nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
@@ -42,10 +45,10 @@ class UNet(nn.Module):
         self.middle = stage(4 * width)
         self.enlarge = nn.ModuleList([nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in (2 * width, width)])
         self.up = nn.ModuleList([stage(2 * width), stage(width)])
-        self.tail = start_at_zero(nn.Conv2d(width, channels, 3, padding=1))
+        self.tail = start_at_zero(nn.Conv2d(width, outputs or channels, 3, padding=1))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return N×C×H×W pictures, corrected."""
+        """Return N×C×H×W pictures, corrected, or N×`outputs`×H×W."""
         height, width = image.shape[-2:]
         features = self.head(pad(image, (0, -width % 4, 0, -height % 4), mode="replicate"))
         kept = []
@@ -56,7 +59,8 @@ class UNet(nn.Module):
         features = self.middle(features)
         for stage, enlarge in zip(self.up, self.enlarge, strict=True):
             features = stage(enlarge(features) + kept.pop())
-        return image + self.tail(features)[..., :height, :width]
+        output = self.tail(features)[..., :height, :width]
+        return image + output if self.corrects else output
 
 
 class ResidualBlock(nn.Module):

@@ -133,6 +133,12 @@ def test_restoring_networks_keep_any_size(
     assert network(channels)(image).shape == image.shape
 
 
+def test_a_unet_gives_logits_for_any_size() -> None:
+    network = UNet(3, 8, 1, outputs=5)
+    assert network(torch.rand(2, 3, 5, 30)).shape == (2, 5, 5, 30)
+    assert network(torch.rand(1, 3, 8, 8)).count_nonzero() == 0  # the picture is not added
+
+
 @pytest.mark.parametrize(("size", "features"), [(32, 2048), (28, 1152)])
 def test_the_cnn_is_the_tabled_one(size: int, features: int) -> None:
     network = build_classifier("cnn", 3, size, 10, 0, pretrained=False)
