@@ -2,15 +2,20 @@
 
 from launchbay.data.augment import dihedral, warp
 from launchbay.data.base import ImageSet, Load, LoadOptions, count_classes, patch_of, side_of
+from launchbay.data.folder import Folder, find_pictures
+from launchbay.data.photos import Photos
 from launchbay.data.randomness import Index, generator, key
 
 __all__ = [
+    "Folder",
     "ImageSet",
     "Index",
     "Load",
     "LoadOptions",
+    "Photos",
     "count_classes",
     "dihedral",
+    "find_pictures",
     "generator",
     "key",
     "patch_of",

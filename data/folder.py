@@ -57,23 +57,29 @@ class Folder(ImageSet):
                 self.kept = list(pool.map(decode, self.files))
 
     def __len__(self) -> int:
+        """Return the number of pictures."""
         return len(self.files)
 
     def label(self, index: int) -> int | None:
+        """Return the class of a picture: the place of its sub-folder among `classes`."""
         return self.labels[index] if self.classes else None
 
     def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width), which was read from the file's header."""
         width, height = self.sizes[index]
         return height, width
 
     def name(self, index: int) -> str:
+        """Return the path of a picture."""
         return str(self.files[index])
 
     def fingerprint(self) -> str:
+        """Return what tells this set from another: from the paths within `root` and the sizes of all files."""
         known = ((file.relative_to(self.root).as_posix(), file.stat().st_size) for file in self.files)
         return digest(*(part for each in known for part in each), *bytes_beside(self))
 
     def image(self, index: int) -> Tensor:
+        """Return a picture, upright and in colour: uint8 3×H×W."""
         if self.kept:
             return self.kept[index]
         image = decode(self.files[index])
@@ -83,6 +89,11 @@ class Folder(ImageSet):
 
 
 def find_pictures(root: Path) -> list[Path]:
+    """Return the pictures in the folder `root`, in any depth of sub-folders, in the order of their paths.
+
+    Raises:
+        UserError: no such folder, or no picture in it.
+    """
     if not root.is_dir():
         raise UserError(
             f"{root} is not a folder", f"looked for it in {Path.cwd()}; give an existing folder of photographs"

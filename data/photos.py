@@ -24,7 +24,8 @@ class Photos(ImageSet):
     96×96 a photograph that overlap neither each other nor what is trained on. The label says which photograph it is.
     """
 
-    classes = tuple(name.split(".")[0] for name in FILES)
+    classes: tuple[str, ...] = tuple(name.split(".")[0] for name in FILES)
+    """Names of the photographs."""
 
     def __init__(self, split: str, root: Path | None = None):
         if root is not None:
@@ -44,12 +45,15 @@ class Photos(ImageSet):
         self.uniform = split == "val"
 
     def __len__(self) -> int:
+        """Return the number of pictures."""
         return len(self.regions)
 
     def image(self, index: int) -> Tensor:
+        """Return a picture, in colour: uint8 3×H×W."""
         return self.regions[index]
 
     def label(self, index: int) -> int:
+        """Return which photograph a picture is of."""
         return self.labels[index]
 
 
