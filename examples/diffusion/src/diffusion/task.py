@@ -42,8 +42,8 @@ class DiffusionConfig:
 class Diffusion(Generative[DiffusionConfig]):
     """Denoising diffusion (Ho et al., 2020) with classifier-free guidance (Ho and Salimans, 2022).
 
-    At an angle from 0 to π/2, a noisy picture is cos(angle)·picture + sin(angle)·noise, pictures being in [-1, 1] (after
-    Nichol and Dhariwal, 2021). The network predicts the velocity, the derivative of that (Salimans and Ho, 2022).
+    A noisy picture is cos(angle)·picture + sin(angle)·noise (after Nichol and Dhariwal, 2021): only noise at π/2, and
+    at 0 a picture in [-1, 1]. The network predicts the velocity, the derivative of that (Salimans and Ho, 2022).
     """
 
     defaults: ClassVar = {
