@@ -37,7 +37,7 @@ class Generative(Task[C]):
     """Turns latents into pictures. A task sets `latent`, `classes` and `sample_metrics`; its options have `channels`,
     `size` and `judge`, and may have `samples`.
 
-    Figures of as many samples as there are validation pictures, or of `samples`, spread evenly over them:
+    Figures of as many samples as there are validation pictures, or of `samples`, spread at random over them:
 
     - diversity: the mean distance between two samples, both shrunk to 8×8 pixels, over that of real pictures. 1 is as
       varied as the data, near 0 is collapse; it does not see whether samples look like anything.
