@@ -37,7 +37,7 @@ class Generative(Task[C]):
     """Turns latents into pictures. A task sets `latent`, `classes` and `sample_metrics`; its options have `channels`,
     `size` and `judge`, and may have `samples`.
 
-    Figures of as many samples as there are validation pictures, or of `samples`, spread evenly over them:
+    Figures of as many samples as there are validation pictures, or of `samples`, spread at random over them:
 
     - diversity: the mean distance between two samples, both shrunk to 8×8 pixels, over that of real pictures. 1 is as
       varied as the data, near 0 is collapse; it does not see whether samples look like anything.
@@ -238,18 +238,20 @@ class Generative(Task[C]):
 
 
 class WithDraws(Transformed):
-    """The pictures of `images`, each with how many samples are drawn beside it: `count` in all, spread evenly."""
+    """The pictures of `images`, each with how many samples are drawn beside it: `count` in all, spread at random."""
 
     def __init__(self, images: ImageSet, count: int):
         super().__init__(images)
         self.count, self.most = count, -(-count // len(images))
+        # Not every so many-th: where classes take turns, as in `glyphs`, all of these would have the same one.
+        self.place = torch.randperm(len(images), generator=generator("draws"))
 
     def size(self, index: int) -> tuple[int, int]:
         return self.images.size(index)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """What `images` gives, and N×`most` numbers: 1 for each sample, then 0."""
-        before, after = ((torch.tensor(indices) + more) * self.count // len(self) for more in (0, 1))
+        before, after = ((self.place[list(indices)] + more) * self.count // len(self) for more in (0, 1))
         draws = torch.arange(self.most) < (after - before)[:, None]
         return {**self.images.__getitems__(indices), DRAWS: draws.long()}
 
