@@ -113,7 +113,7 @@ def command() -> Command:
 
     def command(*argv: object, **environment: str) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), **environment}
-        return subprocess.run([str(a) for a in argv], env=env, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run([str(a) for a in argv], env=env, capture_output=True, text=True, timeout=300, check=False)
 
     return command
 

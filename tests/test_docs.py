@@ -30,7 +30,12 @@ from pages import (
 PROGRAMS = ("accelerate", "launchbay", "wandb")
 
 
-@pytest.fixture(params=PAGES, ids=lambda page: page.stem)
+@pytest.fixture(
+    params=[
+        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.parent.name == "recipes" else [])
+        for page in PAGES
+    ]
+)
 def page(request: pytest.FixtureRequest) -> Path:
     """A page; the folder at hand has of the checkout what the page names."""
     text = request.param.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from toys import Digits
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
+from launchbay.data.resident import Resident
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate
@@ -27,7 +28,7 @@ from launchbay.tasks.figures.judge import (
     load_judge,
     mean_distance,
 )
-from launchbay.tasks.generative import WithDraws, drawn
+from launchbay.tasks.generative import DRAWS, WithDraws, drawn
 from launchbay.tasks.options import JudgeOptions
 from launchbay.tasks.vae import VAE, VAEConfig, divergence
 
@@ -196,3 +197,11 @@ def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake, capfd: p
     (Path("judge/checkpoints") / Path("judge/checkpoints/best").read_text() / "model.safetensors").write_bytes(b"")
     load_judge("judge")
     assert "damaged checkpoint, taking the one before" in capfd.readouterr().out
+
+
+def test_few_samples_are_of_all_classes() -> None:
+    """Also where classes take turns in the set, in step with how many pictures there are for each sample."""
+    images = Resident(torch.zeros(200, 1, 8, 8, dtype=torch.uint8), torch.arange(200) % 10, tuple("0123456789"))
+    batch = WithDraws(images, 20).__getitems__(range(200))
+    chosen = batch["label"][batch[DRAWS][:, 0] > 0]
+    assert len(chosen) == 20 and len(set(chosen.tolist())) > 5
