@@ -23,6 +23,7 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
 from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists
 from launchbay.launch.engine import optimizers
+from launchbay.launch.engine.accumulate import of_part
 from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.shared_state import share_statistics
@@ -112,8 +113,9 @@ class Learner:
         logs, steps = Means(), Counter[str]()
         for batch in micro_batches:
             losses = self.task.training_step(batch)
+            taken = losses if len(micro_batches) == 1 else of_part(self.task, self.networks, losses)
             with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
-                for yielded in labelled(self.label, FORWARD, losses):
+                for yielded in labelled(self.label, FORWARD, taken):
                     name, terms = check_yielded(self.task, losses, yielded)
                     try:
                         norms = self.minimise(number, name, terms)
