@@ -120,13 +120,15 @@ def with_check(kind: type, name: str, method: Callable[P, R]) -> Callable[P, R]:
 def mistake_in(method: str, returned: object) -> tuple[str, str]:
     """Return what is wrong with what `method` has `returned`, empty if nothing is, and what to do."""
     if method not in NAMED:
+        what = describe_value(returned)
         if method == "learning_rate":
+            what = str(returned) if isinstance(returned, Real) else what
             good = isinstance(returned, Real) and 0 <= float(returned) < float("inf")
             hint = "return a factor, a number from 0 on: `scheduled` for what the options say"
         else:
             good = isinstance(returned, Tensor) and returned.ndim == 4 and returned.is_floating_point()
             hint = "return a tensor of N×C×H×W, of floating point numbers"
-        return "" if good else f"returns {describe_value(returned)}", hint
+        return "" if good else f"returns {what}", hint
     hint = f"return a dict such as {NAMED[method]}"
     if not isinstance(returned, Mapping):
         return f"returns {describe_value(returned)}", hint

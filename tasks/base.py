@@ -24,7 +24,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Load, key
 from launchbay.data.randomness import uniform
 from launchbay.tasks.authors import prepare_methods
-from launchbay.tasks.losses import IndivisibleBatch
+from launchbay.tasks.losses import IndivisibleBatch, check_rows
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 """What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""
@@ -125,7 +125,7 @@ class Batch:
         Raises:
             UserError: the samples do not divide into parts of one size.
         """
-        if len(self) % parts:
+        if parts < 1 or len(self) % parts:
             raise IndivisibleBatch(len(self), parts)
         # Every so many-th sample, not neighbours: so a part has the same samples on any number of processes.
         rows = [slice(part, None, parts) for part in range(parts)]
@@ -136,7 +136,11 @@ class Batch:
 
         For what has to see the whole batch: a contrastive loss, a queue, a running mean. On one process it is `tensor`
         itself. For `training_step` alone, and at every step or never: processes wait for each other.
+
+        Raises:
+            UserError: it has not one row for each of the N samples.
         """
+        check_rows(tensor, len(self))
         return tensor if self._gather is None else self._gather(tensor)
 
     def _with(self, tensors: Mapping[str, Any], keys: Sequence[int]) -> Batch:

@@ -17,9 +17,22 @@ class IndivisibleBatch(UserError):
     def __init__(self, samples: int, parts: int):
         super().__init__(
             f"batch.split({parts}): the {samples} samples of a process do not divide into {parts} equal parts",
-            f"choose a --batch-size that is a multiple of {parts} times the number of processes",
+            f"choose a --batch-size that is a multiple of {parts} times the number of processes"
+            if parts > 0
+            else "split it into one part or more",
         )
         self.parts = parts
+
+
+def check_rows(tensor: Tensor, samples: int) -> None:
+    """Raise a UserError if `tensor`, which is to be gathered, has not one row for each of the `samples` of a process:
+    rows of several processes would come in another order than those of one, or not in the same number.
+    """
+    if tensor.shape[:1] != (samples,):
+        raise UserError(
+            f"batch.gather got a tensor of {tuple(tensor.shape)}, not one row for each of {samples} samples",
+            "gather what there is of each sample; choose rows, take means, or join tensors afterwards",
+        )
 
 
 def check_yielded(

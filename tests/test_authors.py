@@ -77,6 +77,8 @@ CASES = [
     gives("figures", "{'e': _[0].mean()}", "returns a tensor of () as 'e'", "one value per sample", "Brighten"),
     Case("Brighten", "def loss(self, one, two): return {'l1': one - two}", "has shape (4, 3, 8, 8)", "yield scalars"),
     Case("Single", "datasets = lambda *_: (Noise(0), Noise(1))", "a data set without a sample", "give some to train"),
+    Case("Single", "datasets = lambda *_: (Noise(1), {})", "a data set without a sample", "give some to train"),
+    Case("Single", "def learning_rate(self, *_): return -0.5", "Mine.learning_rate returns -0.5", "a number from 0 on"),
     Case(
         "Single",
         "def infer_options(self, config, images): return config",

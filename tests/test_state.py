@@ -16,9 +16,11 @@ from toys import Gan, GanConfig, NoOptions
 from launchbay import UserError
 from launchbay.data import Load
 from launchbay.launch.checkpoint import storage
+from launchbay.launch.checkpoint.task_state import load_own_state, own_state
 from launchbay.launch.checkpoint.writer import Saver
+from launchbay.launch.engine.optimizers import average
 from launchbay.models import checkpoints
-from launchbay.tasks import Batch, Datasets, follow
+from launchbay.tasks import Batch, Datasets, Losses, follow
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -79,6 +81,32 @@ def test_state_that_does_not_fit_is_named(train: Train, mistake: Mistake) -> Non
     task.register_buffer("bank", torch.zeros(2))
     with pytest.raises(UserError, match=r"step-00000002 lacks bank; it has, and the task has not, queue"):
         storage.load_task(where, task, task.networks())
+
+
+def test_a_buffer_may_grow_and_change_its_type() -> None:
+    task = Queue(NoOptions())
+    grown = own_state(task, task.networks()) | {"queue": torch.rand(20, 8, dtype=torch.float64)}
+    load_own_state(task, task.networks(), grown, "here", strict=True)
+    assert task.queue.dtype == torch.float64 and torch.equal(task.queue, torch.as_tensor(grown["queue"]))
+
+
+def test_a_buffer_that_comes_late_is_named(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the first checkpoint, not when the run is to go on."""
+    monkeypatch.setattr(Queue, "put", lambda self, keys: self.register_buffer("late", keys))
+    said = mistake("--task", "stateful_tasks:Queue", "--steps", 2)
+    assert "late is not in the task's state when it is built" in said and "register each buffer in __init__" in said
+
+
+def test_an_average_takes_counters_over() -> None:
+    network = nn.Linear(2, 2)
+    network.register_buffer("count", torch.tensor(0))
+    network.register_buffer("first", torch.tensor(True))
+    averaged = average(network, 0.9)
+    for step in range(3):
+        network.get_buffer("count").add_(1)
+        network.get_buffer("first").fill_(step == 0)
+        averaged.update_parameters(network)
+    assert averaged.module.count == 3 and not averaged.module.first
 
 
 def test_a_trained_run_is_evaluated_with_all_its_state(
@@ -144,6 +172,17 @@ def test_a_batch_is_split_into_parts_that_keep_their_numbers() -> None:
     assert torch.equal(parts[1].randn(2), whole.randn(2)[1::3]), "random numbers go on from part to part"
     with pytest.raises(UserError, match="6 samples of a process do not divide into 4"):
         parted.split(4)
+    with pytest.raises(UserError, match="do not divide into 0 equal parts"):
+        parted.split(0)
+
+
+def test_only_rows_of_samples_are_gathered() -> None:
+    """On one process too, where anything else would be taken and be another thing than on two."""
+    batch = Batch({"image": torch.zeros(4, 1, 1, 1)}, range(4))
+    assert len(batch.gather(torch.zeros(4, 2))) == 4
+    for wrong in (torch.zeros(3, 2), torch.zeros(8), torch.zeros(())):
+        with pytest.raises(UserError, match="not one row for each of 4 samples"):
+            batch.gather(wrong)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +203,19 @@ def test_the_whole_batch_is_refused_where_there_is_none(
     assert said in mistake("--task", "stateful_tasks:Contrast", *options)
 
 
-def test_a_state_that_each_part_of_a_batch_would_move_is_refused(mistake: Mistake) -> None:
-    said = mistake("--task", "stateful_tasks:QueuePerProcess", "--accumulate", 2)
-    assert "each step moves queue, seen" in said and "leave --accumulate out" in said
+def test_parts_of_a_batch_learn_what_it_does_or_are_refused(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --accumulate a counter would count each part, and two steps would add up their gradients."""
+    asked = ("--task", "stateful_tasks:Queue", "--accumulate", 2)
+    monkeypatch.setattr(Queue, "gather", lambda self, batch, keys: keys)
+    assert "--accumulate: training_step changes" in mistake(*asked)
+    steps = Queue.training_step
+
+    def twice(self: Queue, batch: Batch) -> Losses:
+        for part in batch.split(2):
+            yield from steps(self, part)
+
+    monkeypatch.setattr(Queue, "training_step", twice)
+    assert "--accumulate: training_step takes several steps" in mistake(*asked)
 
 
 def test_learning_rates_scale_by_layer(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,4 +234,4 @@ def test_learning_rates_scale_by_layer(train: Train, monkeypatch: pytest.MonkeyP
 def test_weights_say_that_a_teacher_has_none(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     train("stateful_tasks:Queue", "--steps", 2).rename("earlier")
     train("stateful_tasks:Queue", "--steps", 2, "--weights", "earlier")
-    assert "left as initialised: teacher, frozen" in capfd.readouterr().out
+    assert "frozen, and left as the task makes it: teacher, frozen" in capfd.readouterr().out

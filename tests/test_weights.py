@@ -1,5 +1,6 @@
 """Weights to start from (--weights), and parts that do not learn (--freeze)."""
 
+import copy
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,9 +192,11 @@ def test_with_several_networks_it_is_said_which_gets_what(
     save_file(saved["generator"], "g.safetensors")
     assert launchbay("export", first, "both.safetensors")[0] == 0
 
-    def load(*weights: str) -> tuple[list[str], list[str]]:
+    def load(*weights: str, frozen: bool = False) -> tuple[list[str], list[str]]:
         torch.manual_seed(1)
         task = Gan(GanConfig())
+        if frozen:
+            task.teacher = copy.deepcopy(task.generator).requires_grad_(False)
         said = load_all(task, StartOptions(weights=weights))[1]
         return said, [name for name in saved if same(saved[name], task.get_submodule(name).state_dict())]
 
@@ -201,6 +204,7 @@ def test_with_several_networks_it_is_said_which_gets_what(
     said, loaded = load("generator=runs/first")
     assert said[0] == "weights of generator: 2 tensors of runs/first/checkpoints/step-00000001"
     assert said[1:] == ["left as initialised: discriminator"] and loaded == ["generator"]
+    assert load("runs/first", frozen=True)[0][-1] == "frozen, and left as the task makes it: teacher"
     assert load("generator=g.safetensors")[1] == ["generator"]
     for weights, message in {
         ("g.safetensors",): "could be for generator or discriminator",

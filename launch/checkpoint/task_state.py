@@ -79,8 +79,17 @@ def load_own_state(
             f"{where} {'; it '.join(said)}",
             "go on with the version of the task that wrote it; give each buffer its value, not None, in __init__",
         )
+    adopt_buffers(task, tensors_of(given))
     try:
         task.load_state_dict(given, strict=False)  # the networks have files of their own
     except RuntimeError as error:
         said = f"{where} does not fit the task's own state: {error}"
         raise UserError(said, "go on with the version of the task that wrote it") from error
+
+
+def adopt_buffers(task: nn.Module, given: Mapping[str, Tensor]) -> None:
+    """Give the buffers of `task` the shape and the type that they have in `given`: a pool may grow in training."""
+    for name, buffer in list(task.named_buffers()):
+        if name in given and (buffer.shape, buffer.dtype) != (given[name].shape, given[name].dtype):
+            module, _, own = name.rpartition(".")
+            setattr(task.get_submodule(module), own, given[name].to(buffer.device))

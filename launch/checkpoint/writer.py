@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from launchbay import UserError
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import describe
 from launchbay.launch.checkpoint.storage import FROZEN, OPTIMIZERS, TASK, CheckpointContent, TrainedState
@@ -78,7 +79,15 @@ class Saver:
     def copy_task(self, own: Mapping[str, Tensor]) -> str:
         """Copy the task's own tensors to two files: what has changed since the start of the run, and what has not.
         Returns a digest of the latter.
+
+        Raises:
+            UserError: there is some that was not there at the start.
         """
+        if new := sorted(own.keys() - self.initial.keys()):
+            raise UserError(
+                f"{new[0]} is not in the task's state when it is built, but is now: no run could go on with it",
+                "register each buffer in __init__, with a value that is not None: torch.empty(0, ...) may grow",
+            )
         now = digests(own)
         frozen = {name: now[name] for name in own if self.initial.get(name) == now[name]}
         parts = {

@@ -155,16 +155,14 @@ def training_and_validation(task: AnyTask, load: Load) -> tuple[ImageSet, dict[s
     match loaded:
         case (ImageSet() as training, ImageSet() as validation):
             sets = {"": validation}
-        case (ImageSet() as training, Mapping() as sets) if sets and all(
-            isinstance(s, ImageSet) for s in sets.values()
-        ):
+        case (ImageSet() as training, Mapping() as sets) if all(isinstance(s, ImageSet) for s in sets.values()):
             with attribute_errors_to(type(task), "datasets"):
                 check_set_names([str(name) for name in sets])
             sets = {str(name): images for name, images in sets.items()}
         case other:
             hint = "return the training and the validation set: return load('train'), load('val')"
             raise_author_error(task, "datasets", f"returns {describe_value(other)}", hint)
-    if not all(len(images) for images in (training, *sets.values())):
+    if not sets or not all(len(images) for images in (training, *sets.values())):
         raise_author_error(
             task, "datasets", "returns a data set without a sample", "give some to train and to validate on"
         )

@@ -79,7 +79,7 @@ class OptimizationOptions:
     of the average."""
     accumulate: Annotated[int, Gt(0)] = 1
     """Micro-batches that each batch is split into, computed one after the other to save memory. Does not change the
-    result. For tasks with one network."""
+    result, but for BatchNorm. For tasks with one network, which takes one step and keeps no state."""
     sync_batchnorm: bool = False
     """Compute the statistics of BatchNorm over all processes: slower, but the same on any number of them."""
     seed: int = 0

@@ -5,10 +5,10 @@ from math import cos, pi
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.optimizer import ParamsT
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn
 
 from launchbay import UserError
 from launchbay.launch.config.options import OptimizationOptions
@@ -46,8 +46,19 @@ def without_dynamo(kind: type[Optimizer]) -> type[Optimizer]:
 
 
 def average(network: nn.Module, decay: float) -> AveragedModel:
-    """Return an exponential moving average of the weights of `network`, and of its buffers, which belong to them."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    """Return an exponential moving average of the weights of `network`, and of its buffers, which belong to them.
+    Buffers of integers and truth values, such as counters, are taken over: rounded, they would stay what they were.
+    """
+    move = get_ema_multi_avg_fn(decay)
+
+    def follow(averages: PARAM_LIST, values: PARAM_LIST, steps: Tensor | int) -> None:
+        if averages[0].is_floating_point():  # all of them have one type
+            move(averages, values, steps)
+        else:
+            for mine, value in zip(averages, values, strict=True):
+                mine.copy_(value)
+
+    return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
 
 
 class LearningRates:

@@ -67,9 +67,11 @@ def load_all(task: AnyTask, options: StartOptions) -> tuple[list[str], list[str]
             f"--weights-except {left[0]}: there is nothing of that name, neither in the weights nor in the networks",
             "leave it out, or mend it: head is all of head.*, '*.bias' whatever ends so",
         )
-    with_weights = [name for name, module in task.named_children() if any(True for _ in module.parameters())]
-    if fresh := [name for name in with_weights if not any(selects(name, part) for part in parts)]:
-        said.append(f"left as initialised: {', '.join(fresh)}")
+    networks = task.networks()
+    frozen = [name for name, module in task.named_children() if name not in networks and [*module.parameters()]]
+    for names, said_of in ((networks, "left as initialised"), (frozen, "frozen, and left as the task makes it")):
+        if fresh := [name for name in names if not any(selects(name, part) for part in parts)]:
+            said.append(f"{said_of}: {', '.join(fresh)}")
     return list(parts), said
 
 

@@ -18,11 +18,12 @@ from torch.profiler import record_function
 from launchbay import UserError
 from launchbay.data import key
 from launchbay.launch.checkpoint import storage
-from launchbay.launch.checkpoint.task_state import digests, own_state
+from launchbay.launch.checkpoint.task_state import own_state
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
 from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists
 from launchbay.launch.engine import optimizers
+from launchbay.launch.engine.accumulate import of_part
 from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.shared_state import share_statistics
@@ -94,6 +95,7 @@ class Learner:
             for name, optimizer in self.plain.items()
         }
         self.trained_state = storage.TrainedState(task, self.networks, self.averages, self.plain)
+        self.unchecked = True  # no step has been taken that shows whether --accumulate is possible
         self.trained_state.extra_state()  # what no checkpoint can hold is to be said before a step is lost
         # A teacher follows networks between yields: what it then sees of them has to be the same on all processes.
         self.follows = accelerator.num_processes > 1 and bool(own_state(task, self.networks))
@@ -117,20 +119,16 @@ class Learner:
         self.learning_rates.set(number)
         self.seed_networks(number)
         self.freeze.set_modes(number, self.task)
-        logs, own = Means(), self.own_digests() if number == 1 and len(micro_batches) > 1 else {}
+        logs = Means()
         for batch in micro_batches:
             self.learn(number, batch, logs)
+        self.unchecked = False
         if missing := [name for name in self.networks if f"{name}/grad_norm" not in logs.sums]:
             raise UserError(
                 f"{type(self.task).__name__}.training_step has yielded no loss for {' and '.join(missing)} "
                 f"at step {number}",
                 f"yield {missing[0]!r}, {{'l1': loss}}, once per optimizer step; a network that is not to learn: "
                 "requires_grad_(False)",
-            )
-        if own and (moved := [name for name, value in self.own_digests().items() if own.get(name) != value]):
-            raise UserError(
-                f"each step moves {', '.join(moved[:3])} of this task, and --accumulate would move it several times",
-                "leave --accumulate out; use a smaller --batch-size, or more processes",
             )
         if self.accelerator.num_processes > 1:
             share_statistics(self.networks, self.accelerator)
@@ -141,8 +139,10 @@ class Learner:
     def learn(self, number: int, batch: Batch, logs: Means) -> None:
         """Minimise the losses of `batch`, all or a part of that of step `number`, and add them to `logs`."""
         losses = self.task.training_step(batch)
+        whole = self.options.optimization.accumulate == 1
+        taken = losses if whole else of_part(self.task, self.networks, losses, with_state=self.unchecked)
         with closing(losses), self.accelerator.accumulate(*self.wrapped.values()):
-            for yielded in labelled(self.label, FORWARD, losses):
+            for yielded in labelled(self.label, FORWARD, taken):
                 name, terms = check_yielded(self.task, losses, yielded)
                 try:
                     norms = self.minimise(number, name, terms)
@@ -155,9 +155,6 @@ class Learner:
                     logs.add(f"{name}/{term}", value.detach())
                 if self.follows:
                     share_statistics(self.networks, self.accelerator)
-
-    def own_digests(self) -> dict[str, str]:
-        return digests(own_state(self.task, self.networks))
 
     def minimise(self, number: int, name: str, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take one backward pass and, with the last part of a batch, one optimizer step over the networks that `name`
