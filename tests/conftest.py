@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # Tests run two at a time (pyproject.toml), each on its own core: two threads each would stand in each other's way.
@@ -41,9 +42,15 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
     yield
+    for name in [name for name, module in sys.modules.items() if is_in(module, tmp_path)]:
+        del sys.modules[name]  # a later test may look for one of that name
     forget_accelerator()
     torch.set_default_dtype(torch.float32)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # what runs under a launcher takes more
+
+
+def is_in(module: ModuleType, folder: Path) -> bool:
+    return str(getattr(module, "__file__", None)).startswith(f"{folder}{os.sep}")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
         path.relative_to(ROOT)
         for folder in ("launch", "tasks", "models", "data")
         for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder / "commands/templates").rglob("*")]
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", ".ruff_cache"} & set(path.parts)
     }
     expected = {f"launchbay/{path}" for path in tracked} | {
         f"launchbay/{file}" for file in ("__init__.py", "py.typed", "testing.py")
