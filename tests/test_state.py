@@ -18,7 +18,7 @@ from launchbay.data import Load
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.task_state import load_own_state, own_state
 from launchbay.launch.checkpoint.writer import Saver
-from launchbay.launch.engine.optimizers import average
+from launchbay.launch.engine.optimizers import average, update_average
 from launchbay.models import checkpoints
 from launchbay.tasks import Batch, Datasets, Losses, follow
 
@@ -97,16 +97,29 @@ def test_a_buffer_that_comes_late_is_named(mistake: Mistake, monkeypatch: pytest
     assert "late is not in the task's state when it is built" in said and "register each buffer in __init__" in said
 
 
+class Counting(nn.Linear):
+    """A network with extra state."""
+
+    calls = 0
+
+    def get_extra_state(self) -> int:
+        return self.calls
+
+    def set_extra_state(self, state: int) -> None:
+        self.calls = state
+
+
 def test_an_average_takes_counters_over() -> None:
-    network = nn.Linear(2, 2)
+    network = Counting(2, 2)
     network.register_buffer("count", torch.tensor(0))
     network.register_buffer("first", torch.tensor(True))
     averaged = average(network, 0.9)
     for step in range(3):
         network.get_buffer("count").add_(1)
         network.get_buffer("first").fill_(step == 0)
-        averaged.update_parameters(network)
-    assert averaged.module.count == 3 and not averaged.module.first
+        network.calls += 1
+        update_average(averaged, network)
+    assert averaged.module.count == averaged.module.calls == 3 and not averaged.module.first
 
 
 def test_a_trained_run_is_evaluated_with_all_its_state(

@@ -303,10 +303,11 @@ def test_a_freeze_that_means_nothing_is_refused() -> None:
     for options, message in {
         StartOptions(freeze=("generater",)): "no network has a part of that name; did you mean 'generator'?",
         StartOptions(freeze=("generator",)): "leaves nothing of 'generator' to train",
+        StartOptions(freeze=("generator",), freeze_for=9): "leaves nothing of 'generator' to train in 9 steps",
         StartOptions(freeze_for=3): "--freeze-for 3 changes nothing without --freeze",
     }.items():
         with pytest.raises(UserError) as refused:
-            Freeze(Gan(GanConfig()).networks(), options)
+            Freeze(Gan(GanConfig()).networks(), options, 9)
         assert message in refused.value.message
 
 

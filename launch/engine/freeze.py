@@ -11,7 +11,8 @@ from launchbay.launch.errors import did_you_mean
 
 
 class Freeze:
-    """The parts of `networks` that `options` freeze. Whether they are frozen is a function of the step alone.
+    """The parts of `networks` that `options` freeze in a training of so many `steps`. Whether they are frozen
+    is a function of the step alone.
 
     For the whole training a frozen parameter needs no gradient, and its share of the backward pass is left out. For a
     while it does need one, since what wraps a network for several processes is told once which parameters do; its
@@ -21,7 +22,7 @@ class Freeze:
         UserError: a name means nothing, or nothing of a network is left to train.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module], options: StartOptions):
+    def __init__(self, networks: Mapping[str, nn.Module], options: StartOptions, steps: int):
         self.options = options
         if options.freeze_for and not options.freeze:
             raise UserError(f"--freeze-for {options.freeze_for} changes nothing without --freeze", "say what to freeze")
@@ -49,10 +50,12 @@ class Freeze:
         if options.freeze_for is None:
             for parameter in self.parameters:
                 parameter.requires_grad_(False)
+        to_the_end = options.freeze_for is None or options.freeze_for >= steps
         for network, module in inside:
-            if not any(parameter.requires_grad for parameter in module.parameters()):
+            learning = [one for one in module.parameters() if one.requires_grad and id(one) not in frozen]
+            if to_the_end and not learning:
                 raise UserError(
-                    f"--freeze {' '.join(options.freeze)} leaves nothing of {network!r} to train",
+                    f"--freeze {' '.join(options.freeze)} leaves nothing of {network!r} to train in {steps} steps",
                     "freeze parts of it, or all of it for a while: --freeze-for STEPS",
                 )
 

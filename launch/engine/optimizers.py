@@ -1,6 +1,7 @@
 """Optimizers as the options ask for, the schedule of their learning rates, and averages of the weights."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from math import cos, pi
 from typing import Any
 
@@ -59,6 +60,14 @@ def average(network: nn.Module, decay: float) -> AveragedModel:
                 mine.copy_(value)
 
     return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
+
+
+def update_average(averaged: AveragedModel, network: nn.Module) -> None:
+    """Move `averaged` towards `network`. What PyTorch calls extra state is taken over too."""
+    averaged.update_parameters(network)
+    for mine, theirs in zip(averaged.module.modules(), network.modules(), strict=True):
+        if type(theirs).get_extra_state is not nn.Module.get_extra_state:
+            mine.set_extra_state(deepcopy(theirs.get_extra_state()))
 
 
 class LearningRates:

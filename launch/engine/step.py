@@ -78,7 +78,7 @@ class Learner:
         self.task, self.options, self.accelerator = task, options, accelerator
         self.label: Label = record_function if options.hardware.profile else nullcontext  # they take some 0.2 ms a step
         to_device(task, accelerator.device)
-        self.freeze = Freeze(task.networks(), options.start)
+        self.freeze = Freeze(task.networks(), options.start, steps)
         self.networks = task.networks()
         self.averages = {
             name: optimizers.average(net, options.optimization.ema)
@@ -133,7 +133,7 @@ class Learner:
         if self.accelerator.num_processes > 1:
             share_statistics(self.networks, self.accelerator)
         for name, averaged in self.averages.items():
-            averaged.update_parameters(self.networks[name])
+            optimizers.update_average(averaged, self.networks[name])
         return logs.values() | logs.steps()
 
     def learn(self, number: int, batch: Batch, logs: Means) -> None:
