@@ -73,6 +73,18 @@ def test_a_damaged_file_is_not_linked_to(tmp_path: Path) -> None:
         checkpoints.verify(tmp_path / "step-00000002")
 
 
+def test_a_copy_has_the_type_that_a_buffer_has_now(tmp_path: Path) -> None:
+    task = nn.ModuleDict({"model": nn.Linear(2, 2)})
+    task.register_buffer("total", torch.zeros(2))
+    optimizer = torch.optim.SGD(task["model"].parameters())
+    saver = Saver(tmp_path, storage.TrainedState(task, {"model": task["model"]}, {}, {"model": optimizer}), keep=2)
+    for step, total in ((1, torch.ones(2)), (2, torch.full((2,), 1 / 3, dtype=torch.float64))):
+        task.total = total
+        saver.save(step, {}, best=False)
+        saver.finish()
+        assert torch.equal(load_file(tmp_path / f"step-0000000{step}" / storage.TASK)["total"], total)
+
+
 def test_state_that_does_not_fit_is_named(train: Train, mistake: Mistake) -> None:
     run = train("stateful_tasks:Queue", "--steps", 2)
     where = checkpoints.newest_checkpoint(run / "checkpoints")

@@ -105,7 +105,7 @@ class Saver:
         before, after = self.tensors.get(file, {}), {}
         for name, tensor in tensors.items():
             mine = before.get(name)
-            if mine is None or mine.shape != tensor.shape:
+            if mine is None or (mine.shape, mine.dtype) != (tensor.shape, tensor.dtype):
                 mine = torch.empty(tensor.shape, dtype=tensor.dtype)
             after[name] = mine.copy_(tensor.detach())
         self.tensors[file] = after
