@@ -85,7 +85,8 @@ class Batch:
         """
         if name not in self.tensors:
             raise UserError(
-                f"the data set gives no {name!r}, only {', '.join(self.tensors)}", "choose one that does with --data"
+                f"the data set gives no {name!r}, only {', '.join(self.tensors)}",
+                "choose one that does with --data (or --val-data)",
             )
         return self.tensors[name]
 
