@@ -39,6 +39,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a class that is not installed adds its folder
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
     yield

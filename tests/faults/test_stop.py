@@ -129,7 +129,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
 ) -> None:
     """Each step saves, and may be the best: many of the kills hit a save. What `last` and `best` name is there."""
     record_property("faults", kills)
-    options = (*TASK[2:], "--steps", 20 * kills, "--save-every", 1, "--eval-every", 1, "--keep", 1, "--lr", 0.1)
+    options = (*TASK[2:], "--steps", 100 + 20 * kills, "--save-every", 1, "--eval-every", 1, "--keep", 1, "--lr", 0.1)
     whole = train("Dropout", *options).rename("runs/whole")
     killed, chance = Path("runs/killed"), random.Random(0)
     again = (sys.executable, ROOT / "launch/run.py", "--task", "toys:Dropout", *options, "--run", "killed")
