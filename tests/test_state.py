@@ -260,3 +260,7 @@ def test_weights_say_that_a_teacher_has_none(train: Train, capfd: pytest.Capture
     train("stateful_tasks:Queue", "--steps", 2).rename("earlier")
     train("stateful_tasks:Queue", "--steps", 2, "--weights", "earlier")
     assert "frozen, and left as the task makes it: teacher, frozen" in capfd.readouterr().out
+    shutil.rmtree("runs")
+    train("stateful_tasks:Queue", "--steps", 2, "--weights", "teacher=earlier")
+    assert "weights of teacher: 9 tensors" in (said := capfd.readouterr().out)
+    assert "its 'student', the only network there" in said

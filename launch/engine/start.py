@@ -58,7 +58,7 @@ def load_all(task: AnyTask, options: StartOptions) -> tuple[list[str], list[str]
                 raise UserError(f"--weights {parts[name]} and {asked} are both for {name!r}", "give one of them")
             parts[name] = asked
             line, patterns = load_part(task.get_submodule(name), name, found, tensors, options.weights_except)
-            said.append(line)
+            said.append(line + other_network(part, found))
             used |= patterns
         if unused:
             said.append(f"not used of {found.source}: {', '.join(unused)}")
@@ -73,6 +73,12 @@ def load_all(task: AnyTask, options: StartOptions) -> tuple[list[str], list[str]
         if fresh := [name for name in names if not any(selects(name, part) for part in parts)]:
             said.append(f"{said_of}: {', '.join(fresh)}")
     return list(parts), said
+
+
+def other_network(part: str, found: Weights) -> str:
+    """Return which network of a run was taken for `part`, where that has another name."""
+    only = next(iter(found.networks)) if part and len(found.networks) == 1 else part
+    return f"; its {only!r}, the only network there" if only not in ("", part) else ""
 
 
 def split(task: AnyTask, asked: str) -> tuple[str, str]:
