@@ -113,3 +113,12 @@ class Critics(Task[NoOptions]):
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         return {"error": self.critic(batch.image).mean(dim=(1, 2, 3)), "taken": batch.rand() * 0 + batch.step}
+
+
+class FiveSteps(Critics):
+    """A critic that takes five steps."""
+
+    def training_step(self, batch: Batch) -> Losses:
+        for part in batch.split(5):
+            yield "critic", {"error": self.critic(part.image).square().mean()}
+        yield "there+back", {"cycle": (self.back(self.there(batch.image)) - batch.image).square().mean()}

@@ -10,13 +10,13 @@ import pytest
 import wrong_toys
 from conftest import ROOT, Command
 from PIL import Image
-from stateful_tasks import Contrast, Critics, Queue, QueuePerProcess
+from stateful_tasks import Contrast, FiveSteps, Queue, QueuePerProcess
 from toys import Deblur, DeblurConfig, Dropout, Gan, LaysBy, Single, Tied
 
 from launchbay.launch.check import suite
 from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.suite import CONTRACT, outcome
-from launchbay.tasks import Batch, Losses, Task
+from launchbay.tasks import Task
 from launchbay.tasks.classify import Classify
 from launchbay.tasks.dcgan import DCGAN, DCGANConfig
 from launchbay.tasks.denoise import Denoise, DenoiseConfig
@@ -25,16 +25,6 @@ from launchbay.tasks.superres import SuperRes, SuperResConfig
 from launchbay.tasks.unmix import Unmix
 from launchbay.tasks.vae import VAE, VAEConfig
 from launchbay.testing import Result, check_task, parametrize_with_checks
-
-
-class FiveSteps(Critics):
-    """A critic that takes five steps."""
-
-    def training_step(self, batch: Batch) -> Losses:
-        for part in batch.split(5):
-            yield "critic", {"error": self.critic(part.image).square().mean()}
-        yield "there+back", {"cycle": (self.back(self.there(batch.image)) - batch.image).square().mean()}
-
 
 BREAKS = broken_tasks.BREAKS
 STARTS_PROCESSES = ("import_is_light", "it_is_built_from_options_alone", "two_processes_learn_the_same")
