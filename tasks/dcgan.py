@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data.augment import cutout, warp
 from launchbay.models.dcgan import Discriminator, Generator
-from launchbay.models.entropy import log_density_gradient
+from launchbay.models.entropy import LatentSampler
 from launchbay.tasks.base import Batch, CreateOptimizer, Losses
 from launchbay.tasks.generative import Generative, SampleMetric
 from launchbay.tasks.options import JudgeOptions, SizeOptions, check_unused
@@ -45,7 +45,7 @@ class DCGANConfig(JudgeOptions, SizeOptions):
     """Learning rate of the discriminator. Default: --lr. Two time scales: some four times the generator's."""
     regularize: Literal["none", "presgan"] = "none"
     """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; ten times slower."""
-    entropy: Annotated[float, Gt(0)] = 2e-4
+    entropy: Annotated[float, Gt(0)] = 0.01
     """Weight of the entropy, with --regularize presgan."""
     metrics: tuple[SampleMetric, ...] = ()
     """fid, kid, inception_score: of samples, by the judge's features."""
@@ -68,6 +68,8 @@ class DCGAN(Generative[DCGANConfig]):
         self.prescribed = config.regularize == "presgan"
         self.generator = Generator(channels, size, config.latent, noisy=self.prescribed)
         self.discriminator = Discriminator(channels, size, config.dropout, config.spectral_norm)
+        if self.prescribed:
+            self.sampler = LatentSampler(config.latent)
         self.plain_generator = [self.generator]  # in a list it is no second network, and stays without a wrapper
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
@@ -101,9 +103,11 @@ class DCGAN(Generative[DCGANConfig]):
         adversarial = softplus(-on_fake) if config.loss == "bce" else -on_fake
         terms = {"adversarial": adversarial.mean()}
         if self.prescribed:
-            slope = log_density_gradient(self.plain_generator[0], fake.detach(), latent, batch)
+            slope = self.sampler.log_density_gradient(self.plain_generator[0], fake.detach(), latent, batch)
             terms["entropy"] = config.entropy * (slope * fake).flatten(1).sum(dim=1).mean()
         yield "generator", terms
+        if self.prescribed:
+            self.plain_generator[0].bound_deviation()
 
     def discriminator_loss(self, logits: Tensor) -> Tensor:
         """Return how far the discriminator is from holding pictures for real."""

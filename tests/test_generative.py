@@ -18,7 +18,7 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate
 from launchbay.models.dcgan import Discriminator, Generator
-from launchbay.models.entropy import log_density_gradient
+from launchbay.models.entropy import LatentSampler
 from launchbay.tasks import Batch, Datasets, Generative, Losses
 from launchbay.tasks.figures.judge import (
     class_coverage,
@@ -54,21 +54,54 @@ def test_gan_networks_are_the_tabled_ones(
     assert judging(image).shape == (1,)
 
 
-def test_presgan_estimates_the_gradient_of_the_log_density() -> None:
-    """For any density p of D dimensions, E[x · ∇ log p(x)] = -D; here p is Gaussian, so each gradient is known too."""
+class LinearGenerator(torch.nn.Module):
+    """Draws x = weight·z + noise, whose entropy is known: log det(weight·weight' + deviation²) / 2, and a constant."""
+
+    def __init__(self, weight: Tensor, deviation: float):
+        super().__init__()
+        self.weight, self.noise = weight, torch.tensor(deviation)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return (latent @ self.weight.T).view(len(latent), 1, 6, 6)
+
+    def deviation(self) -> Tensor:
+        return self.noise
+
+
+def draws(count: int) -> Any:
+    return SimpleNamespace(
+        rand=lambda *s: torch.rand(count, *s), randn=lambda *s: torch.randn(count, *s), gather=lambda tensor: tensor
+    )
+
+
+@pytest.mark.parametrize("deviation", [0.3, 0.1, 0.03, 0.01])
+def test_presgan_has_the_gradient_of_the_entropy(deviation: float) -> None:
+    """In all directions alike: the generator's singular values are 0.2, 1 and 5."""
     torch.manual_seed(0)
-    matrix, deviation, number = torch.randn(4, 2), 0.2, 20_000
-    drawn: Any = lambda latent: (latent @ matrix.T).view(-1, 1, 2, 2)  # noqa: E731
-    generator: Any = type("Linear", (), {"__call__": lambda _, z: drawn(z), "deviation": lambda _: torch.tensor(0.2)})()
-    latent = torch.randn(number, 2)
-    image = drawn(latent) + deviation * torch.randn(number, 1, 2, 2)
-    batch: Any = SimpleNamespace(rand=lambda *s: torch.rand(number, *s), randn=lambda *s: torch.randn(number, *s))
-    slope = log_density_gradient(generator, image, latent, batch).flatten(1)
-    covariance = matrix @ matrix.T + deviation**2 * torch.eye(4)
-    exact = -torch.linalg.solve(covariance, image.flatten(1).T).T
-    assert (slope * image.flatten(1)).sum(dim=1).mean().item() == pytest.approx(-4, abs=0.25)
-    within = torch.corrcoef(torch.stack([(slope * exact).sum(1) / exact.norm(dim=1), exact.norm(dim=1)]))[0, 1]
-    assert within > 0.3, "the estimate follows the exact gradient, with the noise of two posterior samples"
+    values, latents, count = torch.tensor([0.2, 1.0, 5.0]).repeat(10), 30, 1000
+    weight = torch.linalg.qr(torch.randn(36, latents))[0] * values @ torch.linalg.qr(torch.randn(latents, latents))[0]
+    generator: Any = LinearGenerator(weight, deviation)
+    sampler = LatentSampler(latents)
+    sizes = []
+    for batch in (*[64] * 100, count):
+        latent = torch.randn(batch, latents)
+        image = generator(latent) + deviation * torch.randn(batch, 1, 6, 6)
+        slope = sampler.log_density_gradient(generator, image, latent, draws(batch)).flatten(1)
+        sizes.append(float(sampler.step_size))
+    assert max(sizes[-20:]) / min(sizes[-20:]) < 1.2, "it has settled"
+
+    posterior = torch.linalg.inv(weight.T @ weight + deviation**2 * torch.eye(latents))
+    inverse = torch.linalg.inv(weight @ weight.T + deviation**2 * torch.eye(36))
+    score = -image.flatten(1) @ inverse
+    # What the estimate has of each picture beside the score is noise, unless it still knows the latent that it
+    # started from: all that the picture itself says of that may be left out, and most of the noise with it.
+    unknown = latent - image.flatten(1) @ weight @ posterior
+    kept = (slope - score).T @ unknown / count
+    exact = inverse @ weight
+    left, _, right = torch.linalg.svd(weight, full_matrices=False)
+    shares = 1 - torch.einsum("pl,pm,lm->l", left, kept, right) / torch.einsum("pl,pm,lm->l", left, exact, right)
+    for part in shares.view(3, 10).mean(dim=1):
+        assert part.item() == pytest.approx(1, abs=0.1)
 
 
 def test_divergence_is_torchs() -> None:
