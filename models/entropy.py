@@ -2,6 +2,8 @@
 2019, section 3.2), which a generator is rewarded for.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -9,6 +11,8 @@ from torch import Tensor, nn
 
 from launchbay.models.dcgan import Generator
 
+Potential = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From latents to -log p(x, z) of each picture and its latent, up to a constant, and its gradient in the latent."""
 BURN_IN, SAMPLES, LEAPFROG = 2, 2, 5
 ACCEPTANCE = 0.67
 """Share of proposals that is best taken (Neal, "MCMC using Hamiltonian dynamics", 2011, section 4.4: 0.65)."""
@@ -58,10 +62,11 @@ class LatentSampler(nn.Module):
         nothing of the gradient: there the difference is pure noise. It has to be left behind.
         """
         deviation = generator.deviation().detach()
-        scale = self.measure(potential(generator, image, latent, deviation)[1] - latent, draws)
+        energy = partial(potential, generator, image, deviation)
+        scale = self.measure(energy(latent)[1] - latent, draws)
         mean, accepted = torch.zeros_like(image), torch.zeros_like(latent[:, 0])
         for number in range(BURN_IN + SAMPLES):
-            latent, taken = hamiltonian_step(generator, image, latent, deviation, self.step_size * scale, draws)
+            latent, taken = hamiltonian_step(energy, latent, self.step_size * scale, draws)
             accepted += taken / (BURN_IN + SAMPLES)
             if number >= BURN_IN:
                 with torch.no_grad():
@@ -81,9 +86,7 @@ class LatentSampler(nn.Module):
         return torch.linalg.solve_triangular(factor.T, identity, upper=True)
 
 
-def hamiltonian_step(
-    generator: Generator, image: Tensor, latent: Tensor, deviation: Tensor, scale: Tensor, draws: Draws
-) -> tuple[Tensor, Tensor]:
+def hamiltonian_step(potential: Potential, latent: Tensor, scale: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """Return (latent, whether it is new) after one proposal for each picture, taken or not by Metropolis' rule. Steps
     are `scale`, L×L, times the momentum, and half as long to half as long again: where all are of one length, it may be
     one that leads back to the start.
@@ -91,21 +94,21 @@ def hamiltonian_step(
     luck = draws.rand(2)
     scale = scale * (0.5 + luck[:, 0, None, None])
     momentum = draws.randn(latent.shape[1])
-    energy, slope = potential(generator, image, latent, deviation)
+    energy, slope = potential(latent)
     before = energy + momentum.square().sum(dim=1) / 2
     proposed = latent
     momentum = momentum - torch.einsum("nl,nlm->nm", slope, scale) / 2
     for number in range(LEAPFROG):
         proposed = proposed + torch.einsum("nlm,nm->nl", scale, momentum)
-        energy, slope = potential(generator, image, proposed, deviation)
+        energy, slope = potential(proposed)
         momentum = momentum - torch.einsum("nl,nlm->nm", slope, scale) * (1 if number < LEAPFROG - 1 else 0.5)
     after = energy + momentum.square().sum(dim=1) / 2
     taken = luck[:, 1] < (before - after).clamp(max=0).exp()
     return torch.where(taken[:, None], proposed, latent), taken
 
 
-def potential(generator: Generator, image: Tensor, latent: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
-    """-log p(x, z) of each picture and latent, up to a constant, and its gradient in the latent."""
+def potential(generator: Generator, image: Tensor, deviation: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a `Potential` does, of a generator with this `deviation`."""
     latent = latent.detach().requires_grad_()
     with torch.enable_grad():
         distance = ((image - generator(latent)) / deviation).square().flatten(1).sum(dim=1)

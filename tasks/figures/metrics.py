@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.models.resize import quantize
 
 IDENTICAL = 1e-10
 """Mean squared error that identical pictures are given: 100 dB instead of infinity, so that averages stay finite."""
@@ -131,8 +132,3 @@ def luma(image: Tensor) -> Tensor:
     """Return the Y channel (N×1×H×W, 16 to 235 over 255) of ITU-R BT.601, rounded as by Matlab's `rgb2ycbcr`."""
     weights = torch.tensor([65.481, 128.553, 24.966], dtype=image.dtype, device=image.device).view(3, 1, 1)
     return quantize(((image * weights).sum(dim=1, keepdim=True) + 16) / 255)
-
-
-def quantize(image: Tensor) -> Tensor:
-    """Return `image` as an 8-bit file would keep it: clipped to [0, 1], in steps of 1/255."""
-    return (image.clamp(0, 1) * 255).round() / 255
