@@ -31,8 +31,9 @@ class UnmixConfig(ImageMetricOptions):
     decoder: Literal["transposed", "multiscale"] = "multiscale"
     """transposed: four transposed convolutions from the encoder's 512 features, which say little of where things are.
     multiscale: from the maps of all of the encoder's scales."""
-    second: Literal["decode", "subtract"] = "decode"
-    """decode: a decoder for each picture. subtract: one for the first; the second is 2·mean - first."""
+    second: Literal["decode", "subtract", "subtract-untrained"] = "decode"
+    """decode: a decoder for each picture. subtract: one for the first; the second is 2·mean - first.
+    subtract-untrained: the same, but only the first is learned."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of Adam's averages of gradients and of their squares."""
 
@@ -50,7 +51,7 @@ class Unmix(ImageToImage[UnmixConfig]):
     def __init__(self, config: UnmixConfig):
         super().__init__(config)
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
-        self.model = Unmixer(decoder, config.second == "subtract")
+        self.model = Unmixer(decoder, config.second != "decode")
 
     @classmethod
     def infer_options(cls, config: UnmixConfig, images: ImageSet) -> UnmixConfig:
@@ -78,7 +79,8 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         pairs = zip(OUTPUTS, output.chunk(2, dim=1), target.chunk(2, dim=1), strict=True)
-        return {name: mse_loss(one, other) for name, one, other in pairs}
+        terms = {name: mse_loss(one, other) for name, one, other in pairs}
+        return {"first": terms["first"]} if self.config.second == "subtract-untrained" else terms
 
     def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         pairs = zip(OUTPUTS, output.chunk(2, dim=1), target.chunk(2, dim=1), strict=True)

@@ -20,6 +20,7 @@ from launchbay.launch.engine.evaluation import evaluate
 from launchbay.models.dcgan import Discriminator, Generator
 from launchbay.models.entropy import LatentSampler
 from launchbay.tasks import Batch, Datasets, Generative, Losses
+from launchbay.tasks.dcgan import DCGAN, DCGANConfig, differentiable_augment
 from launchbay.tasks.figures.judge import (
     class_coverage,
     frechet_distance,
@@ -102,6 +103,35 @@ def test_presgan_has_the_gradient_of_the_entropy(deviation: float) -> None:
     shares = 1 - torch.einsum("pl,pm,lm->l", left, kept, right) / torch.einsum("pl,pm,lm->l", left, exact, right)
     for part in shares.view(3, 10).mean(dim=1):
         assert part.item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [28, 32])
+def test_diffaugment_is_as_published(size: int) -> None:
+    torch.manual_seed(0)
+    image, batch = torch.rand(2000, 3, size, size) + 1, Batch({"image": torch.zeros(2000)}, range(2000))
+    shifted = differentiable_augment(image, "translation", batch)
+    most = size // 8 if size == 32 else 4  # int(28 / 8 + 0.5)
+    empty = (shifted == 0).all(dim=1)
+    rows, columns = empty.all(dim=2).sum(dim=1), empty.all(dim=1).sum(dim=1)
+    assert rows.unique().tolist() == columns.unique().tolist() == list(range(most + 1))
+    assert (rows == 0).double().mean().item() == pytest.approx(1 / (2 * most + 1), abs=0.03), "each shift alike"
+    cut = (differentiable_augment(image, "cutout", batch) == 0).all(dim=1).sum(dim=(1, 2))
+    assert (cut.min().item(), cut.max().item()) == ((size // 4) ** 2, (size // 2) ** 2)
+    changed = differentiable_augment(image, "color", batch)
+    moved = (changed - image).mean(dim=(1, 2, 3))
+    assert moved.min() < -0.49 and moved.max() > 0.49 and moved.abs().max() <= 0.5 + 1e-5, "brightness alone moves it"
+    contrast = changed.mean(dim=1).flatten(1).std(dim=1) / image.mean(dim=1).flatten(1).std(dim=1)
+    assert 0.5 <= contrast.min() < 0.51 and 1.49 < contrast.max() <= 1.5 + 1e-5
+
+
+def test_the_minimax_generator_learns_least_where_it_fails() -> None:
+    logits = torch.tensor([-8.0, 0.0, 8.0], requires_grad=True)
+    slopes = {}
+    for loss in ("bce", "minimax"):
+        task = DCGAN(DCGANConfig(loss=loss, channels=1, size=8, latent=2))
+        (slopes[loss],) = torch.autograd.grad(task.generator_loss(logits), logits)
+    fooled = logits.detach().sigmoid()
+    assert torch.allclose(slopes["minimax"], -fooled / 3) and torch.allclose(slopes["bce"], (fooled - 1) / 3)
 
 
 def test_divergence_is_torchs() -> None:
