@@ -85,7 +85,7 @@ def test_it_learns_one_batch_by_heart(variant: str) -> None:
     task, images = build_task(variant)
     torch.manual_seed(0)
     slow = variant == "presgan"  # each step samples posteriors
-    lr = 1e-3 if variant == "reconstruct" else 3e-3  # it starts next to the answer
+    lr = 1e-3 if variant in ("reconstruct", "hinge") else 3e-3  # starts next to the answer; is cautious with so few
     steps = list(train_on(task, lambda: batch_of(images, 2 if slow else 8), 4 if slow else 20, lr))
     assert all(torch.tensor(list(losses.values())).isfinite().all() for losses in steps)
     name = "discriminator" if "discriminator" in steps[0] else "model"
