@@ -41,10 +41,10 @@ class ClassifyConfig(SizeOptions):
     """Side of a grey square in each training picture, in pixels."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of certainty that the target gives to all classes alike (0.1 is usual)."""
-    metrics: tuple[Literal["precision", "recall"], ...] = ()
-    """More figures beside accuracy: the mean over the classes of the share of right answers among those that say the
-    class (precision) and among its pictures (recall), both 0 to 1; where classes are equally frequent, recall is
-    accuracy."""
+    metrics: tuple[Literal["top5", "precision", "recall"], ...] = ()
+    """More figures beside accuracy. top5: the share of pictures whose class is among the five best answers. precision
+    and recall: the mean over the classes of the share of right answers among those that say the class, and among its
+    pictures, both 0 to 1; where classes are equally frequent, recall is accuracy."""
     classes: Annotated[int | None, Gt(0)] = None
     """Number of classes. Default: as the training pictures have them."""
 
@@ -117,7 +117,12 @@ class Classify(Task[ClassifyConfig]):
         logits, classes = self.model(batch.image), len(self.names)
         answer = logits.argmax(dim=1)
         chance = torch.full_like(batch.label, 1 / classes, dtype=torch.float32)
-        return {
+        figures: dict[str, Tensor] = {}
+        if "top5" in self.config.metrics:
+            best = logits.topk(min(5, classes), dim=1).indices
+            figures["top5"] = (best == batch.label[:, None]).any(dim=1).float()
+            figures["baseline/top5"] = chance * min(5, classes)
+        return figures | {
             "accuracy": (answer == batch.label).float(),
             "cross_entropy": cross_entropy(logits, batch.label, reduction="none"),
             "baseline/accuracy": chance,
@@ -126,13 +131,14 @@ class Classify(Task[ClassifyConfig]):
         }
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
-        if not self.config.metrics:
+        names = [name for name in self.config.metrics if name in ("precision", "recall")]
+        if not names:
             return {}
         from torchmetrics.functional.classification import multiclass_precision, multiclass_recall
 
         functions = {"precision": multiclass_precision, "recall": multiclass_recall}
         answer, label = collected["answers"].T
-        return {name: float(functions[name](answer, label, len(self.names))) for name in self.config.metrics}
+        return {name: float(functions[name](answer, label, len(self.names))) for name in names}
 
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
         answer, label = collected["answers"].T

@@ -18,7 +18,7 @@ from launchbay.data import Load
 from launchbay.models.resize import Resampling, resample
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
-from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, ssim
+from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, smallest_for, ssim
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.options import ImageMetricOptions, check_unused
 
@@ -70,7 +70,8 @@ class SuperRes(ImageToImage[SuperResConfig]):
         load_metric_networks(self.config.metrics)
         scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
         train = load("train", crop=self.config.patch, channels=CHANNELS)
-        return train, load("val", multiple=scale, smallest=WINDOW + 3 * scale, channels=CHANNELS)
+        smallest = max(WINDOW + 3 * scale, smallest_for(self.config.metrics))
+        return train, load("val", multiple=scale, smallest=smallest, channels=CHANNELS)
 
     def degrade(self, batch: Batch) -> Tensor:
         height, width = batch.image.shape[-2:]

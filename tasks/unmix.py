@@ -16,9 +16,9 @@ from torch.optim import Optimizer
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Index, Load
-from launchbay.models.unmix import Multiscale, Transposed, Unmixer
+from launchbay.models.unmix import SIDE, Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets
-from launchbay.tasks.figures.metrics import image_figures, load_metric_networks, quantize
+from launchbay.tasks.figures.metrics import check_side, image_figures, load_metric_networks, quantize
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.options import ImageMetricOptions
 
@@ -50,6 +50,7 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def __init__(self, config: UnmixConfig):
         super().__init__(config)
+        check_side(config.metrics, SIDE)
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
         self.model = Unmixer(decoder, config.second != "decode")
 

@@ -5,9 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import lines
+from scipy.stats import entropy
 from torch import Tensor
 from toys import Digits
 
@@ -28,6 +30,7 @@ from launchbay.tasks.figures.judge import (
     kernel_distance,
     load_judge,
     mean_distance,
+    precision_and_recall,
 )
 from launchbay.tasks.generative import DRAWS, WithDraws, drawn
 from launchbay.tasks.options import JudgeOptions
@@ -237,17 +240,44 @@ def test_collapse_is_seen() -> None:
     real = torch.eye(10).repeat(50, 1)
     collapsed = torch.eye(10)[torch.tensor([3, 7])].repeat(250, 1)
     assert (class_coverage(real, real), class_coverage(collapsed, real)) == (10, 2)
-    assert inception_score(real) == pytest.approx(10, rel=1e-4) and inception_score(collapsed) == pytest.approx(2)
+    assert inception_score(real)[0] == pytest.approx(10, rel=1e-4)
+    assert inception_score(collapsed) == (pytest.approx(2), pytest.approx(0, abs=1e-6))
     assert mean_distance(collapsed[::2] + 0.0) == 0 and mean_distance(real) > 1
+
+
+def test_inception_score_is_that_of_ten_parts() -> None:
+    answers = torch.rand(100, 4, generator=torch.Generator().manual_seed(0)).pow(3)
+    answers /= answers.sum(dim=1, keepdim=True)
+    scores = []
+    for start in range(0, 100, 10):
+        part = answers[start : start + 10].double().numpy()
+        scores.append(np.exp(np.mean([entropy(row, part.mean(axis=0)) for row in part])))
+    assert inception_score(answers) == (pytest.approx(np.mean(scores)), pytest.approx(np.std(scores)))
+
+
+def test_precision_and_recall_are_as_published() -> None:
+    """Set by hand: radii to the third neighbour, then who lies within whose."""
+    generator = torch.Generator().manual_seed(0)
+    real, other = torch.randn(60, 2, generator=generator), torch.randn(40, 2, generator=generator) * 0.8 + 1.5
+
+    def covered(points: Tensor, of: Tensor) -> float:
+        radii = [sorted((one - two).norm().item() for two in of)[3] for one in of]
+        inside = [
+            any((point - one).norm() <= radius for one, radius in zip(of, radii, strict=True)) for point in points
+        ]
+        return sum(inside) / len(inside)
+
+    expected = covered(other, real), covered(real, other)
+    assert precision_and_recall(real, other) == pytest.approx(expected) and 0.1 < min(expected) < max(expected) < 1
 
 
 def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake, capfd: pytest.CaptureFixture[str]) -> None:
     """The whole way: train a classifier, then a GAN whose samples it judges, beside real pictures."""
     train("classify", "--steps", 60, "--eval-every", 30).rename("judge")
-    metrics = ("--metrics", "fid", "kid", "inception_score", "--judge", "judge", "--samples", 9)
+    metrics = ("--metrics", "fid", "kid", "inception_score", "precision_recall", "--judge", "judge", "--samples", 9)
     run = train("dcgan", "--data", "toys:Digits", "--val-data", "toys:Digits", "--steps", 1, *metrics)
     line = lines(run, "val")[0]
-    for name in ("fid", "kid", "inception_score", "classes", "certainty", "diversity"):
+    for name in ("fid", "kid", "inception_score", "precision", "recall", "classes", "certainty", "diversity"):
         assert f"baseline/{name}" in line, name
     assert line["baseline/diversity"] == 1 and line["diversity"] < 0.5
     assert line["fid"] > 5 * line["baseline/fid"] and line["classes"] < line["baseline/classes"]

@@ -11,12 +11,15 @@ import pytest
 import torch
 from conftest import lines
 from PIL import Image
+from scipy.ndimage import convolve1d, gaussian_filter
+from skimage.color import rgb2gray
+from skimage.measure import shannon_entropy
 from skimage.metrics import structural_similarity
 
 from launchbay.data.photos import Photos
 from launchbay.models.resize import bicubic, downscale, resample, upscale
 from launchbay.models.superres import ESPCN, SRCNN, SRResNet
-from launchbay.tasks.figures.metrics import luma, psnr, quantize, ssim
+from launchbay.tasks.figures.metrics import entropy, luma, mask_precision_recall, ms_ssim, psnr, quantize, ssim
 
 Train = Callable[..., Path]
 
@@ -101,6 +104,45 @@ def test_ssim_is_scikit_images_on_the_valid_region() -> None:
     pictures = [picture[0].double().numpy() for picture in (target, output)]
     where = structural_similarity(*pictures, channel_axis=0, full=True, **settings)[1]
     assert ssim(output, target).item() == pytest.approx(where[:, 5:-5, 5:-5].mean(), abs=1e-5)
+
+
+def test_ms_ssim_is_as_published() -> None:
+    """Five scales, halved by the mean of four pixels; luminance counts on the last alone."""
+    generator = torch.Generator().manual_seed(0)
+    target = gaussian_filter(torch.rand(1, 176, 190, generator=generator).double().numpy(), (0, 2, 2)) * 3 - 1
+    output = gaussian_filter(target, (0, 1, 1))
+    window = np.exp(-((np.arange(11) - 5) ** 2) / 4.5)
+    window /= window.sum()
+
+    def blur(picture: np.ndarray) -> np.ndarray:
+        return convolve1d(convolve1d(picture, window, axis=1), window, axis=2)[:, 5:-5, 5:-5]
+
+    score, one, two = 1.0, output, target
+    for weight in (0.0448, 0.2856, 0.3001, 0.2363, 0.1333):
+        mean_1, mean_2 = blur(one), blur(two)
+        variances = blur(one**2) - mean_1**2 + blur(two**2) - mean_2**2
+        structure = (2 * (blur(one * two) - mean_1 * mean_2) + 0.03**2) / (variances + 0.03**2)
+        luminance = (2 * mean_1 * mean_2 + 0.01**2) / (mean_1**2 + mean_2**2 + 0.01**2)
+        score *= (structure if weight != 0.1333 else structure * luminance).mean() ** weight
+        one, two = (p[:, : p.shape[1] // 2 * 2, : p.shape[2] // 2 * 2] for p in (one, two))
+        one, two = (p.reshape(1, p.shape[1] // 2, 2, p.shape[2] // 2, 2).mean(axis=(2, 4)) for p in (one, two))
+    ours = ms_ssim(torch.from_numpy(output)[None], torch.from_numpy(target)[None])
+    assert ours.tolist() == pytest.approx([score], abs=1e-5) and score < 0.999
+
+
+def test_entropy_is_scikit_images() -> None:
+    picture = photograph(0)
+    grey = (rgb2gray(picture[0].permute(1, 2, 0).numpy()) * 255).round()
+    assert entropy(picture[:, :1]).item() == pytest.approx(shannon_entropy((picture[0, 0] * 255).round().numpy()))
+    assert entropy(picture).item() == pytest.approx(shannon_entropy(grey), abs=0.05), "other weights of the colours"
+    assert entropy(torch.full((1, 1, 4, 4), 0.5)).item() == 0
+
+
+def test_precision_and_recall_of_masks() -> None:
+    answer = torch.tensor([[[1, 1], [0, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]])
+    mask = torch.tensor([[[1, 0], [1, 1]], [[0, 0], [0, 1]], [[0, 0], [0, 0]]])
+    precision, recall = mask_precision_recall(answer, mask)
+    assert precision.tolist() == [0.5, 1, 1] and recall.tolist() == [pytest.approx(1 / 3), 0, 1]
 
 
 def test_luma_is_matlabs() -> None:

@@ -101,12 +101,29 @@ def kernel_distance(real: Tensor, other: Tensor) -> float:
         return float(metric.compute()[0])
 
 
-def inception_score(probabilities: Tensor) -> float:
-    """exp of the mean divergence of N×K answers from their average (Salimans et al., 2016): 1 to K, higher is better.
+def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:
+    """Return the mean and the standard deviation, over `splits` equal parts of N×K answers, of exp of the mean
+    divergence of the answers from their average (Salimans et al., 2016, and their code): 1 to K, higher is better.
     Sees certainty and spread over the judge's classes; blind to how alike the pictures of one class are.
     """
-    p = probabilities.double().clamp_min(1e-12)
-    return float((p * (p.log() - p.mean(dim=0).log())).sum(dim=1).mean().exp())
+    scores = []
+    for part in probabilities.double().clamp_min(1e-12).tensor_split(min(splits, len(probabilities))):
+        divergence = (part * (part.log() - part.mean(dim=0).log())).sum(dim=1)
+        scores.append(divergence.mean().exp())
+    return float(torch.stack(scores).mean()), float(torch.stack(scores).std(correction=0))
+
+
+def precision_and_recall(real: Tensor, other: Tensor, nearest: int = 3) -> tuple[float, float]:
+    """Return the share of `other` features that lie among the `real` ones, and of real ones that lie among the others,
+    both N×D (Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", 2019,
+    equation 1): quality and variety apart, 0 to 1. A feature lies among a set if it is as near to one of its members as
+    that one's `nearest`-th neighbour in the set. Grows with the number of samples: compare like with like.
+    """
+    radii = [torch.cdist(one, one).kthvalue(nearest + 1, dim=1).values for one in (real.double(), other.double())]
+    distance = torch.cdist(real.double(), other.double())
+    precision = (distance <= radii[0][:, None]).any(dim=0).double().mean()
+    recall = (distance <= radii[1][None, :]).any(dim=1).double().mean()
+    return float(precision), float(recall)
 
 
 def class_coverage(probabilities: Tensor, real: Tensor) -> float:
