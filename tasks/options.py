@@ -54,8 +54,8 @@ class JudgeOptions:
     """For tasks that draw samples, which a classifier can judge."""
 
     judge: str | None = None
-    """Network that judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's
-    weights). Default: none, or timm/resnet18 if metrics of samples need one."""
+    """Network that judges samples: the run folder of a classify task on the same data, timm/NAME (ImageNet's weights),
+    or inception (the one of papers). Default: none, or timm/resnet18 if metrics of samples need one."""
     samples: Annotated[int | None, Ge(2)] = None
     """Samples to draw in each validation. Default: as many as there are validation pictures."""
 

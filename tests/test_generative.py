@@ -19,11 +19,13 @@ from launchbay.data.resident import Resident
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate
+from launchbay.models import inception
 from launchbay.models.dcgan import Discriminator, Generator
 from launchbay.models.entropy import LatentSampler
 from launchbay.tasks import Batch, Datasets, Generative, Losses
 from launchbay.tasks.dcgan import DCGAN, DCGANConfig, differentiable_augment
 from launchbay.tasks.figures.judge import (
+    Judge,
     class_coverage,
     frechet_distance,
     inception_score,
@@ -290,6 +292,44 @@ def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake, capfd: p
     (Path("judge/checkpoints") / Path("judge/checkpoints/best").read_text() / "model.safetensors").write_bytes(b"")
     load_judge("judge")
     assert "damaged checkpoint, taking the one before" in capfd.readouterr().out
+
+
+def test_inception_is_refused_without_its_weights(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "hub")
+    arguments = ("--task", "dcgan", "--data", "toys:Digits", "--judge", "inception", "--metrics", "fid")
+    assert "there are no weights of Inception: hub/checkpoints/weights-inception" in mistake(*arguments)
+    Path("hub/checkpoints").mkdir(parents=True)
+    (Path("hub/checkpoints") / inception.FILE).write_bytes(b"another file")
+    assert "not 6726825d...: it is damaged, or another file" in mistake(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_figures_by_inception_are_torch_fidelitys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random weights: what is compared is the arithmetic."""
+    from torch_fidelity import calculate_metrics
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    weights = tmp_path / inception.FILE
+    with monkeypatch.context() as patched:
+        torch.save({}, weights)
+        patched.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        random = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path=str(weights))
+    torch.save(random.state_dict(), weights)
+    judge = Judge(inception.Inception(weights), None, None, answers=False)
+    sets = [(torch.rand(40, 3, 32, 32) * (0.5 + 0.5 * n) * 255).byte() for n in (1, 0)]
+    (real, _), (other, answers) = (judge.split(judge(pixels / 255)) for pixels in sets)
+    one, two = (torch.utils.data.Subset(pixels, range(40)) for pixels in sets)  # pyright: ignore[reportArgumentType]
+    theirs = calculate_metrics(
+        input1=two, input2=one, isc=True, fid=True, prc=True, isc_splits=10, samples_shuffle=False, cuda=False,
+        verbose=False, batch_size=20, cache=False, feature_extractor_weights_path=str(weights), prc_neighborhood=3,
+    )  # fmt: skip
+    assert frechet_distance(real, other) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
+    mean, deviation = inception_score(answers)
+    assert mean == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+    assert deviation == pytest.approx(theirs["inception_score_std"], rel=1e-3, abs=1e-9)
+    assert precision_and_recall(real, other) == pytest.approx((theirs["precision"], theirs["recall"]))
 
 
 def test_few_samples_are_of_all_classes() -> None:

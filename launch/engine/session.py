@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from launchbay.data import key
+from launchbay.data import ImageSet, key
+from launchbay.data.overlap import find_alike
+from launchbay.data.transforms import Transformed
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
@@ -29,6 +31,8 @@ EMBEDDED = {
     "glyphs+photos": "\nthis is what needs no download; for the real thing: --data mixture (MNIST and CIFAR-10)",
 }
 """Notes on the data that come along, printed where a run begins."""
+PIXELS_COMPARED = 50_000_000
+"""Of training and validation pictures together, to find those that are alike: a second or two."""
 OWN_COURSE = "the task decides on the course of its learning rates, which may leave --schedule and --warmup out"
 
 
@@ -58,6 +62,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
             told += [OWN_COURSE] if has_own_course(engine.task) else []
+            told += overlaps(engine) if start is None else []
             print(run_header(config, data, accelerator, folder, engine.steps), *changes, *told, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
         if engine.state.step < engine.steps or on_main_process(lambda: not run_folder.is_done(folder)):
@@ -68,6 +73,24 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             except errors.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
+
+
+def overlaps(engine: Engine) -> list[str]:
+    """Say which validation pictures are trained on, as far as that is found at once."""
+    training, told = source_of(engine.training_set), []
+    for name, images in engine.validation_sets.items():
+        validation = source_of(images)
+        if pairs := find_alike(validation, training, PIXELS_COMPARED):
+            one, other = pairs[0]
+            told.append(
+                f"note: {len(pairs)} of the {name or 'validation'} pictures look like training pictures, such as "
+                f"{validation.name(one)} like {training.name(other)}: figures of these say little of new pictures"
+            )
+    return told
+
+
+def source_of(images: ImageSet) -> ImageSet:
+    return images.source if isinstance(images, Transformed) else images
 
 
 def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:

@@ -10,6 +10,7 @@ from torch.nn.functional import interpolate, pdist
 from launchbay import UserError
 from launchbay.models.checkpoints import load_weights, open_checkpoint, read_state
 from launchbay.models.classify import Classifier, build_classifier
+from launchbay.models.inception import Inception, load_inception
 
 TIMM_SIDE = 64
 """Pixels that networks of timm are shown, trained on 224: a compromise with what this costs on a CPU."""
@@ -22,10 +23,11 @@ HINT = (
 
 class Judge(nn.Module):
     """A frozen classifier: `forward` gives N×(D + K), the features its last layer sees and the K classes'
-    probabilities. `answers` says whether its classes are those of the data.
+    probabilities. `answers` says whether its classes are those of the data. It is shown pictures of `channels` and
+    `side`; None: as they are.
     """
 
-    def __init__(self, classifier: Classifier, channels: int, side: int, answers: bool):
+    def __init__(self, classifier: Classifier | Inception, channels: int | None, side: int | None, answers: bool):
         super().__init__()
         self.classifier = classifier
         self.channels, self.side, self.answers = channels, side, answers
@@ -33,9 +35,9 @@ class Judge(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return N×(D + K) for pictures N×C×H×W in [0, 1] of any size; `split` takes it apart."""
-        if image.shape[1] != self.channels:
+        if self.channels and image.shape[1] != self.channels:
             image = image.expand(-1, self.channels, -1, -1) if image.shape[1] == 1 else image.mean(1, keepdim=True)
-        if image.shape[-1] != self.side:
+        if self.side and image.shape[-1] != self.side:
             image = interpolate(image, self.side, mode="bilinear", antialias=True)
         features = self.classifier.features(image)
         return torch.cat([features, self.classifier.head(features).softmax(dim=1)], dim=1)
@@ -47,12 +49,14 @@ class Judge(nn.Module):
 
 
 def load_judge(name: str) -> Judge:
-    """Return the judge that `name` says: timm/NAME with its published weights, or a run of classify (its best
-    checkpoint, verified) or one checkpoint of it.
+    """Return the judge that `name` says: inception, timm/NAME with its published weights, or a run of classify (its
+    best checkpoint, verified) or one checkpoint of it.
 
     Raises:
         UserError: its weights cannot be had, or it is neither.
     """
+    if name == "inception":
+        return Judge(load_inception(), None, None, answers=False)
     if name.startswith("timm/"):
         try:
             return Judge(build_classifier(name, 3, TIMM_SIDE, 1000, 0, pretrained=True), 3, TIMM_SIDE, answers=False)
