@@ -16,9 +16,12 @@ from torch.optim import Optimizer
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Index, Load
+from launchbay.data.mixture import Mixture
+from launchbay.data.transforms import Transformed
 from launchbay.models.unmix import SIDE, Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets
 from launchbay.tasks.figures.metrics import check_side, image_figures, load_metric_networks, quantize
+from launchbay.tasks.figures.plots import text_picture
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.options import ImageMetricOptions
 
@@ -52,6 +55,7 @@ class Unmix(ImageToImage[UnmixConfig]):
         super().__init__(config)
         check_side(config.metrics, SIDE)
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
+        self.classes: dict[str, tuple[str, ...]] = {}
         self.model = Unmixer(decoder, config.second != "decode")
 
     @classmethod
@@ -61,7 +65,11 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
-        return load("train"), check_pairs(load("val"))
+        train, validation = load("train"), check_pairs(load("val"))
+        pairs = validation.source if isinstance(validation, Transformed) else validation
+        if isinstance(pairs, Mixture):
+            self.classes = dict(zip(OUTPUTS, pairs.both_classes, strict=True))
+        return train, validation
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
         return {"model": create(self.model.parameters(), betas=self.config.betas)}
@@ -95,8 +103,19 @@ class Unmix(ImageToImage[UnmixConfig]):
         first_output, second_output = output.chunk(2, dim=1)
         return {
             "mixture": quantize(mixture), "first": first, "its output": first_output, "second": second,
-            "its output ": second_output,
+            "its output ": second_output, **self.captions(batch),
         }  # fmt: skip
+
+    def captions(self, batch: Batch) -> dict[str, Tensor]:
+        """Return a column of the names of both pictures' classes, where there are some."""
+        names = {
+            output: [self.classes[output][label] for label in batch[f"{output}_label"].tolist()]
+            for output in OUTPUTS
+            if f"{output}_label" in batch.tensors and self.classes.get(output)
+        }
+        if not names:
+            return {}
+        return {"classes": torch.stack([text_picture("\n".join(both)) for both in zip(*names.values(), strict=True)])}
 
 
 def check_pairs(images: ImageSet) -> ImageSet:

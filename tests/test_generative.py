@@ -323,7 +323,8 @@ def test_figures_by_inception_are_torch_fidelitys(tmp_path: Path, monkeypatch: p
     one, two = (torch.utils.data.Subset(pixels, range(40)) for pixels in sets)  # pyright: ignore[reportArgumentType]
     theirs = calculate_metrics(
         input1=two, input2=one, isc=True, fid=True, prc=True, isc_splits=10, samples_shuffle=False, cuda=False,
-        verbose=False, batch_size=20, cache=False, feature_extractor_weights_path=str(weights), prc_neighborhood=3,
+        verbose=False, batch_size=20, cache=False, feature_extractor="inception-v3-compat", prc_neighborhood=3,
+        feature_extractor_weights_path=str(weights),
     )  # fmt: skip
     assert frechet_distance(real, other) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
     mean, deviation = inception_score(answers)

@@ -33,7 +33,7 @@ def test_a_picture_is_found_at_another_size_and_in_another_format(
     folders = ("--data", "folder", "--data-root", "training", "--val-root", "validation")
     train("superres", *folders, "--steps", 1, "--model", "espcn")
     said = " ".join(capfd.readouterr().out.split())
-    assert "1 of the validation pictures look like training pictures, such as" in said and "2.jpg" in said
+    assert "validation pictures that are trained on: 1, such as" in said and "2.jpg" in said
 
 
 def test_pictures_of_one_kind_are_not_the_same() -> None:

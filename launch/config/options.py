@@ -145,6 +145,10 @@ class SavingOptions:
 
     eval_every: Annotated[int | None, Gt(0)] = None
     """Steps between two validations. Default: a tenth of the training."""
+    eval_first: bool = False
+    """Validate before the first step too: figures and pictures of the untrained network."""
+    shown: Annotated[int, Gt(0)] = 6
+    """Validation samples in the sample grid."""
     save_every: Annotated[int | None, Gt(0)] = None
     """Steps between two checkpoints. Default: one with every validation."""
     keep: Annotated[int, Gt(0)] = 3

@@ -130,7 +130,7 @@ class Engine:
         since = time.monotonic()
         started = since - state.seconds
         counted = 0
-        if self.validation_pending:
+        if self.validation_pending or (options.saving.eval_first and not state.step and not state.final):
             self.end_step(stop, started)
         for step, micro_batches in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
             try:

@@ -21,8 +21,6 @@ from launchbay.launch.record.tracking import SAMPLES
 from launchbay.tasks.authors import attribute_errors_to, raise_author_error
 from launchbay.tasks.base import AnyTask, Moment
 
-SHOWN = 6
-"""Samples in a sample grid."""
 Draw = Callable[[], dict[str, Image]]
 """Draws pictures, by name."""
 
@@ -32,7 +30,7 @@ def preview(
     task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions, moment: Moment = Moment()
 ) -> dict[str, list[Tensor]]:
     """Return the columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
-    count = min(SHOWN, len(images))
+    count = min(options.saving.shown, len(images))
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
     for number in range(count):
         places = [number * len(images) // count]

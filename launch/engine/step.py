@@ -153,6 +153,8 @@ class Learner:
                     logs.add(f"{network}/grad_norm", norm)
                 for term, value in terms.items():
                     logs.add(f"{name}/{term}", value.detach())
+                if len(terms) > 1 and "total" not in terms:
+                    logs.add(f"{name}/total", torch.stack(tuple(terms.values())).detach().sum(dim=0))
                 if self.follows:
                     share_statistics(self.networks, self.accelerator)
 
