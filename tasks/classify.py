@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions, count_classes, side_of, warp
-from launchbay.data.augment import color_jitter, cutout
+from launchbay.data.augment import color_jitter, cutout, dihedral
 from launchbay.models.classify import build_classifier
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.plots import confusion_matrix
@@ -37,6 +37,8 @@ class ClassifyConfig(SizeOptions):
     """Turn training pictures by up to so many degrees, either way; at most 90."""
     jitter: Annotated[float, Ge(0), Le(1)] = 0.0
     """Change brightness, contrast and saturation by up to this share, and the hue by a quarter of it; at most 1."""
+    flip_vertically: bool = False
+    """Flip half of the training pictures upside down as well: for what has no up and down, such as tissue."""
     cutout: Annotated[int, Ge(0)] = 0
     """Side of a grey square in each training picture, in pixels."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
@@ -91,7 +93,7 @@ class Classify(Task[ClassifyConfig]):
 
     def augment(self, batch: Batch) -> Batch:
         config = self.config
-        chances = batch.rand(10).T  # one call: what it costs is each sample's generator
+        chances = batch.rand(11).T  # one call: what it costs is each sample's generator
         turn, mirror, down, across = chances[:4]
         if config.flip or config.shift or config.rotate:
             shift = 2 * config.shift + 1
@@ -102,11 +104,13 @@ class Classify(Task[ClassifyConfig]):
                 (across * shift).floor() - config.shift,
             )
             batch = batch.map_pictures(lambda picture: warp(picture, *place))
+        if config.flip_vertically:
+            batch = batch.map_pictures(lambda picture: dihedral(picture, (chances[10] < 0.5).long()))
         image = batch.image
         if config.jitter:
             brightness, contrast, saturation, hue = (2 * chances[4:8] - 1) * config.jitter
             image = color_jitter(image, 1 + brightness, 1 + contrast, 1 + saturation, hue / 4)
-        return batch.with_image(cutout(image, config.cutout, *chances[8:]) if config.cutout else image)
+        return batch.with_image(cutout(image, config.cutout, *chances[8:10]) if config.cutout else image)
 
     def training_step(self, batch: Batch) -> Losses:
         logits = self.model(self.augment(batch).image)

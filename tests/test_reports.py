@@ -5,8 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import lines
 from PIL import Image
+
+from launchbay.tasks import Batch
+from launchbay.tasks.classify import Classify, ClassifyConfig
 
 Train = Callable[..., Path]
 PAIRS = ("--data", "toys:Digits+toys:Patches", "--batch-size", 4)
@@ -38,3 +42,12 @@ def test_only_the_first_picture_is_learned_where_that_is_asked(train: Train) -> 
         assert grid.height == 26 + 3 * (128 + 6) and grid.width == 6 * (128 + 6) + 6, (
             "with the classes of both pictures"
         )
+
+
+def test_half_of_the_pictures_are_turned_upside_down() -> None:
+    options = {"channels": 1, "size": 8, "classes": 2, "flip": False, "shift": 0, "flip_vertically": True}
+    task = Classify(ClassifyConfig(**options))  # pyright: ignore[reportArgumentType]
+    images = torch.rand(400, 1, 8, 8)
+    changed = task.augment(Batch({"image": images}, range(400))).image
+    flipped = (changed == images.flip(-2)).flatten(1).all(dim=1)
+    assert torch.equal(changed[~flipped], images[~flipped]) and 160 < flipped.sum() < 240
