@@ -132,7 +132,8 @@ class Classify(Task[ClassifyConfig]):
 
         functions = {"precision": multiclass_precision, "recall": multiclass_recall}
         answer, label = collected["answers"].T
-        return {name: float(functions[name](answer, label, len(self.names))) for name in self.config.metrics}
+        names = dict.fromkeys(self.config.metrics)
+        return {name: float(functions[name](answer, label, len(self.names))) for name in names}
 
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
         answer, label = collected["answers"].T
