@@ -29,6 +29,9 @@ class Source:
                 images = self.validation("all", self.validation_root)
             else:
                 images = self.train(split, self.train_root)
+            if not isinstance(images, ImageSet):
+                said = f"what opens the data set gives no ImageSet but an object of the class {type(images).__name__}"
+                raise UserError(said, "return one, derived from launchbay.data.ImageSet")
             if not len(images):
                 raise UserError(f"the data set has no picture in its {split!r} split", "choose another one with --data")
             self.opened[split] = images

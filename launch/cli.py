@@ -85,6 +85,10 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     compare.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
     compare.add_argument("other", type=Path, metavar="RUN", help="another one")
 
+    code = "what the run was trained {}, if that is not installed: module:Class, seen from this folder"
+    evaluate.add_argument("--data", metavar="NAME", help=code.format("on"))
+    for verb in (evaluate, apply):
+        verb.add_argument("--task", metavar="NAME", help=code.format("for"))
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
     return [evaluate, apply, export, compare]
@@ -103,13 +107,15 @@ def run_verb(arguments: argparse.Namespace) -> int:
 
             examine_machine(console)
         case "evaluate":
-            from launchbay.launch.commands.evaluate import evaluate_run
+            from launchbay.launch.commands.evaluate import Named, evaluate_run
 
-            evaluate_run(arguments.run, arguments.checkpoint, arguments.val_data, arguments.val_root, console)
+            named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root)
+            evaluate_run(arguments.run, arguments.checkpoint, named, console)
         case "apply":
             from launchbay.launch.commands.apply import apply_run
 
-            apply_run(arguments.run, arguments.checkpoint, arguments.source, arguments.target, console)
+            run, source, target = arguments.run, arguments.source, arguments.target
+            apply_run(run, arguments.checkpoint, source, target, console, name=arguments.task)
         case "export":
             from launchbay.launch.commands.export import export_run
 

@@ -135,7 +135,7 @@ class Classify(Task[ClassifyConfig]):
         }
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
-        names = [name for name in self.config.metrics if name in ("precision", "recall")]
+        names = [name for name in dict.fromkeys(self.config.metrics) if name in ("precision", "recall")]
         if not names:
             return {}
         from torchmetrics.functional.classification import multiclass_precision, multiclass_recall

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, TypeVar
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from launchbay import UserError
 from launchbay.data import ImageSet, patch_of
@@ -56,7 +56,7 @@ class JudgeOptions:
     judge: str | None = None
     """Network that judges samples: the run folder of a classify task on the same data, timm/NAME (ImageNet's weights),
     or inception (the one of papers). Default: none, or timm/resnet18 if metrics of samples need one."""
-    samples: Annotated[int | None, Ge(2)] = None
+    samples: Annotated[int | None, Ge(2), Le(1_000_000)] = None
     """Samples to draw in each validation. Default: as many as there are validation pictures."""
 
 

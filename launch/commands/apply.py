@@ -17,9 +17,15 @@ from launchbay.tasks.image_to_image import ImageToImage
 
 
 @torch.no_grad()
-def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Console) -> None:
-    """Write what the network of `run` makes of the picture `source`, or of each picture of that folder, to `target`."""
-    task, config, accelerator, checkpoint = build_trained(run, pointer)
+def apply_run(
+    run: Path, pointer: str, source: Path, target: Path, console: Console, *, name: str | None = None
+) -> None:
+    """Write what the network of `run` makes of the picture `source`, or of each picture of that folder, to `target`.
+
+    Args:
+        name: the task, where that is not installed.
+    """
+    task, config, accelerator, checkpoint = build_trained(run, pointer, name)
     if not isinstance(task, ImageToImage):
         raise UserError(f"task {config.task!r} does not turn a picture into a picture", "apply is for those that do")
     restore(task, checkpoint, accelerator.device, strict=False)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Generator
@@ -26,7 +27,11 @@ C = TypeVar("C", bound=Dataclass)
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
-    """Return (--task or the file's `task:`, --config, the other arguments)."""
+    """Return (--task or the file's `task:`, --config, the other arguments).
+
+    Raises:
+        UserError: the file is wrong, or names code that the command line does not.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--task")
     parser.add_argument("--config", type=Path)
@@ -34,10 +39,11 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
         known, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UserError(str(error), "write --task NAME [--config FILE] [options]; --help lists them") from error
-    name = known.task
-    if known.config is not None:
-        name = name or read_task(known.config)
-    return name, known.config, rest
+    if known.config is None:
+        return known.task, None, rest
+    given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")}
+    name = read_task(known.config, given, shlex.join(argv))
+    return known.task or name, known.config, rest
 
 
 def parse(

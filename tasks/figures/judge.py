@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pdist
 
 from launchbay import UserError
+from launchbay.models.bounds import bounded_by
 from launchbay.models.checkpoints import load_weights, open_checkpoint, read_state
 from launchbay.models.classify import Classifier, build_classifier
 from launchbay.models.inception import Inception, load_inception
@@ -67,12 +68,15 @@ def load_judge(name: str) -> Judge:
         config = read_state(checkpoint)["config"]
         if config["task"] != "classify":
             raise UserError(f"--judge {name} is a run of {config['task']}", HINT)
-        channels, size, classes, width = (config[key] for key in ("channels", "size", "classes", "width"))
-        classifier = build_classifier(config["model"], channels, size, classes, width, pretrained=False)
+        model, sizes = config.get("model"), [config.get(key) for key in ("channels", "size", "classes", "width")]
+        if not isinstance(model, str) or not all(type(number) is int and number > 0 for number in sizes):
+            raise UserError(f"--judge {name}: {checkpoint} does not say how to build its network", HINT)
+        with bounded_by(checkpoint, f"--judge {name}"):
+            classifier = build_classifier(model, *sizes, pretrained=False)
         load_weights(checkpoint, {"model": classifier})
     except UserError as error:
         raise UserError(error.message, HINT) from error
-    return Judge(classifier, channels, size, answers=True)
+    return Judge(classifier, sizes[0], sizes[1], answers=True)
 
 
 def frechet_distance(real: Tensor, other: Tensor) -> float:

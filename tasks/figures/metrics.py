@@ -24,7 +24,7 @@ ImageMetric = Literal["psnr", "ssim", "ms_ssim", "mse", "mae", "lpips"]
 
 def image_figures(names: Iterable[ImageMetric], output: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Return the metrics called `names` of each picture."""
-    return {name: METRICS[name](output, target) for name in names}
+    return {name: METRICS[name](output, target) for name in dict.fromkeys(names)}
 
 
 def load_metric_networks(names: Iterable[ImageMetric]) -> None:
