@@ -24,6 +24,11 @@ BATCH_VALUES, LARGEST_PICTURE = 2**24, 2**28
 """Values in the pictures of a batch and in one picture. What a run says was meant for the machine that trained it, or
 is what a stranger likes."""
 
+FLATTERED = (
+    "this checkpoint was chosen on these pictures, and its figures flatter it a little: see --checkpoint last, other "
+    "pictures (--val-data), or a run with --hold-out 0.1, where others choose"
+)
+
 
 @dataclass(frozen=True)
 class Named:
@@ -45,7 +50,7 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console) -> Non
     if named.training not in (None, asked):
         raise UserError(f"the run was trained with --data {asked}, not {named.training}", "--val-data names other data")
     if others:
-        values = {"val_data": tuple(named.data) or None, "val_root": tuple(named.roots) or None}
+        values = {"val_data": tuple(named.data) or None, "val_root": tuple(named.roots) or None, "hold_out": 0.0}
         config = replace(config, train=config.train.with_values(**values))
     closed = not_opened(asked) if ":" in asked and not named.training else None
     sources = open_sources(config.train.data, closed)
@@ -56,6 +61,8 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console) -> Non
     figures, _ = evaluate_sets(task, sets, accelerator, size, options, moment=moment)
     data_name = str(named.roots[0]) if len(named.roots) == 1 and not named.data else config.train.data.validation_data()
     console.print(results(config.task, figures, task.baseline_name, data_name))
+    if pointer == "best" and task.monitor and not others and not config.train.data.hold_out:
+        console.print(FLATTERED, highlight=False)
 
 
 def not_opened(name: str) -> Open:

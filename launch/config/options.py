@@ -42,6 +42,9 @@ class DataOptions:
     val_root: Path | tuple[Path, ...] | None = None
     """Folder of the validation set; of several sets, one for all or one for each. Alone, it means a folder of
     photographs."""
+    hold_out: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the training pictures that is not trained on, but chooses the best checkpoint: 0.1 is usual. Without it
+    the validation pictures choose, and the figures of the best checkpoint flatter it a little."""
     workers: Annotated[int, Ge(0)] = 0
     """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
 

@@ -153,11 +153,10 @@ def is_best(
     Raises:
         UserError: that is not among the figures, or nan.
     """
-    wanted, sign = task.monitor.removeprefix("-"), -1 if task.monitor.startswith("-") else 1
-    if not wanted:
+    if not task.monitor:
         return True  # nothing to compare: the newest is the best
-    name = next((name for name in (wanted, *(f"{each}/{wanted}" for each in sets)) if name in figures), None)
-    if name is None:
+    name, sign = monitored(task, figures, sets), -1 if task.monitor.startswith("-") else 1
+    if not name:
         said = f"is {task.monitor!r}, but the figures are {', '.join(figures) or 'none'}"
         raise_author_error(
             task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""'
@@ -169,3 +168,9 @@ def is_best(
             "Checkpoints already saved are intact",
         )
     return not best or sign * figures[name] >= sign * best[name]
+
+
+def monitored(task: AnyTask, figures: Mapping[str, float], sets: Iterable[str] = ("",)) -> str:
+    """Return the name of the figure that `is_best` looks at; empty if there is none of it."""
+    wanted = task.monitor.removeprefix("-")
+    return next((name for name in (wanted, *(f"{each}/{wanted}" for each in sets)) if name and name in figures), "")

@@ -22,7 +22,7 @@ from launchbay.launch.distributed.collectives import gather_lists, mean_terms, o
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
-from launchbay.launch.engine.evaluation import evaluate_sets, is_best
+from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
 from launchbay.launch.engine.pictures import Draw, draw_sets
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.shared_state import check_shared_state
@@ -259,6 +259,7 @@ class Engine:
             "status": status,
             "steps": self.steps,
             **asdict(self.state),
+            "best_by": monitored(self.task, self.state.final, self.validation_sets),
             "baseline_name": self.task.baseline_name,
             "world_size": self.accelerator.num_processes,
             "device": str(self.accelerator.device),
