@@ -54,7 +54,7 @@ def read_weights(source: str) -> Weights:
         return replace(found, source=source, published=True)
     if Path(source).is_dir():
         checkpoint = open_checkpoint(Path(source), "best", f"--weights {source}")
-        names = read_state(checkpoint)["optimizers"]
+        names = read_state(checkpoint).optimizers
         return Weights(str(checkpoint), {name: read_tensors(checkpoint / file_of(name)) for name in names})
     if Path(source).is_file():
         return read_file(Path(source))
