@@ -117,18 +117,29 @@ def pointed_to(folder: Path, pointer: str) -> Path | None:
     """Return the checkpoint in `folder` that `pointer` ("last" or "best") names; None if there is no such file, or,
     aloud, if it names none.
     """
-    file = folder / pointer
-    refuse_link(file)
-    if not file.exists():
-        return None
+    refuse_link(folder / pointer)
     try:
-        name = read_bytes(file, POINTER_BYTES).decode().strip()
-        if NAME.fullmatch(name):
-            return folder / name
-        raise Unfit("does not name a checkpoint")
-    except ValueError as error:
-        print(printable(f"damaged, and not used: {file} {error}"), flush=True)
+        return read_pointer(folder, pointer)
+    except FileNotFoundError:
         return None
+    except (Unfit, OSError) as error:
+        print(printable(f"damaged, and not used: {folder / pointer}: {error}"), flush=True)
+        return None
+
+
+def read_pointer(folder: Path, pointer: str) -> Path:
+    """Return the checkpoint in `folder` that the file `pointer` ("last" or "best") names.
+
+    Raises:
+        OSError: it cannot be read.
+        Unfit: it names none.
+    """
+    with open_regular(folder / pointer) as file:
+        text = file.read(POINTER_BYTES)
+    name = text.decode(errors="replace").strip()
+    if not NAME.fullmatch(name):
+        raise Unfit("names no checkpoint")
+    return folder / name
 
 
 def verify(checkpoint: Path) -> State:
@@ -142,8 +153,10 @@ def verify(checkpoint: Path) -> State:
     for name, expected in files.items():
         try:
             found = fingerprint(checkpoint / name, expected.bytes)
-        except (Unfit, OSError) as error:
+        except Unfit as error:
             raise DamagedCheckpoint(f"{checkpoint}: {name} {error}") from error
+        except OSError as error:
+            raise DamagedCheckpoint(f"{checkpoint}: {name} cannot be read: {error.strerror}") from error
         if found != asdict(expected):
             raise DamagedCheckpoint(f"{checkpoint}: {name} is not what was written")
     state = read_state(checkpoint)
@@ -215,6 +228,7 @@ def fingerprint(path: Path, expected: int | None = None) -> dict[str, Any]:
     """Return size and SHA-256 of the file `path`.
 
     Raises:
+        OSError: it cannot be read.
         Unfit: it is no regular file, or, before it is read, not of the `expected` size.
     """
     with open_regular(path) as file:

@@ -6,9 +6,10 @@ import json
 import os
 import stat
 from collections.abc import Iterable
+from io import BufferedReader
 from math import isfinite
 from pathlib import Path
-from typing import BinaryIO, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,16 +26,19 @@ class Unfit(ValueError):
     """A file is not what it has to be: why, in words."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open the regular file `path` to read.
 
     Raises:
-        Unfit: it cannot be opened, or is a link, a folder, a FIFO or a device.
+        OSError: it cannot be opened.
+        Unfit: it is a link, a folder, a FIFO or a device.
     """
     try:
         file = os.fdopen(os.open(path, CAREFULLY), "rb")
     except OSError as error:
-        raise Unfit("is a link" if path.is_symlink() else str(error.strerror)) from error
+        if path.is_symlink():
+            raise Unfit("is a link") from error
+        raise
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise Unfit("is no regular file")
@@ -47,11 +51,11 @@ def read_bytes(path: Path, most: int) -> bytes:
     Raises:
         Unfit: it cannot be read, or has more than `most` bytes.
     """
-    with open_regular(path) as file:
-        try:
+    try:
+        with open_regular(path) as file:
             data = file.read(most + 1)
-        except OSError as error:
-            raise Unfit(str(error.strerror)) from error
+    except OSError as error:
+        raise Unfit(f"cannot be read: {error.strerror}") from error
     if len(data) > most:
         raise Unfit(f"has more than {most:,} bytes")
     return data

@@ -40,8 +40,8 @@ from launchbay.models.checkpoints import (
     fingerprint,
     list_checkpoints,
     load_weights,
-    pointed_to,
     read_manifest,
+    read_pointer,
     read_state,
     read_tensors,
     seal,
@@ -232,9 +232,14 @@ def load_task(checkpoint: Path, task: nn.Module, networks: Mapping[str, nn.Modul
 
 
 def delete_old(folder: Path, keep: int) -> None:
-    """Delete all checkpoints but the newest `keep` and the best; and none with files in it that are not ours."""
-    best, last = pointed_to(folder, "best"), pointed_to(folder, "last")
-    assert last is not None  # it has been written
+    """Delete all checkpoints but the newest `keep` and the best, and those with files in them that are not ours.
+
+    Raises:
+        OSError: which are the best and the last cannot be read.
+    """
+    best, last = None, read_pointer(folder, "last")
+    with suppress(FileNotFoundError, Unfit):  # there need not be a best one
+        best = read_pointer(folder, "best")
     # What comes after it is damaged, and no reason to delete it.
     for checkpoint in [path for path in list_checkpoints(folder) if step_of(path) <= step_of(last)][:-keep]:
         if checkpoint != best and is_ours(checkpoint):

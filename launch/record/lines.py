@@ -60,7 +60,7 @@ def read_record(folder: Path, last: float = inf, tell: Callable[[str], object] =
                     damaged, first = damaged + 1, first or f"line {number} {error}"
                     if len(text) > LINE_BYTES:
                         break
-    except Unfit as error:
+    except (Unfit, OSError) as error:
         tell(f"damaged: {file} {error}")
     if damaged:
         tell(f"damaged, and left out: {damaged} line{'s' * (damaged > 1)} of {file}; {first}")
