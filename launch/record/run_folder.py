@@ -169,8 +169,9 @@ def lock(folder: Path) -> IO[bytes]:
                 raise UserError(said, "wait for it, or choose another --run") from error
             print(f"{folder} is on a disk without locks ({error.strerror}): start no second run in it", flush=True)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
-        file.truncate(0)
-        file.write(str(os.getpid()).encode())
+        if os.fstat(file.fileno()).st_nlink == 1:  # otherwise it is a file of others, too
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
     return file
 
 
