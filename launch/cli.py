@@ -12,8 +12,8 @@ from launchbay import UserError, __version__
 from launchbay.launch import errors
 from launchbay.launch.commands import new
 
-DIFFERENT = 1
-"""Exit code of `compare`, as cmp and diff have it."""
+DIFFERENT, NOT_FOUND_OUT = 1, 2
+"""Exit codes of `compare`, as cmp and diff have them: the latter also for a bug of ours."""
 
 
 def main() -> int:
@@ -24,7 +24,8 @@ def main() -> int:
     try:
         return run_verb(parser().parse_args())
     except (Exception, KeyboardInterrupt) as error:
-        return errors.report(error, debug="--debug" in sys.argv).code
+        code = errors.report(error, debug="--debug" in sys.argv).code
+        return NOT_FOUND_OUT if sys.argv[1:2] == ["compare"] and code == DIFFERENT else code
 
 
 class Parser(argparse.ArgumentParser):

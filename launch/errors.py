@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-from launchbay import UserError
+from launchbay import UserError, printable
 
 DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
 """The last two are what shells have for a process that SIGINT or SIGPIPE ended."""
@@ -130,11 +130,19 @@ def panel(title: str, lines: list[str], hint: str, color: str) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    text = Text("\n".join(lines))
+    text = Text(printable("\n".join(lines)))
     if hint:
-        text.append(f"\n→ {hint}", style="bold")
+        text.append(printable(f"\n→ {hint}"), style="bold")
     console = Console(stderr=True)
-    console.print(Panel(text, title=title, title_align="left", border_style=color, width=min(console.width, 110)))
+    console.print(
+        Panel(
+            text,
+            title=Text(printable(title, 200)),
+            title_align="left",
+            border_style=color,
+            width=min(console.width, 110),
+        )
+    )
 
 
 def places(frames: traceback.StackSummary) -> list[str]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import secrets
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from math import isfinite
@@ -12,18 +14,22 @@ from launchbay import UserError
 
 Json = dict[str, Any]
 """The content of a JSON file of ours, by name; the kind of the values depends on the file."""
+TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}(\.\w+)?", re.ASCII)
+"""The names of files that `replacing` has begun."""
 
 
 @contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """Give a temporary path beside `path`; what is written there takes the place of `path` at the end of the block, at
-    once. Where the block fails, `path` stays as it was.
+    """Give a temporary file beside `path`; what is written there takes the place of `path` at the end of the block, at
+    once, and is on disk then. Where the block fails, `path` stays as it was. Nobody else can know, or hold, its name.
     """
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}{path.suffix}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         synchronize(temporary)
         temporary.replace(path)
+        synchronize(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
@@ -33,7 +39,14 @@ def replacing(path: Path) -> Generator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Replace the content of `path` at once."""
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed have left of files that they had begun in `folder`."""
+    for path in folder.glob(".tmp-*"):
+        if TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink()
 
 
 def synchronize(path: Path) -> None:

@@ -98,7 +98,10 @@ def test_the_best_checkpoint_or_the_last(train: Train, launchbay: Verb) -> None:
 def test_nothing_is_overwritten_and_no_half_file_left(train: Train, launchbay: Verb) -> None:
     run = train("Single")
     Path("there.safetensors").write_text("mine")
-    for target, expected in (("there.safetensors", "exists already"), ("there.safetensors/it", "cannot write")):
+    for target, expected in (
+        ("there.safetensors", "exists already"),
+        ("there.safetensors/it.safetensors", "cannot write"),
+    ):
         code, said = launchbay("export", run, target)
         assert code == 2 and f"{target}" in said and expected in said
     assert Path("there.safetensors").read_text() == "mine"

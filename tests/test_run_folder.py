@@ -83,7 +83,7 @@ def test_sample_grids_and_curves(run: Path) -> None:
 def test_checkpoints(run: Path) -> None:
     last = run / "checkpoints" / (run / "checkpoints/last").read_text()
     state = verify(last)
-    assert last.name == "step-00000012" and (state["step"], state["samples"]) == (STEPS, STEPS * 16)
+    assert last.name == "step-00000012" and (state.step, state.samples) == (STEPS, STEPS * 16)
     weights = load_file(last / "model.safetensors")
     moments = load_file(last / "optimizers.safetensors")
     assert weights["head.weight"].shape == (8, 3, 3, 3)
@@ -93,7 +93,7 @@ def test_checkpoints(run: Path) -> None:
         "last",
         "best",
         last.name,
-        f"step-{state['progress']['best']['step']:08d}",
+        f"step-{round(state.progress.best['step']):08d}",
     }
 
 

@@ -65,4 +65,4 @@ def restore(task: AnyTask, checkpoint: Path, device: torch.device, *, strict: bo
     to_device(task, device)
     task.eval()
     state = checkpoints.read_state(checkpoint)
-    return Moment(state["step"], state["step"] / state.get("steps", state["step"]), state["progress"]["epoch"])
+    return Moment(state.step, min(1.0, state.step / (state.steps or max(1, state.step))), state.progress.epoch)

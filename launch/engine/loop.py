@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
 from typing import Unpack
@@ -85,9 +85,9 @@ class Engine:
         """Go on from the verified checkpoint `where`."""
         with closing(self.batches.after(0)) as batches:
             state = self.learner.restore(where, next(batches) if self.accelerator.num_processes > 2 else None)
-        self.state = State(**{field.name: state["progress"][field.name] for field in fields(State)})
-        self.validation_pending = state.get("owes_validation", False)
-        self.initial = state.get("initial")
+        self.state = State(**asdict(state.progress))
+        self.validation_pending = state.owes_validation
+        self.initial = state.initial
 
     def fit(self, folder: Path, observers: Sequence[Observer], stop: Stop) -> None:
         """Train from where it stands to the last step. `observers` is empty on all processes but the main one.

@@ -21,6 +21,7 @@ from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, tracking
+from launchbay.launch.record.lines import Earlier
 from launchbay.launch.record.log import log
 from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
@@ -103,7 +104,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
         resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
         if its_own:  # the run may have ended before these names were written
             with writing(folder):
-                storage.update_pointers(start, best=saved["progress"]["best"].get("step") == saved["step"])
+                storage.update_pointers(start, best=saved.progress.best.get("step") == saved.step)
     return start
 
 
@@ -129,7 +130,7 @@ def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> li
         return []
     step = engine.state.step
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
-    lines = [line for line in tracking.read_record(folder, step) if (line["step"], line["split"]) != ahead]
+    lines = Earlier(folder, step, ahead)
     kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
     if config.train.run.wandb != "off":
         kept.append(tracking.WandB(folder, config, lines))

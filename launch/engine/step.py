@@ -28,7 +28,7 @@ from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
-from launchbay.launch.files import Json
+from launchbay.models.saved import State
 from launchbay.tasks.authors import check_trainable
 from launchbay.tasks.base import AnyTask, Batch
 from launchbay.tasks.losses import check_gradients, check_loss, check_yielded, yield_place
@@ -205,7 +205,7 @@ class Learner:
                         bad.append(sample)
         return bad
 
-    def restore(self, where: Path, batch: list[Batch] | None) -> Json:
+    def restore(self, where: Path, batch: list[Batch] | None) -> State:
         """Take weights, averages and optimizer states from the verified checkpoint `where`; the rest of it is returned.
 
         From its second step on DDP adds gradients up in another order, and with three processes or more this rounds
@@ -215,8 +215,8 @@ class Learner:
             self.use(self.wrapped, training=True)
             self.step(1, batch)
         state = storage.load_checkpoint(where, self.trained_state)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.accelerator.scaler is not None and state.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler.state_dict())
         return state
 
     def use(self, networks: Mapping[str, nn.Module], *, training: bool) -> None:

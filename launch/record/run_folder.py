@@ -1,20 +1,47 @@
 """Where a run is kept: runs/NAME, which one process at a time may write to."""
 
-import json
 import os
+import stat
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from errno import EACCES, EAGAIN
 from itertools import count
 from pathlib import Path
 from typing import IO
 
+from pydantic import TypeAdapter
+
 from launchbay import UserError
-from launchbay.launch.files import writing
+from launchbay.launch.files import synchronize, writing
+from launchbay.models.checkpoints import list_checkpoints
+from launchbay.models.reading import Unfit, read_bytes, read_json, refuse_link
+from launchbay.models.saved import Count, Word
 
 LOCK = ".lock"
 SUMMARY = "summary.json"
-FOLDERS = ("", "checkpoints", "logs", "samples")
-FILES = (LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "checkpoints/last", "checkpoints/best")
+FOLDERS = ("", "checkpoints", "logs", "samples", "wandb")
+FILES = (
+    LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "profile.json", "wandb_id", "checkpoints/last",
+    "checkpoints/best",
+)  # fmt: skip
 """What a run keeps, and itself."""
+SUMMARY_BYTES = 4 << 20
+"""The most that a summary.json may have: figures of 10,000 classes have 2 MB."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is read of a run's summary.json."""
+
+    status: Word
+    world_size: Count | None = None
+    device: Word | None = None
+    threads: Count | None = None
+    versions: dict[Word, Word] = field(default_factory=dict)
+
+
+SUMMARY_SCHEMA = TypeAdapter(Summary)
 
 
 def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
@@ -26,7 +53,9 @@ def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
     """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        return open_named_folder(output_dir / run) if run is not None else make_numbered(output_dir, task)
+        folder = open_named_folder(output_dir / run) if run is not None else make_numbered(output_dir, task)
+        synchronize(output_dir)
+        return folder
     except OSError as error:
         raise UserError(
             f"cannot make a run folder in {output_dir}: {error.strerror}", "choose another folder with --output-dir"
@@ -36,12 +65,31 @@ def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
 def open_named_folder(folder: Path) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
         raise UserError(f"{folder} exists already, and is not a run that could be continued", "choose another --run")
-    odd = [f"{folder / name} is a file, and has to be a folder" for name in FOLDERS if (folder / name).is_file()]
-    odd += [f"{folder / name} is a folder, and has to be a file" for name in FILES if (folder / name).is_dir()]
-    if odd:
-        raise UserError(odd[0], "move it away, or choose another --run")
+    check_own(folder)
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def check_own(folder: Path) -> None:
+    """Check that what a run keeps in `folder` is files and folders, and none of it a link that leads elsewhere. The
+    folder itself may be one.
+
+    Raises:
+        UserError: something else has the name of one.
+    """
+    inside = [path for name in ("logs", "samples") if (folder / name).is_dir() for path in (folder / name).rglob("*")]
+    refuse_link(*(folder / name for name in (*FOLDERS[1:], *FILES)), *inside)
+    list_checkpoints(folder / "checkpoints")
+    for names, wanted, what in ((FOLDERS, stat.S_ISDIR, "folder"), (FILES, stat.S_ISREG, "file")):
+        if odd := [folder / name for name in names if is_other(folder / name, wanted)]:
+            raise UserError(f"{odd[0]} is no {what}, and has to be one", "move it away, or choose another --run")
+
+
+def is_other(path: Path, wanted: Callable[[int], bool]) -> bool:
+    """Return whether there is something at `path` that is not of the kind `wanted`."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return not wanted(path.stat().st_mode)
+    return False
 
 
 def make_numbered(output_dir: Path, task: str) -> Path:
@@ -57,9 +105,21 @@ def make_numbered(output_dir: Path, task: str) -> Path:
 
 
 def is_done(folder: Path) -> bool:
-    """Return whether the run in `folder` has come to its end, with all that it leaves behind."""
-    file = folder / SUMMARY
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["status"] == "done"
+    """Return whether the run in `folder` has come to its end, with all that it leaves behind. Its summary says so: that
+    is written again where it is damaged.
+    """
+    with suppress(Unfit):
+        return read_summary(folder).status == "done"
+    return False
+
+
+def read_summary(folder: Path) -> Summary:
+    """Return the summary of the run in `folder`.
+
+    Raises:
+        Unfit: there is none, or it is damaged.
+    """
+    return read_json(folder / SUMMARY, SUMMARY_SCHEMA, SUMMARY_BYTES)
 
 
 def remove_unused(folder: Path) -> None:
@@ -77,6 +137,7 @@ def config_file(run: Path) -> Path:
         UserError: there is none, hence no run.
     """
     file = run / "config.yaml"
+    refuse_link(*(run / name for name in (*FOLDERS[1:], *FILES)))
     if not file.is_file():
         raise UserError(
             f"{run} is not a run folder: it has no config.yaml", "name a run folder, such as runs/superres-1"
@@ -84,14 +145,17 @@ def config_file(run: Path) -> Path:
     return file
 
 
-def lock(folder: Path) -> IO[str]:
-    """Keep other runs out of `folder` as long as this process lives, or until what is returned is closed.
+def lock(folder: Path) -> IO[bytes]:
+    """Keep other runs out of `folder` as long as this process lives, or until what is returned is closed. Where its
+    filesystem has no locks that is said, and nobody is kept out.
 
     Raises:
         UserError: another process is in it, or it cannot be written to.
     """
+    refuse_link(folder / LOCK)
     with writing(folder, "choose another folder with --output-dir"):
-        file = (folder / LOCK).open("a+")
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "r+b", buffering=0)
     if os.name == "posix":
         import fcntl
 
@@ -99,12 +163,21 @@ def lock(folder: Path) -> IO[str]:
             # Not flock, which loader workers inherit: the run would stay locked after its process was killed.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            with file:
-                file.seek(0)
-                owner = file.read().strip()
-            raise UserError(f"{folder} is in use by process {owner}", "wait for it, or choose another --run") from error
+            if error.errno in (EACCES, EAGAIN):
+                file.close()
+                said = f"{folder} is in use by {owner(folder)}"
+                raise UserError(said, "wait for it, or choose another --run") from error
+            print(f"{folder} is on a disk without locks ({error.strerror}): start no second run in it", flush=True)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        if os.fstat(file.fileno()).st_nlink == 1:  # otherwise it is a file of others, too
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
     return file
+
+
+def owner(folder: Path) -> str:
+    """Return which process the lock of `folder` says that it is in use by."""
+    try:
+        return f"process {int(read_bytes(folder / LOCK, 20))}"
+    except ValueError:
+        return "another process"

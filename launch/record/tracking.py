@@ -6,11 +6,10 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from itertools import chain
-from math import inf
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -20,14 +19,16 @@ from PIL import Image
 
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.files import Json, replacing, to_json, write_text, writing
+from launchbay.launch.files import Json, remove_leftovers, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
+from launchbay.launch.record.lines import METRICS, Line, read_record
 from launchbay.launch.record.run_folder import SUMMARY
+from launchbay.models.reading import Unfit, read_bytes
 
-Line = Json
-"""One line of metrics.jsonl: step, epoch, split, and figures by name."""
 SAMPLES = "samples"
 """The name of the sample grid among a run's pictures."""
+WANDB_ID, MOST_IDENTITY = "wandb_id", 128
+"""The file that has the id of the W&B run, and how many characters that may have."""
 MOST_WAITING = 100
 """Lines that W&B may be behind."""
 
@@ -56,14 +57,17 @@ class Observer:
 class Record(Observer):
     """The run folder's own files."""
 
-    def __init__(self, folder: Path, config: AnyConfig, earlier: list[Line]):
+    def __init__(self, folder: Path, config: AnyConfig, earlier: Iterable[Line]):
         self.folder, self.baseline_name = folder, "baseline"
         with writing(folder):
             write_text(folder / "config.yaml", to_yaml(config))
             (folder / "samples").mkdir(exist_ok=True)
+            for place in (folder, folder / "samples", *(folder / "samples").glob("*/")):
+                remove_leftovers(place)
             # What was recorded after the checkpoint that the run goes on from happens again.
-            write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in earlier))
-            self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+            with replacing(folder / METRICS) as temporary, temporary.open("w", encoding="utf-8") as metrics:
+                metrics.writelines(to_json(line) + "\n" for line in earlier)
+            self.metrics = (folder / METRICS).open("a", encoding="utf-8")
 
     def line(self, line: Line) -> None:
         self.metrics.write(to_json(line) + "\n")
@@ -83,8 +87,7 @@ class Record(Observer):
 
     def close(self) -> None:
         self.metrics.close()
-        with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
-            curves.draw_curves(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
+        curves.draw_curves(read_record(self.folder), self.baseline_name, self.folder / "curves.png")
 
 
 @cache
@@ -98,19 +101,6 @@ def picture_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def read_record(folder: Path, last: float = inf) -> Iterator[Line]:
-    """Return the lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
-    file = folder / "metrics.jsonl"
-    for text in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
-        try:
-            line = json.loads(text)
-            early = line["step"] <= last
-        except (ValueError, TypeError, KeyError):
-            return
-        if early:
-            yield line
-
-
 class WandB(Observer):
     """A Weights & Biases run: its row number i is line i of metrics.jsonl, with the pictures of that step.
 
@@ -119,7 +109,7 @@ class WandB(Observer):
     the first line: importing and starting W&B takes a second.
     """
 
-    def __init__(self, folder: Path, config: AnyConfig, earlier: list[Line]):
+    def __init__(self, folder: Path, config: AnyConfig, earlier: Iterable[Line]):
         self.folder, self.config = folder, config
         self.run: Any = None
         self.status = "running"
@@ -181,13 +171,14 @@ def start_wandb(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
     import wandb
     from wandb.sdk.lib.runid import generate_id
 
-    kept = folder / "wandb_id"  # a run that goes on stays one run
-    if not kept.is_file() or not re.fullmatch(r"\w+", kept.read_text(errors="replace"), re.ASCII):
-        write_text(kept, generate_id())
-    on_disk = rows_on_disk(folder, kept.read_text())
+    identity = kept_identity(folder)
+    if identity is None:
+        identity = generate_id()
+        write_text(folder / WANDB_ID, identity)
+    on_disk = rows_on_disk(folder, identity)
     run = wandb.init(
         project="launchbay",
-        id=kept.read_text(),
+        id=identity,
         resume="allow",
         name=folder.name,
         dir=folder.resolve(),  # its service may have been started in another folder
@@ -198,6 +189,23 @@ def start_wandb(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
     # The step is data, not W&B's own counter, which counts rows.
     run.define_metric("*", step_metric="step")
     return run, run.step if mode == "online" else on_disk
+
+
+def kept_identity(folder: Path) -> str | None:
+    """Return the id of the W&B run of `folder`, which one that goes on keeps; None if there is none, or, aloud, where
+    it is damaged.
+    """
+    file = folder / WANDB_ID
+    if not file.exists():
+        return None
+    try:
+        identity = read_bytes(file, MOST_IDENTITY).decode().strip()
+        if re.fullmatch(r"\w+", identity, re.ASCII):
+            return identity
+        raise Unfit("names no W&B run")
+    except ValueError as error:
+        print(f"damaged: {file} {error}; W&B gets a new run", flush=True)
+        return None
 
 
 def rows_on_disk(folder: Path, identity: str) -> int:

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def load_judge(name: str) -> Judge:
             raise UserError(f"no judge: {error.message}", HINT) from error
     try:
         checkpoint = open_checkpoint(Path(name), "best", f"--judge {name}")
-        config = read_state(checkpoint)["config"]
+        config: dict[str, Any] = read_state(checkpoint).config
         if config["task"] != "classify":
             raise UserError(f"--judge {name} is a run of {config['task']}", HINT)
         model, sizes = config.get("model"), [config.get(key) for key in ("channels", "size", "classes", "width")]

@@ -84,7 +84,7 @@ def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals, workers: in
     assert f"{number.name}: stopped after step" in output and "Traceback" not in output
     summary = json.loads(Path("runs/it/summary.json").read_text())
     state = checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))
-    assert summary["status"] == "stopped" and state["step"] == summary["step"] >= 4
+    assert summary["status"] == "stopped" and state.step == summary["step"] >= 4
     assert Path("runs/it/curves.png").is_file()
 
 

@@ -100,7 +100,7 @@ def test_a_picture_that_changes_while_it_trains(
     at_step(7, damage[change])
     said = mistake("--task", "denoise", *DENOISE, "--run", "it", "--workers", workers)
     assert "pictures/07.png" in said
-    step = checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))["step"]
+    step = checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints"))).step
     assert 6 <= step < 30
     picture.write_bytes(copy.read_bytes())
     train("denoise", *DENOISE, "--workers", workers)
@@ -125,7 +125,7 @@ def test_a_loader_worker_that_is_killed(pictures: Path, train: Train, at_step: A
     assert main(["--task", "denoise", "--run", "it", *arguments]) != 0
     said = capfd.readouterr().err
     assert said.count("╭") == 1 and "DataLoader worker" in said and "Traceback" not in said, said
-    assert checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))["step"] >= 6
+    assert checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints"))).step >= 6
     train("denoise", *DENOISE)
     assert_same(whole, Path("runs/it"))
 
