@@ -4,7 +4,7 @@ aloud. What they hold and how they are written: launch/checkpoint/storage.py. Te
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,28 @@ def verify(checkpoint: Path) -> dict[str, Any]:
         raise UserError(
             f"{checkpoint} has format {state['format']}, this launchbay reads {FORMAT}", "use the version that wrote it"
         )
+    check_numbers(checkpoint, list(files), state)
     return state
+
+
+def check_numbers(checkpoint: Path, files: Sequence[str], state: Mapping[str, Any]) -> None:
+    """Check that what a training goes on with is numbers: launchbay once saved others, too.
+
+    Raises:
+        DamagedCheckpoint: a tensor has nan or infinite values, and is none of those that had when the run began.
+    """
+    known = state.get("not_finite")
+    for name in files:
+        of_task = name in ("task.safetensors", "task.frozen.safetensors")
+        if not name.endswith(".safetensors") or (of_task and known is None):  # what began so was not noted then
+            continue
+        allowed = (known or {}).get(name, ())
+        try:
+            tensors = read_tensors(checkpoint / Path(name).name)
+        except UserError as error:
+            raise DamagedCheckpoint(error.message) from error
+        if bad := not_finite(tensors, allowed):
+            raise DamagedCheckpoint(f"{checkpoint}: {name}: {bad[0]} has nan or infinite values")
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -127,13 +148,12 @@ def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained
     """Put the weights of a verified checkpoint into `networks`.
 
     Raises:
-        UserError: they do not fit, or are no numbers.
+        UserError: they do not fit.
     """
     extra = read_state(checkpoint).get("extra_state", {})
     for name, network in networks.items():
         file = checkpoint / file_of(name, trained=trained)
         tensors = read_tensors(file)
-        check_finite(tensors, str(file), "go back to an earlier checkpoint")
         own = {key.removeprefix(f"{name}."): value for key, value in extra.items() if key.startswith(f"{name}.")}
         try:
             network.load_state_dict(tensors | own)
@@ -154,11 +174,19 @@ def read_tensors(file: Path, hint: str = "go back to an earlier checkpoint") -> 
         raise UserError(f"{file} is not a safetensors file: {error}", hint) from error
 
 
+def not_finite(tensors: Mapping[str, Tensor], allowed: Container[str] = ()) -> list[str]:
+    """Return the names of `tensors` that have a value that is nan or infinite, and are not among the `allowed`."""
+    return [
+        name
+        for name, value in tensors.items()
+        if name not in allowed and value.is_floating_point() and not value.isfinite().all()
+    ]
+
+
 def check_finite(tensors: Mapping[str, Tensor], where: str, hint: str) -> None:
     """Raise a UserError if one of the `tensors`, which were read from `where`, has a value that is nan or infinite."""
-    for name, value in tensors.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"{where}: {name} has nan or infinite values", hint)
+    if bad := not_finite(tensors):
+        raise UserError(f"{where}: {bad[0]} has nan or infinite values", hint)
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, kee
     Raises:
         OSError: the disk is full, or fails; earlier checkpoints stay intact.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)  # not what it is in: a run folder that was removed stays away
     for leftover in folder.glob(".tmp-*"):
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     final = folder / f"{PREFIX}{step:08d}"

@@ -22,7 +22,7 @@ from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import Json, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
-from launchbay.launch.record.run_folder import SUMMARY
+from launchbay.launch.record.run_folder import SUMMARY, Place
 
 Line = Json
 """One line of metrics.jsonl: step, epoch, split, and figures by name."""
@@ -64,6 +64,7 @@ class Record(Observer):
             # What was recorded after the checkpoint that the run goes on from happens again.
             write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in earlier))
             self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+            self.place = Place(folder)
 
     def line(self, line: Line) -> None:
         self.metrics.write(to_json(line) + "\n")
@@ -77,12 +78,19 @@ class Record(Observer):
             with replacing(folder / f"{picture_name(step)}{suffix}.png") as temporary:
                 picture.save(temporary)
 
+    def check_place(self) -> None:
+        """Raise an OSError if there is another folder now, or none: what is not this run's is left alone."""
+        if gone := self.place.gone():
+            raise FileNotFoundError(gone)
+
     def summary(self, summary: Json) -> None:
         self.baseline_name = summary["baseline_name"]
+        self.check_place()
         write_text(self.folder / SUMMARY, to_json(summary, indent=2) + "\n")
 
     def close(self) -> None:
         self.metrics.close()
+        self.check_place()
         with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
             curves.draw_curves(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
 
