@@ -42,6 +42,10 @@ class Elsewhere(Exception):
     """Another process has failed, and says why."""
 
 
+class Missing(UserError):
+    """Other processes have not come, so that none of them can say it."""
+
+
 @dataclass(frozen=True)
 class Report:
     """The outcome of a failure: the exit code, and whether this process has shown it."""
@@ -59,7 +63,11 @@ def report(error: BaseException, *, debug: bool) -> Report:
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
     all_have = code == STOPPED
-    shown = process_rank() == 0 if all_have else not isinstance(error, Elsewhere) and is_first_to_fail()
+    shown = (
+        process_rank() == 0
+        if all_have
+        else not isinstance(error, Elsewhere) and (isinstance(error, Missing) or is_first_to_fail())
+    )
     if shown:
         if debug:
             traceback.print_exception(error)
@@ -104,7 +112,7 @@ def end(report: Report) -> int:
     sys.stderr.flush()
     if report.code and not report.shown:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
-        time.sleep(1 if report.code == STOPPED else SECONDS_TO_SPEAK)
+        time.sleep(1 if report.code in (STOPPED, INTERRUPTED) else SECONDS_TO_SPEAK)
     code = DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
     os._exit(code)  # taking a broken process group down may hang or abort
 

@@ -4,7 +4,6 @@ import ctypes
 import os
 import sys
 from collections.abc import Collection
-from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -14,7 +13,8 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
 
 from launchbay import UserError
-from launchbay.launch.config.options import TrainOptions
+from launchbay.launch.config.options import TrainOptions, seconds_of
+from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.distributed.signals import end_with_parent
 from launchbay.launch.errors import process_count, process_rank
 from launchbay.launch.files import Json
@@ -40,8 +40,10 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     launcher = launch_command()
     if launcher:
         end_with_parent()
-    if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher) and not distributed.is_initialized():
-        join_processes()
+    if process_count() > 1 and not distributed.is_initialized():
+        store = meet(seconds_of(options.run.stuck_after))  # kept open until accelerate has one
+        if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher):
+            join_processes(store)
     accelerator = Accelerator(
         cpu=runs_on_cpu(launcher),
         mixed_precision=options.hardware.precision if options.hardware.precision in ("bf16", "fp16") else None,
@@ -53,7 +55,7 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     check_processes(launcher, accelerator.num_processes)
     if accelerator.device.type == "cpu":
         tune_malloc()
-        if launcher:
+        if launcher and not threads_were_said(launcher):
             torch.set_num_threads(threads_per_process())
     return accelerator
 
@@ -69,16 +71,14 @@ def tune_malloc() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def join_processes() -> None:
+def join_processes(store: distributed.Store) -> None:
     """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
     restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
     processes that are gone.
     """
-    rank, world, attempt = process_rank(), process_count(), os.environ["TORCHELASTIC_RESTART_COUNT"]
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = distributed.TCPStore(address, port, world, is_master=False, timeout=timedelta(seconds=60))  # pyright: ignore[reportPrivateImportUsage]
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
     of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
-    distributed.init_process_group("gloo", store=of_attempt, rank=rank, world_size=world)
+    distributed.init_process_group("gloo", store=of_attempt, rank=process_rank(), world_size=process_count())
 
 
 def launch_command() -> list[str]:
@@ -140,10 +140,23 @@ def check_processes(launcher: list[str], seen: int) -> None:
 
 
 def threads_per_process() -> int:
-    """CPU threads for this process. `accelerate launch` sets OMP_NUM_THREADS to 1 where nobody said otherwise, which
-    would leave all cores but one idle."""
+    """Return this process' share of the cores: `accelerate launch` sets OMP_NUM_THREADS to 1 where nobody said
+    otherwise, which would leave all but one idle."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def threads_were_said(launcher: list[str]) -> bool:
+    """Return whether a person has said how many threads there are to be: to accelerate, or in the environment that it
+    was started in.
+    """
+    import psutil
+
+    try:
+        before = psutil.Process(os.getppid()).environ()
+    except psutil.Error:
+        before = {}
+    return "OMP_NUM_THREADS" in before or option(launcher, "num_cpu_threads_per_process") is not None
 
 
 def to_device(task: torch.nn.Module, device: torch.device) -> None:
