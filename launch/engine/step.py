@@ -23,7 +23,7 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
 from launchbay.launch.distributed.collectives import all_reduce_async
 from launchbay.launch.engine import optimizers
-from launchbay.launch.engine.accumulate import of_part
+from launchbay.launch.engine.accumulate import explaining_batchnorm, of_part
 from launchbay.launch.engine.finite import NotFinite, bad_samples, check_norms, raise_not_finite
 from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
@@ -113,8 +113,9 @@ class Learner:
         self.seed_networks(number)
         self.freeze.set_modes(number, self.task)
         logs = Means()
-        for batch in micro_batches:
-            self.learn(number, batch, logs)
+        with explaining_batchnorm(self.options.optimization, self.accelerator.num_processes):
+            for batch in micro_batches:
+                self.learn(number, batch, logs)
         self.unchecked = False
         if missing := [name for name in self.networks if f"{name}/grad_norm" not in logs.sums]:
             raise UserError(
