@@ -30,7 +30,7 @@ class Source:
             else:
                 images = self.train(split, self.train_root)
             if not len(images):
-                raise UserError(f"the data set has no picture in its {split!r} split", "choose another one with --data")
+                raise UserError(f"the data set has no picture in its {split!r} split", "choose another data set")
             self.opened[split] = images
         return self.opened[split]
 

@@ -82,17 +82,25 @@ def nobody_reads() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def out_of_memory(error: BaseException) -> UserError | None:
-    """Return what to do about it, if `error` is a lack of memory: torch has a class of its own for GPUs, but none for
-    CPUs.
+LESS_MEMORY = (
+    "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
+    "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large"
+)
+"""What a training can do."""
+
+
+def out_of_memory(error: BaseException, hint: str = LESS_MEMORY) -> UserError | None:
+    """Return what to do about it, the `hint`, if `error` is a lack of memory: torch has a class of its own for that on
+    GPUs, but none on CPUs.
     """
+    if isinstance(error, UserError):
+        return None
     said = str(error)
     if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
         return None
     mistake = UserError(
         f"out of memory: {said.splitlines()[0] if said else 'Python has no more'}",
-        "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
-        "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large",
+        hint,
     )
     mistake.__cause__ = error
     for line in [*places(traceback.extract_tb(error.__traceback__)), *getattr(error, "__notes__", [])]:

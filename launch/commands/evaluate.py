@@ -17,8 +17,18 @@ from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.record.progress import results
 
 
-def evaluate_run(run: Path, pointer: str, data: Sequence[str], roots: Sequence[Path], console: Console) -> None:
-    """Print the figures of `run` on its own validation sets, or on all of others."""
+def evaluate_run(
+    run: Path,
+    pointer: str,
+    data: Sequence[str],
+    roots: Sequence[Path],
+    console: Console,
+    *,
+    batch_size: int | None = None,
+) -> None:
+    """Print the figures of `run` on its own validation sets, or on all of others; `batch_size` samples at a time, or as
+    many as in training.
+    """
     task, config, accelerator, checkpoint = build_trained(run, pointer)
     if data or roots:
         config = replace(
@@ -28,7 +38,7 @@ def evaluate_run(run: Path, pointer: str, data: Sequence[str], roots: Sequence[P
     _, sets = datasets(task, {name: on_demand(source) for name, source in sources.items()})
     check_used(sources)
     moment = restore(task, checkpoint, accelerator.device, strict=True)  # what `datasets` sets, too
-    size = config.train.optimization.batch_size
+    size = batch_size or config.train.optimization.batch_size
     figures, _ = evaluate_sets(task, sets, accelerator, size, config.train, moment=moment)
     data_name = str(roots[0]) if len(roots) == 1 and not data else config.train.data.validation_data()
     console.print(results(config.task, figures, task.baseline_name, data_name))
