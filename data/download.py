@@ -47,12 +47,14 @@ def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, 
         raise UserError(
             f"{name} is not in {root / folder} and cannot be downloaded: {error}",
             f"on a machine with a network fetch {' '.join(addresses)} and unpack what they hold into {root / by_hand}, "
-            "or name the folder above it with --data-root; without either, --data glyphs and --data photos are here",
+            "or name the folder above it with --data-root (of a finished run: data_root in its config.yaml); without "
+            "either, --data glyphs and --data photos are here",
         ) from error
     except OSError as error:
         raise UserError(
             f"{name} is not in {root / folder} and cannot be put there: {error}",
-            f"name the folder that {folder} is in with --data-root, or one to download it to",
+            f"name the folder that {folder} is in with --data-root (of a finished run: data_root in its config.yaml), "
+            "or one to download it to",
         ) from error
 
 

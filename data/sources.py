@@ -33,7 +33,7 @@ class Source:
                 said = f"what opens the data set gives no ImageSet but an object of the class {type(images).__name__}"
                 raise UserError(said, "return one, derived from launchbay.data.ImageSet")
             if not len(images):
-                raise UserError(f"the data set has no picture in its {split!r} split", "choose another one with --data")
+                raise UserError(f"the data set has no picture in its {split!r} split", "choose another data set")
             self.opened[split] = images
         return self.opened[split]
 

@@ -15,6 +15,13 @@ from launchbay.launch.commands import new
 DIFFERENT, NOT_FOUND_OUT = 1, 2
 """Exit codes of `compare`, as cmp and diff have them: the latter also for a bug of ours."""
 
+LESS_MEMORY = {
+    "evaluate": "lower --batch-size, which changes no figure; or take smaller pictures, or a machine with more memory",
+    "apply": "cut large pictures into pieces, or make them smaller; or take a machine with more memory",
+    "check": errors.LESS_MEMORY,
+}
+"""What a command can do whose memory is too small."""
+
 
 def main() -> int:
     if sys.argv[1:2] == ["train"]:
@@ -24,7 +31,8 @@ def main() -> int:
     try:
         return run_verb(parser().parse_args())
     except (Exception, KeyboardInterrupt) as error:
-        code = errors.report(error, debug="--debug" in sys.argv).code
+        advice = LESS_MEMORY.get(next(iter(sys.argv[1:]), ""), "close what else runs here, or take another machine")
+        code = errors.report(errors.out_of_memory(error, advice) or error, debug="--debug" in sys.argv).code
         return NOT_FOUND_OUT if sys.argv[1:2] == ["compare"] and code == DIFFERENT else code
 
 
@@ -71,6 +79,9 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     roots = "their folder, or one for each; alone, folders of photographs"
     evaluate.add_argument("--val-root", nargs="+", default=(), type=Path, metavar="DIR", help=roots)
 
+    less = "samples at a time: fewer need less memory; no figure depends on it (default: as in training)"
+    evaluate.add_argument("--batch-size", type=positive, metavar="N", help=less)
+
     apply = add("apply", help="run a finished network on your own pictures")
     apply.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
     apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
@@ -95,6 +106,13 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     return [evaluate, apply, export, compare]
 
 
+def positive(text: str) -> int:
+    """Return the number that `text` is, larger than 0."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of samples")
+    return int(text)
+
+
 def run_verb(arguments: argparse.Namespace) -> int:
     """Do what the verb says. Returns the exit code."""
     console = Console()
@@ -110,7 +128,7 @@ def run_verb(arguments: argparse.Namespace) -> int:
         case "evaluate":
             from launchbay.launch.commands.evaluate import Named, evaluate_run
 
-            named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root)
+            named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root, arguments.batch_size)
             evaluate_run(arguments.run, arguments.checkpoint, named, console)
         case "apply":
             from launchbay.launch.commands.apply import apply_run

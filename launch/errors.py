@@ -42,6 +42,10 @@ class Elsewhere(Exception):
     """Another process has failed, and says why."""
 
 
+class Missing(UserError):
+    """Other processes have not come, so that none of them can say it."""
+
+
 @dataclass(frozen=True)
 class Report:
     """The outcome of a failure: the exit code, and whether this process has shown it."""
@@ -59,7 +63,11 @@ def report(error: BaseException, *, debug: bool) -> Report:
     known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
     all_have = code == STOPPED
-    shown = process_rank() == 0 if all_have else not isinstance(error, Elsewhere) and is_first_to_fail()
+    shown = (
+        process_rank() == 0
+        if all_have
+        else not isinstance(error, Elsewhere) and (isinstance(error, Missing) or is_first_to_fail())
+    )
     if shown:
         if debug:
             traceback.print_exception(error)
@@ -74,17 +82,25 @@ def nobody_reads() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def out_of_memory(error: BaseException) -> UserError | None:
-    """Return what to do about it, if `error` is a lack of memory: torch has a class of its own for GPUs, but none for
-    CPUs.
+LESS_MEMORY = (
+    "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
+    "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large"
+)
+"""What a training can do."""
+
+
+def out_of_memory(error: BaseException, hint: str = LESS_MEMORY) -> UserError | None:
+    """Return what to do about it, the `hint`, if `error` is a lack of memory: torch has a class of its own for that on
+    GPUs, but none on CPUs.
     """
+    if isinstance(error, UserError):
+        return None
     said = str(error)
     if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
         return None
     mistake = UserError(
         f"out of memory: {said.splitlines()[0] if said else 'Python has no more'}",
-        "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
-        "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large",
+        hint,
     )
     mistake.__cause__ = error
     for line in [*places(traceback.extract_tb(error.__traceback__)), *getattr(error, "__notes__", [])]:
@@ -104,7 +120,7 @@ def end(report: Report) -> int:
     sys.stderr.flush()
     if report.code and not report.shown:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
-        time.sleep(1 if report.code == STOPPED else SECONDS_TO_SPEAK)
+        time.sleep(1 if report.code in (STOPPED, INTERRUPTED) else SECONDS_TO_SPEAK)
     code = DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
     os._exit(code)  # taking a broken process group down may hang or abort
 

@@ -61,6 +61,7 @@ def test_one_process_and_more_learn_the_same(processes: int, accelerate: Command
         if extra:
             options[extra[0]] += extra[1:]
             options["unshared"] = ["--task", "stateful_tasks:QueuePerProcess", *QUIET]
+            options["root"] = ["--task", "kept_toys:RootOfZero", "--batch-size", 8, "--run", "root", *QUIET]
         Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in argv] for argv in options.values()]))
         start = several if folder == "more" else partial(command, sys.executable)
         done = start(ROOT / "tests/several_runs.py", f"{folder}.json")
@@ -69,6 +70,8 @@ def test_one_process_and_more_learn_the_same(processes: int, accelerate: Command
     assert re.search(
         r"^refused: .*training_step leaves queue different on process 1 .* after step 10", done.stdout, re.M
     )
+    assert done.stdout.count("refused: the gradient of 'model' is not finite at step 3") == processes
+    assert Path("runs/root/checkpoints/last").read_text() == "step-00000002"
     for name, tolerance in TOLERANCE.items():
         one, more = Path("one", name), Path("more", name)
         assert json.loads((more / "summary.json").read_text())["world_size"] == processes

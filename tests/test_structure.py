@@ -33,7 +33,10 @@ ROOMS: dict[str, set[str]] = {
 MAY_IMPORT = {
     "launch": {
         *(f"tasks.{name}" for name in ("authors", "losses", "places", "base", "image_to_image")),
-        *(f"models.{name}" for name in ("bounds", "checkpoints", "pretrained", "reading", "saved", "tensors", "weights")),
+        *(
+            f"models.{name}"
+            for name in ("bounds", "checkpoints", "pretrained", "reading", "saved", "tensors", "weights")
+        ),
         "data",
     },
     "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},

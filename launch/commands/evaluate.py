@@ -32,13 +32,14 @@ FLATTERED = (
 
 @dataclass(frozen=True)
 class Named:
-    """The task and the data as the command line names them, if it does. `task` and `training` have to be those of the
-    run, which may say so only of what is installed."""
+    """The task, the data and the size of batches as the command line names them, if it does. `task` and `training` have
+    to be those of the run, which may say so only of what is installed."""
 
     task: str | None = None
     training: str | None = None
     data: Sequence[str] = ()
     roots: Sequence[Path] = ()
+    batch_size: int | None = None
 
 
 def evaluate_run(run: Path, pointer: str, named: Named, console: Console) -> None:
@@ -58,6 +59,7 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console) -> Non
     check_used(sources)
     moment = restore(task, checkpoint, accelerator.device, strict=True)  # what `datasets` sets, too
     options, size = for_this_machine(config.train, sets, console)
+    size = named.batch_size or size
     figures, _ = evaluate_sets(task, sets, accelerator, size, options, moment=moment)
     data_name = str(named.roots[0]) if len(named.roots) == 1 and not named.data else config.train.data.validation_data()
     console.print(results(config.task, figures, task.baseline_name, data_name))

@@ -82,7 +82,8 @@ class OptimizationOptions:
     of the average."""
     accumulate: Annotated[int, Gt(0)] = 1
     """Micro-batches that each batch is split into, computed one after the other to save memory. Does not change the
-    result, but for BatchNorm. For tasks with one network, which takes one step and keeps no state."""
+    result, but for BatchNorm, whose statistics are those of each micro-batch. For tasks with one network, which takes
+    one step and keeps no state."""
     sync_batchnorm: bool = False
     """Compute the statistics of BatchNorm over all processes: slower, but the same on any number of them."""
     seed: int = 0
@@ -120,7 +121,8 @@ class RunOptions:
     max_time: str | None = None
     """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command continues from there."""
     stuck_after: str = "60s"
-    """Report, with its stack, a process that makes no progress for this long."""
+    """Report, with its stack, a process that makes no progress for this long, or waits so long for others to come at
+    the start; it ends after ten times that if they do not."""
     log_every: Annotated[int, Gt(0)] = 10
     """Steps between two reports of the training losses."""
     wandb: Literal["offline", "online", "off"] = "offline"

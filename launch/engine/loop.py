@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Unpack
@@ -13,7 +14,6 @@ from typing import Unpack
 import torch
 from accelerate import Accelerator
 
-from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
@@ -23,10 +23,12 @@ from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
 from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
+from launchbay.launch.engine.finite import NotFinite
 from launchbay.launch.engine.pictures import Draw, draw_sets
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
+from launchbay.launch.engine.saving import Saving
 from launchbay.launch.engine.shared_state import check_shared_state
-from launchbay.launch.engine.step import Learner, NotFinite
+from launchbay.launch.engine.step import Learner
 from launchbay.launch.errors import Stopped
 from launchbay.launch.files import Json, writing
 from launchbay.launch.record.tracking import Observer, versions
@@ -97,6 +99,7 @@ class Engine:
         """
         self.folder, self.observers = folder, observers
         self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial)
+        self.saving = Saving(folder, self.saver)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", rank, processes)
         status = "failed"
@@ -116,14 +119,23 @@ class Engine:
             status = "interrupted"
             raise
         finally:
+            self.conclude(status)
+
+    def conclude(self, status: str) -> None:
+        """Leave a summary, and let the observers go. What fails then comes after what ended the run, if it is not done,
+        and is only said.
+        """
+        failures: list[Exception] = []
+        last = partial(self.tell_summary, status), partial(self.tell, lambda observer: observer.close())
+        for action in (self.saving.finish, *last):
             try:
-                self.saver.finish()
-            except OSError as error:  # it comes after what ended the run, which is raised
-                print(f"cannot save the checkpoint of step {self.saver.step}: {error}", flush=True)
-            try:
-                self.tell_summary(status)
-            finally:
-                self.tell(lambda observer: observer.close())
+                action()
+            except Exception as error:
+                failures.append(error)
+        if failures and status == "done":
+            raise failures[0]
+        for error in [] if self.observers and self.saving.place.gone() else failures:
+            print(f"as the run ended: {error}", flush=True)
 
     def run(self, batches: Iterator[list[Batch]], stop: Stop, profile: Profile | None) -> None:
         state, options = self.state, self.options
@@ -136,7 +148,8 @@ class Engine:
             try:
                 terms = self.learner.step(step, micro_batches)
             except NotFinite as error:
-                error.add_note(self.blame(error.name, micro_batches))
+                error.add_note(self.blame(error, micro_batches))
+                error.add_note(self.saving.last())
                 raise
             self.watch.beat()
             state.step, state.epoch = step, round(self.batches.moment(step).epoch, 4)
@@ -158,10 +171,11 @@ class Engine:
         """Validate, save and stop after a step, where each is due."""
         state, last = self.state, self.state.step == self.steps
         owed, improved = self.validation_pending, False
-        if owed or self.due(self.eval_every) or self.due(self.save_every):
+        self.validation_pending = owed or self.due(self.eval_every)
+        if self.validation_pending or self.due(self.save_every):
             check_shared_state(self.task, self.learner.networks, state.step, self.accelerator)
-        if owed or self.due(self.eval_every):
-            self.validation_pending = True
+            self.saving.check_place(state.step, self.saved_state)
+        if self.validation_pending:
             improved = self.validate_or_save()
             self.validation_pending = False
         if self.saver.failed():
@@ -182,14 +196,17 @@ class Engine:
             step = f"step {self.state.step}"
             try:
                 self.save(False, wait=True)
-                error.add_note(f"{step} is saved: the same command with --run {self.folder.name} continues from there")
+                error.add_note(
+                    f"{step} is saved: the same command with --run {self.folder.name} begins with its validation"
+                )
             except Exception as other:
                 error.add_note(f"{step} cannot be saved: {other}")
             raise
 
-    def blame(self, name: str, micro_batches: list[Batch]) -> str:
-        """Which samples of this step's batch have a loss for network `name` that is no number."""
-        return self.batches.names(self.state.step, set(gather_lists(self.learner.bad_samples(name, micro_batches))))
+    def blame(self, error: NotFinite, micro_batches: list[Batch]) -> str:
+        """Which samples of this step's batch have what `error` says."""
+        bad = set(gather_lists(self.learner.bad_samples(error, micro_batches)))
+        return self.batches.names(self.state.step, bad, error.what)
 
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.steps
@@ -220,21 +237,8 @@ class Engine:
             self.tell(lambda observer: observer.samples(self.state.step, pictures))
 
     def save(self, best: bool, *, wait: bool) -> None:
-        """Begin to write a checkpoint on the main process; with `wait`, be done with it. What fails there, of this
-        checkpoint or of the one before, fails everywhere."""
-
-        def write() -> None:
-            try:
-                self.saver.save(self.state.step, self.saved_state(), best=best)
-                if wait:
-                    self.saver.finish()
-            except OSError as error:
-                raise UserError(
-                    f"cannot save the checkpoint of step {self.saver.step}: {error}",
-                    f"free some disk space; earlier ones in {self.folder} are intact",
-                ) from error
-
-        on_main_process(write)
+        """Begin to write a checkpoint; with `wait`, be done with it."""
+        self.saving.save(self.state.step, self.saved_state, best=best, wait=wait)
 
     def saved_state(self) -> Json:
         """Return what a checkpoint has beside tensors."""

@@ -13,9 +13,10 @@ from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.distributed.accelerator import check_batch, create_accelerator
+from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.engine.accumulate import describe_statistics
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
@@ -46,6 +47,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     """
     options = config.train
     accelerator = create_accelerator(options)
+    check_precision(options, accelerator)
     check_batch(options, accelerator.num_processes)
     sources = open_sources(options.data)
     config = infer_options(task_type, config, next(iter(sources.values())))
@@ -56,6 +58,8 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
         told = engine.learner.freeze.describe()
+        networks, processes = engine.learner.networks.values(), accelerator.num_processes
+        told += describe_statistics(networks, options.optimization, processes)
         if start is None:
             told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
         else:

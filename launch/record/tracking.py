@@ -22,7 +22,7 @@ from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import Json, remove_leftovers, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
 from launchbay.launch.record.lines import METRICS, Line, read_record
-from launchbay.launch.record.run_folder import SUMMARY
+from launchbay.launch.record.run_folder import SUMMARY, Place
 from launchbay.models.reading import Unfit, read_bytes
 
 SAMPLES = "samples"
@@ -68,6 +68,7 @@ class Record(Observer):
             with replacing(folder / METRICS) as temporary, temporary.open("w", encoding="utf-8") as metrics:
                 metrics.writelines(to_json(line) + "\n" for line in earlier)
             self.metrics = (folder / METRICS).open("a", encoding="utf-8")
+            self.place = Place(folder)
 
     def line(self, line: Line) -> None:
         self.metrics.write(to_json(line) + "\n")
@@ -81,12 +82,19 @@ class Record(Observer):
             with replacing(folder / f"{picture_name(step)}{suffix}.png") as temporary:
                 picture.save(temporary)
 
+    def check_place(self) -> None:
+        """Raise an OSError if there is another folder now, or none: what is not this run's is left alone."""
+        if gone := self.place.gone():
+            raise FileNotFoundError(gone)
+
     def summary(self, summary: Json) -> None:
         self.baseline_name = summary["baseline_name"]
+        self.check_place()
         write_text(self.folder / SUMMARY, to_json(summary, indent=2) + "\n")
 
     def close(self) -> None:
         self.metrics.close()
+        self.check_place()
         curves.draw_curves(read_record(self.folder), self.baseline_name, self.folder / "curves.png")
 
 

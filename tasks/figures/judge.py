@@ -76,7 +76,7 @@ def load_judge(name: str) -> Judge:
             classifier = build_classifier(model, *sizes, pretrained=False)
         load_weights(checkpoint, {"model": classifier})
     except UserError as error:
-        raise UserError(error.message, HINT) from error
+        raise UserError(error.message, f"put that run back if it was moved; {HINT}") from error
     return Judge(classifier, sizes[0], sizes[1], answers=True)
 
 
