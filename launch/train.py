@@ -10,17 +10,22 @@ from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import seconds_of
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.terminal import unbreakable
 
 
+@unbreakable()
 def main(argv: list[str]) -> int:
-    """Train as `argv` says. Return the exit code: 0 done, 1 a bug, 2 the user's mistake, 75 stopped with a checkpoint
-    to go on from, 130 ended by Ctrl-C before its first step."""
+    """Train as `argv` says. Return the exit code: 0 done, 1 a bug, 2 the user's mistake, 75 stopped, and
+    the same command goes on, 130 ended by Ctrl-C before training began."""
+    stop = Stop()
     try:
-        with Stop() as stop:
+        with stop:
             run(argv, stop)
         leave_processes()
         return errors.DONE
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, errors.Signalled, KeyboardInterrupt) as error:
+        if stop.noted and stop.watch is None:  # it may be another error that a library makes of it
+            error = errors.Signalled(stop.noted)
         return errors.end(errors.report(error, debug="--debug" in argv))
     except SystemExit as exit:  # tyro has shown help or an error
         code = exit.code if isinstance(exit.code, int) else errors.BUG

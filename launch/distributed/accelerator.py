@@ -16,7 +16,7 @@ from torch import distributed
 from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.signals import end_with_parent
-from launchbay.launch.errors import process_count, process_rank
+from launchbay.launch.errors import introduce, process_count, process_rank
 from launchbay.launch.files import Json
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -51,6 +51,8 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     check_processes(launcher, accelerator.num_processes)
+    if accelerator.num_processes > 1:
+        introduce()
     if accelerator.device.type == "cpu":
         tune_malloc()
         if launcher:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import sys
 import threading
 import time
@@ -32,8 +31,8 @@ class Watch(AbstractContextManager["Watch"]):
         self.limit, self.logs, self.rank, self.processes = limit, logs, rank, processes
         self.thread, self.over = threading.Thread(target=self.look, daemon=True), threading.Event()
         self.trainer = threading.get_ident()
-        self.phase = ""
-        self.beat()
+        self.phase, self.last = "start", time.monotonic()
+        self.longest = 0.0  # pause between two steps
 
     def __enter__(self) -> "Watch":
         self.thread.start()
@@ -46,7 +45,10 @@ class Watch(AbstractContextManager["Watch"]):
         """Take note that something has been done. What follows is a step, or the `phase` of a validation: that of which
         a report says that it takes long. All processes have to be told, also those that wait for one.
         """
-        self.phase, self.last = phase, time.monotonic()
+        now = time.monotonic()
+        if not phase and not self.phase:
+            self.longest = max(self.longest, now - self.last)
+        self.phase, self.last = phase, now
 
     def look(self) -> None:
         reported = 0.0  # the beat after which it was
@@ -89,8 +91,7 @@ class Watch(AbstractContextManager["Watch"]):
             return {0: mine}
         try:
             store = errors.store()
-            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            keys = [f"launchbay/stuck/{attempt}/{rank}" for rank in range(self.processes)]
+            keys = [f"launchbay/stuck/{errors.attempt()}/{rank}" for rank in range(self.processes)]
             store.set(keys[self.rank], json.dumps({**mine, "time": time.time()}))
             time.sleep(TIME_TO_ANSWER + self.limit / 10)
             answers = {rank: json.loads(store.get(key)) for rank, key in enumerate(keys) if store.check([key])}
