@@ -119,12 +119,11 @@ def gone(error: BaseException, run: Path | None) -> Gone | None:
     """Return what to say if `error` means that another process, or a loader worker, of the `run` has ended."""
     said = str(error)
     if isinstance(error, RuntimeError) and said.startswith("DataLoader worker"):
-        hint = "memory is what it mostly lacks, or room in /dev/shm: give fewer --workers, or a smaller --batch-size"
+        hint = "mostly memory has run out, or /dev/shm: give fewer --workers, or a smaller --batch-size"
         mistake = Gone(f"a loader worker has ended: {said.split(' It is possible')[0].strip()}", hint)
     elif isinstance(error, RuntimeError) and process_count() > 1 and any(part in said for part in LOST):
         names = ", ".join(those_gone()) or "it is on another machine, or cannot be reached"
-        mistake = Gone(f"another process of this run has ended: {names}", "its own log says more, or the kernel's")
-        mistake.add_note(said.splitlines()[0])
+        mistake = Gone(f"another process of this run has ended: {names}", "its own log says why, or the kernel's")
     else:
         return None
     mistake.hint += f"; {to_continue(run)}"
@@ -160,8 +159,12 @@ def end(report: Report) -> int:
     os._exit(code)  # taking a broken process group down may hang or abort
 
 
+def which_process() -> str:
+    """Return what to add to a title where there are several."""
+    return f" on process {process_rank()} of {process_count()}" if process_count() > 1 else ""
+
+
 def show_error(error: BaseException) -> None:
-    where = f" on process {process_rank()} of {process_count()}" if process_count() > 1 else ""
     if isinstance(error, UserError):
         title, lines, hint = "error", [error.message], error.hint
     elif isinstance(error, Stopped):
@@ -178,7 +181,7 @@ def show_error(error: BaseException) -> None:
         # Those of a loader worker come along as its cause (see data/loader.py).
         frames = getattr(error.__cause__, "frames", None) or traceback.extract_tb(error.__traceback__)
         lines = [str(error) or "no message", *places(frames)]
-    panel(title + where, [*lines, *getattr(error, "__notes__", [])], hint, "red")
+    panel(title + which_process(), [*lines, *getattr(error, "__notes__", [])], hint, "red")
 
 
 def panel(title: str, lines: list[str], hint: str, color: str) -> None:
@@ -239,16 +242,19 @@ def those_gone() -> list[str]:
         except psutil.NoSuchProcess:
             return True
 
-    try:
-        known, found = store(), []
+    neighbours: dict[int, int] = {}
+    with suppress(Exception):  # the process that kept the store is gone
+        known = store()
         for rank in range(process_count()):
             name = f"launchbay/process/{attempt()}/{rank}"
             pid, _, host = known.get(name).decode().partition(" ") if known.check([name]) else ("", "", "")
-            if host == platform.node() and has_ended(int(pid)):
-                found.append(f"process {rank} (pid {pid} on {host})")
-        return found
-    except Exception:  # the process that kept the store is gone
-        return []
+            if host == platform.node():
+                neighbours[rank] = int(pid)
+    for _ in range(10):  # the kernel closes its connections before it has ended
+        if found := [f"process {rank} (pid {pid})" for rank, pid in neighbours.items() if has_ended(pid)]:
+            return found
+        time.sleep(0.1)
+    return []
 
 
 def attempt() -> str:

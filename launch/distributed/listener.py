@@ -119,7 +119,8 @@ class Listener:
         last.start()
         LOGGER.warning("%s: %s", title, lines[0])
         if errors.is_first_to_fail():
-            errors.panel(title, lines, errors.to_continue(self.stop.folder), "red")
+            errors.panel(title + errors.which_process(), lines, errors.to_continue(self.stop.folder), "red")
+            sys.stdout.flush()
         for child in active_children():  # loader workers, which are deaf to other signals
             child.kill()
         os._exit(code)

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from contextlib import AbstractContextManager
+from multiprocessing import active_children
 from pathlib import Path
 
 from launchbay.launch import errors
@@ -17,6 +18,7 @@ LOGGER = logging.getLogger("launchbay")
 WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/distributed/collectives.py")
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
 gradients, or where an answer of the others is read."""
+LOADER = "torch/utils/data/dataloader.py"
 TIME_TO_ANSWER = 1.0
 """Seconds, beside those between two looks."""
 
@@ -63,7 +65,7 @@ class Watch(AbstractContextManager["Watch"]):
         frames = traceback.extract_stack(sys._current_frames()[self.trainer])
         LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
         waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
-        answers = self.answers({"waits": waits, "place": errors.places(frames)})
+        answers = self.answers({"waits": waits, "place": [*errors.places(frames), *state_of_workers(frames)]})
         if answers:
             title = f"no progress for {self.limit:g} s" + f" in {self.phase}, a part of the validation" * bool(
                 self.phase
@@ -100,3 +102,13 @@ class Watch(AbstractContextManager["Watch"]):
             return answers if min(answers) == self.rank else {}
         except Exception:  # the process that kept the store is gone
             return {self.rank: mine}
+
+
+def state_of_workers(frames: traceback.StackSummary) -> list[str]:
+    """Return what to say of loader workers, if it is they that `frames` wait for."""
+    if not any(LOADER in frame.filename for frame in frames):
+        return []
+    import psutil
+
+    states = [f"{child.pid} ({psutil.Process(child.pid).status()})" for child in active_children()]
+    return [f"it waits for its loader workers, {', '.join(states)}; --workers 0 shows at which line of the data set"]

@@ -36,10 +36,11 @@ def log(folder: Path, rank: int, opening: str) -> Generator[None]:
         raise
     except BaseException as error:
         LOGGER.exception("failed")
-        if lost := gone(error, folder):
+        lost = gone(error, folder)
+        if lost or not isinstance(error, UserError):
+            (lost or error).add_note(f"the whole traceback is in {file}")
+        if lost:
             raise lost from error
-        if not isinstance(error, UserError):
-            error.add_note(f"the whole traceback is in {file}")
         raise
     finally:
         LOGGER.removeHandler(handler)
