@@ -120,7 +120,7 @@ def gone(error: BaseException, run: Path | None) -> Gone | None:
     said = str(error)
     if isinstance(error, RuntimeError) and said.startswith("DataLoader worker"):
         hint = "mostly memory has run out, or /dev/shm: give fewer --workers, or a smaller --batch-size"
-        mistake = Gone(f"a loader worker has ended: {said.split(' It is possible')[0].strip()}", hint)
+        mistake = Gone(f"a loader worker has ended: {said.partition(' It is possible')[0].strip()}", hint)
     elif isinstance(error, RuntimeError) and process_count() > 1 and any(part in said for part in LOST):
         names = ", ".join(those_gone()) or "it is on another machine, or cannot be reached"
         mistake = Gone(f"another process of this run has ended: {names}", "its own log says why, or the kernel's")

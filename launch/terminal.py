@@ -8,6 +8,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from errno import EIO, EPIPE
+from pathlib import Path
 from typing import Any, TextIO
 
 LOGGER = logging.getLogger("launchbay")
@@ -41,8 +42,7 @@ class Terminal(io.FileIO):
 
     def leave_out(self, error: OSError) -> None:
         if error.errno in (EPIPE, EIO):  # gone for good: also for what other libraries and processes write
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), self.fileno())
+            silence(self.fileno())
         if not self.complained:  # not a warning, which without a log would come here again
             LOGGER.info("the terminal, or whatever this run prints to, takes no more (%s); training goes on", error)
         self.complained = True
@@ -66,10 +66,15 @@ def unbreakable() -> Generator[None]:
 def open_terminal(descriptor: int, stream: TextIO | None) -> TextIO:
     """Return `stream` of file `descriptor` as a Terminal; without one, as after `>&-`, nobody is to take its number."""
     if stream is None:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), descriptor)
-        return open(descriptor, "w", encoding="utf-8", closefd=False)
+        silence(descriptor)
+        return io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), encoding="utf-8")
     stream.flush()
     whole, through = io.BufferedWriter(Terminal(descriptor)), "PYTHONUNBUFFERED" in os.environ
     buffering = {"line_buffering": bool(stream.line_buffering), "write_through": through}
     return io.TextIOWrapper(whole, stream.encoding, stream.errors, **buffering)
+
+
+def silence(descriptor: int) -> None:
+    """Have what is written to `descriptor` from now on go nowhere."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), descriptor)

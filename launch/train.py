@@ -24,9 +24,9 @@ def main(argv: list[str]) -> int:
         leave_processes()
         return errors.DONE
     except (Exception, errors.Signalled, KeyboardInterrupt) as error:
-        if stop.noted and stop.watch is None:  # it may be another error that a library makes of it
-            error = errors.Signalled(stop.noted)
-        return errors.end(errors.report(error, debug="--debug" in argv))
+        early = stop.noted and stop.watch is None  # libraries may have made another error of it
+        reported = errors.Signalled(stop.noted) if early else error
+        return errors.end(errors.report(reported, debug="--debug" in argv))
     except SystemExit as exit:  # tyro has shown help or an error
         code = exit.code if isinstance(exit.code, int) else errors.BUG
         return errors.end(errors.Report(code, shown=errors.process_rank() == 0))

@@ -50,9 +50,9 @@ class Held(Task[HeldConfig]):
         self.model = nn.Conv2d(3, 3, 3, padding=1)
 
     def hold(self, place: str, step: int = 1000) -> None:
-        if place == self.config.place and os.environ.get("RANK", "0") == str(self.config.rank):
-            if step >= self.config.at:
-                hold(place)
+        mine = os.environ.get("RANK", "0") == str(self.config.rank)
+        if place == self.config.place and mine and step >= self.config.at:
+            hold(place)
 
     def datasets(self, load: Load) -> Datasets:
         self.hold("datasets")

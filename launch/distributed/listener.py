@@ -1,5 +1,5 @@
-"""A thread that hears signals, also while the main thread is held up: it tells the other processes, and ends this one where
-the main thread does not obey."""
+"""A thread that hears signals, also while the main thread is held up: it tells the other processes, and ends this one
+where the main thread does not obey."""
 
 import logging
 import os
@@ -38,8 +38,8 @@ launcher hands it on."""
 
 
 class Listener:
-    """Hears the signals in `handlers`, for `stop`. Python's own handlers run in the main thread, once that comes back from
-    what it is in.
+    """Hears the signals in `handlers`, for `stop`. Python's own handlers run in the main thread, once that comes back
+    from what it is in.
     """
 
     def __init__(self, stop: "Stop", handlers: Mapping[signal.Signals, object]):
@@ -99,7 +99,11 @@ class Listener:
             limit = TO_START if stop.watch is None else TO_OBEY + 2 * stop.watch.longest
         if self.waited > limit:
             begun = stop.watch is not None
-            said = f"not obeyed for {self.waited:.0f} s: this process is held up" if begun else "ended before training began"
+            said = (
+                f"not obeyed for {self.waited:.0f} s: this process is held up"
+                if begun
+                else "ended before training began"
+            )
             self.end(name, [said, *self.places()], errors.ENDED_BY + self.told if begun else errors.STOPPED)
         elif stop.ending and self.waited > LONG_END and not self.said and errors.process_rank() == 0:
             self.said = True

@@ -1,5 +1,5 @@
-"""Stopping in good order: a signal, or --max-time, ends a run at the next step boundary with a checkpoint; where the main
-thread may wait for long, a signal is obeyed at once."""
+"""Stopping in good order: a signal, or --max-time, ends a run at the next step boundary with a checkpoint; where the
+main thread may wait for long, a signal is obeyed at once."""
 
 import ctypes
 import signal

@@ -2,15 +2,21 @@
 
 import json
 import os
-from contextlib import suppress
+import platform
+import re
+from contextlib import AbstractContextManager, suppress
+from errno import EACCES, EAGAIN
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from launchbay import UserError
 from launchbay.launch.files import writing
 
 LOCK = ".lock"
+OWNER = re.compile(r"(?P<pid>\d{1,9}) on (?P<host>[\w.-]{1,255}) since (?P<start>\d{0,15})", re.ASCII)
+"""What is in it."""
+MOST_OF_OWNER = 300
 SUMMARY = "summary.json"
 FOLDERS = ("", "checkpoints", "logs", "samples")
 FILES = (LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "checkpoints/last", "checkpoints/best")
@@ -84,14 +90,28 @@ def config_file(run: Path) -> Path:
     return file
 
 
-def lock(folder: Path) -> IO[str]:
-    """Keep other runs out of `folder` as long as this process lives, or until what is returned is closed.
+class Lock(AbstractContextManager["Lock"]):
+    """What keeps others out of a run folder, until it is closed or this process ends."""
+
+    def __init__(self, file: IO[str]):
+        self.file = file
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError), self.file:
+            self.file.truncate(0)
+
+
+def lock(folder: Path) -> Lock:
+    """Keep other runs out of `folder`. Where its file system has no locks, its lock file says by whom it is used: this
+    keeps out all but those that begin in the same moment.
 
     Raises:
-        UserError: another process is in it, or it cannot be written to.
+        UserError: another process is in it, or may be, or it cannot be written to.
     """
     with writing(folder, "choose another folder with --output-dir"):
-        file = (folder / LOCK).open("a+")
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "r+", encoding="utf-8", errors="replace")
+        owner = file.read(MOST_OF_OWNER)
     if os.name == "posix":
         import fcntl
 
@@ -99,12 +119,43 @@ def lock(folder: Path) -> IO[str]:
             # Not flock, which loader workers inherit: the run would stay locked after its process was killed.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            with file:
-                file.seek(0)
-                owner = file.read().strip()
-            raise UserError(f"{folder} is in use by process {owner}", "wait for it, or choose another --run") from error
+            if error.errno in (EACCES, EAGAIN):
+                file.close()
+                refuse_used(folder, owner, error)
+            check_unused(folder, owner)
+            print(f"{folder} is on a file system without locks ({error.strerror}): begin no other run in it", flush=True)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
+        file.seek(0)
         file.truncate(0)
-        file.write(str(os.getpid()))
+        file.write(f"{os.getpid()} on {platform.node()} since {start_of(os.getpid())}")
         file.flush()
-    return file
+    return Lock(file)
+
+
+def refuse_used(folder: Path, owner: str, error: OSError | None = None) -> NoReturn:
+    known = OWNER.fullmatch(owner)
+    who = f"process {known['pid']} on {known['host']}" if known else "another process"
+    raise UserError(f"{folder} is in use by {who}", "wait for it, or choose another --run") from error
+
+
+def check_unused(folder: Path, owner: str) -> None:
+    """Check that the `owner` that the lock file of `folder` names is not there any more."""
+    if not (known := OWNER.fullmatch(owner)):
+        return
+    if known["host"] != platform.node():
+        raise UserError(
+            f"{folder} is in use by process {known['pid']} on {known['host']}, or was when that was killed; its file "
+            "system has no locks that would tell",
+            f"if that process is not there any more, empty the file {folder / LOCK}",
+        )
+    if start_of(int(known["pid"])) == known["start"]:
+        refuse_used(folder, owner)
+
+
+def start_of(pid: int) -> str:
+    """Return when process `pid` of this machine began; empty if there is none."""
+    import psutil
+
+    with suppress(psutil.Error):
+        return f"{psutil.Process(pid).create_time():.0f}"
+    return ""
