@@ -45,7 +45,7 @@ class Failure:
     @classmethod
     def of(cls, error: Exception) -> "Failure":
         found = traceback.extract_tb(error.__traceback__)
-        frames = traceback.StackSummary.from_list([(f.filename, f.lineno, f.name, f.line) for f in found])
+        frames = traceback.StackSummary.from_list([(f.filename, f.lineno or 0, f.name, f.line) for f in found])
         try:
             pickle.loads(pickle.dumps(error))
         except Exception:  # its __init__ takes something else than what it says

@@ -135,11 +135,17 @@ def to_continue(run: Path | None) -> str:
     """Return how the run in the folder `run`, if training has begun, goes on."""
     if run is None:
         return "the same command starts again"
+    newest = newest_step(run)
+    where = f"continues from {newest}" if newest else "begins anew: there is no checkpoint yet"
+    return f"the same command with --run {run.name} {where}"
+
+
+def newest_step(run: Path) -> str:
+    """Return the name of the newest checkpoint of the run in the folder `run`; empty if there is none."""
     from launchbay.models.checkpoints import list_checkpoints
 
     saved = list_checkpoints(run / "checkpoints")
-    where = f"continues from {saved[-1].name}" if saved else "begins anew: there is no checkpoint yet"
-    return f"the same command with --run {run.name} {where}"
+    return saved[-1].name if saved else ""
 
 
 def end(report: Report) -> int:

@@ -67,11 +67,15 @@ def open_terminal(descriptor: int, stream: TextIO | None) -> TextIO:
     """Return `stream` of file `descriptor` as a Terminal; without one, as after `>&-`, nobody is to take its number."""
     if stream is None:
         silence(descriptor)
-        return io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), encoding="utf-8")
+        return io.TextIOWrapper(io.BufferedWriter(Terminal(descriptor)), encoding="utf-8")
     stream.flush()
-    whole, through = io.BufferedWriter(Terminal(descriptor)), "PYTHONUNBUFFERED" in os.environ
-    buffering = {"line_buffering": bool(stream.line_buffering), "write_through": through}
-    return io.TextIOWrapper(whole, stream.encoding, stream.errors, **buffering)
+    return io.TextIOWrapper(
+        io.BufferedWriter(Terminal(descriptor)),
+        stream.encoding,
+        stream.errors,
+        line_buffering=bool(stream.line_buffering),
+        write_through="PYTHONUNBUFFERED" in os.environ,
+    )
 
 
 def silence(descriptor: int) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from toys import Noise
 
-from launchbay.data import ImageSet, Index, Load
+from launchbay.data import ImageSet, Load
 from launchbay.tasks import Batch, Datasets, Losses, Task
 
 
@@ -33,7 +33,7 @@ class HeldSet(Noise):
         super().__init__(size)
         self.place, self.left = place, first
 
-    def __getitems__(self, indices: Sequence[Index]) -> dict[str, Any]:
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         self.left -= 1
         if self.left < 0 and self.place == "data":
             hold(self.place)

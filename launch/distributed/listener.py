@@ -93,18 +93,13 @@ class Listener:
     def look(self) -> None:
         """Say so where the end takes long, and end the process where the main thread does not."""
         stop, name = self.stop, signal.Signals(self.told).name
-        if stop.ending:
-            limit = TO_END
-        else:
-            limit = TO_START if stop.watch is None else TO_OBEY + 2 * stop.watch.longest
-        if self.waited > limit:
-            begun = stop.watch is not None
-            said = (
-                f"not obeyed for {self.waited:.0f} s: this process is held up"
-                if begun
-                else "ended before training began"
-            )
-            self.end(name, [said, *self.places()], errors.ENDED_BY + self.told if begun else errors.STOPPED)
+        obey = TO_START if stop.watch is None else TO_OBEY + 2 * stop.watch.longest
+        if self.waited > (TO_END if stop.ending else obey):
+            said = f"not obeyed for {self.waited:.0f} s: this process is held up"
+            if stop.folder is None:
+                said = "ended before training began"
+            goes_on = stop.folder is None or errors.newest_step(stop.folder)
+            self.end(name, [said, *self.places()], errors.STOPPED if goes_on else errors.ENDED_BY + self.told)
         elif stop.ending and self.waited > LONG_END and not self.said and errors.process_rank() == 0:
             self.said = True
             said = f"saving and ending takes more than {LONG_END} s"

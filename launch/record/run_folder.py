@@ -123,7 +123,7 @@ def lock(folder: Path) -> Lock:
                 file.close()
                 refuse_used(folder, owner, error)
             check_unused(folder, owner)
-            print(f"{folder} is on a file system without locks ({error.strerror}): begin no other run in it", flush=True)
+            print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
         file.seek(0)
         file.truncate(0)
