@@ -13,10 +13,14 @@ from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.terminal import unbreakable
 
 
-@unbreakable()
 def main(argv: list[str]) -> int:
     """Train as `argv` says. Return the exit code: 0 done, 1 a bug, 2 the user's mistake, 75 stopped, and
     the same command goes on, 130 ended by Ctrl-C before training began."""
+    with unbreakable():
+        return train(argv)
+
+
+def train(argv: list[str]) -> int:
     stop = Stop()
     try:
         with stop:
@@ -55,6 +59,6 @@ def run(argv: list[str], stop: Stop) -> None:
     config, changes = parse(default, rest, file, quiet=errors.process_rank() > 0)
     if config.train.run.max_time:
         stop.limit(seconds_of(config.train.run.max_time))
-    from launchbay.launch.engine.session import train
+    from launchbay.launch.engine import session
 
-    train(task_type, config, changes, stop)
+    session.train(task_type, config, changes, stop)
