@@ -25,7 +25,14 @@ DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
 ENDED_BY = 128
 """What shells add to the number of a signal."""
 SECONDS_TO_SPEAK = 10
-LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process", "Timed out waiting")
+LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "remote process",
+    "Timed out waiting",
+    "waiting for clients",
+)
 """What torch says where another process does not answer any more."""
 HOUSE = str(Path(__file__).parents[1])
 """Where all of launchbay is."""

@@ -3,7 +3,9 @@
 import ctypes
 import os
 import sys
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +16,9 @@ from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
 
 from launchbay import UserError
-from launchbay.launch.config.options import TrainOptions
+from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.signals import end_with_parent
-from launchbay.launch.errors import introduce, process_count, process_rank
+from launchbay.launch.errors import introduce, panel, process_count, process_rank, which_process
 from launchbay.launch.files import Json
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -40,16 +42,17 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     launcher = launch_command()
     if launcher:
         end_with_parent()
-    if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher) and not distributed.is_initialized():
-        join_processes()
-    accelerator = Accelerator(
-        cpu=runs_on_cpu(launcher),
-        mixed_precision=options.hardware.precision if options.hardware.precision in ("bf16", "fp16") else None,
-        gradient_accumulation_steps=options.optimization.accumulate,
-        device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, for 0.4 s
-        # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
+    with say_whom_it_waits_for(seconds_of(options.run.stuck_after)):
+        if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher) and not distributed.is_initialized():
+            join_processes()
+        accelerator = Accelerator(
+            cpu=runs_on_cpu(launcher),
+            mixed_precision=options.hardware.precision if options.hardware.precision in ("bf16", "fp16") else None,
+            gradient_accumulation_steps=options.optimization.accumulate,
+            device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor, for 0.4 s
+            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
     check_processes(launcher, accelerator.num_processes)
     if accelerator.num_processes > 1:
         introduce()
@@ -58,6 +61,25 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
         if launcher:
             torch.set_num_threads(threads_per_process())
     return accelerator
+
+
+@contextmanager
+def say_whom_it_waits_for(seconds: float) -> Generator[None]:
+    """Say so if the other processes have not come after so many seconds within the block. Torch gives up after half an
+    hour.
+    """
+    world, where = process_count(), ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+    said = f"this is process {process_rank()}, and the other {world - 1} of WORLD_SIZE={world} are to come to {where}"
+    hint = "start them too, or is WORLD_SIZE of another command still set? Ctrl-C ends this one"
+    title = f"waiting for other processes for {seconds:g} s"
+    timer = threading.Timer(seconds, panel, [title + which_process(), [said], hint, "yellow"])
+    timer.daemon = True
+    if world > 1:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def tune_malloc() -> None:
