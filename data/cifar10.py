@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay.data.download import Opener, fetch, read_or_explain
+from launchbay.data.download import File, Opener, fetch, read_or_explain
 from launchbay.data.resident import Resident
 
 FOLDER = "cifar-10-batches-py"
@@ -45,10 +45,10 @@ class CIFAR10(Resident):
         super().__init__(pixels, labels, CLASSES)
 
 
-def downloader() -> tuple[Opener, list[str], str]:
+def downloader() -> tuple[Opener, list[File], str]:
     from torchvision.datasets import CIFAR10  # takes as long to import as torch
 
-    return CIFAR10, [CIFAR10.url], ""
+    return CIFAR10, [([CIFAR10.url], CIFAR10.tgz_md5)], ""
 
 
 def read_batch(file: Path, digest: str) -> tuple[Tensor, Tensor]:

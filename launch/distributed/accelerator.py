@@ -17,7 +17,7 @@ from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.distributed.signals import end_with_parent
-from launchbay.launch.errors import process_count, process_rank
+from launchbay.launch.errors import introduce, process_count, process_rank
 from launchbay.launch.files import Json
 
 OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
@@ -56,6 +56,8 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
             raise
         raise UserError(f"this device cannot do that: {error}", OTHER_PRECISION) from error
     check_processes(launcher, accelerator.num_processes)
+    if accelerator.num_processes > 1:
+        introduce()
     if accelerator.device.type == "cpu":
         tune_malloc()
         if launcher and not threads_were_said(launcher):

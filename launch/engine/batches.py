@@ -1,7 +1,7 @@
 """The batches of a training: the samples of each step, and how far the training is with it."""
 
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from math import ceil
 
 import torch
@@ -13,6 +13,7 @@ from launchbay.data import ImageSet
 from launchbay.data.loader import Samples, TrainingOrder, samples
 from launchbay.launch.config.options import DataOptions, OptimizationOptions
 from launchbay.launch.distributed.collectives import gather_with_gradients
+from launchbay.launch.distributed.signals import interruptible
 from launchbay.tasks.base import Batch, Moment
 
 
@@ -35,7 +36,10 @@ class TrainingBatches:
         with closing(loaded):  # ends its workers, also where training breaks off
             for number in order.steps:
                 given = accelerator.device, self.moment(number), gather
-                yield [to_batch(next(loaded), *given) for _ in range(accumulate)]
+                # With several processes, the others may be in this step already.
+                with interruptible() if accelerator.num_processes == 1 else nullcontext():
+                    parts = [to_batch(next(loaded), *given) for _ in range(accumulate)]
+                yield parts
 
     def order(self, steps: range, **part: int) -> TrainingOrder:
         """Return the index lists of `steps`, for the part of each batch that `part` names."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Unpack
+from typing import NoReturn, Unpack
 
 import torch
 from accelerate import Accelerator
@@ -19,7 +19,7 @@ from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
 from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
-from launchbay.launch.distributed.signals import SAVE_FAILED, Stop
+from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
 from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
@@ -29,7 +29,7 @@ from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.step import Learner
-from launchbay.launch.errors import Stopped
+from launchbay.launch.errors import Signalled, Stopped
 from launchbay.launch.files import Json, writing
 from launchbay.launch.record.tracking import Observer, versions
 from launchbay.tasks.base import AnyTask, Batch
@@ -97,7 +97,7 @@ class Engine:
         Raises:
             Stopped: a signal or --max-time has ended it early, with a checkpoint.
         """
-        self.folder, self.observers = folder, observers
+        self.folder, self.observers, self.begun_at = folder, observers, self.state.step
         self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial)
         self.saving = Saving(folder, self.saver)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
@@ -108,17 +108,21 @@ class Engine:
             self.learner.use(self.learner.wrapped, training=True)
             asked, left = self.options.hardware.profile if self.observers else None, self.steps - self.state.step
             profiled = profiler(asked, left, folder, self.accelerator.device.type)
-            stop.has_begun = True
+            stop.begin(folder, self.watch)
             with closing(self.batches.after(self.state.step)) as batches, self.watch, profiled as profile:
-                self.run(batches, stop, profile)
+                try:
+                    self.run(batches, stop, profile)
+                except Signalled as signalled:
+                    self.stop_where_it_is(reason(signalled.number))
             status = "done"
-        except Stopped:
+        except (Stopped, Signalled):
             status = "stopped"
             raise
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         finally:
+            stop.ending = True
             self.conclude(status)
 
     def conclude(self, status: str) -> None:
@@ -180,13 +184,25 @@ class Engine:
             self.validation_pending = False
         if self.saver.failed():
             stop.noted = SAVE_FAILED
-        reason = "" if last else stop.asked(self.accelerator)
+        why = "" if last else stop.asked(self.accelerator)
         state.seconds = round(time.monotonic() - started, 2)
-        if improved or owed or reason or self.due(self.save_every):
-            self.save(improved, wait=last or bool(reason))
-        if reason:
-            said = f"{reason}: stopped after step {state.step} of {self.steps}, with a checkpoint in {self.folder}"
-            raise Stopped(said, f"the same command with --run {self.folder.name} continues from there")
+        if improved or owed or why or self.due(self.save_every):
+            self.save(improved, wait=last or bool(why))
+        if why:
+            self.stop(why)
+
+    def stop_where_it_is(self, why: str) -> NoReturn:
+        """Stop in a validation, or where the next batch does not come; with a checkpoint, unless there is one."""
+        if self.state.step > max(self.begun_at, self.saver.step):
+            self.save(False, wait=True)
+        if self.state.step == 0:
+            raise Stopped(f"{why}: stopped before the first step", "the same command starts again")
+        self.stop(why)
+
+    def stop(self, why: str) -> NoReturn:
+        where, owed = f"step {self.state.step} of {self.steps}", ", before its validation" * self.validation_pending
+        said = f"{why}: stopped after {where}{owed}, with a checkpoint in {self.folder}"
+        raise Stopped(said, f"the same command with --run {self.folder.name} continues from there")
 
     def validate_or_save(self) -> bool:
         """Validate; where that fails, save the steps until then, so that the run that goes on begins with it."""

@@ -14,6 +14,7 @@ from launchbay.data.loader import fetch
 from launchbay.data.randomness import with_keys
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.distributed.signals import interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.engine.evaluation import Beat
 from launchbay.launch.record.grids import grid, to_image
@@ -71,6 +72,7 @@ def draw_sets(
             on_main_process(partial(show, partial(draw_of_set, name, draw)))
 
 
+@interruptible()
 def draw_of_set(name: str, draw: Draw) -> dict[str, Image]:
     return {f"{name}/{heading}" if name else heading: picture for heading, picture in draw().items()}
 

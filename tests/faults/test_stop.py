@@ -73,7 +73,12 @@ def trainers(launcher: int) -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize(
-    ("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2), pytest.param(signal.SIGUSR1, 2, marks=SLOW)]
+    ("number", "workers"),
+    [
+        (signal.SIGINT, 0),
+        (signal.SIGTERM, 2),
+        *(pytest.param(n, 2, marks=SLOW) for n in (signal.SIGUSR1, signal.SIGHUP)),
+    ],
 )
 def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals, workers: int) -> None:
     with started(sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it", "--workers", workers) as process:
@@ -90,12 +95,15 @@ def test_a_signal_stops_it_with_a_checkpoint(number: signal.Signals, workers: in
 
 @SLOW
 @pytest.mark.parametrize("seconds", [0.8, 1.5])
-def test_a_signal_during_the_start_stops_it_with_a_checkpoint(seconds: float) -> None:
+def test_a_signal_during_the_start_ends_it(seconds: float) -> None:
+    """With nothing half made: before training begins there is no run, or one that has not begun."""
     with started(sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it") as process:
         time.sleep(seconds)
         process.terminate()
         output = process.communicate(timeout=30)[0]
-    assert process.returncode == 75 and "SIGTERM: stopped after step 1 of" in output, output
+    early = "SIGTERM: ended before training began" in output and not Path("runs/it/config.yaml").exists()
+    assert process.returncode == 75 and (early or "SIGTERM: stopped" in output), output
+    assert not Path("runs/it/.lock").exists() or Path("runs/it/config.yaml").exists()
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=SLOW), 1])
@@ -187,6 +195,7 @@ def test_a_killed_process_comes_back(attempt: int, command: Command) -> None:
         trainers(process.pid)[1].kill()
         output = process.communicate(timeout=90)[0]
     assert process.returncode == 0 and "continues from step" in output, output
+    assert "another process of this run has ended: process 1 (pid" in output and "gloo" not in output, output
     assert_same(Path("runs/whole"), Path("runs/killed"))
 
 
