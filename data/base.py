@@ -39,6 +39,9 @@ class ImageSet(Dataset[dict[str, Any]], ABC):
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their labels."""
 
+    unlabelled: str = ""
+    """Why there are no classes, where that may surprise a person."""
+
     @property
     def channels(self) -> int:
         """C: 1 is grey, 3 is RGB."""
@@ -104,7 +107,7 @@ def digest(*parts: object) -> str:
     """SHA-256 of all `parts`, in hexadecimal."""
     hashed = sha256()
     for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode()
+        data = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
         hashed.update(len(data).to_bytes(8, "little") + data)
     return hashed.hexdigest()
 
@@ -130,7 +133,7 @@ def count_classes(images: ImageSet) -> int:
     """
     if not images.classes:
         raise UserError(
-            "the pictures have no labels",
+            f"the pictures have no labels{f': {images.unlabelled}' * bool(images.unlabelled)}",
             "choose a data set that has; a folder of pictures has them if it holds a sub-folder for each of several "
             "classes, and no picture beside these",
         )

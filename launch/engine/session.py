@@ -50,7 +50,8 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
-        told = engine.learner.freeze.describe()
+        told = [*dict.fromkeys(line for source in sources.values() for line in source.describe())]
+        told += engine.learner.freeze.describe()
         if start is None:
             told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
         else:

@@ -1,0 +1,37 @@
+"""Names and numbers of data as a person reads them: nothing that a terminal would obey, nothing longer than a line."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+SHOWN = 10
+"""Names that a message lists, before it says how many more there are."""
+
+
+def printable(text: str | Path) -> str:
+    """Return `text` with control characters, and bytes that are no UTF-8, as \\x1b."""
+    return "".join(
+        character
+        if character.isprintable()
+        else f"\\x{ord(character) - 0xDC00:02x}"  # how Python keeps a byte of a name that is no UTF-8
+        if 0xDC80 <= ord(character) <= 0xDCFF
+        else character.encode("unicode_escape").decode()
+        for character in str(text)
+    )
+
+
+def some_of(names: Sequence[str], most: int = SHOWN) -> str:
+    """Return the first of `names`, and an … for the rest."""
+    return ", ".join([*names[:most], *["…"] * (len(names) > most)])
+
+
+def counted(counts: Counter[str], most: int = SHOWN) -> str:
+    """Return "3 .heic, 1 .mov", the most frequent first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return some_of([f"{count:,} {printable(kind)}" for kind, count in ordered], most)
+
+
+def listed(lines: Sequence[str], most: int = SHOWN) -> str:
+    """Return the first of `lines`, one below the other, and how many more there are."""
+    rest = len(lines) - most
+    return "\n".join([*lines[:most], *([f"… and {rest:,} more"] if rest > 0 else [])])
