@@ -1,50 +1,25 @@
 """Any folder of photographs, in any depth of sub-folders."""
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from copy import copy
 from itertools import accumulate
 from pathlib import Path
-from typing import overload
 
 import torch
 from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
-from launchbay.data.decode import Header, decode, pixels_of, read_header, reason_of
+from launchbay.data.decode import decode
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand
 from launchbay.data.listing import list_folder
+from launchbay.data.reading import Paths, Problems, decode_all, examine
 from launchbay.data.samples import bytes_beside
 from launchbay.data.transforms import small_pictures
 from launchbay.data.words import counted, listed, printable, some_of
 
 KEEP_BYTES = 2**30
 """Folders whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
-PART = 64
-"""Pictures that a thread takes at a time."""
-Problems = dict[str, str]
-"""Why files cannot be read, by their names."""
-
-
-class Paths(Sequence[Path]):
-    """The paths of files below `root`: made when they are asked for, since a million take more memory than pictures."""
-
-    def __init__(self, root: Path, names: Sequence[str]):
-        self.root, self.names = root, names
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @overload
-    def __getitem__(self, index: int) -> Path: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Path]: ...
-    def __getitem__(self, index: int | slice) -> Path | list[Path]:
-        if isinstance(index, slice):
-            return [self.root / name for name in self.names[index]]
-        return self.root / self.names[index]
 
 
 class DamagedPictures(UserError):
@@ -82,19 +57,9 @@ class Folder(ImageSet):
         self.root = root
         self.listing = list_folder(root)
         self.layout = understand(self.listing)
-        self.take(split)
+        self._take(split)
 
-    def sibling(self, split: str) -> "Folder":
-        """Return the pictures of another split, as the folder was when this one was opened.
-
-        Raises:
-            UserError: as for any folder.
-        """
-        other = copy(self)
-        other.take(split)
-        return other
-
-    def take(self, split: str) -> None:
+    def _take(self, split: str) -> None:
         """Become the pictures of `split`.
 
         Raises:
@@ -102,21 +67,21 @@ class Folder(ImageSet):
         """
         names = self.layout.splits[split]
         if not names:
-            raise self.too_few()
+            raise too_few(self)
         self.split = split
         self.folders, self.unlabelled = classes_of(self.layout, split)
         self.classes = tuple(map(printable, self.folders))
-        problems = self.read(names)
+        problems = self._read(names)
         if problems:
             rest = copy(self) if self.files else None
             if split != "all":  # all is told at once, not one split after the other
                 mine = set(names)
                 other = [name for name in self.layout.splits["all"] if name not in mine]
-                problems |= copy(self).read(other)
+                problems |= copy(self)._read(other)
             lines = [f"{printable(self.root / name)}: {reason}" for name, reason in sorted(problems.items())]
             raise DamagedPictures(lines, rest)
 
-    def read(self, names: Sequence[str]) -> Problems:
+    def _read(self, names: Sequence[str]) -> Problems:
         """Become the pictures of these `names`. Return why some of their files cannot be read: they are left out."""
         headers, problems = examine(self.root, names)
         sides = [3 * header.height * header.width for header in headers]
@@ -135,25 +100,9 @@ class Folder(ImageSet):
             self.labels = [number[class_of(names[place], self.layout.depth)] for place in good]
         return problems
 
-    def too_few(self) -> UserError:
-        """Return what to tell a person if there is nothing for a split."""
-        if len(self.listing.names) == 1:
-            return UserError(
-                f"{printable(self.root)} has one picture ({printable(self.listing.names[0])}), which cannot serve "
-                "training and validation both",
-                "add more, or validate on other photographs with --val-root DIR",
-            )
-        tops = some_of(sorted({f"{name.partition('/')[0]}/" for name in self.layout.splits["all"]}))
-        return UserError(f"{printable(self.root)} has {tops}, but no train/", "put the pictures to train on there")
-
     def __len__(self) -> int:
         """Return the number of pictures."""
         return len(self.files)
-
-    @property
-    def channels(self) -> int:
-        """3: pictures are read in colour."""
-        return 3
 
     def label(self, index: int) -> int | None:
         """Return the class of a picture: the place of its sub-folder among `classes`."""
@@ -173,19 +122,6 @@ class Folder(ImageSet):
         known = zip(self.files.names, (header.bytes for header in self.headers), strict=True)
         return digest(*(part for each in known for part in each), *bytes_beside(self))
 
-    def describe(self, counts: str) -> str:
-        """Return a line on what was understood of the folder, `counts` of its pictures, and what was left out."""
-        listing, layout, classes = self.listing, self.layout, self.classes
-        names = f"{len(classes)} classes ({some_of(classes, 8)}), " if classes else ""
-        said = [f"{printable(self.root)}: {names}{counts}"]
-        said += [layout.note] if layout.note and self.split != "all" else []
-        if classes:
-            empty = [printable(name) for name in empty_classes(listing, layout, self.folders)]
-            said += [f"no picture in {some_of(empty)}"] if empty else []
-        said += [f"no classes: {self.unlabelled}"] if self.unlabelled else []
-        said += [f"left out: {counted(layout.left_out)}"] if layout.left_out else []
-        return "; ".join(said)
-
     def image(self, index: int) -> Tensor:
         """Return a picture, upright and in colour: uint8 3×H×W."""
         if self.kept is not None:
@@ -197,6 +133,42 @@ class Folder(ImageSet):
         return image
 
 
+def sibling(images: Folder, split: str) -> Folder:
+    """Return the pictures of another split, of the folder as it was when `images` was opened.
+
+    Raises:
+        UserError: as for any folder.
+    """
+    other = copy(images)
+    other._take(split)  # pyright: ignore[reportPrivateUsage]
+    return other
+
+
+def describe(images: Folder, counts: str) -> str:
+    """Return a line on what was understood of the folder, `counts` of its pictures, and what was left out."""
+    layout, classes = images.layout, images.classes
+    names = f"{len(classes)} classes ({some_of(classes, 8)}), " if classes else ""
+    said = [f"{printable(images.root)}: {names}{counts}"]
+    said += [layout.note] if layout.note and images.split != "all" else []
+    if images.folders:
+        empty = [printable(name) for name in empty_classes(images.listing, layout, images.folders)]
+        said += [f"no picture in {some_of(empty)}"] if empty else []
+    said += [f"left out: {counted(layout.left_out)}"] if layout.left_out else []
+    return "; ".join(said)
+
+
+def too_few(images: Folder) -> UserError:
+    """Return what to tell a person if there is nothing for a split."""
+    root, names = printable(images.root), images.listing.names
+    if len(names) == 1:
+        return UserError(
+            f"{root} has one picture ({printable(names[0])}), which cannot serve training and validation both",
+            "add more, or validate on other photographs with --val-root DIR",
+        )
+    tops = some_of(sorted({f"{name.partition('/')[0]}/" for name in images.layout.splits["all"]}))
+    return UserError(f"{root} has {tops}, but no train/", "put the pictures to train on there")
+
+
 def find_pictures(root: Path) -> list[Path]:
     """Return the pictures in the folder `root`, in any depth of sub-folders, in the order of their paths. What is
     hidden is left out.
@@ -205,52 +177,3 @@ def find_pictures(root: Path) -> list[Path]:
         UserError: no such folder, or no picture in it.
     """
     return [root / name for name in list_folder(root).names]
-
-
-def examine(root: Path, names: Sequence[str]) -> tuple[list[Header], Problems]:
-    """Return the header of each file, with nothing in it where that cannot be read, and why."""
-    headers, problems = [Header(0, 0, 0)] * len(names), Problems()
-
-    def look(places: range) -> None:
-        for place in places:
-            try:
-                headers[place] = read_header(f"{root}/{names[place]}")
-            except Exception as error:  # whatever bytes make of Pillow
-                problems[names[place]] = reason_of(error)
-
-    in_parallel(look, len(names))
-    return headers, problems
-
-
-def decode_all(root: Path, names: Sequence[str], headers: Sequence[Header], memory: Tensor) -> Problems:
-    """Write the pixels of all pictures that have a header to `memory`, one after the other. Return what is found to be
-    wrong on the way.
-    """
-    problems, pixels = Problems(), memory.numpy()
-    starts = [0, *accumulate(3 * header.height * header.width for header in headers)]
-
-    def fill(places: range) -> None:
-        for place in places:
-            height, width, size = headers[place]
-            try:
-                if size:
-                    decoded = pixels_of(f"{root}/{names[place]}")
-                    if decoded.shape != (height, width, 3):
-                        raise ValueError(f"its header says {width}×{height} pixels, but it has others")
-                    pixels[starts[place] : starts[place + 1]] = decoded.reshape(-1)
-            except Exception as error:  # whatever bytes make of Pillow
-                problems[names[place]] = reason_of(error)
-
-    in_parallel(fill, len(names))
-    return problems
-
-
-def in_parallel(function: Callable[[range], None], count: int) -> None:
-    """Call `function` with parts of range(`count`), in threads. Ctrl-C ends it soon."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        tasks = [pool.submit(function, range(start, min(start + PART, count))) for start in range(0, count, PART)]
-        try:
-            for task in tasks:
-                task.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
-from launchbay.data.folder import DamagedPictures, Folder
+from launchbay.data.folder import DamagedPictures, Folder, describe, sibling
 from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
 from launchbay.data.words import some_of
 
@@ -47,7 +47,7 @@ class Source:
             return self.validation("all", self.validation_root)
         training = self.opened.get("train")
         if split == "val" and type(training) is Folder:  # as it was when it was opened, and looked through once
-            return training.sibling(split)
+            return sibling(training, split)
         return self.train(split, self.train_root)
 
     def describe(self) -> list[str]:
@@ -58,12 +58,12 @@ class Source:
         if self.validation is None:
             counts += [validated] if validated else []
             first = training if isinstance(training, Folder) else validation
-            return [first.describe(", ".join(counts))] if isinstance(first, Folder) else []
+            return [describe(first, ", ".join(counts))] if isinstance(first, Folder) else []
         lines = []
         if isinstance(training, Folder):
             unused = len(training.layout.splits["val"])
-            lines.append(training.describe(f"{counts[0]}, {unused:,} held out and not used" if unused else counts[0]))
-        return [*lines, validation.describe(validated)] if isinstance(validation, Folder) else lines
+            lines.append(describe(training, f"{counts[0]}, {unused:,} held out and not used" if unused else counts[0]))
+        return [*lines, describe(validation, validated)] if isinstance(validation, Folder) else lines
 
     def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:
         images = self.open(split)
