@@ -112,6 +112,8 @@ def apart(images: ImageSet, indices: Sequence[int]) -> list[Values]:
         return images.apart(indices)
     if type(images).__getitems__ is ImageSet.__getitems__:
         parts = [picture_and_label(images, index) for index in indices]
+        for index, part in zip(indices, parts, strict=True) if parts[0]["image"].is_floating_point() else ():
+            check(images, [index], part)  # each has values of its own
         check(images, indices[:1], parts[0])
         return parts
     if not images.uniform:

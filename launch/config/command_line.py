@@ -124,7 +124,7 @@ def join_lines(options: type) -> None:
 
 @cache
 def make_switches(options: type) -> None:
-    """Have tyro take each option of type `bool | None` as a switch, --name or --no-name, as it takes those of `bool`."""
+    """Have tyro take options of type `bool | None` as switches, --name or --no-name, as it takes those of `bool`."""
     from tyro.conf import DisallowNone
 
     for cls in [cls for cls in options.__mro__ if is_dataclass(cls)]:

@@ -14,6 +14,7 @@ from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.distributed.accelerator import check_batch, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.engine.evaluation import rehearse
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
@@ -56,6 +57,10 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
         else:
             engine.restore(start)
+        if engine.state.step < engine.steps and not engine.validation_pending:
+            with engine.learner.evaluating():
+                moment = engine.batches.moment(engine.state.step)
+                rehearse(engine.task, engine.validation_sets, accelerator, options, moment)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
             told += [OWN_COURSE] if has_own_course(engine.task) else []
