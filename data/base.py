@@ -33,8 +33,9 @@ class ImageSet(Dataset[dict[str, Any]], ABC):
     as floating point numbers in [0, 1]."""
 
     masks: tuple[str, ...] = ()
-    """Names of the masks that `__getitems__` gives: N×H×W or N×C×H×W, as high and wide as `image`, of any type. They
-    are cut, resized (by nearest neighbour) and turned as `image` is; their values stay as they are."""
+    """Names of the masks that `__getitems__` gives: N×H×W or N×C×H×W, as high and wide as `image`, of integers, truth
+    values or floating point numbers. They are cut, resized (by nearest neighbour) and turned as `image` is; their
+    values stay as they are."""
 
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their labels."""
