@@ -149,7 +149,8 @@ def describe(images: Folder, counts: str) -> str:
     layout, classes = images.layout, images.classes
     names = f"{len(classes)} classes ({some_of(classes, 8)}), " if classes else ""
     said = [f"{printable(images.root)}: {names}{counts}"]
-    said += [layout.note] if layout.note and images.split != "all" else []
+    from_all = f"from {layout.together}" if layout.together else ""
+    said += list(filter(None, [from_all if images.split == "all" else layout.note]))
     if images.folders:
         empty = [printable(name) for name in empty_classes(images.listing, layout, images.folders)]
         said += [f"no picture in {some_of(empty)}"] if empty else []

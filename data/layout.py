@@ -30,6 +30,8 @@ class Layout:
     """What none of the splits has, by kind."""
     note: str = ""
     """What training and validation do with a folder called test, if there is one."""
+    together: str = ""
+    """The folders that `all` is of, if there are several."""
 
 
 def understand(listing: Listing) -> Layout:
@@ -73,7 +75,7 @@ def split_by_folders(listing: Listing, roles: dict[str, str]) -> Layout:
         note = f"{len(found[test]):,} in {test}/ not used" if "val" in folders else f"figures are of {test}/"
     validation = of_role.get("val") or of_role.get("test", [])
     splits = {"train": of_role.get("train", []), "val": validation, "all": together}
-    return Layout(splits, 1, left_out, note)
+    return Layout(splits, 1, left_out, note, some_of([f"{folder}/" for folder in roles]))
 
 
 def folders_by_role(listing: Listing, roles: dict[str, str], found: dict[str, list[str]]) -> dict[str, str]:

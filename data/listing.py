@@ -1,7 +1,9 @@
 """What is in a folder: its pictures in any depth of sub-folders, and what is left out, by kind. Nothing is opened."""
 
+import errno
 import os
 import re
+import stat
 from collections import Counter
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -93,15 +95,28 @@ class Walk:
             self.left_out[HIDDEN] += 1
         elif entry.is_dir(follow_symlinks=False):
             return True
-        elif entry.is_symlink() and entry.is_dir():
+        elif (mode := self.mode_of(entry)) and stat.S_ISDIR(mode):
             heappush(self.links, name.split("/"))
         elif (suffix := f".{entry.name.rpartition('.')[2].lower()}") not in SUFFIXES:
             self.left_out[suffix if re.fullmatch(r".+\.\w{1,8}", entry.name) else OTHER] += 1
-        elif not entry.is_file() and os.access(entry.path, os.F_OK):  # a link to nowhere is named when it is opened
+        elif mode and not stat.S_ISREG(mode):
             self.left_out[SPECIAL] += 1
         else:
             self.names.append(name)
         return False
+
+    def mode_of(self, entry: os.DirEntry[str]) -> int:
+        """Return the kind of what `entry` stands or is a link for; 0 where it is known, or a link to nowhere, which is
+        named when it is opened.
+        """
+        if entry.is_file(follow_symlinks=False):
+            return 0
+        try:
+            return entry.stat().st_mode
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                self.closed.append(f"cannot look into {printable(entry.path)}: {error.strerror}")
+            return 0
 
 
 def below(folder: str, name: str) -> str:

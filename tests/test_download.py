@@ -170,9 +170,17 @@ def test_folders_that_may_not_be_read_or_written() -> None:
     Path("read-only").mkdir(mode=0o555)
     Path("pictures").mkdir()
     Path("pictures/closed").mkdir(mode=0)
+    Path("linked").mkdir()
+    Path("linked/to").symlink_to("../pictures/closed/data")
+    Path("files").mkdir()
+    Path("files/secret.png").touch(mode=0)
     with nobody():
         with pytest.raises(UserError, match="cannot look into pictures/closed: Permission denied"):
             Folder("all", Path("pictures"))
+        with pytest.raises(UserError, match="cannot look into linked/to: Permission denied"):
+            Folder("all", Path("linked"))
+        with pytest.raises(UserError, match=r"cannot read the picture files/secret.png: Permission denied"):
+            Folder("all", Path("files"))
         for root in (Path("read-only"), Path("pictures/closed/data")):
             with pytest.raises(UserError, match=r"cannot be put there: .*Permission denied") as refused:
                 MNIST("train", root)

@@ -75,6 +75,9 @@ def test_splits_without_classes_and_with_a_test_set() -> None:
     assert not train.classes and not train.unlabelled
     assert said == "imgs: 3 to train, 3 to validate; 3 in test/ not used; left out: 2 beside test/, train/, val/"
     assert labels(Folder("all", Path("imgs"))) == {} and len(Folder("all", Path("imgs/test"))) == 3
+    whole = Source(Folder, Path("imgs"), Folder, Path("imgs"))
+    whole.open("val")
+    assert whole.describe() == ["imgs: 9 to validate; from test/, train/, val/; left out: 2 beside test/, train/, val/"]
 
 
 def test_a_single_split_and_a_class_of_trains() -> None:
@@ -149,9 +152,13 @@ def test_each_folder_is_visited_once_by_its_own_path() -> None:
         Path("imgs", name).symlink_to(Path("elsewhere").resolve())
     draw("elsewhere/8.png")
     Path("elsewhere/back").symlink_to(Path("imgs").resolve())
+    Path("imgs/self.png").symlink_to("self.png")
+    with pytest.raises(UserError, match=r"imgs/self.png: Too many levels of symbolic links"):
+        Folder("all", Path("imgs"))
+    Path("imgs/self.png").rename("imgs/self.txt")
     folder = Folder("all", Path("imgs"))
     assert folder.files.names == [*names, "a/8.png"]
-    assert folder.layout.left_out == {"linked twice": 6}
+    assert folder.layout.left_out == {"linked twice": 6, ".txt": 1}
 
 
 def test_many_links_and_folders_take_no_quadratic_work(monkeypatch: pytest.MonkeyPatch) -> None:

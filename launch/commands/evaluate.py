@@ -30,6 +30,8 @@ def evaluate_run(run: Path, pointer: str, data: Sequence[str], roots: Sequence[P
     moment = restore(task, checkpoint, accelerator.device, strict=True)  # what `datasets` sets, too
     size = config.train.optimization.batch_size
     figures, _ = evaluate_sets(task, sets, accelerator, size, config.train, moment=moment)
+    for line in dict.fromkeys(line for source in sources.values() for line in source.describe()):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     data_name = str(roots[0]) if len(roots) == 1 and not data else config.train.data.validation_data()
     console.print(results(config.task, figures, task.baseline_name, data_name))
 
