@@ -4,15 +4,16 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
-from launchbay import UserError
+from launchbay import UserError, printable
 from launchbay.data import transfer
 
 T = TypeVar("T")
@@ -159,15 +160,39 @@ def read_or_explain(name: str, folder: str, files: Path, open: Callable[[], T]) 
     """Return what `open` makes of the files in `files`.
 
     Raises:
-        UserError: they are damaged or not all there.
+        UserError: they are damaged, not all there, or those of another data set.
     """
     try:
         return open()
+    except OtherData as error:
+        raise UserError(
+            f"{name} is not in {printable(files)}: {error}",
+            f"name the folder that has {name} with --data-root, or another one, which it will be downloaded to",
+        ) from error
     except Exception as error:
+        # Nobody is told to remove what may have come from elsewhere, and be the only copy of it.
         downloaded = next((path for path in (files, files.parent) if path.name == folder), None)
         raise UserError(
-            f"{name} in {files} is damaged or not complete: {error}",
-            f"remove {downloaded}, and it will be downloaded again"
+            f"{name} in {printable(files)} is damaged or not complete: {error}",
+            f"move {printable(downloaded)} away, and it will be downloaded again"
             if downloaded
             else "put the original files there, or name another --data-root",
         ) from error
+
+
+class OtherData(Exception):
+    """Files that are those of another data set: says of which."""
+
+
+def original(file: Path, content: bytes, digest: str, others: Mapping[str, str]) -> bytes:
+    """Return `content`, that of `file`.
+
+    Raises:
+        OtherData: it is that of another data set: one whose name `others` has by the MD5 of the file.
+        ValueError: it is not that whose SHA-256 is `digest`.
+    """
+    if sha256(content).hexdigest() == digest:
+        return content
+    if other := others.get(md5(content, usedforsecurity=False).hexdigest()):
+        raise OtherData(f"{file.name} is that of {other}")
+    raise ValueError(f"{file.name} is not the original")

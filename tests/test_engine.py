@@ -190,7 +190,7 @@ def test_what_would_not_be_done_as_told_is_refused(
         ("YieldsPictures", "the loss of 'model' has shape (4, 3, 8, 8)"),
         ("Misnames", "yielded a loss for 'modle', but its networks are model"),
         ("EvaluatesBatches", "returns a tensor of () as 'error'"),
-        ("WrongShape", "gives a tensor of (64, 3, 94, 94) for a tensor of (64, 3, 96, 96), but the target is"),
+        ("WrongShape", "gives a tensor of (1, 3, 94, 94) for a tensor of (1, 3, 96, 96), but the target is"),
         ("Collides", "declares --seed, which all tasks share"),
         ("ListsDefaults", "ListsDefaults.defaults is a list, not a dict, at"),
         ("DefaultIsText", "DefaultIsText.defaults: steps '3' has to be a valid integer"),

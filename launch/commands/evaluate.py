@@ -61,6 +61,8 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console) -> Non
     options, size = for_this_machine(config.train, sets, console)
     size = named.batch_size or size
     figures, _ = evaluate_sets(task, sets, accelerator, size, options, moment=moment)
+    for line in dict.fromkeys(line for source in sources.values() for line in source.describe()):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     data_name = str(named.roots[0]) if len(named.roots) == 1 and not named.data else config.train.data.validation_data()
     console.print(results(config.task, figures, task.baseline_name, data_name))
     if pointer == "best" and task.monitor and not others and not config.train.data.hold_out:

@@ -14,7 +14,7 @@ from keyword import iskeyword
 from pathlib import Path
 from textwrap import fill
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from launchbay import UserError
 from launchbay.launch.config.option_file import read_options, read_task
@@ -68,6 +68,7 @@ def parse(
     own = type(default.options)
     for options in (*GROUP_TYPES.values(), own):
         join_lines(options)
+        make_switches(options)
     kind: Any = make_dataclass("Options", [(heading(default.task), own), *GROUP_TYPES.items()])
     about = sys.modules[own.__module__].__doc__ or ""
     with one_column():
@@ -125,6 +126,17 @@ def join_lines(options: type) -> None:
     for field in fields(options):
         if text := documented.get(field.name):
             field.metadata = MappingProxyType({"help": paragraphs(text), **field.metadata})
+
+
+@cache
+def make_switches(options: type) -> None:
+    """Have tyro take options of type `bool | None` as switches, --name or --no-name, as it takes those of `bool`."""
+    from tyro.conf import DisallowNone
+
+    for cls in [cls for cls in options.__mro__ if is_dataclass(cls)]:
+        for name, kind in get_type_hints(cls, include_extras=True).items():
+            if kind == bool | None and name in cls.__annotations__:
+                cls.__annotations__[name] = DisallowNone[bool | None]
 
 
 def paragraphs(text: str) -> str:

@@ -279,7 +279,7 @@ class Engine:
             "status": status,
             "steps": self.steps,
             **asdict(self.state),
-            "best_by": monitored(self.task, self.state.final, self.validation_sets),
+            "best_by": monitored(self.task, self.state.final, self.validation_sets) if self.state.best else "",
             "baseline_name": self.task.baseline_name,
             "world_size": self.accelerator.num_processes,
             "device": str(self.accelerator.device),

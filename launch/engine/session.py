@@ -17,6 +17,7 @@ from launchbay.launch.distributed.accelerator import check_batch, check_precisio
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.engine.accumulate import describe_statistics
+from launchbay.launch.engine.evaluation import rehearse
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
@@ -57,13 +58,18 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
-        told = engine.learner.freeze.describe()
+        told = [*dict.fromkeys(line for source in sources.values() for line in source.describe())]
+        told += engine.learner.freeze.describe()
         networks, processes = engine.learner.networks.values(), accelerator.num_processes
         told += describe_statistics(networks, options.optimization, processes)
         if start is None:
             told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
         else:
             engine.restore(start)
+        if engine.state.step < engine.steps and not engine.validation_pending:
+            with engine.learner.evaluating():
+                moment = engine.batches.moment(engine.state.step)
+                rehearse(engine.task, engine.validation_sets, accelerator, options, moment)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
             told += [OWN_COURSE] if has_own_course(engine.task) else []
