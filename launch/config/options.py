@@ -120,8 +120,9 @@ class RunOptions:
     """Report, with its stack, a process that makes no progress for this long."""
     log_every: Annotated[int, Gt(0)] = 10
     """Steps between two reports of the training losses."""
-    wandb: Literal["offline", "online", "off"] = "offline"
-    """Weights & Biases. offline: keep its files in the run folder, for `wandb sync`; nothing leaves this machine."""
+    wandb: Literal["offline", "online", "off"] | None = None
+    """Weights & Biases. offline: keep its files in the run folder, for `wandb sync`; nothing leaves this machine.
+    Default: as WANDB_MODE or WANDB_DISABLED say, otherwise offline."""
     debug: bool = False
     """Show the full traceback of an error."""
 

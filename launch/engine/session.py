@@ -1,5 +1,6 @@
 """One run, from its options to its last word: hardware, task, folder, where it starts; then the loop."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
-from launchbay.launch.record import progress, run_folder, tracking
+from launchbay.launch.record import progress, run_folder, tracking, wandb_run
 from launchbay.launch.record.log import log
 from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
@@ -40,6 +41,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         Stopped: `stop` has ended it early, with a checkpoint.
     """
     options = config.train
+    wandb, on_wandb = wandb_run.wanted_mode(options.run.wandb, os.environ)
     accelerator = create_accelerator(options)
     check_batch(options, accelerator.num_processes)
     sources = open_sources(options.data)
@@ -57,6 +59,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             engine.restore(start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
+            told += on_wandb
             told += [OWN_COURSE] if has_own_course(engine.task) else []
             print(run_header(config, data, accelerator, folder, engine.steps), *changes, *told, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
@@ -64,10 +67,13 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             stack.enter_context(log(folder, accelerator.process_index, first_line))
             try:
-                engine.fit(folder, observers(config, folder, engine, stop), stop)
+                engine.fit(folder, observers(config, folder, engine, stop, wandb), stop)
             except errors.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
+        elif accelerator.is_main_process and wandb != "off":
+            lines = sum(1 for _ in tracking.read_record(folder))
+            wandb_run.WandB(folder, config, wandb, lines, lambda: bool(stop.noted)).complete()
 
 
 def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:
@@ -100,7 +106,7 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     return [*said, f"continues from step {step}: {start}", ""]
 
 
-def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> list[tracking.Observer]:
+def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop, wandb: str) -> list[tracking.Observer]:
     """Return what records and shows the run: nothing on all processes but the main one."""
     if not engine.accelerator.is_main_process:
         return []
@@ -108,8 +114,8 @@ def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> li
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
     lines = [line for line in tracking.read_record(folder, step) if (line["step"], line["split"]) != ahead]
     kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
-    if config.train.run.wandb != "off":
-        kept.append(tracking.WandB(folder, config, lines))
+    if wandb != "off":
+        kept.append(wandb_run.WandB(folder, config, wandb, len(lines), lambda: bool(stop.noted)))
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
 
 

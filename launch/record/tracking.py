@@ -1,20 +1,12 @@
-"""What a run leaves behind: metrics.jsonl (the truth), summary.json, sample grids, curves; W&B as a view of them."""
+"""What a run leaves behind: metrics.jsonl (the truth), summary.json, sample grids, curves."""
 
 import json
-import os
 import platform
-import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
-from itertools import chain
 from math import inf
 from pathlib import Path
-from queue import Queue
-from threading import Thread
-from typing import Any
 
 from PIL import Image
 
@@ -28,8 +20,6 @@ Line = Json
 """One line of metrics.jsonl: step, epoch, split, and figures by name."""
 SAMPLES = "samples"
 """The name of the sample grid among a run's pictures."""
-MOST_WAITING = 100
-"""Lines that W&B may be behind."""
 
 
 class Observer:
@@ -101,113 +91,21 @@ def picture_name(step: int) -> str:
 def read_record(folder: Path, last: float = inf) -> Iterator[Line]:
     """Return the lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
     file = folder / "metrics.jsonl"
-    for text in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
-        try:
-            line = json.loads(text)
-            early = line["step"] <= last
-        except (ValueError, TypeError, KeyError):
-            return
-        if early:
-            yield line
+    if not file.is_file():
+        return
+    with file.open("rb") as texts:
+        for text in texts:
+            line = read_line(text)
+            if line is None:
+                return
+            if line["step"] <= last:
+                yield line
 
 
-class WandB(Observer):
-    """A Weights & Biases run: its row number i is line i of metrics.jsonl, with the pictures of that step.
-
-    A run that goes on from `step` sends what a killed process left unsent, and not again what it had sent. Whatever
-    goes wrong with W&B is said once, and training goes on without it. All of it happens in a thread that begins with
-    the first line: importing and starting W&B takes a second.
-    """
-
-    def __init__(self, folder: Path, config: AnyConfig, earlier: list[Line]):
-        self.folder, self.config = folder, config
-        self.run: Any = None
-        self.status = "running"
-        self.earlier = earlier
-        self.lines: Queue[Line | None] = Queue(MOST_WAITING)
-        self.thread = Thread(target=self.work, name="wandb", daemon=True)
-
-    def line(self, line: Line | None) -> None:
-        if self.thread.ident is None:
-            self.thread.start()
-        self.lines.put(line)
-
-    def summary(self, summary: Json) -> None:
-        self.status = summary["status"]
-
-    def close(self) -> None:
-        self.line(None)
-        self.thread.join()
-
-    def work(self) -> None:
-        """Send all lines up to the None after the last one."""
-        sent = 0
-        for mode in dict.fromkeys((self.config.train.run.wandb, "offline")):
-            try:
-                self.run, sent = start_wandb(self.folder, self.config, mode)
-                break
-            except Exception as error:
-                print(f"W&B does not start {mode}: {error}", flush=True)
-        for row, line in enumerate(chain(self.earlier, iter(self.lines.get, None))):
-            if row >= sent:
-                self.attempt(lambda run, row=row, line=line: run.log(to_row(line, self.folder), step=row, commit=True))
-        self.attempt(lambda run: run.finish(exit_code=0 if self.status == "done" else 1))
-
-    def attempt(self, action: Callable[[Any], object]) -> None:
-        if self.run is None:
-            return
-        try:
-            action(self.run)
-        except Exception as error:
-            print(f"W&B is switched off for the rest of this run: {error}", flush=True)
-            self.run = None
-
-
-def to_row(line: Line, folder: Path) -> Json:
-    import wandb
-
-    row = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}
-    if line["split"] == "val":
-        for picture in sorted((folder / "samples").rglob(f"{picture_name(line['step'])}*.png")):
-            own = picture.stem.partition("-")[2].partition("-")[2] or SAMPLES
-            where = picture.parent.relative_to(folder / "samples")  # "." for the only validation set
-            row[(where / own).as_posix()] = wandb.Image(str(picture))
-    return {"step": line["step"], **row}
-
-
-def start_wandb(folder: Path, config: AnyConfig, mode: str) -> tuple[Any, int]:
-    """Return the W&B run of `folder`, begun or gone on with, and how many rows it has."""
-    os.environ.setdefault("WANDB_SILENT", "true")
-    import wandb
-    from wandb.sdk.lib.runid import generate_id
-
-    kept = folder / "wandb_id"  # a run that goes on stays one run
-    if not kept.is_file() or not re.fullmatch(r"\w+", kept.read_text(errors="replace"), re.ASCII):
-        write_text(kept, generate_id())
-    on_disk = rows_on_disk(folder, kept.read_text())
-    run = wandb.init(
-        project="launchbay",
-        id=kept.read_text(),
-        resume="allow",
-        name=folder.name,
-        dir=folder.resolve(),  # its service may have been started in another folder
-        mode=mode,  # pyright: ignore[reportArgumentType]
-        config=config.plain(),
-        settings=wandb.Settings(silent=True, console="off", init_timeout=20),
-    )
-    # The step is data, not W&B's own counter, which counts rows.
-    run.define_metric("*", step_metric="step")
-    return run, run.step if mode == "online" else on_disk
-
-
-def rows_on_disk(folder: Path, identity: str) -> int:
-    """Return how many rows of W&B run `identity` its files have, by W&B's own reader: a killed process has not written
-    all.
-    """
-    rows = 0
-    for part in folder.glob(f"wandb/*run-*-{identity}"):
-        reader = (sys.executable, "-m", "wandb", "leet", "inspect", str(part), "--json")
-        written = subprocess.run(reader, capture_output=True, text=True, check=True).stdout
-        records = (json.loads(text) for text in written.splitlines() if '"history"' in text)
-        rows = max([rows, *(1 + int(r["history"]["step"].get("num", 0)) for r in records if r["type"] == "history")])
-    return rows
+def read_line(text: bytes) -> Line | None:
+    """Return a line of metrics.jsonl; None if it is none."""
+    try:
+        line = json.loads(text)
+        return line if isinstance(line["step"], int) and isinstance(line["split"], str) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
