@@ -14,6 +14,8 @@ from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import Json, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
+from launchbay.launch.record.drawing import CannotDraw, drawing
+from launchbay.launch.record.log import say
 from launchbay.launch.record.run_folder import SUMMARY
 
 Line = Json
@@ -64,7 +66,7 @@ class Record(Observer):
             where, _, own = name.rpartition("/")
             folder, suffix = self.folder / "samples" / where, "" if own == SAMPLES else f"-{own}"
             folder.mkdir(exist_ok=True)
-            with replacing(folder / f"{picture_name(step)}{suffix}.png") as temporary:
+            with drawing(), replacing(folder / f"{picture_name(step)}{suffix}.png") as temporary:
                 picture.save(temporary)
 
     def summary(self, summary: Json) -> None:
@@ -73,8 +75,12 @@ class Record(Observer):
 
     def close(self) -> None:
         self.metrics.close()
-        with (self.folder / "metrics.jsonl").open(encoding="utf-8") as lines:
-            curves.draw_curves(map(json.loads, lines), self.baseline_name, self.folder / "curves.png")
+        file = self.folder / "curves.png"
+        try:
+            with drawing():
+                curves.draw_curves(read_record(self.folder), self.baseline_name, file)
+        except CannotDraw as error:
+            say(f"{file} cannot be drawn: {error}")
 
 
 @cache

@@ -15,7 +15,7 @@ from launchbay import UserError
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json, to_json
-from launchbay.launch.record.log import LOGGER
+from launchbay.launch.record.log import LOGGER, say
 from launchbay.launch.record.tracking import Line, Observer
 
 MODES = {"offline": "offline", "dryrun": "offline", "online": "online", "run": "online", "disabled": "off"}
@@ -161,12 +161,6 @@ class WandB(Observer):
 
     def record_is_whole(self) -> str:
         return f"{self.folder / 'metrics.jsonl'} has all. The same command sends what is missing"
-
-
-def say(message: str) -> None:
-    LOGGER.info("%s", message)
-    with suppress(OSError):  # nobody reads it
-        print(message, flush=True)
 
 
 def end(process: subprocess.Popen[str]) -> None:

@@ -128,6 +128,7 @@ def start(folder: Path, identity: str, on_disk: int, parent: Parent) -> tuple[An
         except Exception as error:
             rest = "It is kept offline" if mode == "online" else f"{parent.task['record']} has all"
             parent.tell(f"W&B does not start {mode}: {error}. {rest}")
+            stop_service()  # which still takes the run for its own
     return None, 0
 
 
@@ -140,12 +141,15 @@ def send(run: Any, sent: int, folder: Path, parent: Parent) -> str:
             parent.tell_rows(row + 1)
         parent.tell()
         run.finish(exit_code=0 if parent.status == "done" else 1)
-        import wandb
-
-        wandb.teardown()  # its service has written everything then
+        stop_service()  # it has written everything then
     except Exception as error:
         return str(error) or type(error).__name__
     return ""
+
+
+def stop_service() -> None:
+    if "wandb" in sys.modules:  # it may be what could not be imported
+        sys.modules["wandb"].teardown()
 
 
 def record(folder: Path, is_over: Event) -> Iterator[Line]:
@@ -187,15 +191,14 @@ def written(folder: Path, identity: str) -> tuple[int, bool]:
     """Return how many rows of W&B run `identity` its files have, and whether they say that it came to its end, by W&B's
     own reader: a killed process has not written all, a full disk has lost what came after.
     """
-    rows, is_finished = 0, False
+    best = 0, False
     for part in folder.glob(f"wandb/*run-*-{identity}"):
         reader = (sys.executable, "-P", "-m", "wandb", "leet", "inspect", str(part), "--summary", "--json")
         done = subprocess.run(reader, capture_output=True, text=True, timeout=SECONDS_TO_COUNT, check=False)
         if done.returncode == 0:  # otherwise there is nothing in it that could be read
             found = json.loads(done.stdout)
-            rows = max(rows, 0 if found["step"] is None else found["step"] + 1)
-            is_finished = is_finished or found.get("exit_code") == 0
-    return rows, is_finished
+            best = max(best, (0 if found["step"] is None else found["step"] + 1, found.get("exit_code") == 0))
+    return best
 
 
 def first_error(folder: Path, identity: str) -> str:

@@ -92,14 +92,14 @@ def test_its_disk_is_full(train: Train, command: Command, capfd: pytest.CaptureF
 
 @SLOW
 def test_its_disk_is_full_and_has_room_again(train: Train, command: Command) -> None:
-    Path("runs/it/wandb").mkdir(parents=True)
-    train("Dropout", *LONG[6:], "--steps", 1)
+    train("Dropout", *LONG[6:], "--steps", 1, "--wandb", "off")
+    Path("runs/it/wandb").mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", "runs/it/wandb"]
     if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root may mount a small disk")
     try:
         done = command(*LONG)
-        assert done.returncode == 0 and "of 302 rows: no space left on device" in done.stdout, done.stdout
+        assert done.returncode == 0 and "rows: no space left on device" in done.stdout, done.stdout
         subprocess.run(["mount", "-o", "remount,size=9m", "runs/it/wandb"], check=True)
         command(*LONG)
         check_complete(Path("runs/it"))
