@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
 """The rooms of launch/, and which others each may import: data flows one way."""
 MAY_IMPORT = {
     "launch": {
-        *(f"tasks.{name}" for name in ("authors", "losses", "places", "base", "image_to_image")),
+        *(f"tasks.{name}" for name in ("authors", "losses", "options", "places", "base", "image_to_image")),
         *(f"models.{name}" for name in ("checkpoints", "pretrained", "weights")),
         "data",
     },

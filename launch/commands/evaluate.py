@@ -17,9 +17,11 @@ from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.record.progress import results
 
 
-def evaluate_run(run: Path, pointer: str, data: Sequence[str], roots: Sequence[Path], console: Console) -> None:
-    """Print the figures of `run` on its own validation sets, or on all of others."""
-    task, config, accelerator, checkpoint = build_trained(run, pointer)
+def evaluate_run(
+    run: Path, pointer: str, data: Sequence[str], roots: Sequence[Path], console: Console, *, argv: Sequence[str] = ()
+) -> None:
+    """Print the figures of `run` on its own validation sets, or on all of others; `argv` are options of its task."""
+    task, config, accelerator, checkpoint = build_trained(run, pointer, argv)
     if data or roots:
         config = replace(
             config, train=config.train.with_values(val_data=tuple(data) or None, val_root=tuple(roots) or None)

@@ -1,5 +1,6 @@
 """A run that was trained, opened for use: its task with the weights of a checkpoint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from launchbay.launch.checkpoint.storage import load_task
 from launchbay.launch.config.assembly import build_task
 from launchbay.launch.config.option_file import read_options, read_task
 from launchbay.launch.config.options import AnyConfig
+from launchbay.launch.config.run_options import with_evaluation_options
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
 from launchbay.launch.record.run_folder import config_file
@@ -17,14 +19,18 @@ from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask, Moment
 
 
-def build_trained(run: Path, pointer: str) -> tuple[AnyTask, AnyConfig, Accelerator, Path]:
-    """Return the task of `run` as its options say, and the "best" or "last" checkpoint to `restore` it from."""
+def build_trained(run: Path, pointer: str, argv: Sequence[str] = ()) -> tuple[AnyTask, AnyConfig, Accelerator, Path]:
+    """Return the task of `run` as its options say, but for those that `argv` chooses anew for an evaluation, and the
+    "best" or "last" checkpoint to `restore` it from.
+    """
     file = config_file(run)
     name = read_task(file)
     if name is None:
         raise UserError(f"{file} names no task", "add the line `task: NAME` again, as the run had it")
     task_type, default = task_of(name)
     config, _ = read_options(file, default)
+    config, changes = with_evaluation_options(config, argv)
+    print(*changes, sep="\n", end="\n" * bool(changes), flush=True)
     checkpoint = checkpoints.find_checkpoint(run / "checkpoints", pointer)
     accelerator = create_accelerator(config.train)  # before the network is built: it decides on float64
     return build_task(task_type, config.options), config, accelerator, checkpoint

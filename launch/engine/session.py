@@ -12,6 +12,7 @@ from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
 from launchbay.launch.config.options import AnyConfig
+from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
@@ -40,6 +41,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         UserError: it cannot be trained so.
         Stopped: `stop` has ended it early, with a checkpoint.
     """
+    config = with_run_folders(config)
     options = config.train
     wandb, on_wandb = wandb_run.wanted_mode(options.run.wandb, os.environ)
     accelerator = create_accelerator(options)
