@@ -18,7 +18,7 @@ from launchbay.data.augment import color_jitter, cutout, dihedral
 from launchbay.models.classify import build_classifier
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.plots import confusion_matrix
-from launchbay.tasks.options import SizeOptions, check_unused
+from launchbay.tasks.options import Mark, SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ClassifyConfig(SizeOptions):
     """Side of a grey square in each training picture, in pixels."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of certainty that the target gives to all classes alike (0.1 is usual)."""
-    metrics: tuple[Literal["top5", "precision", "recall"], ...] = ()
+    metrics: Annotated[tuple[Literal["top5", "precision", "recall"], ...], Mark.EVALUATION] = ()
     """More figures beside accuracy. top5: the share of pictures whose class is among the five best answers. precision
     and recall: the mean over the classes of the share of right answers among those that say the class, and among its
     pictures, both 0 to 1; where classes are equally frequent, recall is accuracy."""

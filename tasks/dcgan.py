@@ -21,7 +21,7 @@ from launchbay.models.dcgan import Discriminator, Generator
 from launchbay.models.entropy import LatentSampler
 from launchbay.tasks.base import Batch, CreateOptimizer, Losses
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.options import JudgeOptions, SizeOptions, check_unused
+from launchbay.tasks.options import JudgeOptions, Mark, SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class DCGANConfig(JudgeOptions, SizeOptions):
     """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; ten times slower."""
     entropy: Annotated[float, Gt(0)] = 0.01
     """Weight of the entropy, with --regularize presgan."""
-    metrics: tuple[SampleMetric, ...] = ()
+    metrics: Annotated[tuple[SampleMetric, ...], Mark.EVALUATION] = ()
     """fid, kid, inception_score: of samples, by the judge's features."""
 
 

@@ -20,7 +20,7 @@ from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, smallest_for, ssim
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import ImageMetricOptions, check_unused
+from launchbay.tasks.options import ImageMetricOptions, Mark, check_unused
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class SuperResConfig(ImageMetricOptions):
     pillow: the same kernel, other borders. torch: sharper (a = -0.75), not antialiased, in the network as well."""
     patch: Annotated[int, Gt(0)] = 72
     """Side of the square cropped from each photograph, in pixels of the large image; a multiple of the scale."""
-    tta: bool = False
+    tta: Annotated[bool, Mark.EVALUATION] = False
     """Self-ensemble: in validation and use, average what the network makes of the picture in its eight positions (Lim
-    et al., 2017). Eight times the work; `launchbay evaluate` and `apply` take it from the run."""
+    et al., 2017). Eight times the work; `launchbay apply` takes it from the run."""
 
 
 class SuperRes(ImageToImage[SuperResConfig]):

@@ -19,7 +19,7 @@ from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
 from launchbay.tasks.figures.metrics import check_side, image_figures, load_metric_networks, quantize
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, SizeOptions, check_unused
+from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, Mark, SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class VAEConfig(ImageMetricOptions, JudgeOptions, SizeOptions):
     """Weight of the divergence from the prior (Higgins et al., 2017)."""
     classes: Annotated[int, Ge(0)] = 0
     """Number of classes: makes the model conditional, it then draws pictures of a class. 0: it is not told."""
-    sample_metrics: tuple[SampleMetric, ...] = ()
+    sample_metrics: Annotated[tuple[SampleMetric, ...], Mark.EVALUATION] = ()
     """Figures of samples, by the judge's features."""
 
 

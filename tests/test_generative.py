@@ -275,7 +275,7 @@ def test_precision_and_recall_are_as_published() -> None:
 
 def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake, capfd: pytest.CaptureFixture[str]) -> None:
     """The whole way: train a classifier, then a GAN whose samples it judges, beside real pictures."""
-    train("classify", "--steps", 60, "--eval-every", 30).rename("judge")
+    train("classify", "--steps", 60, "--eval-every", 30).rename("runs/judge")
     metrics = ("--metrics", "fid", "kid", "inception_score", "precision_recall", "--judge", "judge", "--samples", 9)
     run = train("dcgan", "--data", "toys:Digits", "--val-data", "toys:Digits", "--steps", 1, *metrics)
     line = lines(run, "val")[0]
@@ -285,12 +285,15 @@ def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake, capfd: p
     assert line["fid"] > 5 * line["baseline/fid"] and line["classes"] < line["baseline/classes"]
     assert "is a run of dcgan" in mistake("--task", "dcgan", "--data", "toys:Digits", "--judge", run)
     run.rename("gan")
-    run = train("vae", "--data", "toys:Digits", "--model", "dense", "--classes", 10, "--judge", "judge", "--steps", 1)
+    run = train(
+        "vae", "--data", "toys:Digits", "--model", "dense", "--classes", 10, "--judge", "runs/judge", "--steps", 1
+    )
     line = lines(run, "val")[-1]
     assert line["class_accuracy"] < 0.5 < line["baseline/class_accuracy"]
     assert (run / "samples/step-00000001-classes.png").is_file()
-    (Path("judge/checkpoints") / Path("judge/checkpoints/best").read_text() / "model.safetensors").write_bytes(b"")
-    load_judge("judge")
+    saved = Path("runs/judge/checkpoints")
+    (saved / (saved / "best").read_text() / "model.safetensors").write_bytes(b"")
+    load_judge("runs/judge")
     assert "damaged checkpoint, taking the one before" in capfd.readouterr().out
 
 

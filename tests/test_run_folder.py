@@ -168,3 +168,46 @@ def test_no_figure_is_minus_zero() -> None:
     console.print(results("task", Figures({"same": 0.5, "zero": -1e-9}, {"same": 0.50001}), "input", "data"))
     said = console.export_text()
     assert "-0.0000" not in said and "+0.0000" in said
+
+
+def test_evaluate_takes_what_training_does_not_depend_on(run: Path, launchbay: Callable[..., tuple[int, str]]) -> None:
+    """The figures are those of the run, and of it with other options, as `apply` would use it."""
+    shown = {}
+    for options in ((), ("--tta",), ("--metrics", "mae", "psnr")):
+        code, shown[options] = launchbay("evaluate", run, "--checkpoint", "last", *options)
+        assert code == 0, shown[options]
+    figure = f"{lines(run, 'val')[-1]['psnr_y']:.4f}"
+    assert figure in shown[()] and figure not in shown["--tta",] and "--tta True" in shown["--tta",]
+    assert " mae " in shown["--metrics", "mae", "psnr"] and "ssim │" not in shown["--metrics", "mae", "psnr"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--lr", 1), "--lr is for training, which is over: the run has 0.001"),
+        (("--width", 16), "--width is for training, which is over: the run has 8"),
+        (("--judge", "x"), "task superres has no option --judge"),
+        (
+            ("--metric", "mae"),
+            "task superres has no option --metric; did you mean 'metrics'? → task superres has these",
+        ),
+        (("other",), "what is 'other' for? → write launchbay evaluate RUN [options]"),
+    ],
+)
+def test_evaluate_refuses_other_options(
+    options: tuple[object, ...], said: str, run: Path, launchbay: Callable[..., tuple[int, str]]
+) -> None:
+    code, shown = launchbay("evaluate", run, *options)
+    assert code == 2 and said in shown
+    assert "--metrics, --tta" in shown or "other" in options
+
+
+def test_runs_are_found_by_name(run: Path, launchbay: Callable[..., tuple[int, str]]) -> None:
+    """By the verbs in runs/, by options in --output-dir. A folder here that is no run stands in nobody's way."""
+    Path("runs").symlink_to(run.parent)
+    Path("superres-1").mkdir()
+    code, shown = launchbay("evaluate", "superres-1", "--checkpoint", "last")
+    assert code == 0 and f"{lines(run, 'val')[-1]['psnr_y']:.4f}" in shown
+    assert launchbay("export", "superres-1")[0] == 0 and launchbay("compare", "superres-1", run)[0] == 0
+    code, shown = launchbay("evaluate", "superres-2")
+    assert code == 2 and "superres-2 is not a run folder" in shown

@@ -33,11 +33,9 @@ ROOMS: dict[str, set[str]] = {
 """The rooms of launch/, and which others each may import: data flows one way."""
 MAY_IMPORT = {
     "launch": {
-        *(f"tasks.{name}" for name in ("authors", "losses", "places", "base", "image_to_image")),
-        *(
-            f"models.{name}"
-            for name in ("bounds", "checkpoints", "pretrained", "reading", "saved", "tensors", "weights")
-        ),
+        *(f"tasks.{name}" for name in ("authors", "losses", "options", "places", "base", "image_to_image")),
+        *(f"models.{name}" for name in ("bounds", "checkpoints", "pretrained", "weights")),
+        *(f"models.{name}" for name in ("reading", "saved", "tensors")),
         "data",
     },
     "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},

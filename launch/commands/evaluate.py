@@ -42,11 +42,11 @@ class Named:
     batch_size: int | None = None
 
 
-def evaluate_run(run: Path, pointer: str, named: Named, console: Console) -> None:
-    """Print the figures of `run` on its own validation sets, or on all of others."""
+def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, argv: Sequence[str] = ()) -> None:
+    """Print the figures of `run` on its own validation sets, or on all of others; `argv` are options of its task."""
     others = named.data or named.roots
     given = {*(("data", "val_data") if others else ()), *(("data",) if named.training else ())}
-    task, config, accelerator, checkpoint = build_trained(run, pointer, named.task, given)
+    task, config, accelerator, checkpoint = build_trained(run, pointer, named.task, given, argv)
     asked = config.train.data.data
     if named.training not in (None, asked):
         raise UserError(f"the run was trained with --data {asked}, not {named.training}", "--val-data names other data")

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, get_type_hints
 from launchbay import UserError
 from launchbay.launch.config.option_file import read_options, read_task
 from launchbay.launch.config.options import GROUP_TYPES, Config, Dataclass, TrainOptions, declaring_class, flag
+from launchbay.launch.config.run_options import marked
 from launchbay.launch.config.validation import validate_option
 
 WIDEST = 120
@@ -117,14 +118,18 @@ def join_lines(options: type) -> None:
     """
     from docstring_parser import parse_from_object
 
+    from launchbay.tasks.options import Mark  # with torch, which the task has brought in
+
     classes = [cls for cls in reversed(options.__mro__) if is_dataclass(cls)]
     documented = {
         parameter.arg_name: parameter.description or ""
         for cls in classes
         for parameter in parse_from_object(cls).params
     }
+    evaluated = marked(options, Mark.EVALUATION)
     for field in fields(options):
         if text := documented.get(field.name):
+            text += " Also for `launchbay evaluate`." * (field.name in evaluated)
             field.metadata = MappingProxyType({"help": paragraphs(text), **field.metadata})
 
 

@@ -95,9 +95,9 @@ class StartOptions:
     """The weights that networks start from, and what of them stays as it is."""
 
     weights: tuple[str, ...] = ()
-    """Start from these weights: RUN, CHECKPOINT (folders), FILE (.safetensors, .pth, .pt, .ckpt, .bin), timm/NAME or
-    hf-hub:ID. Of a run each network of the same name starts from its best; NETWORK=SOURCE names another one, or a part
-    of one: model.encoder=timm/resnet18."""
+    """Start from these weights: RUN (its name or folder), CHECKPOINT (a folder), FILE (.safetensors, .pth, .pt, .ckpt,
+    .bin), timm/NAME or hf-hub:ID. Of a run each network of the same name starts from its best; NETWORK=SOURCE names
+    another one, or a part of one: model.encoder=timm/resnet18."""
     weights_except: tuple[str, ...] = ()
     """Do not load these: names of parts or tensors, with or without that of their network, * for anything: head,
     model.head.bias, '*.norm'."""
@@ -117,7 +117,8 @@ class RunOptions:
     output_dir: Path = Path("runs")
     """Folder for run folders."""
     resume: str = "auto"
-    """auto: with --run, continue where that run stopped. Otherwise the folder of a run or checkpoint to start from."""
+    """auto: with --run, continue where that run stopped. Otherwise the run to start from, by its name in
+    --output-dir or its folder, or the folder of a checkpoint."""
     max_time: str | None = None
     """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command continues from there."""
     stuck_after: str = "60s"
@@ -125,8 +126,9 @@ class RunOptions:
     the start; it ends after ten times that if they do not."""
     log_every: Annotated[int, Gt(0)] = 10
     """Steps between two reports of the training losses."""
-    wandb: Literal["offline", "online", "off"] = "offline"
-    """Weights & Biases. offline: keep its files in the run folder, for `wandb sync`; nothing leaves this machine."""
+    wandb: Literal["offline", "online", "off"] | None = None
+    """Weights & Biases. offline: keep its files in the run folder, for `wandb sync`; nothing leaves this machine.
+    Default: as WANDB_MODE or WANDB_DISABLED say, otherwise offline."""
     debug: bool = False
     """Show the full traceback of an error."""
 

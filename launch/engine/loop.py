@@ -24,7 +24,7 @@ from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
 from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
 from launchbay.launch.engine.finite import NotFinite
-from launchbay.launch.engine.pictures import Draw, draw_sets
+from launchbay.launch.engine.pictures import Draw, draw_sets, leniently
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
 from launchbay.launch.engine.shared_state import check_shared_state
@@ -72,6 +72,7 @@ class Engine:
         self.save_every = self.options.saving.save_every or self.eval_every
         self.state, self.validation_pending = State(), False
         self.initial: dict[str, str] | None = None  # digests of the task's own state when the run began
+        self.show = leniently(self.record_pictures)
         self.learner = Learner(task, self.options, accelerator, self.steps)
 
     def notice(self, load: Load) -> Load:
@@ -248,7 +249,7 @@ class Engine:
         self.tell_summary("running")
         return improved
 
-    def show(self, draw: Draw) -> None:
+    def record_pictures(self, draw: Draw) -> None:
         if self.observers and (pictures := draw()):
             self.tell(lambda observer: observer.samples(self.state.step, pictures))
 

@@ -1,5 +1,6 @@
 """One run, from its options to its last word: hardware, task, folder, where it starts; then the loop."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
 from launchbay.launch.config.options import AnyConfig
+from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
@@ -22,8 +24,8 @@ from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
-from launchbay.launch.record import progress, run_folder, tracking
-from launchbay.launch.record.lines import Earlier
+from launchbay.launch.record import progress, run_folder, tracking, wandb_run
+from launchbay.launch.record.lines import Earlier, read_record
 from launchbay.launch.record.log import log
 from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
@@ -46,7 +48,9 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         UserError: it cannot be trained so.
         Stopped: `stop` has ended it early, with a checkpoint.
     """
+    config = with_run_folders(config)
     options = config.train
+    wandb, on_wandb = wandb_run.wanted_mode(options.run.wandb, os.environ)
     accelerator = create_accelerator(options)
     check_precision(options, accelerator)
     check_batch(options, accelerator.num_processes)
@@ -72,6 +76,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
                 rehearse(engine.task, engine.validation_sets, accelerator, options, moment)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
+            told += on_wandb
             told += [OWN_COURSE] if has_own_course(engine.task) else []
             told += overlaps(engine) if start is None else []
             print(run_header(config, data, accelerator, folder, engine.steps), *changes, *told, sep="\n  ")
@@ -80,10 +85,13 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             stack.enter_context(log(folder, accelerator.process_index, first_line))
             try:
-                engine.fit(folder, observers(config, folder, engine, stop), stop)
+                engine.fit(folder, observers(config, folder, engine, stop, wandb), stop)
             except errors.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
+        elif accelerator.is_main_process and wandb != "off":
+            lines = sum(1 for _ in read_record(folder))
+            wandb_run.WandB(folder, config, wandb, lines, lambda: bool(stop.noted)).complete()
 
 
 def overlaps(engine: Engine) -> list[str]:
@@ -134,7 +142,7 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     return [*said, f"continues from step {step}: {start}", ""]
 
 
-def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> list[tracking.Observer]:
+def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop, wandb: str) -> list[tracking.Observer]:
     """Return what records and shows the run: nothing on all processes but the main one."""
     if not engine.accelerator.is_main_process:
         return []
@@ -142,8 +150,8 @@ def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> li
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
     lines = Earlier(folder, step, ahead)
     kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
-    if config.train.run.wandb != "off":
-        kept.append(tracking.WandB(folder, config, lines))
+    if wandb != "off":
+        kept.append(wandb_run.WandB(folder, config, wandb, lines.count or 0, lambda: bool(stop.noted)))
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
 
 
