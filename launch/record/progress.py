@@ -6,6 +6,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import NO_LOSS, Figures
@@ -125,7 +126,7 @@ def progress_observers(step: int, steps: int, end: float, folder: str) -> list[O
 
 def results(task: str, figures: Figures[float], baseline_name: str, data: str) -> Table:
     """Return a table of each figure of the network beside that of the baseline."""
-    table = Table(title=f"{task}: validation on {data}", title_justify="left")
+    table = Table(title=Text(f"{task}: validation on {data}", style="table.title"), title_justify="left")
     table.add_column("figure")
     for heading in ("network", baseline_name, "difference") if figures.baseline else ("network",):
         table.add_column(heading, justify="right")
