@@ -38,11 +38,38 @@ def test_the_core_schema_of_yaml_1_2(text: str, expected: object) -> None:
     assert found == expected and type(found) is type(expected)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["1:30", "1:30:00.5", "0b11", "1_000", "1_0.5", "2020-01-01", "2020-01-01 10:00:00", "yes", "off", "y", "tRUE"]
-    + ["nULL", "0O17", "-0o7", "-0x1", "0x", ".", "e3", ".e3", "1e", "+", "<<", "=", ".INf", "-.nan", "inf", "NaN"],
-)
+STRINGS = [
+    "1:30",
+    "1:30:00.5",
+    "0b11",
+    "1_000",
+    "1_0.5",
+    "2020-01-01",
+    "2020-01-01T10:00:00",
+    "yes",
+    "off",
+    "y",
+    "tRUE",
+    "nULL",
+    "0O17",
+    "-0o7",
+    "-0x1",
+    "0x",
+    ".",
+    "e3",
+    ".e3",
+    "1e",
+    "+",
+    "<<",
+    "=",
+    ".INf",
+    "-.nan",
+    "inf",
+    "NaN",
+]
+
+
+@pytest.mark.parametrize("text", STRINGS)
 def test_what_is_a_string_in_yaml_1_2(text: str) -> None:
     assert value(text) == text
 
@@ -112,7 +139,7 @@ def test_what_is_no_file_is_refused_at_once(odd: str, mistake: Mistake) -> None:
 @dataclass(frozen=True)
 class Options:
     text: str = ""
-    number: float = 1.0
+    numbers: tuple[float, ...] = ()
     whole: int = 1
     texts: tuple[str, ...] = ()
     maybe: str | None = None
@@ -125,24 +152,27 @@ def there_and_back(options: Any) -> Any:
 
 
 AWKWARD = (
-    ["0100", "1:30", "2020-01-01", "null", "~", "", "1e-3", "0o17", "0x1F", ".5", "+.5", "5.", "1_000", "yes", "off"]
-    + ["true", "=", "<<", "- a", "a: b", "#", "a #b", "&a", "*a", "!a", "%a", "@a", "`a", "[", "{", "]", ",", "?", ":"]
-    + ["'", '"', "\\", " a", "a ", "a\nb", "\n", "a\n\n b\n", "\t", "a\tb", "---", "...", "\u2028", "\ufeff", "\u202e"]
-    + ["🙂", "ä", "a" * 300, "a b  c " * 40, "-.inf", ".nan", "NaN", "nan", "-", "--- a", "é\u0301", "\U0010ffff"]
-)
+    *STRINGS, *["0100", "null", "~", "1e-3", "0o17", "0x1F", ".5", "+.5", "5.", "true", "#", "&a", "*a", "!a", "%a", "@a", "`a", "[", "{", "]", ",", "?", ":", "'", '"', "\\", "---", "...", "-.inf", "-", "🙂"],
+    "", " a", "a ", "a\nb", "\n", "a\n\n b\n", "\t", "a\tb", "- a", "a: b", "a #b", "--- a", "a" * 300, "a b  c " * 40,
+    "\u2028", "\ufeff", "\u202e", "é\u0301", "\U0010ffff",
+)  # fmt: skip
 
 
 def test_what_is_written_goes_back_in_unchanged() -> None:
-    for text in AWKWARD:
-        options = Options(text, texts=(text, "x", text), maybe=text)
-        assert there_and_back(options) == options, repr(text)
+    for text in ("0100", "1e-3", "", "null"):
+        options = Options(text, maybe=text)
+        assert there_and_back(options) == options
     draw = random.Random(5)
     letters = "".join(AWKWARD) + "0123456789eE+-.:_xo" * 9
-    for _ in range(150):
-        words = tuple("".join(draw.choices(letters, k=draw.randrange(9))) for _ in range(4))
-        number = draw.choice([draw.gauss(0, 1) * 10.0 ** draw.randrange(-300, 300), float(draw.randrange(10**17))])
-        options = Options(words[0], number, draw.randrange(-(10**30), 10**30), words, draw.choice([None, words[1]]))
-        assert there_and_back(options) == options
+    words = (*AWKWARD, *("".join(draw.choices(letters, k=draw.randrange(9))) for _ in range(1000)))
+    numbers = (
+        *(draw.gauss(0, 1) * 10.0**power for power in range(-300, 300)),
+        *map(float, range(10**16, 10**17, 10**15)),
+    )
+    options = Options(texts=words, numbers=numbers, whole=-(10**30))
+    back = there_and_back(options)
+    assert [pair for pair in zip(back.texts, words, strict=True) if pair[0] != pair[1]] == []
+    assert back == options
 
 
 def test_a_value_that_a_file_cannot_hold_is_named_before_training() -> None:
