@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from launchbay import UserError
 
-TIMES, VALUES, PARTS = 4, 2**26, 20_000
+TIMES, VALUES, PARTS = 4, 2**26, 10_000
 """A network may take, while it is built, so many times what its checkpoint has, and beyond that so many values and so
 many layers and tensors: layers are made and replaced, and buffers need not be saved."""
 
@@ -81,12 +81,17 @@ class Bounds(TorchDispatchMode):
         said = f"{self.what} describes a network that would have more than {more}, its checkpoint has {held}"
         raise UserError(said, "that is damaged, or of another run: put back the options that it was trained with")
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled here, and torch._dynamo takes as long to import as torch
+
     def __torch_dispatch__(
         self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        values = largest_result(func, args, kwargs or {})
-        if values > TIMES * self.held + VALUES:
-            self.refuse(f"{values - 1:,} values", f"{self.held:,}")
+        if not func._schema.is_mutable:  # what is changed in place is here already
+            values = largest_result(func, args, kwargs or {})
+            if values > TIMES * self.held + VALUES:
+                self.refuse(f"{values - 1:,} values", f"{self.held:,}")
         return func(*args, **(kwargs or {}))
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from launchbay import UserError
 from launchbay.data.photos import Photos
-from launchbay.launch.commands.evaluate import evaluate_run
+from launchbay.launch.commands.evaluate import Named, evaluate_run
 from launchbay.launch.distributed.accelerator import threads_per_process
 from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.log import log
@@ -141,7 +141,7 @@ def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: 
     last = lines(train("reconstruct", *small), "val")[-1]
     capfd.readouterr()
     forget_accelerator()
-    evaluate_run(Path("runs/it"), "best", (), (), Console())
+    evaluate_run(Path("runs/it"), "best", Named(training="toys:Patches"), Console())
     assert f"{last['psnr']:.4f}" in capfd.readouterr().out
 
 

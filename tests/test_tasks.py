@@ -175,7 +175,7 @@ def test_a_run_of_each_task(task: str, train: Train) -> None:
     assert {f"{name}.safetensors" for name in ("model", "generator")} & saved
     assert {f"{name}.trained.safetensors" for name in ("model", "generator")} & saved
     first = run.rename("first")
-    again = train(task, "--config", first / "config.yaml", "--output-dir", "runs")
+    again = train(task, "--config", first / "config.yaml", "--data", data, "--output-dir", "runs")
     assert lines(first, "val") == lines(again, "val")
 
 

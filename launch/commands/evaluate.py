@@ -1,19 +1,17 @@
 """`launchbay evaluate RUN`: the figures of a trained run, on its own validation sets or on others."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Unpack
 
 from rich.console import Console
-from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
-from launchbay.data.sources import Open, Source
+from launchbay.data.sources import OnDemand, Open, Source
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config.assembly import check_used, datasets, open_sources
 from launchbay.launch.config.options import TrainOptions
@@ -109,21 +107,3 @@ def on_demand(source: Source) -> Load:
         return source(split, **how) if split == "val" else OnDemand(lambda: source(split, **how))
 
     return load
-
-
-class OnDemand(ImageSet):
-    """A data set that is not opened before a picture of it is wanted: training pictures need not be here to evaluate,
-    unless figures of theirs are the baseline.
-    """
-
-    def __init__(self, open: Callable[[], ImageSet]):
-        self.open = cache(open)
-
-    def __len__(self) -> int:
-        return len(self.open())
-
-    def image(self, index: int) -> Tensor:
-        return self.open().image(index)
-
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        return self.open().__getitems__(indices)

@@ -12,7 +12,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.data.held_out import split
 from launchbay.data.mixture import pair
-from launchbay.data.sources import Open, Source
+from launchbay.data.sources import OnDemand, Open, Source
 from launchbay.data.transforms import UnsuitablePictures
 from launchbay.launch.config import plugins
 from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions, all_of
@@ -217,7 +217,8 @@ def training_and_validation(task: AnyTask, load: Load) -> tuple[ImageSet, dict[s
         case other:
             hint = "return the training and the validation set: return load('train'), load('val')"
             raise_author_error(task, "datasets", f"returns {describe_value(other)}", hint)
-    if not sets or not all(len(images) for images in (training, *sets.values())):
+    here = [images for images in (training, *sets.values()) if not isinstance(images, OnDemand)]
+    if not sets or not all(map(len, here)):
         raise_author_error(
             task, "datasets", "returns a data set without a sample", "give some to train and to validate on"
         )

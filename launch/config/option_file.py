@@ -13,7 +13,7 @@ import yaml
 from launchbay import UserError
 from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, all_of, declaring_class, flag, plain
 from launchbay.launch.config.validation import validate_option
-from launchbay.launch.config.yaml12 import Dumper, Loader
+from launchbay.launch.config.yaml12 import Dumper, Loader, text_of
 from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json
 
@@ -81,7 +81,7 @@ def read_values(file: Path) -> tuple[Json, dict[str, int]]:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 raise UserError(f"{file}:{line}: what stands before the colon is no name", REMEDY)
-            name = str(key.value).replace("-", "_")
+            name = text_of(loader, key).replace("-", "_")
             if name in lines:
                 said = f"{file}:{line}: {name} is there twice, first in line {lines[name]}"
                 raise UserError(said, "keep one of them")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import category
 
 from yaml import AliasEvent, MappingNode, MarkedYAMLError, Node, SafeDumper, ScalarNode, SequenceNode
 from yaml.composer import Composer
@@ -104,10 +105,10 @@ def scalar(name: str) -> Callable[[Loader, Any], object]:
     return construct
 
 
-def text(loader: Loader, node: ScalarNode) -> str:
-    """Return the string that `node` is, of characters that can be shown."""
+def text_of(loader: Loader, node: ScalarNode) -> str:
+    """Return the string that `node` is, of characters that are text: no control characters, no half of a pair."""
     value = str(loader.construct_scalar(node))
-    if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in value if character not in "\n\t"):
+    if any(category(character) in ("Cc", "Cs") for character in value if character not in "\n\t"):
         raise MarkedYAMLError(problem="a string with control characters", problem_mark=node.start_mark)
     return value
 
@@ -130,7 +131,7 @@ def refuse(loader: Loader, node: Node) -> object:
 
 Loader.yaml_constructors = {
     None: refuse,
-    f"{TAG}str": text,
+    f"{TAG}str": text_of,
     f"{TAG}seq": sequence,
     f"{TAG}map": mapping,
     **{f"{TAG}{name}": scalar(name) for name in CORE},

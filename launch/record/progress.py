@@ -129,7 +129,8 @@ def progress_observers(step: int, steps: int, end: float, folder: str) -> list[O
 
 def results(task: str, figures: Figures[float], baseline_name: str, data: str) -> Table:
     """Return a table of each figure of the network beside that of the baseline."""
-    table = Table(title=Text(printable(f"{task}: validation on {data}", 300)), title_justify="left")
+    title = Text(printable(f"{task}: validation on {data}", 300), style="table.title")
+    table = Table(title=title, title_justify="left")
     table.add_column("figure")
     for heading in ("network", baseline_name, "difference") if figures.baseline else ("network",):
         table.add_column(Text(printable(heading, 100)), justify="right")
