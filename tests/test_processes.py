@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
@@ -16,6 +17,7 @@ from conftest import ROOT, Command, difference, lines
 
 from launchbay import UserError
 from launchbay.launch import errors
+from launchbay.launch.distributed.accelerator import threads_were_said
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.train import run
 
@@ -142,6 +144,15 @@ def test_the_second_process_leaves_a_mistake_to_the_first(
     report = errors.report(error.value, debug=False) if isinstance(error.value, UserError) else None
     assert report in (None, errors.Report(errors.USER_MISTAKE, shown=False))
     assert "".join(capfd.readouterr()) == ""
+
+
+def test_threads_that_a_person_has_asked_for_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate sets OMP_NUM_THREADS to 1 for those who ask for nothing, but not in its own environment."""
+    monkeypatch.setattr(psutil.Process, "environ", lambda _: {"OMP_NUM_THREADS": "3"})
+    assert threads_were_said(["accelerate", "launch"])
+    monkeypatch.setattr(psutil.Process, "environ", lambda _: {})
+    assert not threads_were_said(["accelerate", "launch"])
+    assert threads_were_said(["accelerate", "launch", "--num_cpu_threads_per_process", "2"])
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import ROOT, Command, difference, forget_accelerator, lines, wandb_rows
 from PIL import Image
 from rich.console import Console
@@ -18,7 +17,6 @@ from safetensors.torch import load_file
 from launchbay import UserError
 from launchbay.data.photos import Photos
 from launchbay.launch.commands.evaluate import Named, evaluate_run
-from launchbay.launch.distributed.accelerator import threads_per_process
 from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.log import log
 from launchbay.launch.record.progress import results
@@ -98,7 +96,6 @@ def test_checkpoints(run: Path) -> None:
 
 
 def test_the_configuration_goes_back_in(run: Path) -> None:
-    torch.set_num_threads(threads_per_process())  # as many as under the launcher
     assert main(["--config", str(run / "config.yaml"), "--wandb", "off"]) == 0
     assert difference(Path("runs/superres-1"), run) == 0
 

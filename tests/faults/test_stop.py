@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,6 +115,42 @@ def test_a_signal_to_one_process_stops_all(rank: int) -> None:
         output = process.communicate(timeout=40)[0]
     assert output.count("SIGUSR1: stopped after step") == 1, output
     assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
+
+
+def alone(rank: int) -> dict[str, str]:
+    """The environment of a process whose partner never comes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    return {"WORLD_SIZE": "2", "RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=SLOW)])
+def test_a_process_whose_partner_never_comes_says_so_and_ends(rank: int, command: Command) -> None:
+    argv = (ROOT / "launch/run.py", *LONG, "--run", "it", "--stuck-after", "0.2s")
+    done = command(sys.executable, *argv, **alone(rank))
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 2 and done.stderr.count("╭─ error") == 1, done.stderr
+    assert "╭─ waiting for other processes" in said and f"for process {1 - rank} →" in said
+    assert f"process {1 - rank}: not there after 2 s" in said
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(("rank", "number"), [(1, signal.SIGINT), pytest.param(0, signal.SIGTERM, marks=SLOW)])
+def test_a_signal_is_heard_while_others_are_waited_for(rank: int, number: signal.Signals) -> None:
+    argv = (sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it", "--stuck-after", "0.1h")
+    with started(*argv, **alone(rank)) as process:
+        time.sleep(4)
+        process.send_signal(number)
+        begin = time.monotonic()
+        process.wait(timeout=20)
+    assert process.returncode in (75, 130) and time.monotonic() - begin < 10
+
+
+def test_processes_that_were_not_told_how_to_meet(mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**alone(0), "MASTER_ADDR": ""}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os._exit", sys.exit)
+    assert "WORLD_SIZE is 2, but MASTER_ADDR not set" in mistake("--task", "toys:Single")
 
 
 @pytest.mark.parametrize("config", ["cpu", pytest.param("multi_cpu", marks=SLOW)])
