@@ -1,0 +1,140 @@
+"""Where the cases of tests/fuzz.py happen: runs that were trained, pictures, and around them what nothing may touch."""
+
+import hashlib
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz_toys import ENTRY_POINTS
+from PIL import Image
+
+STRANGER = """import pathlib
+pathlib.Path({mark!r}).write_text("imported")
+from fuzz_toys import Digits, Twins as Task
+Set = Digits
+def call(*arguments, **options):
+    pathlib.Path({mark!r}).write_text("called")
+"""
+"""A module of the stranger's in the current folder and in the run's: to be imported by nobody."""
+RUNS = ("twins", "draws", "judge")
+VALUES = {"twins": "fuzz-twins", "draws": "fuzz-draws", "judge": "classify"}
+"""The task of each run."""
+TRAINING = {
+    "twins": ("--task", "fuzz-twins", "--ema", "0.9"),
+    "draws": ("--task", "fuzz-draws", "--judge", "runs/judge"),
+    "judge": ("--task", "classify", "--data", "fuzz-digits", "--steps", "1", "--batch-size", "8", "--epochs", "None"),
+}
+"""The command that trains each, but for --run."""
+BESIDE = ("--wandb", "off")
+Place = tuple[str, str]
+"""Kind and content of what lies somewhere."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command about the run runs/it: its arguments, and what it may write to, seen from the working folder."""
+
+    name: str
+    arguments: tuple[str, ...]
+    writes: tuple[str, ...] = ()
+
+
+def verbs(run: str) -> list[Verb]:
+    """Return all that can be done with a run like `run`, which lies in runs/it."""
+    found = [
+        Verb("evaluate", ("evaluate", "runs/it")),
+        Verb("evaluate-last", ("evaluate", "runs/it", "--checkpoint", "last", "--val-data", "fuzz-digits")),
+        Verb("export", ("export", "runs/it", "out.safetensors"), ("out.safetensors",)),
+        Verb("export-into", ("export", "runs/it", "--checkpoint", "last"), ("it.safetensors",)),
+        Verb("compare", ("compare", "runs/it", f"runs/{run}")),
+        Verb("compare-other", ("compare", f"runs/{run}", "runs/it")),
+        Verb("train-on", ("train", *TRAINING[run], "--run", "it", *BESIDE), ("runs/it",)),
+        Verb("train-further", ("train", *TRAINING[run], "--run", "it", *BESIDE, "--steps", "3"), ("runs/it",)),
+        starts("resume", run, "--resume", "runs/it", "--steps", "4"),
+        starts("weights", run, "--weights", "runs/it", "--steps", "1"),
+        starts("weights-file", run, "--weights", "model=runs/it/checkpoints/step-00000001/model.safetensors"),
+        starts("config", run, "--config", "runs/it/config.yaml"),
+    ]
+    if run == "twins":
+        found.append(Verb("apply", ("apply", "runs/it", "pictures", "out"), ("out",)))
+    if run == "judge":
+        found.append(starts("judge", "draws", "--judge", "runs/it"))
+    return found
+
+
+def starts(name: str, run: str, *options: str) -> Verb:
+    """Return the command that begins runs/new, of the task of `run`, with the stranger's runs/it."""
+    common = ("--output-dir", "runs", *BESIDE)
+    if name == "config":
+        return Verb(name, ("train", "--task", VALUES[run], "--run", "new", *options, *common), ("runs/new",))
+    return Verb(name, ("train", *TRAINING[run], "--run", "new", *options, *common), ("runs/new",))
+
+
+class World:
+    """A folder with `work`, the current one, and beside it `outside`, which nobody may touch; laid out anew for each
+    case. `home` is what HOME and the caches are.
+    """
+
+    def __init__(self, root: Path):
+        self.root, self.pattern = root, root / "pattern"
+        self.work, self.outside, self.home = root / "work", root / "outside", root / "home"
+        self.mark, self.run = root / "mark", root / "work/runs/it"
+        self.site = root / "site"
+        for folder in (self.home, self.site / "fuzz-1.dist-info", self.pattern):
+            folder.mkdir(parents=True)
+        (self.site / "fuzz-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: fuzz\nVersion: 1\n")
+        (self.site / "fuzz-1.dist-info/entry_points.txt").write_text(ENTRY_POINTS)
+
+    def furnish(self) -> None:
+        """Make what lies around the runs."""
+        source = STRANGER.format(mark=str(self.mark))
+        work, outside = self.pattern / "work", self.pattern / "outside"
+        for folder in (work / "train", work / "val", outside / "step-00000001", outside / "deep/er"):
+            folder.mkdir(parents=True)
+            (folder / "keep.txt").write_text(f"of {folder.name}\n")
+        for name in ("metrics.jsonl", "summary.json", "config.yaml", "last", "secret.txt", "model.safetensors"):
+            (outside / name).write_text(f"{name} of another\n")
+        (work / "stranger.py").write_text(source)
+        (work / "pictures").mkdir()
+        for number in range(2):
+            Image.new("RGB", (12, 9), (90 * number, 40, 200)).save(work / f"pictures/{number}.png")
+
+    def lay_out(self, run: str) -> None:
+        """Bring all back to the pattern, with the run called `run` as runs/it."""
+        for folder in (self.work, self.outside):
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(self.pattern / folder.name, folder)
+        self.mark.unlink(missing_ok=True)
+        if run not in RUNS or not (self.work / "runs" / run).is_dir():
+            return
+        shutil.copytree(self.work / "runs" / run, self.run)
+        shutil.copy(self.work / "stranger.py", self.run / "stranger.py")
+        os.mkfifo(self.outside / "pipe")
+
+    def seen(self, but: tuple[str, ...] = ()) -> dict[str, Place]:
+        """Return what lies in `work` and `outside`, except below the paths `but` of `work`."""
+        found: dict[str, Place] = {}
+        skipped = {str(self.work / path) for path in but}
+        for top in (self.work, self.outside):
+            for folder, folders, files in os.walk(top):
+                for name in [*folders, *files]:
+                    if (path := os.path.join(folder, name)) not in skipped:  # noqa: PTH118
+                        found[path] = place(path)
+                folders[:] = [name for name in folders if os.path.join(folder, name) not in skipped]  # noqa: PTH118
+        return found
+
+
+def place(path: str) -> Place:
+    """Return what lies at `path`; links are not followed, and of what is huge the size stands for the content."""
+    status = os.lstat(path)
+    kind = stat.filemode(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        return kind, os.readlink(path)  # noqa: PTH115
+    if not stat.S_ISREG(status.st_mode):
+        return kind, ""
+    if status.st_size > 2**26:
+        return kind, f"{status.st_size} bytes of {status.st_mtime_ns}"
+    content = Path(path).read_bytes()
+    return kind, f"{hashlib.sha256(content).hexdigest()} of {status.st_mtime_ns}"
