@@ -9,8 +9,10 @@ Each case is a fork of this process, which has imported everything and trained n
 
 import argparse
 import contextlib
+import gc
 import importlib
 import os
+import pkgutil
 import random
 import re
 import resource
@@ -29,11 +31,12 @@ from fuzz_mutations import KINDS, mutate
 from fuzz_world import BESIDE, RUNS, TRAINING, Verb, World, verbs
 
 from launchbay.launch import cli
+from launchbay.launch.record import curves
 
 SECONDS, MEMORY = 20, 2**31
 """Of CPU, and of resident memory, that a command may take."""
-PATIENCE = 60
-"""Seconds for a command: what takes longer waits for ever."""
+PATIENCE = 60.0
+"""Seconds for a command: what takes longer waits for ever, however slow the machine."""
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What a terminal takes as a command."""
 
@@ -83,20 +86,33 @@ def prepare(world: World) -> None:
     world.furnish()
     for run in reversed(RUNS):
         world.lay_out("")
-        done = execute(world, ("train", *TRAINING[run], "--run", run, *BESIDE), world.root / "modules")
+        done = execute(world, ("train", *TRAINING[run], "--run", run, *BESIDE), modules=world.root / "modules")
         assert done.code == 0, done.text
-        shutil.copytree(world.work / "runs" / run, world.pattern / "work/runs" / run)
+        world.keep(run)
         for name in (world.root / "modules").read_text().split():
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
+    for module in pkgutil.walk_packages([str(Path(__file__).parents[1] / "launch")], "launchbay.launch."):
+        if ".templates" not in module.name:
+            importlib.import_module(module.name)
+    gc.freeze()
 
 
-def execute(world: World, arguments: tuple[str, ...], modules: Path | None = None) -> Outcome:
-    """Run a command in a process of its own."""
+def execute(
+    world: World, arguments: tuple[str, ...], *, drawn: bool = True, modules: Path | None = None
+) -> Outcome:
+    """Run a command in a process of its own.
+
+    Args:
+        drawn: with curves.png, which would take most of the time.
+        modules: where to write what was imported.
+    """
     said = world.root / "said"
     start = time.monotonic()
     child = os.fork()
     if child == 0:
+        if not drawn:
+            curves.draw_curves = lambda lines, baseline_name, path: curves.collect_curves(lines, baseline_name) and None
         become(world, arguments, said, modules)
     watched = os.pidfd_open(child)
     ended, _, _ = select.select([watched], [], [], PATIENCE)
@@ -148,18 +164,13 @@ def attempt(world: World, case: Case) -> tuple[list[str], str, Outcome]:
     # Where a seed has tried all, it begins again with other details.
     done = mutate(case.kind, world, random.Random(f"{case.seed} {case.number}"))
     before = world.seen(case.verb.writes)
-    outcome = execute(world, case.verb.arguments)
+    outcome = execute(world, case.verb.arguments, drawn=case.number % 4 == 0)
     after = world.seen(case.verb.writes)
     wrong = judge(case.verb, outcome)
     changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-    changed = [path for path in changed if path not in ancestors(world, case.verb)]
     wrong += [f"touched {', '.join(repr(path) for path in changed)}"] if changed else []
     wrong += [f"the stranger's code: {world.mark.read_text()}"] if world.mark.exists() else []
     return wrong, done, outcome
-
-
-def ancestors(world: World, verb: Verb) -> set[str]:
-    return {str(world.work / path) for path in verb.writes}
 
 
 def judge(verb: Verb, outcome: Outcome) -> list[str]:

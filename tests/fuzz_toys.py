@@ -2,14 +2,15 @@
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt
 from torch import Tensor, nn
-from toys import Digits
 
-from launchbay.data import Load
+from launchbay.data import Load, generator
+from launchbay.data.resident import Resident
 from launchbay.tasks import Batch, Datasets, Generative, ImageToImage, Losses, follow
 from launchbay.tasks.figures.metrics import ImageMetric
 from launchbay.tasks.options import JudgeOptions, SizeOptions
@@ -18,9 +19,16 @@ ENTRY_POINTS = """[launchbay.tasks]
 fuzz-twins = fuzz_toys:Twins
 fuzz-draws = fuzz_toys:Draws
 [launchbay.datasets]
-fuzz-digits = fuzz_toys:Digits
+fuzz-noise = fuzz_toys:Noise
 """
-__all__ = ["Digits"]
+
+
+class Noise(Resident):
+    """A few pictures of 12×12 random pixels, of three classes."""
+
+    def __init__(self, split: str, root: Path | None = None):
+        pixels = torch.randint(0, 256, (9, 1, 12, 12), generator=generator("pixels", split), dtype=torch.uint8)
+        super().__init__(pixels, torch.arange(9) % 3, ("a", "b", "c"))
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class TwinsConfig:
 class Twins(ImageToImage[TwinsConfig]):
     """Two networks; beside them a teacher, a frozen network, a queue and a counter."""
 
-    defaults: ClassVar = {"data": "fuzz-digits", "batch_size": 8, "steps": 2, "log_every": 1, "eval_every": 1}
+    defaults: ClassVar = {"data": "fuzz-noise", "batch_size": 8, "steps": 2, "log_every": 1, "eval_every": 1}
     queue: Tensor
 
     def __init__(self, config: TwinsConfig):
@@ -77,9 +85,9 @@ class DrawsConfig(JudgeOptions, SizeOptions):
 
 
 class Draws(Generative[DrawsConfig]):
-    """Draws digits, for a judge."""
+    """Draws noise, for a judge."""
 
-    defaults: ClassVar = {"data": "fuzz-digits", "batch_size": 8, "steps": 1, "log_every": 1}
+    defaults: ClassVar = {"data": "fuzz-noise", "batch_size": 8, "steps": 1, "log_every": 1}
     latent = 2
 
     def __init__(self, config: DrawsConfig):

@@ -27,8 +27,8 @@ YAML = (
     "99999999", "300", "2.5", "'text'", '"\\e[31mred\\a"', '"\\0"', '"\\ud800"', '"\\x9b2J"', "[1, 2", "{a: 1",
     "[a, [b, [c]]]", "[]", "{}", "|\n  text\n  more", ">-\n  folded", "%YAML 1.1", "--- x", "...", "# nothing",
     "[" * 3000, "[" * DEEP, "{a: " * 3000, "- - - - x", "\ttab", "@at", "`tick", "x: y", "../outside", "/dev/zero",
-    "../outside/pipe", "../outside/secret.txt", "/proc/self/environ", "[../outside, ../outside]", "fuzz-digits+fuzz-digits",
-    "[" + ", ".join(["fuzz-digits"] * 2000) + "]", "timm/resnet18", "hf-hub:someone/something", "fp64", "runs/it",
+    "../outside/pipe", "../outside/secret.txt", "/proc/self/environ", "[../outside, ../outside]", "fuzz-noise+fuzz-noise",
+    "[" + ", ".join(["fuzz-noise"] * 2000) + "]", "timm/resnet18", "hf-hub:someone/something", "fp64", "runs/it",
 )  # fmt: skip
 """Values of an option in YAML, whole and broken."""
 DTYPES = (

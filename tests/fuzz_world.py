@@ -1,6 +1,5 @@
 """Where the cases of tests/fuzz.py happen: runs that were trained, pictures, and around them what nothing may touch."""
 
-import hashlib
 import os
 import shutil
 import stat
@@ -12,8 +11,7 @@ from PIL import Image
 
 STRANGER = """import pathlib
 pathlib.Path({mark!r}).write_text("imported")
-from fuzz_toys import Digits, Twins as Task
-Set = Digits
+from fuzz_toys import Noise as Set, Twins as Task
 def call(*arguments, **options):
     pathlib.Path({mark!r}).write_text("called")
 """
@@ -24,7 +22,7 @@ VALUES = {"twins": "fuzz-twins", "draws": "fuzz-draws", "judge": "classify"}
 TRAINING = {
     "twins": ("--task", "fuzz-twins", "--ema", "0.9"),
     "draws": ("--task", "fuzz-draws", "--judge", "runs/judge"),
-    "judge": ("--task", "classify", "--data", "fuzz-digits", "--steps", "1", "--batch-size", "8", "--epochs", "None"),
+    "judge": ("--task", "classify", "--data", "fuzz-noise", "--steps", "1", "--batch-size", "8", "--epochs", "None"),
 }
 """The command that trains each, but for --run."""
 BESIDE = ("--wandb", "off")
@@ -45,7 +43,7 @@ def verbs(run: str) -> list[Verb]:
     """Return all that can be done with a run like `run`, which lies in runs/it."""
     found = [
         Verb("evaluate", ("evaluate", "runs/it")),
-        Verb("evaluate-last", ("evaluate", "runs/it", "--checkpoint", "last", "--val-data", "fuzz-digits")),
+        Verb("evaluate-last", ("evaluate", "runs/it", "--checkpoint", "last", "--val-data", "fuzz-noise")),
         Verb("export", ("export", "runs/it", "out.safetensors"), ("out.safetensors",)),
         Verb("export-into", ("export", "runs/it", "--checkpoint", "last"), ("it.safetensors",)),
         Verb("compare", ("compare", "runs/it", f"runs/{run}")),
@@ -86,6 +84,7 @@ class World:
             folder.mkdir(parents=True)
         (self.site / "fuzz-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: fuzz\nVersion: 1\n")
         (self.site / "fuzz-1.dist-info/entry_points.txt").write_text(ENTRY_POINTS)
+        self.around: dict[str, Place] | None = None
 
     def furnish(self) -> None:
         """Make what lies around the runs."""
@@ -100,41 +99,51 @@ class World:
         (work / "pictures").mkdir()
         for number in range(2):
             Image.new("RGB", (12, 9), (90 * number, 40, 200)).save(work / f"pictures/{number}.png")
+        (work / "runs").mkdir()
+
+    def keep(self, run: str) -> None:
+        """Take runs/`run` into the pattern."""
+        shutil.copytree(self.work / "runs" / run, self.pattern / "work/runs" / run)
 
     def lay_out(self, run: str) -> None:
         """Bring all back to the pattern, with the run called `run` as runs/it."""
-        for folder in (self.work, self.outside):
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(self.pattern / folder.name, folder)
-        self.mark.unlink(missing_ok=True)
-        if run not in RUNS or not (self.work / "runs" / run).is_dir():
-            return
-        shutil.copytree(self.work / "runs" / run, self.run)
-        shutil.copy(self.work / "stranger.py", self.run / "stranger.py")
-        os.mkfifo(self.outside / "pipe")
+        for path in ("runs/it", "runs/new", "out", "out.safetensors", "it.safetensors"):
+            remove(self.work / path)
+        if self.around is None or self.seen() != self.around:
+            for folder in (self.work, self.outside):
+                remove(folder)
+                shutil.copytree(self.pattern / folder.name, folder)
+            os.mkfifo(self.outside / "pipe")
+            self.around = self.seen()
+        remove(self.mark)
+        if (self.work / "runs" / run).is_dir():
+            shutil.copytree(self.work / "runs" / run, self.run)
+            shutil.copy(self.work / "stranger.py", self.run / "stranger.py")
 
     def seen(self, but: tuple[str, ...] = ()) -> dict[str, Place]:
-        """Return what lies in `work` and `outside`, except below the paths `but` of `work`."""
+        """Return what lies in `work` and `outside`, except for the paths `but` of `work`."""
         found: dict[str, Place] = {}
         skipped = {str(self.work / path) for path in but}
-        for top in (self.work, self.outside):
-            for folder, folders, files in os.walk(top):
-                for name in [*folders, *files]:
-                    if (path := os.path.join(folder, name)) not in skipped:  # noqa: PTH118
-                        found[path] = place(path)
-                folders[:] = [name for name in folders if os.path.join(folder, name) not in skipped]  # noqa: PTH118
+        waiting = [str(self.work), str(self.outside)]
+        while waiting:
+            for entry in os.scandir(waiting.pop()):
+                if entry.path in skipped:
+                    continue
+                status = entry.stat(follow_symlinks=False)
+                kind = stat.filemode(status.st_mode)
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                    found[entry.path] = kind, ""
+                elif entry.is_symlink():
+                    found[entry.path] = kind, os.readlink(entry.path)  # noqa: PTH115
+                else:
+                    found[entry.path] = kind, f"{status.st_size} bytes of {status.st_mtime_ns}"
         return found
 
 
-def place(path: str) -> Place:
-    """Return what lies at `path`; links are not followed, and of what is huge the size stands for the content."""
-    status = os.lstat(path)
-    kind = stat.filemode(status.st_mode)
-    if stat.S_ISLNK(status.st_mode):
-        return kind, os.readlink(path)  # noqa: PTH115
-    if not stat.S_ISREG(status.st_mode):
-        return kind, ""
-    if status.st_size > 2**26:
-        return kind, f"{status.st_size} bytes of {status.st_mtime_ns}"
-    content = Path(path).read_bytes()
-    return kind, f"{hashlib.sha256(content).hexdigest()} of {status.st_mtime_ns}"
+def remove(path: Path) -> None:
+    """Remove what lies at `path`, if anything does; links are not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
