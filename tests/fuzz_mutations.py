@@ -23,6 +23,14 @@ from torch import Tensor
 
 from launchbay.models.checkpoints import fingerprint, seal
 
+PROGRESS = (
+    "step", "steps", "samples", "format", "progress", "progress/step", "progress/epoch", "progress/best",
+    "progress/best/step", "progress/final", "progress/baseline", "progress/samples_per_s", "progress/seconds", "config",
+    "config/task", "config/steps", "config/batch_size", "config/seed", "data", "data/training", "scaler", "world_size",
+    "threads", "versions", "owes_validation", "initial", "extra_state", "optimizers", "optimizers/*",
+    "optimizers/*/class", "optimizers/*/groups", "optimizers/*/values", "optimizers/*/values/model.0.weight.step",
+)  # fmt: skip
+"""What state.json says of a training, where * is whatever comes first."""
 Mutation = Callable[[World, random.Random], str]
 WRITTEN = (
     ".lock", "config.yaml", "metrics.jsonl", "summary.json", "curves.png", "wandb_id", "checkpoints/last", "logs",
@@ -212,6 +220,54 @@ def calls(world: World, chance: random.Random) -> str:
         return f"and {option}"
 
     return f"config.yaml: {option}: {name}; {everywhere(world, 'state.json', change)}"
+
+
+def progress(world: World, chance: random.Random) -> str:
+    """Say something else about how far the training had come, where it is gone on from."""
+    place, new = chance.choice(PROGRESS), chance.choice((*NUMBERS, "1", None, [], {}, {"step": float("inf")}, [1, 2]))
+
+    def change(file: Path) -> str:
+        content = json.loads(file.read_bytes())
+        *way, last = place.split("/")
+        part = content
+        for name in way:
+            part = part[next(iter(part)) if name == "*" else name]
+        part[last] = new
+        file.write_text(json.dumps(content))
+        return f"{place} = {new!r:.60}"
+
+    return f"{everywhere(world, 'state.json', change)}, sealed"
+
+
+def moments(world: World, chance: random.Random) -> str:
+    """Change what an optimizer keeps of one parameter, or of all."""
+    seed = chance.random()
+
+    def change(file: Path) -> str:
+        same, content = random.Random(seed), load_file(file)
+        key = same.choice(("step", "exp_avg", "exp_avg_sq"))
+        chosen = [name for name in sorted(content) if name.endswith(f".{key}")]
+        chosen = chosen if same.random() < 0.3 else [same.choice(chosen)]
+        kind = same.choice(("dtype", "shape", "value", "drop", "add"))
+        for name in chosen:
+            old, detail = content[name], random.Random(seed)
+            match kind:
+                case "dtype":
+                    content[name] = old.to(detail.choice(DTYPES))
+                case "shape":
+                    content[name] = reshaped(old, detail)
+                case "value":
+                    number = detail.choice((float("nan"), float("inf"), -1.0, 3e38, -3e38, 1e-45, 2.0**40))
+                    content[name] = torch.full_like(old, number)
+                case "drop":
+                    del content[name]
+                case _:
+                    content[f"{name.rpartition('.')[0]}.{detail.choice(('max_exp_avg_sq', 'x', ''))}"] = old.clone()
+        file.unlink()
+        save_file(content, file)
+        return f"{kind} of {key} of {len(chosen)} parameters"
+
+    return f"{everywhere(world, 'optimizers.safetensors', change)}, sealed"
 
 
 def tensor_file(world: World, chance: random.Random) -> str:
@@ -427,7 +483,7 @@ KINDS: dict[str, Mutation] = {
     mutation.__name__: mutation
     for mutation in (
         bits, length, state, manifest, record, options, calls, header, tensors, links, hard_links, odd_kinds, pointers,
-        strange_names, pickles,
+        strange_names, pickles, progress, moments,
     )
 }  # fmt: skip
 

@@ -44,7 +44,7 @@ class TwinsConfig:
 class Twins(ImageToImage[TwinsConfig]):
     """Two networks; beside them a teacher, a frozen network, a queue and a counter."""
 
-    defaults: ClassVar = {"data": "fuzz-noise", "batch_size": 8, "steps": 2, "log_every": 1, "eval_every": 1}
+    defaults: ClassVar = {"data": "fuzz-noise", "batch_size": 8, "steps": 2}
     queue: Tensor
 
     def __init__(self, config: TwinsConfig):
@@ -87,7 +87,7 @@ class DrawsConfig(JudgeOptions, SizeOptions):
 class Draws(Generative[DrawsConfig]):
     """Draws noise, for a judge."""
 
-    defaults: ClassVar = {"data": "fuzz-noise", "batch_size": 8, "steps": 1, "log_every": 1}
+    defaults: ClassVar = {"data": "fuzz-noise", "batch_size": 8, "steps": 2}
     latent = 2
 
     def __init__(self, config: DrawsConfig):

@@ -19,10 +19,11 @@ def call(*arguments, **options):
 RUNS = ("twins", "draws", "judge")
 VALUES = {"twins": "fuzz-twins", "draws": "fuzz-draws", "judge": "classify"}
 """The task of each run."""
+COMMON = ("--log-every", "1", "--eval-every", "1")
 TRAINING = {
-    "twins": ("--task", "fuzz-twins", "--ema", "0.9"),
-    "draws": ("--task", "fuzz-draws", "--judge", "runs/judge"),
-    "judge": ("--task", "classify", "--data", "fuzz-noise", "--steps", "1", "--batch-size", "8", "--epochs", "None"),
+    "twins": ("--task", "fuzz-twins", "--ema", "0.9", *COMMON),
+    "draws": ("--task", "fuzz-draws", "--judge", "runs/judge", *COMMON),
+    "judge": ("--task", "classify", "--data", "fuzz-noise", "--steps", "2", "--batch-size", "8", "--epochs", "None", *COMMON),
 }
 """The command that trains each, but for --run."""
 BESIDE = ("--wandb", "off")
@@ -37,6 +38,8 @@ class Verb:
     name: str
     arguments: tuple[str, ...]
     writes: tuple[str, ...] = ()
+    unfinished: bool = False
+    """Of a run that was killed after its first step."""
 
 
 def verbs(run: str) -> list[Verb]:
@@ -48,7 +51,8 @@ def verbs(run: str) -> list[Verb]:
         Verb("export-into", ("export", "runs/it", "--checkpoint", "last"), ("it.safetensors",)),
         Verb("compare", ("compare", "runs/it", f"runs/{run}")),
         Verb("compare-other", ("compare", f"runs/{run}", "runs/it")),
-        Verb("train-on", ("train", *TRAINING[run], "--run", "it", *BESIDE), ("runs/it",)),
+        Verb("train-on", ("train", *TRAINING[run], "--run", "it", *BESIDE), ("runs/it",), unfinished=True),
+        Verb("train-again", ("train", *TRAINING[run], "--run", "it", *BESIDE), ("runs/it",)),
         Verb("train-further", ("train", *TRAINING[run], "--run", "it", *BESIDE, "--steps", "3"), ("runs/it",)),
         starts("resume", run, "--resume", "runs/it", "--steps", "4"),
         starts("weights", run, "--weights", "runs/it", "--steps", "1"),
@@ -105,8 +109,8 @@ class World:
         """Take runs/`run` into the pattern."""
         shutil.copytree(self.work / "runs" / run, self.pattern / "work/runs" / run)
 
-    def lay_out(self, run: str) -> None:
-        """Bring all back to the pattern, with the run called `run` as runs/it."""
+    def lay_out(self, run: str, *, unfinished: bool = False) -> None:
+        """Bring all back to the pattern, with the run called `run`, whole or `unfinished`, as runs/it."""
         for path in ("runs/it", "runs/new", "out", "out.safetensors", "it.safetensors"):
             remove(self.work / path)
         if self.around is None or self.seen() != self.around:
@@ -119,6 +123,10 @@ class World:
         if (self.work / "runs" / run).is_dir():
             shutil.copytree(self.work / "runs" / run, self.run)
             shutil.copy(self.work / "stranger.py", self.run / "stranger.py")
+        if unfinished:
+            shutil.rmtree(self.run / "checkpoints/step-00000002")
+            for name in ("last", "best"):
+                (self.run / "checkpoints" / name).write_text("step-00000001")
 
     def seen(self, but: tuple[str, ...] = ()) -> dict[str, Place]:
         """Return what lies in `work` and `outside`, except for the paths `but` of `work`."""
