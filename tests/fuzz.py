@@ -114,14 +114,12 @@ def prepare(world: World) -> None:
     gc.freeze()
 
 
-def execute(
-    world: World, arguments: tuple[str, ...], *, drawn: bool = True, modules: Path | None = None
-) -> Outcome:
+def execute(world: World, arguments: tuple[str, ...], *, drawn: bool = True, modules: Path | None = None) -> Outcome:
     """Run a command in a process of its own.
 
     Args:
         drawn: with curves.png, which would take most of the time.
-        modules: where to write what was imported.
+        modules: where to write what was imported, by a command that is not tried but prepares that.
     """
     said = world.root / "said"
     start = time.monotonic()
@@ -131,7 +129,7 @@ def execute(
             curves.draw_curves = lambda lines, baseline_name, path: curves.collect_curves(lines, baseline_name) and None
         become(world, arguments, said, modules)
     watched = os.pidfd_open(child)
-    ended, _, _ = select.select([watched], [], [], PATIENCE)
+    ended, _, _ = select.select([watched], [], [], PATIENCE if modules is None else None)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     if not ended:

@@ -192,7 +192,11 @@ def options(world: World, chance: random.Random) -> str:
             name = chance.choice(("stranger", "run", "config", "blocks", "\x1b[31m", "a" * 70_000, "!!int x", "<<"))
             lines.insert(place, f"{name}: {new}")
         case "whole":
-            name, lines = "all", [chance.choice((laughs(), new, "\n".join(["a: &a x", "task: *a"]), "---\n---\n"))]
+            name, lines, new = (
+                "all",
+                [chance.choice((laughs(), new, "\n".join(["a: &a x", "task: *a"]), "---\n---\n"))],
+                "",
+            )
         case "twice":
             lines.append(lines[place])
             new = "twice"
@@ -371,11 +375,9 @@ def reshaped(tensor: Tensor, chance: random.Random) -> Tensor:
 def replaced(world: World, chance: random.Random) -> Path:
     """Return a path of the run, or one that it writes to, with nothing at it."""
     there = [path for path in sorted(world.run.rglob("*")) if path.name != "stranger.py"]
-    path = chance.choice([*there, *(world.run / name for name in WRITTEN)])
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    path = chance.choice([*there, *(world.run / name for name in 2 * WRITTEN)])
+    if path.exists():  # a link may lead to what was there
+        shutil.move(path, world.outside / "moved")
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -384,7 +386,7 @@ def links(world: World, chance: random.Random) -> str:
     path = replaced(world, chance)
     outside = world.outside
     targets = (
-        outside / "secret.txt", outside / "model.safetensors", outside / path.name, outside / "pipe", outside, path,
+        outside / "moved", outside / "moved", outside / "secret.txt", outside / "model.safetensors", outside / path.name, outside / "pipe", outside, path,
         outside / "absent", outside / "deep", world.work / "train", Path("/dev/zero"), Path("/dev/full"), path.parent,
         Path("/dev/tty"), Path("/proc/self/mem"), world.work / "runs/other", Path("/proc/self/fd/1"),
     )  # fmt: skip

@@ -23,7 +23,19 @@ COMMON = ("--log-every", "1", "--eval-every", "1")
 TRAINING = {
     "twins": ("--task", "fuzz-twins", "--ema", "0.9", *COMMON),
     "draws": ("--task", "fuzz-draws", "--judge", "runs/judge", *COMMON),
-    "judge": ("--task", "classify", "--data", "fuzz-noise", "--steps", "2", "--batch-size", "8", "--epochs", "None", *COMMON),
+    "judge": (
+        "--task",
+        "classify",
+        "--data",
+        "fuzz-noise",
+        "--steps",
+        "2",
+        "--batch-size",
+        "8",
+        "--epochs",
+        "None",
+        *COMMON,
+    ),
 }
 """The command that trains each, but for --run."""
 BESIDE = ("--wandb", "off")

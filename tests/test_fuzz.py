@@ -13,7 +13,9 @@ CASES = 130
 
 def fuzz(*options: str) -> None:
     command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), *options]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
