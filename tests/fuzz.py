@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from fuzz_mutations import KINDS, mutate
-from fuzz_world import BESIDE, RUNS, TRAINING, Verb, World, verbs
+from fuzzing.mutations import KINDS, ONLY_READ_BY
+from fuzzing.world import BESIDE, RUNS, TRAINING, Verb, World, verbs
 
 from launchbay import launch
 from launchbay.launch import cli
@@ -38,13 +38,6 @@ SECONDS, MEMORY = 20, 2**31
 """Of CPU, and of resident memory, that a command may take."""
 PATIENCE = 60.0
 """Seconds for a command: what takes longer waits for ever, however slow the machine."""
-ONLY_READ_BY = {
-    "options": ("evaluate", "evaluate-last", "apply", "config", "compare", "compare-other"),
-    "record": ("compare", "compare-other", "train-on", "train-again", "train-further"),
-    "progress": ("train-on", "train-again", "train-further", "resume", "evaluate", "compare"),
-    "moments": ("train-on", "train-further", "resume"),
-}
-"""The verbs for which a kind of mutation changes anything."""
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What a terminal takes as a command."""
 
@@ -176,7 +169,7 @@ def attempt(world: World, case: Case) -> tuple[list[str], str, Outcome]:
     """Return what is wrong with what became of `case`, what was done to the run folder, and what became of it."""
     world.lay_out(case.run, unfinished=case.verb.unfinished)
     # Where a seed has tried all, it begins again with other details.
-    done = mutate(case.kind, world, random.Random(f"{case.seed} {case.number}"))
+    done = KINDS[case.kind](world, random.Random(f"{case.seed} {case.number}"))
     before = world.seen(case.verb.writes)
     outcome = execute(world, case.verb.arguments, drawn=case.number % 4 == 0)
     after = world.seen(case.verb.writes)

@@ -16,10 +16,10 @@ from launchbay.tasks.figures.metrics import ImageMetric
 from launchbay.tasks.options import JudgeOptions, SizeOptions
 
 ENTRY_POINTS = """[launchbay.tasks]
-fuzz-twins = fuzz_toys:Twins
-fuzz-draws = fuzz_toys:Draws
+fuzz-twins = fuzzing.toys:Twins
+fuzz-draws = fuzzing.toys:Draws
 [launchbay.datasets]
-fuzz-noise = fuzz_toys:Noise
+fuzz-noise = fuzzing.toys:Noise
 """
 
 

@@ -6,12 +6,13 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from fuzz_toys import ENTRY_POINTS
 from PIL import Image
+
+from fuzzing.toys import ENTRY_POINTS
 
 STRANGER = """import pathlib
 pathlib.Path({mark!r}).write_text("imported")
-from fuzz_toys import Noise as Set, Twins as Task
+from fuzzing.toys import Noise as Set, Twins as Task
 def call(*arguments, **options):
     pathlib.Path({mark!r}).write_text("called")
 """

@@ -1,0 +1,28 @@
+"""What a stranger may have done to a run folder.
+
+Each mutation takes the world and a source of chance, changes the run folder, and returns what it did, in words. Where
+a checkpoint is to be believed its manifest and seal are made anew.
+"""
+
+import random
+from collections.abc import Callable
+
+from fuzzing import files, tensors, texts
+from fuzzing.world import World
+
+Mutation = Callable[[World, random.Random], str]
+KINDS: dict[str, Mutation] = {
+    mutation.__name__: mutation
+    for mutation in (
+        files.bits, files.length, files.links, files.hard_links, files.odd_kinds, files.pointers, files.strange_names,
+        files.pickles, texts.state, texts.manifest, texts.record, texts.options, texts.calls, texts.progress,
+        tensors.header, tensors.tensors, tensors.moments,
+    )
+}  # fmt: skip
+ONLY_READ_BY = {
+    "options": ("evaluate", "evaluate-last", "apply", "config", "compare", "compare-other"),
+    "record": ("compare", "compare-other", "train-on", "train-again", "train-further"),
+    "progress": ("train-on", "train-again", "train-further", "resume", "evaluate", "compare"),
+    "moments": ("train-on", "train-further", "resume"),
+}
+"""The verbs for which a kind of mutation changes anything; all, for those that are not here."""
