@@ -73,6 +73,7 @@ def verbs(run: str) -> list[Verb]:
         starts("config", run, "--config", "runs/it/config.yaml"),
     ]
     if run == "twins":
+        found.append(Verb("train-wandb", ("train", *TRAINING[run], "--run", "it"), ("runs/it",), unfinished=True))
         found.append(Verb("apply", ("apply", "runs/it", "pictures", "out"), ("out",)))
     if run == "judge":
         found.append(starts("judge", "draws", "--judge", "runs/it"))
