@@ -20,6 +20,7 @@ KINDS: dict[str, Mutation] = {
     )
 }  # fmt: skip
 ONLY_READ_BY = {
+    "calls": ("evaluate", "evaluate-last", "apply", "config", "judge", "resume", "train-on"),
     "options": ("evaluate", "evaluate-last", "apply", "config", "compare", "compare-other"),
     "record": ("compare", "compare-other", "train-on", "train-again", "train-further"),
     "progress": ("train-on", "train-again", "train-further", "resume", "evaluate", "compare"),
