@@ -5,12 +5,12 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from fuzzing.sealed import detach, files, sealed_or_not, steps
+from fuzzing.torch_files import Leaves
 from fuzzing.values import NAMES, value
 from fuzzing.world import World
 
@@ -158,11 +158,23 @@ def pickles(world: World, chance: random.Random) -> str:
     return sealed_or_not(world, file, chance, "a pickle")
 
 
-class Leaves:
-    """Leaves the mark when it is unpickled."""
-
-    def __init__(self, mark: str):
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
-        return open, (self.mark, "w")
+def many(world: World, chance: random.Random) -> str:
+    """Put very many files, folders or lines where some are looked for."""
+    match chance.choice(("steps", "files", "lines", "best")):
+        case "steps":
+            for number in range(3, 2000):
+                (world.run / f"checkpoints/step-{number:08d}").mkdir()
+            return "2,000 empty checkpoints"
+        case "files":
+            where = chance.choice(("", "samples", "logs", "checkpoints", "checkpoints/step-00000001"))
+            for number in range(2000):
+                (world.run / where / f"{number}.png").touch()
+            return f"2,000 files in {where!r}"
+        case "lines":
+            file = world.run / "metrics.jsonl"
+            file.write_bytes(file.read_bytes() * 50_000)
+            return "200,000 lines in metrics.jsonl"
+        case _:
+            step = world.run / "checkpoints/step-00000001"
+            (step / "metrics.jsonl").write_bytes(b"\n" * 50_000_000)
+            return "an empty record of 50 MB in a checkpoint"

@@ -6,7 +6,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from fuzzing.toys import ENTRY_POINTS
 
@@ -70,6 +72,7 @@ def verbs(run: str) -> list[Verb]:
         starts("resume", run, "--resume", "runs/it", "--steps", "4"),
         starts("weights", run, "--weights", "runs/it", "--steps", "1"),
         starts("weights-file", run, "--weights", "model=runs/it/checkpoints/step-00000001/model.safetensors"),
+        starts("weights-torch", run, "--weights", "model=runs/it/weights.pth"),
         starts("config", run, "--config", "runs/it/config.yaml"),
     ]
     if run == "twins":
@@ -121,7 +124,9 @@ class World:
 
     def keep(self, run: str) -> None:
         """Take runs/`run` into the pattern."""
-        shutil.copytree(self.work / "runs" / run, self.pattern / "work/runs" / run)
+        kept = self.pattern / "work/runs" / run
+        shutil.copytree(self.work / "runs" / run, kept)
+        torch.save(load_file(kept / "checkpoints/step-00000001/model.safetensors"), kept / "weights.pth")
 
     def lay_out(self, run: str, *, unfinished: bool = False) -> None:
         """Bring all back to the pattern, with the run called `run`, whole or `unfinished`, as runs/it."""
@@ -134,7 +139,7 @@ class World:
             os.mkfifo(self.outside / "pipe")
             self.around = self.seen()
         remove(self.mark)
-        if (self.work / "runs" / run).is_dir():
+        if run:
             shutil.copytree(self.work / "runs" / run, self.run)
             shutil.copy(self.work / "stranger.py", self.run / "stranger.py")
         if unfinished:
