@@ -55,7 +55,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     seen = set[str]()
     for outcome in ("passed", "failed", "error", "skipped"):
         for report in terminalreporter.stats.get(outcome, ()):
-            properties = dict(report.user_properties)
+            properties = dict(getattr(report, "user_properties", ()))
             if "kind" not in properties or (outcome == "passed" and report.when != "call"):
                 continue
             row = properties["kind"], report.nodeid.partition("::test_")[2].partition("[")[0].replace("_", " ")

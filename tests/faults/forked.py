@@ -3,18 +3,21 @@
 Their file calls may be held (system_calls.py), they may be killed, and there may be several for one run.
 """
 
+import atexit
+import gc
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any
+from typing import Any, NoReturn
 
 import system_calls
 
@@ -22,7 +25,7 @@ TESTS = Path(__file__).parents[1]
 
 
 class Forked:
-    """A run, in the current folder, with what it prints in the file `output`."""
+    """A command in the current folder, with what it prints in the file `output`: a run, or what `launchbay` does."""
 
     def __init__(self, argv: Sequence[object], output: str = "output.txt", *, held: bool = False, **environment: str):
         self.output = Path(output).absolute()
@@ -69,13 +72,28 @@ class Forked:
         return self.output.read_text(errors="replace")
 
 
+def fork_processes(count: int, argv: Sequence[object], **environment: str) -> list[Forked]:
+    """Fork as many for one run, without a launcher."""
+    if count == 1:
+        return [Forked(argv, **environment)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {**environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+    common["ACCELERATE_USE_CPU"] = "1"
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    return [Forked(argv, f"output-{rank['RANK']}.txt", **common, **rank) for rank in ranks]
+
+
 @cache
 def server() -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """It ends with this process, which is the only one to hold the other end."""
+    """Ends when this process does, which holds the other end."""
     mine, other = socket.socketpair()
     with other:
         environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-        return mine, subprocess.Popen([sys.executable, __file__], stdin=other, env=environment)
+        process = subprocess.Popen([sys.executable, __file__], stdin=other, env=environment)
+    atexit.register(lambda: mine.close() or process.wait())
+    return mine, process
 
 
 def ask(request: dict[str, Any]) -> Any:
@@ -88,7 +106,7 @@ def ask(request: dict[str, Any]) -> Any:
 
 
 def serve() -> int:
-    """Start what is asked for, and say how it ended. Returns, in each process that was forked, what it is to end with."""
+    """Start what is asked for, and say how it ended. Return, in each process that is forked, its exit code."""
     import unpickled
 
     unpickled.install()
@@ -99,6 +117,7 @@ def serve() -> int:
 
     from launchbay.launch.engine import session  # noqa: F401
 
+    gc.freeze()  # what is here already is not looked at, and so not copied, in each process that is forked
     with socket.socket(fileno=0) as asked, asked.makefile() as requests:
         for text in requests:
             request = json.loads(text)
@@ -110,10 +129,20 @@ def serve() -> int:
             asked.sendall(json.dumps(answer).encode() + b"\n")
         else:
             return 0
-    return train(request)
+    return obey(request)
 
 
-def train(request: dict[str, Any]) -> int:
+def end(code: int) -> NoReturn:
+    """What an interpreter does at its end, but for taking all of its modules apart, which takes a second here."""
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def obey(request: dict[str, Any]) -> int:
+    from launchbay.launch import cli
     from launchbay.launch.train import main
 
     os.setpgid(0, 0)
@@ -131,8 +160,15 @@ def train(request: dict[str, Any]) -> int:
             other.connect(f"\0{request['listener']}")
             socket.send_fds(other, [b"it"], [listener])
         os.close(listener)
-    return main(request["argv"])
+    if request["argv"][0].startswith("-"):
+        return main(request["argv"])
+    sys.argv = ["launchbay", *request["argv"]]
+    return cli.main()
 
 
 if __name__ == "__main__":
-    sys.exit(serve())
+    try:
+        code = serve()
+    except SystemExit as exit:
+        code = exit.code if isinstance(exit.code, int) else 1
+    end(code)

@@ -52,9 +52,9 @@ class Platter:
         return self.nodes.setdefault(path.stat().st_ino, Node(path.is_dir()))
 
     def leave(self, target: Path, how: str) -> None:
-        """Write to `target` what a power cut may leave now: "old", as POSIX has it, names and contents that were synced;
-        "cut" and "zeros", as most file systems have it, all names, but of contents what was synced, followed by nothing
-        or by zeros.
+        """Write to `target` what a power cut may leave now. "old", as POSIX has it: names and contents that were
+        synced. "cut" and "zeros", as most file systems have it: all names, but of contents what was synced, followed by
+        nothing or by zeros.
         """
         if how == "old":
             self.node(self.root).write(target)

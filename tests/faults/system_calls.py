@@ -1,4 +1,5 @@
-"""The file calls of a process, as its kernel sees them: of Python, of libraries in C and Rust, of each thread and child.
+"""The file calls of a process, as its kernel sees them: of Python, of libraries in C and Rust, of each thread and
+child.
 
 Each call is held until it is decided what becomes of it. By seccomp(2) with SECCOMP_RET_USER_NOTIF, on Linux from 5.9;
 constants from linux/seccomp.h, linux/filter.h and asm/unistd_64.h.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from errno import ENOENT
+from pathlib import Path
 
 NUMBERS = {
     "open": 2, "creat": 85, "openat": 257, "write": 1, "pwrite64": 18, "writev": 20, "ftruncate": 77, "fallocate": 285,
@@ -121,13 +123,13 @@ def read_call(thread: int, name: str, arguments: list[int]) -> Call | None:
 def path_of(thread: int, arguments: list[int], folder: int | None, place: int) -> str:
     path = os.fsdecode(b"".join(text_at(thread, arguments[place])))
     if not path.startswith("/"):
-        path = os.path.join(folder_of(thread, HERE if folder is None else arguments[folder]), path)
+        path = f"{folder_of(thread, HERE if folder is None else arguments[folder])}/{path}"
     return os.path.normpath(path)
 
 
 def folder_of(thread: int, descriptor: int) -> str:
     where = "cwd" if descriptor & 0xFFFFFFFF == HERE else f"fd/{descriptor & 0xFFFFFFFF}"
-    return os.readlink(f"/proc/{thread}/{where}").removesuffix(" (deleted)")
+    return str(Path(f"/proc/{thread}/{where}").readlink()).removesuffix(" (deleted)")
 
 
 def text_at(thread: int, address: int) -> Iterator[bytes]:
@@ -141,6 +143,6 @@ def text_at(thread: int, address: int) -> Iterator[bytes]:
 
 
 def memory(thread: int, address: int, size: int) -> bytes:
-    with open(f"/proc/{thread}/mem", "rb", buffering=0) as file:
+    with Path(f"/proc/{thread}/mem").open("rb", buffering=0) as file:
         file.seek(address)
         return file.read(size)

@@ -145,7 +145,7 @@ def write_half(call: Call) -> None:
         return
     facts = Path(f"/proc/{call.thread}/fdinfo/{call.arguments[0]}").read_text().split()
     place, flags = int(facts[1]), int(facts[3], 8)
-    with open(f"/proc/{call.thread}/fd/{call.arguments[0]}", "r+b", buffering=0) as file:
+    with Path(f"/proc/{call.thread}/fd/{call.arguments[0]}").open("r+b", buffering=0) as file:
         file.seek(*((0, os.SEEK_END) if flags & os.O_APPEND else (place, os.SEEK_SET)))
         file.write(call.written()[: call.arguments[2] // 2])
 

@@ -1,5 +1,5 @@
-"""Killed with SIGKILL at any moment, from the start to the end, on one process and on two, with samples and W&B: the same
-command goes on to the same bits, and W&B has each row once.
+"""Killed with SIGKILL at any moment, from the start to the end, on one process and on two, with samples and W&B: the
+same command goes on to the same bits, and W&B has each row once.
 """
 
 import json
@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -17,7 +16,7 @@ import psutil
 import pytest
 from conftest import ROOT, lines, wandb_rows
 from faults_table import OneFault
-from forked import Forked
+from forked import fork_processes
 from test_continue import assert_same
 from test_stop import launch, trainers
 
@@ -54,15 +53,7 @@ class Processes:
     options = SHORT
 
     def __init__(self, count: int, name: str):
-        argv = (*self.options, "--run", name)
-        if count == 1:
-            self.all = [Forked(argv, f"{name}.txt")]
-            return
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
-        self.all = [
-            Forked(argv, f"{name}-{rank}.txt", **address, RANK=str(rank), LOCAL_RANK=str(rank), ACCELERATE_USE_CPU="1")
-            for rank in range(count)
-        ]
+        self.all = fork_processes(count, (*self.options, "--run", name))
 
     def kill(self, chance: random.Random) -> None:
         """One of them; and end the others, as the launcher does."""
@@ -105,12 +96,6 @@ class Commands:
 
     def said(self) -> str:
         return self.output.read_text()
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 @pytest.mark.fault("kills")

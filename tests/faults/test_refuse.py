@@ -1,9 +1,7 @@
 """What a run will not go on from, and what it says then. Nothing is lost: a refused start changes no file."""
 
 import json
-import pickle
 import shutil
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +13,7 @@ import torch
 from conftest import lines
 from PIL import Image
 from safetensors.torch import load_file, save_file
-
-from launchbay.models import checkpoints
+from test_hostile import seal
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -31,12 +28,6 @@ def run(train: Train) -> Path:
     folder = train("Single", *OPTIONS, "--keep", 9)
     shutil.rmtree(LAST)
     return folder
-
-
-def seal(folder: Path) -> None:
-    """Make a checkpoint that was tampered with pass for a whole one."""
-    files = {p.name: checkpoints.fingerprint(p) for p in folder.iterdir() if p.name != "manifest.json"}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoints.seal(files)}))
 
 
 def test_it_goes_on_and_ends_the_same(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -108,14 +99,6 @@ def test_another_run_that_would_have_nothing_to_do_is_refused(mistake: Mistake, 
     assert [path.name for path in Path("runs").iterdir()] == ["first"]
 
 
-@pytest.mark.parametrize("file", ["metrics.jsonl", "checkpoints/last", "checkpoints/best"])
-def test_small_files_full_of_rubbish_do_no_harm(train: Train, run: Path, file: str) -> None:
-    with (run / file).open("ab") as damaged:
-        damaged.write(b"[1, 2]\n\xff\xfe\x00")
-    train("Single", *OPTIONS)
-    assert [line["step"] for line in lines(run, "train")] == [1, 2, 3, 4, 5, 6]
-
-
 def test_no_checkpoint_yet_starts_afresh(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "checkpoints")
     train("Single", *OPTIONS)
@@ -159,30 +142,6 @@ def test_weights_that_are_no_numbers_are_refused(mistake: Mistake, run: Path) ->
     assert "bias has nan or infinite values" in mistake(*AGAIN)
 
 
-class Evil:
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        return Path.touch, (Path("owned"),)  # pyright: ignore
-
-
-@pytest.mark.parametrize("content", [pickle.dumps(Evil()), struct.pack("<Q", 1 << 60) + b"{}"])
-@pytest.mark.parametrize("name", ["model", "optimizers"])
-def test_a_hostile_file_is_not_believed(mistake: Mistake, run: Path, content: bytes, name: str) -> None:
-    """A pickle that passes for tensors; a header that claims an exabyte."""
-    file = run / f"checkpoints/step-00000004/{name}.safetensors"
-    file.write_bytes(content)
-    seal(file.parent)
-    assert f"{name}.safetensors is not a safetensors file" in mistake(*AGAIN)
-    assert not Path("owned").exists()
-
-
-def test_a_manifest_cannot_name_files_elsewhere(run: Path) -> None:
-    folder = run / "checkpoints/step-00000004"
-    files = {"../../../../secret": {"bytes": 1, "sha256": ""}}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoints.seal(files)}))
-    with pytest.raises(checkpoints.DamagedCheckpoint, match="secret"):
-        checkpoints.verify(folder)
-
-
 def test_weights_of_another_shape_are_refused(mistake: Mistake, run: Path) -> None:
     file = run / "checkpoints/step-00000004/model.safetensors"
     save_file({"weight": torch.zeros(1), "bias": torch.zeros(3)}, file)
@@ -205,16 +164,3 @@ def test_two_runs_do_not_share_a_folder(mistake: Mistake, run: Path) -> None:
         other.stdout.readline()
         assert f"runs/it is in use by process {other.pid}" in mistake(*AGAIN)
         other.kill()
-
-
-def test_no_pickle_is_read_or_written(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise AssertionError("a pickle")
-
-    for name in ("dump", "dumps", "load", "loads"):
-        monkeypatch.setattr(pickle, name, refuse)
-    for name in ("save", "load"):
-        monkeypatch.setattr(torch, name, refuse)
-    train("Single", *OPTIONS)
-    shutil.rmtree(LAST)
-    train("Single", *OPTIONS)

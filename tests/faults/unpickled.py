@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 LOG = "UNPICKLED"
@@ -25,7 +26,7 @@ def note(what: str) -> None:
         places.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
         frame = frame.f_back
     known = any(part in place for place in places[:4] for part in BETWEEN_PROCESSES)
-    with open(file, "a", encoding="utf-8") as log:
+    with Path(file).open("a", encoding="utf-8") as log:
         log.write(f"{'between processes' if known else 'elsewhere'}: {what} {' < '.join(places)}\n")
 
 
