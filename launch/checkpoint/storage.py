@@ -42,7 +42,6 @@ from launchbay.models.checkpoints import (
 OPTIMIZERS = "optimizers.safetensors"
 TASK = "task.safetensors"
 FROZEN = "task.frozen.safetensors"
-RECORD = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,7 @@ class CheckpointContent:
 def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, keep: int) -> Path:
     """Write checkpoint `step`, point `last` (and `best`) to it, delete all but the newest `keep` and the best.
 
-    Everything is written to a temporary folder beside and synchronised to disk before it gets its name, and so is the
-    run's record up to here. A power cut after this leaves the checkpoint, and before it those that were there.
+    Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
 
     Raises:
         OSError: the disk is full, or fails; earlier checkpoints stay intact.
@@ -97,8 +95,6 @@ def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, kee
     try:
         write_files(temporary, content, {"format": FORMAT, "step": step, **content.state})
         synchronize(temporary)
-        if (record := folder.parent / RECORD).is_file():
-            synchronize(record)
         if final.exists():  # damaged, or it would have been gone on from
             shutil.rmtree(final.rename(folder / f".tmp-{final.name}-old"))
         temporary.rename(final)
@@ -107,8 +103,7 @@ def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, kee
         if isinstance(error, SafetensorError):  # how that library reports a disk that is full
             raise OSError(str(error)) from error
         raise
-    for above in (folder, *folder.parents[:2]):  # the run folder's own name may be new, too
-        synchronize(above)
+    synchronize(folder)
     update_pointers(final, best=best)
     delete_old(folder, keep)
     return final
@@ -118,7 +113,6 @@ def update_pointers(checkpoint: Path, *, best: bool) -> None:
     """Let `last` (and `best`) name `checkpoint`."""
     for name in ("last", "best") if best else ("last",):
         write_text(checkpoint.parent / name, checkpoint.name)
-    synchronize(checkpoint.parent)
 
 
 def write_files(folder: Path, content: CheckpointContent, state: Json) -> None:
