@@ -192,5 +192,6 @@ def steps_kept(run: Path) -> list[int]:
     steps = []
     for checkpoint in checkpoints.list_checkpoints(run / "checkpoints"):
         with suppress(checkpoints.DamagedCheckpoint):
-            steps.append(checkpoints.verify(checkpoint)["step"])
+            checkpoints.verify(checkpoint)
+            steps.append(int(checkpoint.name.removeprefix("step-")))
     return [step for step in steps if recorded >= set(range(1, step + 1))]
