@@ -18,21 +18,15 @@ from faults_table import OneFault
 from forked import Forked
 from safetensors.torch import load_file, save_file
 from test_continue import assert_same
+from test_refuse import Evil, seal
 from torch import Tensor
 
 from launchbay.launch import cli
 from launchbay.launch.train import main
-from launchbay.models import checkpoints
 
 Train = Callable[..., Path]
 OPTIONS = ("--steps", 6, "--save-every", 2, "--eval-every", 6, "--keep", 9)
 CHECKPOINT = Path("runs/it/checkpoints/step-00000004")
-
-
-def seal(folder: Path) -> None:
-    """Make a checkpoint that was tampered with pass for a whole one."""
-    files = {p.name: checkpoints.fingerprint(p) for p in folder.iterdir() if p.name != "manifest.json"}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoints.seal(files)}))
 
 
 RUBBISH = (b"", b"\xff\xfe\x00", b"[1, 2]\n", b"null", b'{"status": {"step": []}, "step": "x"}\n', b"[" * 5000)
@@ -72,11 +66,6 @@ def test_rubbish_for_the_name_of_the_wandb_run(content: bytes) -> None:
     assert again.wait() == 0, again.said()
     shutil.rmtree(sorted(Path("runs/it/wandb").glob("offline-run-*"))[0])
     assert [row["step"] for row in wandb_rows(Path("runs/it"))] == [line["step"] for line in lines(Path("runs/it"))]
-
-
-class Evil:
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        return Path.touch, (Path("owned"),)  # pyright: ignore
 
 
 def state_with(**changes: object) -> Callable[[Path], object]:
@@ -199,11 +188,3 @@ def start(argv: tuple[object, ...], capfd: pytest.CaptureFixture[str], *, forked
     except SystemExit as exit:
         code = exit.code
     return int(code or 0), "".join(capfd.readouterr())
-
-
-def test_a_manifest_cannot_name_files_elsewhere(runs: Path) -> None:
-    folder = Path(shutil.copytree(runs / CHECKPOINT, "checkpoint"))
-    files = {"../../../../secret": {"bytes": 1, "sha256": ""}}
-    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoints.seal(files)}))
-    with pytest.raises(checkpoints.DamagedCheckpoint, match="secret"):
-        checkpoints.verify(folder)

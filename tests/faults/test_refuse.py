@@ -1,7 +1,9 @@
 """What a run will not go on from, and what it says then. Nothing is lost: a refused start changes no file."""
 
 import json
+import pickle
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +15,8 @@ import torch
 from conftest import lines
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from test_hostile import seal
+
+from launchbay.models import checkpoints
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -28,6 +31,12 @@ def run(train: Train) -> Path:
     folder = train("Single", *OPTIONS, "--keep", 9)
     shutil.rmtree(LAST)
     return folder
+
+
+def seal(folder: Path) -> None:
+    """Make a checkpoint that was tampered with pass for a whole one."""
+    files = {p.name: checkpoints.fingerprint(p) for p in folder.iterdir() if p.name != "manifest.json"}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoints.seal(files)}))
 
 
 def test_it_goes_on_and_ends_the_same(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -140,6 +149,30 @@ def test_weights_that_are_no_numbers_are_refused(mistake: Mistake, run: Path) ->
     save_file(weights, file)
     seal(file.parent)
     assert "bias has nan or infinite values" in mistake(*AGAIN)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return Path.touch, (Path("owned"),)  # pyright: ignore
+
+
+@pytest.mark.parametrize("content", [pickle.dumps(Evil()), struct.pack("<Q", 1 << 60) + b"{}"])
+@pytest.mark.parametrize("name", ["model", "optimizers"])
+def test_a_hostile_file_is_not_believed(mistake: Mistake, run: Path, content: bytes, name: str) -> None:
+    """A pickle that passes for tensors; a header that claims an exabyte."""
+    file = run / f"checkpoints/step-00000004/{name}.safetensors"
+    file.write_bytes(content)
+    seal(file.parent)
+    assert f"{name}.safetensors is not a safetensors file" in mistake(*AGAIN)
+    assert not Path("owned").exists()
+
+
+def test_a_manifest_cannot_name_files_elsewhere(run: Path) -> None:
+    folder = run / "checkpoints/step-00000004"
+    files = {"../../../../secret": {"bytes": 1, "sha256": ""}}
+    (folder / "manifest.json").write_text(json.dumps({"files": files, "seal": checkpoints.seal(files)}))
+    with pytest.raises(checkpoints.DamagedCheckpoint, match="secret"):
+        checkpoints.verify(folder)
 
 
 def test_weights_of_another_shape_are_refused(mistake: Mistake, run: Path) -> None:
