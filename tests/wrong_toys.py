@@ -44,7 +44,7 @@ class SpoiledData(Single):
 
 
 class Infinite(Single):
-    """The square root has no derivative at zero: from step 5 on the gradient is nan, and the loss is not."""
+    """The square root has no derivative at zero: from step 6 on the gradient is nan, and the loss is not."""
 
     def training_step(self, batch: Batch) -> Losses:
         loss = (self.model(batch.image) - batch.image).square().mean()
