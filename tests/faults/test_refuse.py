@@ -108,14 +108,6 @@ def test_another_run_that_would_have_nothing_to_do_is_refused(mistake: Mistake, 
     assert [path.name for path in Path("runs").iterdir()] == ["first"]
 
 
-@pytest.mark.parametrize("file", ["metrics.jsonl", "checkpoints/last", "checkpoints/best"])
-def test_small_files_full_of_rubbish_do_no_harm(train: Train, run: Path, file: str) -> None:
-    with (run / file).open("ab") as damaged:
-        damaged.write(b"[1, 2]\n\xff\xfe\x00")
-    train("Single", *OPTIONS)
-    assert [line["step"] for line in lines(run, "train")] == [1, 2, 3, 4, 5, 6]
-
-
 def test_no_checkpoint_yet_starts_afresh(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "checkpoints")
     train("Single", *OPTIONS)
@@ -219,16 +211,3 @@ def test_two_runs_do_not_share_a_folder(mistake: Mistake, run: Path) -> None:
         other.stdout.readline()
         assert f"runs/it is in use by process {other.pid}" in mistake(*AGAIN)
         other.kill()
-
-
-def test_no_pickle_is_read_or_written(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise AssertionError("a pickle")
-
-    for name in ("dump", "dumps", "load", "loads"):
-        monkeypatch.setattr(pickle, name, refuse)
-    for name in ("save", "load"):
-        monkeypatch.setattr(torch, name, refuse)
-    train("Single", *OPTIONS)
-    shutil.rmtree(LAST)
-    train("Single", *OPTIONS)

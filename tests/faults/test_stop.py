@@ -3,16 +3,14 @@
 import contextlib
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -166,32 +164,6 @@ def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -
         process.send_signal(number)
         assert not psutil.wait_procs(children, timeout=15)[1]
     checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))
-
-
-@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=SLOW)])
-def test_killed_at_random_moments_it_ends_with_the_same_bits(
-    kills: int, train: Callable[..., Path], record_property: Any
-) -> None:
-    """Each step saves, and may be the best: many of the kills hit a save. What `last` and `best` name is there."""
-    record_property("faults", kills)
-    options = (*TASK[2:], "--steps", 100 + 20 * kills, "--save-every", 1, "--eval-every", 1, "--keep", 1, "--lr", 0.1)
-    whole = train("Dropout", *options).rename("runs/whole")
-    killed, chance = Path("runs/killed"), random.Random(0)
-    again = (sys.executable, ROOT / "launch/run.py", "--task", "toys:Dropout", *options, "--run", "killed")
-    for _ in range(kills):
-        reached = len((killed / "metrics.jsonl").read_text().splitlines()) if killed.exists() else 0
-        with started(*again) as process:
-            wait_for_step(killed, reached + 1)
-            time.sleep(chance.uniform(0, 0.1))
-            process.kill()
-        for name in (killed / "checkpoints").glob("[lb][ea]st"):
-            checkpoints.verify(killed / "checkpoints" / name.read_text())
-    with started(*again) as process:
-        output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0 and "continues from step" in output, output
-    assert_same(whole, killed)
-    best, same = (checkpoints.find_checkpoint(run / "checkpoints", "best").name for run in (whole, killed))
-    assert best == same
 
 
 def test_wandb_has_each_point_once(command: Command) -> None:
