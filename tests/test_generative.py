@@ -89,11 +89,17 @@ def test_presgan_has_the_gradient_of_the_entropy(deviation: float) -> None:
     generator: Any = LinearGenerator(weight, deviation)
     sampler = LatentSampler(latents)
     sizes = []
-    for batch in (*[64] * 100, count):
-        latent = torch.randn(batch, latents)
-        image = generator(latent) + deviation * torch.randn(batch, 1, 6, 6)
-        slope = sampler.log_density_gradient(generator, image, latent, draws(batch)).flatten(1)
+
+    def estimate(count: int) -> tuple[Tensor, Tensor, Tensor]:
+        latent = torch.randn(count, latents)
+        image = generator(latent) + deviation * torch.randn(count, 1, 6, 6)
+        slope = sampler.log_density_gradient(generator, image, latent, draws(count)).flatten(1)
         sizes.append(float(sampler.step_size))
+        return latent, image, slope
+
+    for _ in range(100):
+        estimate(64)
+    latent, image, slope = estimate(count)
     assert max(sizes[-20:]) / min(sizes[-20:]) < 1.2, "it has settled"
 
     posterior = torch.linalg.inv(weight.T @ weight + deviation**2 * torch.eye(latents))

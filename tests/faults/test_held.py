@@ -190,6 +190,7 @@ def test_a_reader_that_goes_away_ends_no_training(shell: str, config: str, comma
         "it",
     )
     command("bash", "-c", shell.format(" ".join(map(str, (*words, *argv)))))
+    summary: dict[str, object] = {}
     for _ in range(600):  # the launcher itself may have ended before
         if Path("runs/it/summary.json").exists():
             summary = json.loads(Path("runs/it/summary.json").read_text())

@@ -98,7 +98,7 @@ def test_a_validation_that_fails_promises_what_holds(mistake: Mistake, monkeypat
     assert "step 2 is saved: the same command with --run it begins with its validation" in mistake(
         "--task", wrong, "--run", "it", "--steps", 2, "--eval-every", 2
     )
-    assert checkpoints.verify(SAVED / "step-00000002")["owes_validation"]
+    assert checkpoints.verify(SAVED / "step-00000002").owes_validation
 
 
 @pytest.mark.parametrize(
