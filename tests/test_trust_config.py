@@ -246,7 +246,9 @@ def test_a_run_does_not_decide_how_much_of_this_machine_is_taken(gift: Path, lau
 class Many(ImageSet):
     """A million pictures, none of which is here."""
 
-    channels = 3
+    @property
+    def channels(self) -> int:
+        return 3
 
     def __len__(self) -> int:
         return 10**6
