@@ -25,6 +25,7 @@ class Options:
     """Channels."""
     betas: tuple[float, float] = (0.9, 0.999)
     flip: bool = True
+    mirror: bool | None = None
 
 
 def configure(
@@ -59,6 +60,18 @@ def test_numbers_are_those_of_yaml_1_2() -> None:
 
 def test_kebab_case_and_underscores_are_one() -> None:
     assert configure("--batch-size", "8")[0] == configure("--batch_size", "8")[0] == configure(yaml="batch-size: 8")[0]
+
+
+def test_switches_are_switches_whatever_their_default() -> None:
+    """Of `bool | None` too, whose default follows from something else."""
+    for argv, yaml, mirror in (
+        ((), None, None),
+        (("--mirror",), None, True),
+        (("--no-mirror",), "mirror: true", False),
+        ((), "mirror: false", False),
+        ((), "mirror: null", None),
+    ):
+        assert configure(*argv, yaml=yaml)[0].options.mirror is mirror
 
 
 def test_of_steps_and_epochs_the_one_that_was_said_wins() -> None:

@@ -12,7 +12,7 @@ from launchbay.data.decode import decode
 from launchbay.data.folder import find_pictures
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.engine.batches import to_picture
-from launchbay.launch.files import replacing
+from launchbay.launch.files import remedy, replacing
 from launchbay.tasks.image_to_image import ImageToImage
 
 
@@ -44,7 +44,8 @@ def apply_run(
             with replacing(written) as temporary:
                 Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot write {written}: {error}", "name another place or kind of file") from error
+            hint = remedy(error) if isinstance(error, OSError) and error.errno else "name another kind of file"
+            raise UserError(f"cannot write {written}: {error}", f"{hint}, or another place") from error
         console.print(f"{path} -> {written}  {pixels.shape[1]}×{pixels.shape[0]}", highlight=False, soft_wrap=True)
 
 

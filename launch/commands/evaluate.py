@@ -22,28 +22,34 @@ BATCH_VALUES, LARGEST_PICTURE = 2**24, 2**28
 """Values in the pictures of a batch and in one picture. What a run says was meant for the machine that trained it, or
 is what a stranger likes."""
 
+FLATTERED = (
+    "this checkpoint was chosen on these pictures, and its figures flatter it a little: see --checkpoint last, other "
+    "pictures (--val-data), or a run with --hold-out 0.1, where others choose"
+)
+
 
 @dataclass(frozen=True)
 class Named:
-    """The task and the data as the command line names them, if it does. `task` and `training` have to be those of the
-    run, which may say so only of what is installed."""
+    """The task, the data and the size of batches as the command line names them, if it does. `task` and `training` have
+    to be those of the run, which may say so only of what is installed."""
 
     task: str | None = None
     training: str | None = None
     data: Sequence[str] = ()
     roots: Sequence[Path] = ()
+    batch_size: int | None = None
 
 
-def evaluate_run(run: Path, pointer: str, named: Named, console: Console) -> None:
-    """Print the figures of `run` on its own validation sets, or on all of others."""
+def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, argv: Sequence[str] = ()) -> None:
+    """Print the figures of `run` on its own validation sets, or on all of others; `argv` are options of its task."""
     others = named.data or named.roots
     given = {*(("data", "val_data") if others else ()), *(("data",) if named.training else ())}
-    task, config, accelerator, checkpoint = build_trained(run, pointer, named.task, given)
+    task, config, accelerator, checkpoint = build_trained(run, pointer, named.task, given, argv)
     asked = config.train.data.data
     if named.training not in (None, asked):
         raise UserError(f"the run was trained with --data {asked}, not {named.training}", "--val-data names other data")
     if others:
-        values = {"val_data": tuple(named.data) or None, "val_root": tuple(named.roots) or None}
+        values = {"val_data": tuple(named.data) or None, "val_root": tuple(named.roots) or None, "hold_out": 0.0}
         config = replace(config, train=config.train.with_values(**values))
     closed = not_opened(asked) if ":" in asked and not named.training else None
     sources = open_sources(config.train.data, closed)
@@ -51,9 +57,14 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console) -> Non
     check_used(sources)
     moment = restore(task, checkpoint, accelerator.device, strict=True)  # what `datasets` sets, too
     options, size = for_this_machine(config.train, sets, console)
+    size = named.batch_size or size
     figures, _ = evaluate_sets(task, sets, accelerator, size, options, moment=moment)
+    for line in dict.fromkeys(line for source in sources.values() for line in source.describe()):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     data_name = str(named.roots[0]) if len(named.roots) == 1 and not named.data else config.train.data.validation_data()
     console.print(results(config.task, figures, task.baseline_name, data_name))
+    if pointer == "best" and task.monitor and not others and not config.train.data.hold_out:
+        console.print(FLATTERED, highlight=False)
 
 
 def not_opened(name: str) -> Open:

@@ -10,6 +10,7 @@ from typing import Any, cast, get_type_hints
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
+from launchbay.data.held_out import split
 from launchbay.data.mixture import pair
 from launchbay.data.sources import OnDemand, Open, Source
 from launchbay.data.transforms import UnsuitablePictures
@@ -23,6 +24,9 @@ from launchbay.tasks.authors import (
     raise_author_error,
 )
 from launchbay.tasks.base import AnyTask, Task
+
+HELD_OUT = "held-out"
+"""The name of the validation set that is a part of the training pictures."""
 
 
 def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -> AnyConfig:
@@ -43,7 +47,7 @@ def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -
 
 def open_sources(data: DataOptions, training: Open | None = None) -> dict[str, Source]:
     """Return the data that the options name, as the `load` of a task: one for each validation set by its name, which is
-    empty if there is one. All have the same training pictures, opened once.
+    empty if there is one. All have the same training pictures, opened once. What is held out of these comes first.
 
     Args:
         training: opens these, whatever the options name.
@@ -53,9 +57,18 @@ def open_sources(data: DataOptions, training: Open | None = None) -> dict[str, S
     """
     train = cache(training or open_dataset(data.data))
     others = validation_sets(data)
+    if data.hold_out:
+        train, held = map(cache, split(train, data.hold_out))
+        first = {HELD_OUT: Source(train, data.data_root, held, data.data_root)}
+        reported = Path(data.validation_data()).name
+        others = {name or reported: other for name, other in others.items()}
+        check_set_names([HELD_OUT, *(others or [reported])])
+    else:
+        first, reported = {}, ""
     if not others:
-        return {"": Source(train, data.data_root)}
-    return {name: Source(train, data.data_root, open_dataset(kind), root) for name, (kind, root) in others.items()}
+        return first | {reported: Source(train, data.data_root)}
+    sets = {name: Source(train, data.data_root, open_dataset(kind), root) for name, (kind, root) in others.items()}
+    return first | sets
 
 
 def validation_sets(data: DataOptions) -> dict[str, tuple[str, Path | None]]:
