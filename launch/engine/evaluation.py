@@ -205,12 +205,14 @@ def is_best(
 
 
 def monitored(task: AnyTask, figures: Collection[str], sets: Iterable[str]) -> str:
-    """Return which of `figures`, of validation `sets`, `task.monitor` means.
+    """Return which of `figures`, of validation `sets`, `task.monitor` means; empty if it means none.
 
     Raises:
         AuthorError: none of them.
     """
     wanted = task.monitor.removeprefix("-")
+    if not wanted:
+        return ""
     for name in (wanted, *(f"{each}/{wanted}" for each in sets)):
         if name in figures:
             return name
