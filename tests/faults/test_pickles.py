@@ -26,7 +26,7 @@ LOG = Path("unpickled.txt")
 def start(*argv: object, processes: int = 1) -> set[str]:
     """Do it. Returns between whom there were pickles."""
     LOG.write_text("")
-    all_of_it = fork_processes(processes, argv, **{unpickled.LOG: str(LOG.absolute())})
+    all_of_it = fork_processes(processes, argv, {unpickled.LOG: str(LOG.absolute())})
     assert {process.wait() for process in all_of_it} == {0}, "".join(process.said() for process in all_of_it)
     found = LOG.read_text().splitlines()
     assert not [line for line in found if line.startswith("elsewhere")], "\n".join(found)
