@@ -35,8 +35,9 @@ REASONS = {
     EROFS: "Read-only file system",
     EACCES: "Permission denied",
 }
-UNHEARD = re.compile(r"logs/|curves\.png")
-"""What a run does without: what it logs, and curves that can be drawn again from the record."""
+UNHEARD = re.compile(r"/logs/|/curves\.png|/runs/it$")
+"""What a run does without: what it logs, curves that can be drawn again from the record, and a look at its end whether its
+folder is empty."""
 
 
 def in_run(call: Call) -> bool:
@@ -110,7 +111,9 @@ def test_any_call_that_fails(every: int, shift: int, one_fault: OneFault) -> Non
             shutil.rmtree("runs/it", ignore_errors=True)
             it = Forked([*OPTIONS, "--run", "it"], held=True)
             it.hold(nth.decide)
-            check_reason(it.wait(), it.said(), REASONS[reason], nth.call)
+            code = it.wait()
+            if nth.call.name:  # the last ones of one run are not always there in another
+                check_reason(code, it.said(), REASONS[reason], nth.call)
             check_folder(nth.before)
             check_it_goes_on()
 
