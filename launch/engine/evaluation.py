@@ -205,11 +205,13 @@ def is_best(
 
 
 def monitored(task: AnyTask, figures: Collection[str], sets: Iterable[str]) -> str:
-    """Return which of `figures`, of validation `sets`, `task.monitor` means.
+    """Return which of `figures`, of validation `sets`, `task.monitor` means; empty where it means none.
 
     Raises:
         AuthorError: none of them.
     """
+    if not task.monitor:
+        return ""
     wanted = task.monitor.removeprefix("-")
     for name in (wanted, *(f"{each}/{wanted}" for each in sets)):
         if name in figures:
