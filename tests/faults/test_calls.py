@@ -35,9 +35,9 @@ REASONS = {
     EROFS: "Read-only file system",
     EACCES: "Permission denied",
 }
-UNHEARD = re.compile(r"/logs/|/curves\.png|/runs/it$")
-"""What a run does without: what it logs, curves that can be drawn again from the record, and a look at its end whether
-its folder is empty."""
+UNHEARD = re.compile(r"/logs/|/curves\.png|/\.lock$|/runs/it$")
+"""What a run does without: what it logs, curves that can be drawn again from the record, and at its end a clean lock and a
+look whether its folder is empty."""
 
 
 def in_run(call: Call) -> bool:
