@@ -18,7 +18,7 @@ from launchbay.launch.check.suite import outcome
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate, evaluate_sets, is_best
-from launchbay.launch.record.tracking import to_row
+from launchbay.launch.record.wandb_writer import to_row
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
