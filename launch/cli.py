@@ -13,9 +13,15 @@ from launchbay.launch import errors
 from launchbay.launch.commands import new
 from launchbay.launch.config.run_options import find_run
 
-DIFFERENT = 1
-"""Exit code of `compare`, as cmp and diff have it."""
+DIFFERENT, NOT_FOUND_OUT = 1, 2
+"""Exit codes of `compare`, as cmp and diff have them: the latter also for a bug of ours."""
 RUN = "run folder, such as runs/superres-1, or the name of one in runs/"
+LESS_MEMORY = {
+    "evaluate": "lower --batch-size, which changes no figure; or take smaller pictures, or a machine with more memory",
+    "apply": "cut large pictures into pieces, or make them smaller; or take a machine with more memory",
+    "check": errors.LESS_MEMORY,
+}
+"""What a command can do whose memory is too small."""
 
 
 def main() -> int:
@@ -29,7 +35,9 @@ def main() -> int:
             raise UserError(f"unrecognized arguments: {' '.join(rest)}", f"launchbay {arguments.verb} --help shows all")
         return run_verb(arguments, rest)
     except (Exception, KeyboardInterrupt) as error:
-        return errors.report(error, debug="--debug" in sys.argv).code
+        advice = LESS_MEMORY.get(next(iter(sys.argv[1:]), ""), "close what else runs here, or take another machine")
+        code = errors.report(errors.out_of_memory(error, advice) or error, debug="--debug" in sys.argv).code
+        return NOT_FOUND_OUT if sys.argv[1:2] == ["compare"] and code == DIFFERENT else code
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,6 +87,9 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     roots = "their folder, or one for each; alone, folders of photographs"
     evaluate.add_argument("--val-root", nargs="+", default=(), type=Path, metavar="DIR", help=roots)
 
+    less = "samples at a time: fewer need less memory; no figure depends on it (default: as in training)"
+    evaluate.add_argument("--batch-size", type=positive, metavar="N", help=less)
+
     apply = add("apply", help="run a finished network on your own pictures")
     apply.add_argument("run", type=Path, metavar="RUN", help=RUN)
     apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
@@ -94,9 +105,20 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     compare.add_argument("run", type=Path, metavar="RUN", help=RUN)
     compare.add_argument("other", type=Path, metavar="RUN", help="another one")
 
+    code = "what the run was trained {}, if that is not installed: module:Class, seen from this folder"
+    evaluate.add_argument("--data", metavar="NAME", help=code.format("on"))
+    for verb in (evaluate, apply):
+        verb.add_argument("--task", metavar="NAME", help=code.format("for"))
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
     return [evaluate, apply, export, compare]
+
+
+def positive(text: str) -> int:
+    """Return the number that `text` is, larger than 0."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of samples")
+    return int(text)
 
 
 def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
@@ -114,14 +136,15 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
 
             examine_machine(console)
         case "evaluate":
-            from launchbay.launch.commands.evaluate import evaluate_run
+            from launchbay.launch.commands.evaluate import Named, evaluate_run
 
-            data, roots = arguments.val_data, arguments.val_root
-            evaluate_run(arguments.run, arguments.checkpoint, data, roots, console, argv=rest)
+            named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root, arguments.batch_size)
+            evaluate_run(arguments.run, arguments.checkpoint, named, console, argv=rest)
         case "apply":
             from launchbay.launch.commands.apply import apply_run
 
-            apply_run(arguments.run, arguments.checkpoint, arguments.source, arguments.target, console)
+            run, source, target = arguments.run, arguments.source, arguments.target
+            apply_run(run, arguments.checkpoint, source, target, console, name=arguments.task)
         case "export":
             from launchbay.launch.commands.export import export_run
 

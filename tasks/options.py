@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Annotated, TypeVar
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from launchbay import UserError
 from launchbay.data import ImageSet, patch_of
@@ -64,9 +64,9 @@ class JudgeOptions:
     """For tasks that draw samples, which a classifier can judge."""
 
     judge: Annotated[str | None, Mark.EVALUATION, Mark.RUN] = None
-    """Network that judges samples: a run of classify on the same data, by its name or folder, or timm/NAME (ImageNet's
-    weights). Default: none, or timm/resnet18 if metrics of samples need one."""
-    samples: Annotated[int | None, Ge(2), Mark.EVALUATION] = None
+    """Network that judges samples: a run of classify on the same data, by its name or folder, timm/NAME (ImageNet's
+    weights), or inception (the one of papers). Default: none, or timm/resnet18 if metrics of samples need one."""
+    samples: Annotated[int | None, Ge(2), Le(1_000_000), Mark.EVALUATION] = None
     """Samples to draw in each validation. Default: as many as there are validation pictures."""
 
 

@@ -17,7 +17,7 @@ from launchbay import UserError
 from launchbay.data import Load
 from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
-from launchbay.tasks.figures.metrics import image_figures, load_metric_networks, quantize
+from launchbay.tasks.figures.metrics import check_side, image_figures, load_metric_networks, quantize
 from launchbay.tasks.generative import Generative, SampleMetric
 from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, Mark, SizeOptions, check_unused
 
@@ -61,6 +61,7 @@ class VAE(Generative[VAEConfig]):
         check_unused(config, "model", {"width": ["conv"]})
         if config.model == "conv" and size % 4:
             raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
+        check_side(config.metrics, size)
         self.latent, self.classes = config.latent, config.classes
         self.sample_metrics = config.sample_metrics
         if config.model == "dense":

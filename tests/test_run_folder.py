@@ -9,7 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import ROOT, Command, difference, forget_accelerator, lines, wandb_rows
 from PIL import Image
 from rich.console import Console
@@ -17,8 +16,7 @@ from safetensors.torch import load_file
 
 from launchbay import UserError
 from launchbay.data.photos import Photos
-from launchbay.launch.commands.evaluate import evaluate_run
-from launchbay.launch.distributed.accelerator import threads_per_process
+from launchbay.launch.commands.evaluate import Named, evaluate_run
 from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.log import log
 from launchbay.launch.record.progress import results
@@ -83,7 +81,7 @@ def test_sample_grids_and_curves(run: Path) -> None:
 def test_checkpoints(run: Path) -> None:
     last = run / "checkpoints" / (run / "checkpoints/last").read_text()
     state = verify(last)
-    assert last.name == "step-00000012" and (state["step"], state["samples"]) == (STEPS, STEPS * 16)
+    assert last.name == "step-00000012" and (state.step, state.samples) == (STEPS, STEPS * 16)
     weights = load_file(last / "model.safetensors")
     moments = load_file(last / "optimizers.safetensors")
     assert weights["head.weight"].shape == (8, 3, 3, 3)
@@ -93,12 +91,11 @@ def test_checkpoints(run: Path) -> None:
         "last",
         "best",
         last.name,
-        f"step-{state['progress']['best']['step']:08d}",
+        f"step-{round(state.progress.best['step']):08d}",
     }
 
 
 def test_the_configuration_goes_back_in(run: Path) -> None:
-    torch.set_num_threads(threads_per_process())  # as many as under the launcher
     assert main(["--config", str(run / "config.yaml"), "--wandb", "off"]) == 0
     assert difference(Path("runs/superres-1"), run) == 0
 
@@ -141,7 +138,7 @@ def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: 
     last = lines(train("reconstruct", *small), "val")[-1]
     capfd.readouterr()
     forget_accelerator()
-    evaluate_run(Path("runs/it"), "best", (), (), Console())
+    evaluate_run(Path("runs/it"), "best", Named(training="toys:Patches"), Console())
     assert f"{last['psnr']:.4f}" in capfd.readouterr().out
 
 

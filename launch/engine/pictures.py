@@ -14,6 +14,7 @@ from launchbay.data.loader import fetch
 from launchbay.data.randomness import with_keys
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.distributed.signals import interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.engine.evaluation import Beat
 from launchbay.launch.errors import out_of_memory
@@ -24,8 +25,6 @@ from launchbay.launch.record.tracking import SAMPLES
 from launchbay.tasks.authors import attribute_errors_to, raise_author_error
 from launchbay.tasks.base import AnyTask, Moment
 
-SHOWN = 6
-"""Samples in a sample grid."""
 Draw = Callable[[], dict[str, Image]]
 """Draws pictures, by name."""
 
@@ -35,7 +34,7 @@ def preview(
     task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions, moment: Moment = Moment()
 ) -> dict[str, list[Tensor]]:
     """Return the columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
-    count = min(SHOWN, len(images))
+    count = min(options.saving.shown, len(images))
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
     for number in range(count):
         places = [number * len(images) // count]
@@ -96,6 +95,7 @@ def leniently(show: Callable[[Draw], None]) -> Callable[[Draw], None]:
     return show_drawable
 
 
+@interruptible()
 def draw_of_set(name: str, draw: Draw) -> dict[str, Image]:
     return {f"{name}/{heading}" if name else heading: picture for heading, picture in draw().items()}
 

@@ -1,25 +1,22 @@
 """What a run leaves behind: metrics.jsonl (the truth), summary.json, sample grids, curves."""
 
-import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
-from math import inf
 from pathlib import Path
 
 from PIL import Image
 
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.files import Json, replacing, to_json, write_text, writing
+from launchbay.launch.files import Json, remove_leftovers, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
 from launchbay.launch.record.drawing import CannotDraw, drawing
+from launchbay.launch.record.lines import METRICS, Line, read_record
 from launchbay.launch.record.log import say
-from launchbay.launch.record.run_folder import SUMMARY
+from launchbay.launch.record.run_folder import SUMMARY, Place
 
-Line = Json
-"""One line of metrics.jsonl: step, epoch, split, and figures by name."""
 SAMPLES = "samples"
 """The name of the sample grid among a run's pictures."""
 
@@ -48,14 +45,18 @@ class Observer:
 class Record(Observer):
     """The run folder's own files."""
 
-    def __init__(self, folder: Path, config: AnyConfig, earlier: list[Line]):
+    def __init__(self, folder: Path, config: AnyConfig, earlier: Iterable[Line]):
         self.folder, self.baseline_name = folder, "baseline"
         with writing(folder):
             write_text(folder / "config.yaml", to_yaml(config))
             (folder / "samples").mkdir(exist_ok=True)
+            for place in (folder, folder / "samples", *(folder / "samples").glob("*/")):
+                remove_leftovers(place)
             # What was recorded after the checkpoint that the run goes on from happens again.
-            write_text(folder / "metrics.jsonl", "".join(to_json(line) + "\n" for line in earlier))
-            self.metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+            with replacing(folder / METRICS) as temporary, temporary.open("w", encoding="utf-8") as metrics:
+                metrics.writelines(to_json(line) + "\n" for line in earlier)
+            self.metrics = (folder / METRICS).open("a", encoding="utf-8")
+            self.place = Place(folder)
 
     def line(self, line: Line) -> None:
         self.metrics.write(to_json(line) + "\n")
@@ -69,12 +70,19 @@ class Record(Observer):
             with drawing(), replacing(folder / f"{picture_name(step)}{suffix}.png") as temporary:
                 picture.save(temporary)
 
+    def check_place(self) -> None:
+        """Raise an OSError if there is another folder now, or none: what is not this run's is left alone."""
+        if gone := self.place.gone():
+            raise FileNotFoundError(gone)
+
     def summary(self, summary: Json) -> None:
         self.baseline_name = summary["baseline_name"]
+        self.check_place()
         write_text(self.folder / SUMMARY, to_json(summary, indent=2) + "\n")
 
     def close(self) -> None:
         self.metrics.close()
+        self.check_place()
         file = self.folder / "curves.png"
         try:
             with drawing():
@@ -92,26 +100,3 @@ def versions() -> dict[str, str]:
 
 def picture_name(step: int) -> str:
     return f"step-{step:08d}"
-
-
-def read_record(folder: Path, last: float = inf) -> Iterator[Line]:
-    """Return the lines of metrics.jsonl up to step `last`. What a killed process left of a line does not count."""
-    file = folder / "metrics.jsonl"
-    if not file.is_file():
-        return
-    with file.open("rb") as texts:
-        for text in texts:
-            line = read_line(text)
-            if line is None:
-                return
-            if line["step"] <= last:
-                yield line
-
-
-def read_line(text: bytes) -> Line | None:
-    """Return a line of metrics.jsonl; None if it is none."""
-    try:
-        line = json.loads(text)
-        return line if isinstance(line["step"], int) and isinstance(line["split"], str) else None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None

@@ -14,16 +14,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from launchbay import printable
 from launchbay.launch.files import Json, to_json, write_text
-from launchbay.launch.record.tracking import SAMPLES, Line, picture_name, read_line
+from launchbay.launch.record.lines import METRICS, Line, read_line
+from launchbay.launch.record.tracking import SAMPLES, picture_name
 from launchbay.launch.record.wandb_run import UNUSED
+from launchbay.models.reading import Unfit, open_regular, read_bytes
 
-IDENTITY = r"[A-Za-z0-9_-]{1,64}"
+IDENTITY, MOST_IDENTITY = r"[A-Za-z0-9_-]{1,64}", 128
+"""Of a W&B run, and the most bytes that its file may have."""
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_COUNT = 300
 
@@ -94,7 +99,7 @@ def prepare_environment(task: Json) -> None:
 def keep_identity(folder: Path, parent: Parent) -> str:
     """Return the id of the W&B run, which a run keeps; that of a new one is WANDB_RUN_ID, if that is set."""
     kept, asked = folder / "wandb_id", os.environ.pop("WANDB_RUN_ID", "")
-    identity = kept.read_text(errors="replace").strip() if kept.is_file() else ""
+    identity = read_identity(kept, parent)
     if not re.fullmatch(IDENTITY, identity):
         from wandb.sdk.lib.runid import generate_id
 
@@ -103,6 +108,20 @@ def keep_identity(folder: Path, parent: Parent) -> str:
     if asked and asked != identity:
         parent.tell(f"WANDB_RUN_ID={asked} is not used: the W&B run of this run is {identity}")
     return identity
+
+
+def read_identity(file: Path, parent: Parent) -> str:
+    """Return the id of the W&B run in `file`; empty if there is none, or, aloud, where it is damaged."""
+    if not file.exists():
+        return ""
+    try:
+        identity = read_bytes(file, MOST_IDENTITY).decode().strip()
+        if re.fullmatch(IDENTITY, identity):
+            return identity
+        raise Unfit("names no W&B run")
+    except (Unfit, OSError, ValueError) as error:
+        parent.tell(printable(f"damaged: {file} {error}; W&B gets a new run"))
+        return ""
 
 
 def start(folder: Path, identity: str, on_disk: int, parent: Parent) -> tuple[Any, int]:
@@ -155,16 +174,15 @@ def stop_service() -> None:
 def record(folder: Path, is_over: Event) -> Iterator[Line]:
     """Yield the lines of metrics.jsonl, and wait for more until the run is over."""
     begun = b""
-    with (folder / "metrics.jsonl").open("rb") as file:
+    with open_regular(folder / METRICS) as file:
         while True:
             last_look = is_over.is_set()
             for text in file:
                 begun += text
                 if begun.endswith(b"\n"):
-                    if (line := read_line(begun)) is None:
-                        return
-                    begun = b""
-                    yield line
+                    whole, begun = begun, b""
+                    with suppress(Unfit):  # as whoever else reads the record leaves it out
+                        yield read_line(whole)
             if last_look:
                 return
             is_over.wait(SECONDS_BETWEEN_LOOKS)
