@@ -136,3 +136,9 @@ def test_a_mode_of_the_environment_turns_wandb_off(monkeypatch: pytest.MonkeyPat
     assert main(["--task", "toys:Single", "--run", "it", "--steps", "2"]) == 0
     assert not Path("runs/it/wandb").exists() and not Path("runs/it/wandb_id").exists()
     assert "W&B is off: WANDB_MODE=disabled" in capfd.readouterr().out
+
+
+def test_the_process_that_keeps_wandb_brings_in_nothing_large() -> None:
+    modules = "[name for name in ('torch', 'pydantic', 'matplotlib', 'PIL') if name in sys.modules]"
+    code = f"import sys, launchbay.launch.record.wandb_writer; print({modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

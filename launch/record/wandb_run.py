@@ -99,6 +99,7 @@ class WandB(Observer):
     def start(self, *, is_over: bool) -> None:
         folder, record = str(self.folder.resolve()), str(self.folder / "metrics.jsonl")
         task = {"folder": folder, "record": record, "mode": self.mode, "config": self.config.plain(), "argv": sys.argv}
+        task["unused"] = list(UNUSED)
         try:
             self.process = subprocess.Popen(
                 # -P: what lies in the current folder, such as W&B's own wandb/, is not imported.
