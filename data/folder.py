@@ -144,13 +144,15 @@ def sibling(images: Folder, split: str) -> Folder:
     return other
 
 
-def describe(images: Folder, counts: str) -> str:
-    """Return a line on what was understood of the folder, `counts` of its pictures, and what was left out."""
+def describe(images: Folder, counts: Sequence[str], note: str) -> str:
+    """Return a line on what was understood of the folder, `counts` of its pictures, a `note` on them, and what was left
+    out.
+    """
     layout, classes = images.layout, images.classes
     names = f"{len(classes)} classes ({some_of(classes, 8)}), " if classes else ""
-    said = [f"{printable(images.root)}: {names}{counts}"]
-    from_all = f"from {layout.together}" if layout.together else ""
-    said += list(filter(None, [from_all if images.split == "all" else layout.note]))
+    said = [f"{printable(images.root)}: {names}{', '.join(filter(None, counts))}"]
+    together = f"from {layout.together}" if layout.together and images.split == "all" else note
+    said += [together] if together else []
     if images.folders:
         empty = [printable(name) for name in empty_classes(images.listing, layout, images.folders)]
         said += [f"no picture in {some_of(empty)}"] if empty else []

@@ -37,7 +37,7 @@ class Layout:
 def understand(listing: Listing) -> Layout:
     """Return what the pictures in a folder are for.
 
-    DIR/{train,val,test}/ are splits if there are two of them; without val, test is what figures are of. Otherwise every
+    DIR/{train,val,test}/ are splits if two of them are there; without val, test is what figures are of. Otherwise every
     tenth picture is for validation, at least one. A single such folder with nothing beside it is no class.
 
     Raises:
@@ -45,7 +45,7 @@ def understand(listing: Listing) -> Layout:
     """
     tops = [folder for folder in listing.folders if "/" not in folder]
     roles = {folder: ROLES[folder.lower()] for folder in tops if folder.lower() in ROLES}
-    if len(set(roles.values())) > 1:
+    if len(roles) > 1:
         return split_by_folders(listing, roles)
     places = {name.partition("/")[0] if "/" in name else "" for name in listing.names}
     training = [name for place, name in enumerate(listing.names) if place % HOLD_OUT]
