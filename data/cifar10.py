@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay.data.download import Opener, fetch, original, read_or_explain
+from launchbay.data.download import File, Opener, fetch, original, read_or_explain
 from launchbay.data.resident import Resident
 
 FOLDER = "cifar-10-batches-py"
@@ -46,10 +46,10 @@ class CIFAR10(Resident):
         super().__init__(pixels, labels, CLASSES)
 
 
-def downloader() -> tuple[Opener, list[str], str]:
+def downloader() -> tuple[Opener, list[File], str]:
     from torchvision.datasets import CIFAR10  # takes as long to import as torch
 
-    return CIFAR10, [CIFAR10.url], ""
+    return CIFAR10, [([CIFAR10.url], CIFAR10.tgz_md5)], ""
 
 
 def read_batch(file: Path, digest: str) -> tuple[Tensor, Tensor]:

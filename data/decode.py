@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from launchbay import UserError
-from launchbay.data.words import printable
+from launchbay import UserError, printable
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is ever decoded, whatever a file is called: Pillow would hand others (EPS) to another program."""

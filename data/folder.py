@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay import UserError
+from launchbay import UserError, printable
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.decode import decode
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand
@@ -16,7 +16,7 @@ from launchbay.data.listing import list_folder
 from launchbay.data.reading import Paths, Problems, decode_all, examine
 from launchbay.data.samples import bytes_beside
 from launchbay.data.transforms import small_pictures
-from launchbay.data.words import counted, listed, printable, some_of
+from launchbay.data.words import counted, listed, some_of
 
 KEEP_BYTES = 2**30
 """Folders whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""

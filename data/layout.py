@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launchbay import UserError
+from launchbay import UserError, printable
 from launchbay.data.listing import Listing
-from launchbay.data.words import printable, some_of
+from launchbay.data.words import some_of
 
 ROLES = {
     "train": "train", "training": "train",

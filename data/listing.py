@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
 
-from launchbay import UserError
+from launchbay import UserError, printable
 from launchbay.data.decode import SUFFIXES
-from launchbay.data.words import counted, listed, printable
+from launchbay.data.words import counted, listed
 
 STRAYS = {
     "@eadir", "__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "$recycle.bin", "#recycle", "lost+found",

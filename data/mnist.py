@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay.data.download import Opener, fetch, original, read_or_explain
+from launchbay.data.download import File, Opener, fetch, original, read_or_explain
 from launchbay.data.resident import Resident
 
 TRAINING = {
@@ -42,10 +42,10 @@ class MNIST(Resident):
         super().__init__(pixels[:, None], labels, [str(digit) for digit in range(10)])
 
 
-def downloader() -> tuple[Opener, list[str], str]:
+def downloader() -> tuple[Opener, list[File], str]:
     from torchvision.datasets import MNIST  # takes as long to import as torch
 
-    return MNIST, [MNIST.mirrors[0] + name for name, _ in MNIST.resources], "MNIST/raw"
+    return MNIST, [([site + name for site in MNIST.mirrors], md5) for name, md5 in MNIST.resources], "MNIST/raw"
 
 
 def read_part(folder: Path, part: dict[str, str]) -> tuple[Tensor, Tensor]:

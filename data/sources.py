@@ -1,9 +1,12 @@
 """From the name of a data set to its pictures, ready for a task: which split, cut how, with what in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Unpack
+
+from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
@@ -37,8 +40,11 @@ class Source:
                 if error.rest is None:
                     raise
                 images, self.damaged[split] = error.rest, error
+            if not isinstance(images, ImageSet):
+                said = f"what opens the data set gives no ImageSet but an object of the class {type(images).__name__}"
+                raise UserError(said, "return one, derived from launchbay.data.ImageSet")
             if not len(images):
-                raise UserError(f"the data set has no picture in its {split!r} split", "choose another one with --data")
+                raise UserError(f"the data set has no picture in its {split!r} split", "choose another data set")
             self.opened[split] = images
         return self.opened[split]
 
@@ -85,6 +91,24 @@ def smallest_side(options: LoadOptions) -> int:
     return options.get("crop") or (
         1 if options.get("size") else max(options.get("multiple", 1), options.get("smallest", 1))
     )
+
+
+class OnDemand(ImageSet):
+    """A data set that is not opened before a picture of it is wanted: training pictures need not be here to evaluate,
+    unless figures of theirs are the baseline. It has samples: who opens it refuses an empty one.
+    """
+
+    def __init__(self, open: Callable[[], ImageSet]):
+        self.open = cache(open)
+
+    def __len__(self) -> int:
+        return len(self.open())
+
+    def image(self, index: int) -> Tensor:
+        return self.open().image(index)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        return self.open().__getitems__(indices)
 
 
 def transform(images: ImageSet, options: LoadOptions) -> ImageSet:

@@ -2,22 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+
+from launchbay import printable
 
 SHOWN = 10
 """Names that a message lists, before it says how many more there are."""
-
-
-def printable(text: str | Path) -> str:
-    """Return `text` with control characters, and bytes that are no UTF-8, as \\x1b."""
-    return "".join(
-        character
-        if character.isprintable()
-        else f"\\x{ord(character) - 0xDC00:02x}"  # how Python keeps a byte of a name that is no UTF-8
-        if 0xDC80 <= ord(character) <= 0xDCFF
-        else character.encode("unicode_escape").decode()
-        for character in str(text)
-    )
 
 
 def some_of(names: Sequence[str], most: int = SHOWN) -> str:

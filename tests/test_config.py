@@ -109,7 +109,7 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
         ("- lr\n", "holds no options by name"),
         ("lr: [\n", "is not valid YAML"),
         ("null: 2\n", "options.yaml:1: null is not an option of task toy"),
-        ("task: other\n", "options.yaml:1: the file is for another task"),
+        ("task: other\n", "options.yaml:1: the file is for task other, not for --task toy"),
         ("lr: -1\n", "options.yaml:1: lr -1 has to be greater than 0"),
         ("width: 0\n", "options.yaml:1: width 0 has to be greater than 0"),
     ],
@@ -121,7 +121,7 @@ def test_a_wrong_file_is_named_with_its_line(yaml: str, said: str) -> None:
 
 
 def test_a_missing_file(mistake: Mistake) -> None:
-    assert "cannot read --config gone.yaml" in mistake("--task", "superres", "--config", "gone.yaml")
+    assert "cannot read gone.yaml: No such file" in mistake("--task", "superres", "--config", "gone.yaml")
 
 
 def test_the_file_can_name_the_task(mistake: Mistake) -> None:

@@ -103,9 +103,10 @@ def test_a_paired_task_trains_validates_and_shows_pairs(
     kind: type[ImageSet], train: Callable[..., Path], launchbay: Callable[..., tuple[int, str]]
 ) -> None:
     """Its `degrade` looks at each batch."""
-    run = train("pair_toys:Restore", "--data", f"pair_toys:{kind.__name__}", "--eval-every", 2)
+    data = ("--data", f"pair_toys:{kind.__name__}")
+    run = train("pair_toys:Restore", *data, "--eval-every", 2)
     assert len(list(run.glob("samples/step-*"))) == 2
-    assert launchbay("evaluate", run)[0] == 0
+    assert launchbay("evaluate", run, "--task", "pair_toys:Restore", *data)[0] == 0
 
 
 def test_checks_of_tasks_know_masks_and_lists() -> None:

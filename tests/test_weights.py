@@ -325,3 +325,15 @@ def test_the_hub_gives_whichever_file_a_repository_has(monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="of hf-hub:someone/else cannot be downloaded: no model") as refused:
         read_weights("hf-hub:someone/else")
     assert "--weights FILE" in refused.value.hint
+
+
+def test_a_run_is_found_by_its_name(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    """In --output-dir, as --run has it; where a run here has that name it is meant."""
+    where = ("--output-dir", "mine")
+    train("Single", *where, "--steps", 4)
+    Path("mine/it").rename("mine/first")
+    train("Single", *where, "--weights", "model=first", "--steps", 4)
+    assert "of mine/first/checkpoints/step-00000004" in capfd.readouterr().out
+    Path("mine/it").rename("mine/second")
+    train("Single", *where, "--resume", "second", "--steps", 6)
+    assert "continues from step 4: mine/second/checkpoints/step-00000004" in capfd.readouterr().out

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import closing
 from math import isnan
 
 import torch
@@ -14,6 +15,7 @@ from launchbay.data.loader import EvaluationOrder, fetch, samples
 from launchbay.data.randomness import with_keys
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
+from launchbay.launch.distributed.signals import interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import raise_author_error
@@ -110,7 +112,8 @@ def evaluate(
     loaded = samples(images, order, workers=options.data.workers, device=device)
     given = device, moment, refuse_in_validation
     batches = ((to_batch(some, *given), counts) for some, counts in zip(loaded, order.counts(), strict=True))
-    sums, rest = raise_on_all(lambda: ask_for_all(task, batches, device, beat), accelerator)
+    with closing(loaded):  # ends its workers, also where it breaks off
+        sums, rest = raise_on_all(lambda: ask_for_all(task, batches, device, beat), accelerator)
     means: dict[str, float] = {}
     if sums:
         total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
@@ -121,6 +124,7 @@ def evaluate(
     return Figures.from_named(figures), collected
 
 
+@interruptible()
 def ask_for_all(
     task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Beat
 ) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
@@ -163,7 +167,8 @@ def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[s
     Raises:
         AuthorError: some of it goes by the same name.
     """
-    whole = {name: float(value) for name, value in task.summarize(dict(collected)).items()}
+    with interruptible():
+        whole = {name: float(value) for name, value in task.summarize(dict(collected)).items()}
     if twice := means.keys() & whole.keys():
         raise_author_error(
             task, "summarize", f"gives {min(twice)!r}, as evaluate does", "give one of them another name"
