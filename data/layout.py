@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launchbay import UserError, printable
+from launchbay import UserError
 from launchbay.data.listing import Listing
-from launchbay.data.words import some_of
+from launchbay.data.words import plain_name, some_of
 
 ROLES = {
     "train": "train", "training": "train",
@@ -87,11 +87,11 @@ def folders_by_role(listing: Listing, roles: dict[str, str], found: dict[str, li
     folders: dict[str, str] = {}
     for folder, role in roles.items():
         if role in folders:
-            said = f"{printable(listing.root)} has {folders[role]}/ and {folder}/, which are for the same"
+            said = f"{plain_name(listing.root)} has {folders[role]}/ and {folder}/, which are for the same"
             raise UserError(said, "move the pictures of both into one of them")
         if not found[folder]:
             raise UserError(
-                f"{printable(listing.root)}/{folder} holds no picture",
+                f"{plain_name(listing.root)}/{folder} holds no picture",
                 "put some there, or move that folder away; without any for validation every tenth picture is held out",
             )
         folders[role] = folder
@@ -108,12 +108,15 @@ def classes_of(layout: Layout, split: str) -> tuple[list[str], str]:
     )
     everything = {**validated, **learned}
     if "" in everything:
-        reason = f"{printable(everything[''])} is in no folder of a class" if len(everything) > 1 else ""
+        reason = f"{plain_name(everything[''])} is in no folder of a class" if len(everything) > 1 else ""
         return [], reason
     if learned and (more := sorted(validated.keys() - learned.keys())):
-        return [], f"{printable(validated[more[0]])} is for validation, but no picture of {printable(more[0])} to train"
+        return (
+            [],
+            f"{plain_name(validated[more[0]])} is for validation, but no picture of {plain_name(more[0])} to train",
+        )
     if len(everything) == 1:
-        return [], f"all pictures are of one class, {printable(next(iter(everything)))}"
+        return [], f"all pictures are of one class, {plain_name(next(iter(everything)))}"
     return sorted(everything), ""
 
 

@@ -261,8 +261,9 @@ def test_pictures_that_are_too_large_are_named(monkeypatch: pytest.MonkeyPatch) 
 def test_names_that_are_no_text(train: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
     odd = os.fsdecode(b"imgs/c\xff\x1b[31mt")
     draw(*(f"{kind}/{n}.png" for kind in (odd, "imgs/dog") for n in range(3)))
-    draw(os.fsdecode(b"imgs/dog/\xe9t\xe9.png"))
+    draw(os.fsdecode(b"imgs/dog/\xe9\nt\xe9.png"))
     folder = Folder("all", Path("imgs"))
+    assert folder.name(6) == r"imgs/dog/\xe9\nt\xe9.png"
     assert folder.classes == (r"c\xff\x1b[31mt", "dog") and folder.name(0) == r"imgs/c\xff\x1b[31mt/0.png"
     expected = [part for path in folder.files for part in (os.fsencode(path)[5:], path.stat().st_size)]
     assert folder.fingerprint() == digest(*expected), "bytes as they are: those of other names stay what they were"
