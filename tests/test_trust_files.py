@@ -77,7 +77,7 @@ STATES: list[tuple[str, object]] = [
     ("optimizers", {f"m{ESCAPE}": {}}), ("config", ...), ("config", []), ("config", {"lr": 1}), ("config.task", 1),
     ("data", ...), ("data", {"training": 1}), ("steps", 0), ("owes_validation", 1), ("world_size", -1),
     ("versions", {"torch": 2}), ("extra_state", []), ("extra_state", {"x": deep(100)}), ("initial", {"x": 1}),
-    ("scaler", {"scale": -1.0}), ("extra_state", {"x": "\ud800"}), ("data", {f"a{ESCAPE}": "b"}),
+    ("scaler", {"scale": -1.0}), ("initial", {"x": "\ud800"}), ("data", {f"a{ESCAPE}": "b"}),
 ]  # fmt: skip
 
 
@@ -370,7 +370,7 @@ def test_state_of_part_of_a_parameter_is_refused() -> None:
 
 
 def test_optimizers_of_others_go_on() -> None:
-    """With keys and shapes of their own, numbers that are no tensors, and counters in their groups, to the same bits."""
+    """With keys and shapes of their own, numbers that are no tensors, counters in their groups; to the same bits."""
     from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 
     def step(network: nn.Module, optimizer: Optimizer) -> None:
