@@ -110,6 +110,7 @@ class Engine:
                 try:
                     self.run(batches, stop, profile)
                 except Signalled as signalled:
+                    stop.ending = True
                     self.stop_where_it_is(reason(signalled.number))
             status = "done"
         except (Stopped, Signalled):
