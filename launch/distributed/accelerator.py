@@ -12,6 +12,7 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions, seconds_of
@@ -117,7 +118,7 @@ def tune_malloc() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def join_processes(store: distributed.Store) -> None:
+def join_processes(store: TCPStore) -> None:
     """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
     restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
     processes that are gone.
