@@ -1,19 +1,24 @@
 """Data sets that are downloaded: once, by one process of a machine, checked, and whole or not there at all."""
 
 import os
+import platform
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from http.client import HTTPException
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from errno import EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import Protocol, TypeVar
-from urllib.error import URLError
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from launchbay import UserError
+from launchbay import UserError, printable
+from launchbay.data import transfer
 
 T = TypeVar("T")
+File = tuple[list[str], str]
+"""Where a file may be had, in order of preference, and its MD5."""
 
 
 class Opener(Protocol):
@@ -22,7 +27,11 @@ class Opener(Protocol):
     def __call__(self, root: str, *, download: bool) -> object: ...
 
 
-Downloader = Callable[[], tuple[Opener, list[str], str]]
+NO_LOCKS = (ENOLCK, ENOSYS, EOPNOTSUPP, EINVAL)
+"""What a file system without locks answers."""
+WAIT = 1.0
+"""Seconds between two looks at what another process downloads."""
+Downloader = Callable[[], tuple[Opener, list[File], str]]
 
 
 def downloads() -> Path:
@@ -33,8 +42,7 @@ def downloads() -> Path:
 def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, root: Path | None) -> Path:
     """Return where the files of a data set are, after downloading them if need be. A download gives `folder`; `known`
     are the patterns below the root by which one of the files is found, its place in `folder` first. `downloader` gives
-    torchvision's data set class, which verifies checksums and shows its progress, the addresses of the files, and where
-    under the root they go when they are unpacked by hand.
+    torchvision's data set class, which unpacks what was downloaded, the files, and where under the root they go.
 
     Raises:
         UserError: they are not there and cannot be downloaded.
@@ -42,17 +50,19 @@ def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, 
     root = root or downloads()
     try:
         return find_files(root, folder, known) or download(name, folder, known, downloader, root)
-    except (URLError, HTTPException, ConnectionError, TimeoutError, RuntimeError) as error:  # the last: a checksum
-        _, addresses, by_hand = downloader()
+    except (ConnectionError, TimeoutError, RuntimeError) as error:  # the last: torchvision's
+        _, files, by_hand = downloader()
         raise UserError(
             f"{name} is not in {root / folder} and cannot be downloaded: {error}",
-            f"on a machine with a network fetch {' '.join(addresses)} and unpack what they hold into {root / by_hand}, "
-            "or name the folder above it with --data-root; without either, --data glyphs and --data photos are here",
+            f"on a machine with a network fetch {' '.join(addresses[0] for addresses, _ in files)} and unpack what "
+            f"they hold into {root / by_hand}, or name the folder above it with --data-root (of a finished run: "
+            "data_root in its config.yaml); without either, --data glyphs and --data photos are here",
         ) from error
     except OSError as error:
         raise UserError(
             f"{name} is not in {root / folder} and cannot be put there: {error}",
-            f"name the folder that {folder} is in with --data-root, or one to download it to",
+            f"name the folder that {folder} is in with --data-root (of a finished run: data_root in its config.yaml), "
+            "or one to download it to",
         ) from error
 
 
@@ -64,16 +74,20 @@ def find_files(root: Path, folder: str, known: Sequence[str]) -> Path | None:
 
 def download(name: str, folder: str, known: Sequence[str], downloader: Downloader, root: Path) -> Path:
     missing = [path for path in (root, *root.parents) if not path.exists()]
-    open, *_ = downloader()
+    open, files, place = downloader()
     lock = root / f".{folder}.lock"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):  # the other processes of this machine wait here, then find it done
+        with alone(lock, name):  # the other processes of this machine wait here, then find it done
             if not find_files(root, folder, known):
                 print(f"downloading {name} to {root}", flush=True)
-                with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as temporary:
-                    open(temporary, download=True)
-                    (Path(temporary) / folder).rename(root / folder)
+                with tempfile.TemporaryDirectory(dir=root, prefix=f"{own_name()}-") as temporary:
+                    packed = Path(temporary) / place
+                    packed.mkdir(parents=True, exist_ok=True)
+                    for addresses, digest in files:
+                        transfer.transfer(addresses, packed / addresses[0].rpartition("/")[2], digest)
+                    open(temporary, download=True)  # finds what it would download
+                    put_in_place(Path(temporary) / folder, root / folder)
     finally:
         with suppress(OSError):
             lock.unlink(missing_ok=True)
@@ -82,19 +96,103 @@ def download(name: str, folder: str, known: Sequence[str], downloader: Downloade
     return (root / known[0]).parent
 
 
+def own_name() -> str:
+    """Return how a download of this process begins: who waits for it can tell whose it is."""
+    return f".download-{platform.node()}-{os.getpid()}"
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    try:
+        new.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # without locks, another process may have been faster
+            raise
+
+
+@contextmanager
+def alone(lock: Path, name: str) -> Generator[None]:
+    """Keep other processes out of the block; wait for one that is in it, as long as its download grows.
+
+    Raises:
+        TimeoutError: it does not.
+    """
+    file, size, quiet = FileLock(lock), -1, 0.0
+    while True:
+        try:
+            file.acquire(blocking=False)
+            break
+        except Timeout:
+            at_work = sorted(lock.parent.glob(".download-*"))
+            if size == -1:
+                print(f"waiting for another process, which downloads {name}: {described(at_work)}", flush=True)
+            before, size = size, size_of(at_work)
+            quiet = 0 if size != before else quiet + WAIT
+            if quiet > transfer.TICK * transfer.MOST_SLOW_TICKS * 2:
+                said = f"another process downloads it ({described(at_work)}), and nothing comes of it"
+                raise TimeoutError(f"{said}; it holds {lock}") from None
+            time.sleep(WAIT)
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+                raise
+            print(f"{lock.parent} is on a disk without locks ({error}): others may download {name} too", flush=True)
+            break
+    try:
+        yield
+    finally:
+        file.release()
+
+
+def described(downloads: Sequence[Path]) -> str:
+    """Return whose the `downloads` at work are."""
+    return ", ".join(path.name.removeprefix(".download-").rpartition("-")[0] for path in downloads) or "it begins"
+
+
+def size_of(folders: Sequence[Path]) -> int:
+    """Return how many bytes are in `folders`, which may go meanwhile."""
+    total = 0
+    for file in [file for folder in folders for file in folder.rglob("*")]:
+        with suppress(OSError):
+            total += file.stat().st_size
+    return total
+
+
 def read_or_explain(name: str, folder: str, files: Path, open: Callable[[], T]) -> T:
     """Return what `open` makes of the files in `files`.
 
     Raises:
-        UserError: they are damaged or not all there.
+        UserError: they are damaged, not all there, or those of another data set.
     """
     try:
         return open()
+    except OtherData as error:
+        raise UserError(
+            f"{name} is not in {printable(files)}: {error}",
+            f"name the folder that has {name} with --data-root, or another one, which it will be downloaded to",
+        ) from error
     except Exception as error:
+        # Nobody is told to remove what may have come from elsewhere, and be the only copy of it.
         downloaded = next((path for path in (files, files.parent) if path.name == folder), None)
         raise UserError(
-            f"{name} in {files} is damaged or not complete: {error}",
-            f"remove {downloaded}, and it will be downloaded again"
+            f"{name} in {printable(files)} is damaged or not complete: {error}",
+            f"move {printable(downloaded)} away, and it will be downloaded again"
             if downloaded
             else "put the original files there, or name another --data-root",
         ) from error
+
+
+class OtherData(Exception):
+    """Files that are those of another data set: says of which."""
+
+
+def original(file: Path, content: bytes, digest: str, others: Mapping[str, str]) -> bytes:
+    """Return `content`, that of `file`.
+
+    Raises:
+        OtherData: it is that of another data set: one whose name `others` has by the MD5 of the file.
+        ValueError: it is not that whose SHA-256 is `digest`.
+    """
+    if sha256(content).hexdigest() == digest:
+        return content
+    if other := others.get(md5(content, usedforsecurity=False).hexdigest()):
+        raise OtherData(f"{file.name} is that of {other}")
+    raise ValueError(f"{file.name} is not the original")

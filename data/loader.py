@@ -1,6 +1,5 @@
 """Data set -> batches, in an order that is a function of (seed, step), on any number of processes and workers."""
 
-import signal
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from launchbay import UserError
 from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index, generator, with_keys
 from launchbay.data.samples import Values
 from launchbay.data.transforms import together
+from launchbay.data.workers import Failure, batches_of, is_worker, received, shared
 
 T = TypeVar("T")
 
@@ -113,17 +112,20 @@ class EvaluationOrder:
             yield torch.tensor(positions) < self.size
 
 
-class Keyed(Dataset[Samples | UserError]):
-    """What a loader worker does: ask the data set, keep the keys, hand the user's mistakes over whole."""
+class Keyed(Dataset[Samples | Failure]):
+    """What a loader worker does: ask the data set, keep the keys, hand mistakes over whole."""
 
     def __init__(self, images: ImageSet):
         self.images = images
 
-    def __getitems__(self, indices: list[Index]) -> Samples | UserError:
-        try:
+    def __getitems__(self, indices: list[Index]) -> Samples | Failure:
+        if not is_worker():
             return fetch(self.images, indices)
-        except UserError as error:  # raised here it would reach the main process as text, inside a traceback
-            return error
+        try:
+            samples = fetch(self.images, indices)
+            return replace(samples, values=shared(samples.values))
+        except Exception as error:
+            return Failure.of(error)
 
 
 def samples(
@@ -135,31 +137,22 @@ def samples(
         UserError: the data set cannot give a sample.
     """
     warnings.filterwarnings("ignore", "This DataLoader will create")  # more workers than cores: as was asked for
-    loader = DataLoader(
-        Keyed(images),
-        batch_sampler=order,  # pyright: ignore[reportArgumentType]
-        num_workers=workers,
-        collate_fn=unchanged,
-        worker_init_fn=leave_signals_to_the_trainer,
-        pin_memory=device.type == "cuda" and workers > 0,
-        generator=torch.Generator(),  # a loader draws a seed for its workers, by default from the global generator
-    )
+    how = {
+        "batch_sampler": order,
+        "collate_fn": unchanged,
+        "pin_memory": device.type == "cuda" and workers > 0,
+        "generator": torch.Generator(),  # a loader draws a seed for its workers, by default from the global generator
+    }
     try:
-        for item in loader:
-            if isinstance(item, UserError):
-                raise item
-            yield item
+        with batches_of(Keyed(images), workers, **how) as batches:
+            for item in batches:
+                if isinstance(item, Failure):
+                    item.throw()
+                else:
+                    yield replace(item, values=received(item.values))
     except (ConnectionError, EOFError) as error:  # what a worker leaves behind that is killed while it hands over
-        raise RuntimeError("a DataLoader worker has exited unexpectedly") from error
+        raise RuntimeError("DataLoader worker has exited unexpectedly") from error
 
 
 def unchanged(item: T) -> T:
     return item
-
-
-def leave_signals_to_the_trainer(worker: int) -> None:
-    """Ignore signals in a loader worker: a terminal or a scheduler sends them to all processes at once, and the trainer
-    still needs its batches.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])):
-        signal.signal(number, signal.SIG_IGN)

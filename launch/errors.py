@@ -1,11 +1,14 @@
 """One panel for one failure, and the exit code that says what kind it was."""
 
 import os
+import platform
 import select
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
@@ -19,7 +22,18 @@ from launchbay import UserError, printable
 
 DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
 """The last two are what shells have for a process that SIGINT or SIGPIPE ended."""
+ENDED_BY = 128
+"""What shells add to the number of a signal."""
 SECONDS_TO_SPEAK = 10
+LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "remote process",
+    "Timed out waiting",
+    "waiting for clients",
+)
+"""What torch says where another process does not answer any more."""
 HOUSE = str(Path(__file__).parents[1])
 """Where all of launchbay is."""
 
@@ -38,8 +52,24 @@ class Stopped(Exception):
     """The run was ended before its last step, with a checkpoint to go on from: what happened, and how to go on."""
 
 
+class Signalled(BaseException):
+    """A signal, of this `number`, has come where it can be obeyed at once. No `except Exception` holds it."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
 class Elsewhere(Exception):
     """Another process has failed, and says why."""
+
+
+class Missing(UserError):
+    """Other processes have not come, so that none of them can say it."""
+
+
+class Gone(UserError):
+    """Another process, or a loader worker, has ended without a word: nobody's mistake, and the run can go on."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +85,17 @@ def report(error: BaseException, *, debug: bool) -> Report:
     if isinstance(error, BrokenPipeError) and nobody_reads():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Report(UNREAD, shown=True)
-    error = out_of_memory(error) or error
-    known = {UserError: USER_MISTAKE, Stopped: STOPPED, KeyboardInterrupt: INTERRUPTED}
+    error = out_of_memory(error) or gone(error, None) or error
+    # A launcher is to start the run again where a process is gone, not where all have stopped (see `end`).
+    lost = BUG if "TORCHELASTIC_RUN_ID" in os.environ else STOPPED
+    known = {Gone: lost, UserError: USER_MISTAKE, Stopped: STOPPED, Signalled: STOPPED, KeyboardInterrupt: INTERRUPTED}
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
-    all_have = code == STOPPED
-    shown = process_rank() == 0 if all_have else not isinstance(error, Elsewhere) and is_first_to_fail()
+    if isinstance(error, Signalled) and error.number == signal.SIGINT:
+        code = INTERRUPTED
+    if isinstance(error, Stopped | Signalled):  # all have
+        shown = process_rank() == 0
+    else:
+        shown = not isinstance(error, Elsewhere) and (isinstance(error, Missing) or is_first_to_fail())
     if shown:
         if debug:
             traceback.print_exception(error)
@@ -74,22 +110,63 @@ def nobody_reads() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def out_of_memory(error: BaseException) -> UserError | None:
-    """Return what to do about it, if `error` is a lack of memory: torch has a class of its own for GPUs, but none for
-    CPUs.
+LESS_MEMORY = (
+    "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
+    "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large"
+)
+"""What a training can do."""
+
+
+def out_of_memory(error: BaseException, hint: str = LESS_MEMORY) -> UserError | None:
+    """Return what to do about it, the `hint`, if `error` is a lack of memory: torch has a class of its own for that on
+    GPUs, but none on CPUs.
     """
+    if isinstance(error, UserError):
+        return None
     said = str(error)
     if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
         return None
     mistake = UserError(
         f"out of memory: {said.splitlines()[0] if said else 'Python has no more'}",
-        "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
-        "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large",
+        hint,
     )
     mistake.__cause__ = error
     for line in [*places(traceback.extract_tb(error.__traceback__)), *getattr(error, "__notes__", [])]:
         mistake.add_note(line)
     return mistake
+
+
+def gone(error: BaseException, run: Path | None) -> Gone | None:
+    """Return what to say if `error` means that another process, or a loader worker, of the `run` has ended."""
+    said = str(error)
+    if isinstance(error, RuntimeError) and said.startswith("DataLoader worker"):
+        hint = "mostly memory has run out, or /dev/shm: give fewer --workers, or a smaller --batch-size"
+        mistake = Gone(f"a loader worker has ended: {said.partition(' It is possible')[0].strip()}", hint)
+    elif isinstance(error, RuntimeError) and process_count() > 1 and any(part in said for part in LOST):
+        names = ", ".join(those_gone()) or "it is on another machine, or cannot be reached"
+        mistake = Gone(f"another process of this run has ended: {names}", "its own log says why, or the kernel's")
+    else:
+        return None
+    mistake.hint += f"; {to_continue(run)}"
+    mistake.__cause__ = error
+    return mistake
+
+
+def to_continue(run: Path | None) -> str:
+    """Return how the run in the folder `run`, if training has begun, goes on."""
+    if run is None:
+        return "the same command starts again"
+    newest = newest_step(run)
+    where = f"continues from {newest}" if newest else "begins anew: there is no checkpoint yet"
+    return f"the same command with --run {run.name} {where}"
+
+
+def newest_step(run: Path) -> str:
+    """Return the name of the newest checkpoint of the run in the folder `run`; empty if there is none."""
+    from launchbay.models.checkpoints import list_checkpoints
+
+    saved = list_checkpoints(run / "checkpoints")
+    return saved[-1].name if saved else ""
 
 
 def end(report: Report) -> int:
@@ -104,24 +181,34 @@ def end(report: Report) -> int:
     sys.stderr.flush()
     if report.code and not report.shown:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
-        time.sleep(1 if report.code == STOPPED else SECONDS_TO_SPEAK)
+        time.sleep(1 if report.code in (STOPPED, INTERRUPTED) else SECONDS_TO_SPEAK)
     code = DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
     os._exit(code)  # taking a broken process group down may hang or abort
 
 
+def which_process() -> str:
+    """Return what to add to a title where there are several."""
+    return f" on process {process_rank()} of {process_count()}" if process_count() > 1 else ""
+
+
 def show_error(error: BaseException) -> None:
-    where = f" on process {process_rank()} of {process_count()}" if process_count() > 1 else ""
     if isinstance(error, UserError):
         title, lines, hint = "error", [error.message], error.hint
     elif isinstance(error, Stopped):
         said, hint = error.args
         title, lines = "stopped", [said]
+    elif isinstance(error, Signalled):
+        name = signal.Signals(error.number).name
+        title, lines = "stopped", [f"{name}: ended before training began"]
+        hint = "nothing is lost: the same command starts again"
     elif isinstance(error, KeyboardInterrupt):
         title, lines, hint = "interrupted", ["stopped by Ctrl-C; checkpoints already saved are intact"], ""
     else:
         title, hint = type(error).__name__, "--debug shows the whole traceback"
-        lines = [str(error) or "no message", *places(traceback.extract_tb(error.__traceback__))]
-    panel(title + where, [*lines, *getattr(error, "__notes__", [])], hint, "red")
+        # Those of a loader worker come along as its cause (see data/loader.py).
+        frames = getattr(error.__cause__, "frames", None) or traceback.extract_tb(error.__traceback__)
+        lines = [str(error) or "no message", *places(frames)]
+    panel(title + which_process(), [*lines, *getattr(error, "__notes__", [])], hint, "red")
 
 
 def panel(title: str, lines: list[str], hint: str, color: str) -> None:
@@ -160,15 +247,54 @@ def is_first_to_fail() -> bool:
     """Return whether no other process of this job has shown a failure; usually the others only notice
     that one is gone.
     """
-    rank, world = process_rank(), process_count()
-    torch = sys.modules.get("torch")
-    if world == 1 or torch is None or not torch.distributed.is_initialized():
-        return rank == 0  # before processes know each other they all make the same mistake
+    if not knows_others():
+        return process_rank() == 0  # before processes know each other they all make the same mistake
     try:
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return store().add(f"launchbay/failures/{attempt}", 1) == 1
+        return store().add(f"launchbay/failures/{attempt()}", 1) == 1
     except Exception:
-        return rank == 0  # the process that kept the store is gone
+        return process_rank() == 0  # the process that kept the store is gone
+
+
+def knows_others() -> bool:
+    """Return whether there are other processes, which can be told something."""
+    torch = sys.modules.get("torch.distributed")
+    return process_count() > 1 and getattr(torch, "is_initialized", bool)()  # it may be in the middle of its import
+
+
+def introduce() -> None:
+    """Tell the other processes which one this is, for when it is gone."""
+    with suppress(Exception):  # whoever brought the processes together keeps no store where it says
+        store().set(f"launchbay/process/{attempt()}/{process_rank()}", f"{os.getpid()} {platform.node()}")
+
+
+def those_gone() -> list[str]:
+    """Return which processes of this run, on this machine, have ended."""
+    import psutil
+
+    def has_ended(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        except psutil.NoSuchProcess:
+            return True
+
+    neighbours: dict[int, int] = {}
+    with suppress(Exception):  # the process that kept the store is gone
+        known = store()
+        for rank in range(process_count()):
+            name = f"launchbay/process/{attempt()}/{rank}"
+            pid, _, host = known.get(name).decode().partition(" ") if known.check([name]) else ("", "", "")
+            if host == platform.node():
+                neighbours[rank] = int(pid)
+    for _ in range(10):  # the kernel closes its connections before it has ended
+        if found := [f"process {rank} (pid {pid})" for rank, pid in neighbours.items() if has_ended(pid)]:
+            return found
+        time.sleep(0.1)
+    return []
+
+
+def attempt() -> str:
+    """Return which start of the run this is (`accelerate launch --max_restarts`)."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
 def store() -> "TCPStore":

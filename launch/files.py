@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
+from errno import EDQUOT, ENOSPC
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -72,9 +73,18 @@ def to_json(value: object, indent: int | None = None) -> str:
 
 
 @contextmanager
-def writing(folder: Path, hint: str = "free some disk space; checkpoints already saved are intact") -> Generator[None]:
-    """Turn what the disk refuses within the block into a UserError that names `folder`."""
+def writing(folder: Path, hint: str = "") -> Generator[None]:
+    """Turn what the disk refuses within the block into a UserError that names `folder`. Without a `hint` of the
+    caller's it says what to do about a run's folder.
+    """
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error}", hint) from error
+        instead = hint or f"{remedy(error)}; checkpoints already saved are intact"
+        raise UserError(f"cannot write to {folder}: {error}", instead) from error
+
+
+def remedy(error: OSError) -> str:
+    """Return what to do where a file could not be written."""
+    full = error.errno in (ENOSPC, EDQUOT) or "No space left" in str(error)  # safetensors gives no number
+    return "free some disk space" if full else "look after that disk or folder"

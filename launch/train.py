@@ -10,18 +10,27 @@ from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import seconds_of
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.terminal import unbreakable
 
 
 def main(argv: list[str]) -> int:
-    """Train as `argv` says. Return the exit code: 0 done, 1 a bug, 2 the user's mistake, 75 stopped with a checkpoint
-    to go on from, 130 ended by Ctrl-C before its first step."""
+    """Train as `argv` says. Return the exit code: 0 done, 1 a bug, 2 the user's mistake, 75 stopped, and
+    the same command goes on, 130 ended by Ctrl-C before training began."""
+    with unbreakable():
+        return train(argv)
+
+
+def train(argv: list[str]) -> int:
+    stop = Stop()
     try:
-        with Stop() as stop:
+        with stop:
             run(argv, stop)
         leave_processes()
         return errors.DONE
-    except (Exception, KeyboardInterrupt) as error:
-        return errors.end(errors.report(error, debug="--debug" in argv))
+    except (Exception, errors.Signalled, KeyboardInterrupt) as error:
+        early = stop.noted and stop.watch is None  # libraries may have made another error of it
+        reported = errors.Signalled(stop.noted) if early else error
+        return errors.end(errors.report(reported, debug="--debug" in argv))
     except SystemExit as exit:  # tyro has shown help or an error
         code = exit.code if isinstance(exit.code, int) else errors.BUG
         return errors.end(errors.Report(code, shown=errors.process_rank() == 0))
@@ -50,6 +59,6 @@ def run(argv: list[str], stop: Stop) -> None:
     config, changes = parse(default, rest, file, quiet=errors.process_rank() > 0)
     if config.train.run.max_time:
         stop.limit(seconds_of(config.train.run.max_time))
-    from launchbay.launch.engine.session import train
+    from launchbay.launch.engine import session
 
-    train(task_type, config, changes, stop)
+    session.train(task_type, config, changes, stop)

@@ -22,7 +22,13 @@ def printable(text: object, most: int = MOST_SHOWN) -> str:
     """
     whole = str(text)
     cut = whole if len(whole) <= most else f"{whole[:most]}... ({len(whole) - most:,} more characters)"
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in cut)
+    return "".join(c if c.isprintable() or c == "\n" else escaped(c) for c in cut)
+
+
+def escaped(character: str) -> str:
+    r"""Return a character as Python writes it, such as \x1b; also a byte of a name that is no UTF-8."""
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode()
 
 
 class UserError(Exception):

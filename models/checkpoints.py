@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from launchbay import UserError, printable
 from launchbay.models.reading import Unfit, check, open_regular, parse, read_bytes, read_json, refuse_link
 from launchbay.models.saved import MANIFEST, MANIFEST_BYTES, STATE, STATE_BYTES, Manifest, State
-from launchbay.models.tensors import check_finite, check_kinds, read_tensors
+from launchbay.models.tensors import check_finite, check_kinds, not_finite, read_tensors
 
 FORMAT = 1
 PREFIX = "step-"
@@ -163,7 +163,26 @@ def verify(checkpoint: Path) -> State:
     needed = ["state.json", OPTIMIZERS, *map(file_of, state.optimizers)]
     if missing := [name for name in needed if name not in files]:
         raise DamagedCheckpoint(f"{checkpoint}: manifest.json does not name {missing[0]}")
+    check_numbers(checkpoint, list(files), state)
     return state
+
+
+def check_numbers(checkpoint: Path, files: Sequence[str], state: State) -> None:
+    """Check that what a training goes on with is numbers: launchbay once saved others, too.
+
+    Raises:
+        DamagedCheckpoint: a tensor has nan or infinite values, and is none of those that had when the run began.
+    """
+    for name in files:
+        of_task = name in ("task.safetensors", "task.frozen.safetensors")
+        if not name.endswith(".safetensors") or (of_task and state.not_finite is None):  # what began so was not noted
+            continue
+        try:
+            tensors = read_tensors(checkpoint / name)
+        except UserError as error:
+            raise DamagedCheckpoint(error.message) from error
+        if bad := not_finite(tensors, (state.not_finite or {}).get(name, ())):
+            raise DamagedCheckpoint(f"{checkpoint}: {name}: {bad[0]} has nan or infinite values")
 
 
 def read_manifest(checkpoint: Path) -> Manifest:
@@ -204,7 +223,7 @@ def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained
     """Put the weights of a verified checkpoint into `networks`.
 
     Raises:
-        UserError: they do not fit, or are no numbers.
+        UserError: they do not fit.
     """
     extra = read_state(checkpoint).extra_state or {}
     files = read_manifest(checkpoint).files

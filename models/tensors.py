@@ -1,6 +1,6 @@
 """Tensors as they are read from safetensors files, and whether they are what a network takes."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import torch
@@ -54,6 +54,15 @@ def check_kinds(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where
         if not same_kind(given[name].dtype, wanted[name].dtype):
             types = [str(tensor.dtype).removeprefix("torch.") for tensor in (given[name], wanted[name])]
             raise UserError(f"{where}: {name} has {types[0]} numbers, and the network {types[1]}", hint)
+
+
+def not_finite(tensors: Mapping[str, Tensor], allowed: Container[str] = ()) -> list[str]:
+    """Return the names of `tensors` that have a value that is nan or infinite, and are not among the `allowed`."""
+    return [
+        name
+        for name, value in tensors.items()
+        if name not in allowed and value.is_floating_point() and not value.isfinite().all()
+    ]
 
 
 def check_finite(

@@ -28,15 +28,15 @@ def metadata(file: str) -> dict[str, str]:
         return opened.metadata()
 
 
-def trained_networks(run: Path) -> dict[str, nn.Module]:
-    task, _, accelerator, checkpoint = build_trained(run, "best")
+def trained_networks(run: Path, name: str | None = None) -> dict[str, nn.Module]:
+    task, _, accelerator, checkpoint = build_trained(run, "best", name)
     restore(task, checkpoint, accelerator.device, strict=True)
     return task.networks()
 
 
-def trained(run: Path) -> nn.Module:
+def trained(run: Path, name: str | None = None) -> nn.Module:
     """The network as `evaluate` has it, ordered in memory as a new one is: another order rounds differently."""
-    network = trained_networks(run)["model"]
+    network = trained_networks(run, name)["model"]
     return network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
 
 
@@ -64,7 +64,7 @@ def test_averages_of_two_networks(train: Train, launchbay: Verb) -> None:
     tensors = load_file("new/gan.safetensors")
     networks = Gan(GanConfig()).networks()
     assert {name.partition(".")[0] for name in tensors} == networks.keys()
-    averaged = trained_networks(run)
+    averaged = trained_networks(run, "toys:Gan")
     for name, network in networks.items():
         network.load_state_dict({k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")})
         without_average = load_file(run / f"checkpoints/step-00000004/{name}.trained.safetensors")
@@ -78,7 +78,7 @@ def test_tied_weights_have_both_names(train: Train, launchbay: Verb) -> None:
     network = Tied(NoOptions()).eval().model
     network.load_state_dict(load_file("it.safetensors"))
     picture = torch.rand(1, 3, 8, 8)
-    assert torch.equal(network(picture), trained(run)(picture))
+    assert torch.equal(network(picture), trained(run, "toys:Tied")(picture))
     assert code == 0 and f"{sum(p.numel() for p in network.parameters())} parameters" in said
 
 

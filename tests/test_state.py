@@ -147,7 +147,7 @@ def test_a_trained_run_is_evaluated_with_all_its_state(
 
     monkeypatch.setattr(Queue, "datasets", with_mean)
     last = lines(train("stateful_tasks:Queue", "--steps", 7, "--eval-every", 7), "val")[-1]
-    code, said = launchbay("evaluate", "runs/it", "--checkpoint", "last")
+    code, said = launchbay("evaluate", "runs/it", "--checkpoint", "last", "--task", "stateful_tasks:Queue")
     assert code == 0, said
     for name in ("length", "queue"):
         assert f"{name} {last[name]:.4f}" in " ".join(said.split())

@@ -18,12 +18,13 @@ FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "optio
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
+    "terminal": set(),
     "config": {"errors", "files"},
     "distributed": {"config", "errors", "files"},
     "checkpoint": {"config", "errors", "files"},
     "record": {"config", "errors", "files"},
     "engine": {"config", "errors", "files", "distributed", "checkpoint", "record"},
-    "train": {"config", "errors", "distributed", "engine"},
+    "train": {"config", "errors", "terminal", "distributed", "engine"},
     "check": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
     "commands": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
     "cli": {"config", "errors", "train", "commands", "check"},
@@ -32,8 +33,9 @@ ROOMS: dict[str, set[str]] = {
 """The rooms of launch/, and which others each may import: data flows one way."""
 MAY_IMPORT = {
     "launch": {
-        *(f"tasks.{name}" for name in ("authors", "losses", "places", "base", "image_to_image")),
-        *(f"models.{name}" for name in ("checkpoints", "pretrained", "reading", "saved", "tensors", "weights")),
+        *(f"tasks.{name}" for name in ("authors", "losses", "options", "places", "base", "image_to_image")),
+        *(f"models.{name}" for name in ("bounds", "checkpoints", "pretrained", "weights")),
+        *(f"models.{name}" for name in ("reading", "saved", "tensors")),
         "data",
     },
     "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},

@@ -272,7 +272,7 @@ def test_a_lock_is_not_emptied_through_a_link() -> None:
         run_folder.lock(Path("run"))
     Path("run/.lock").unlink()
     Path("run/.lock").hardlink_to("victim")
-    run_folder.lock(Path("run")).close()
+    run_folder.lock(Path("run")).__exit__()
     assert Path("victim").read_text() == "mine"
 
 
@@ -290,7 +290,7 @@ def test_a_disk_without_locks_is_told_from_a_lock(
 
     Path("run").mkdir()
     monkeypatch.setattr(fcntl, "lockf", fail(ENOLCK))
-    run_folder.lock(Path("run")).close()
+    run_folder.lock(Path("run")).__exit__()
     assert "run is on a disk without locks (No locks available)" in capsys.readouterr().out
     Path("run/.lock").write_text(ESCAPE)
     monkeypatch.setattr(fcntl, "lockf", fail(EAGAIN))

@@ -130,7 +130,7 @@ def make_folder(folder: Path) -> None:
     """Make the `folder` of a run's checkpoints, unless it is there, and remove what killed processes left in it."""
     refuse_link(folder)
     if not folder.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)  # not what it is in: a run folder that was removed stays away
         synchronize(folder.parent)
     remove_leftovers(folder)
     for path in folder.glob(".tmp-*"):

@@ -10,9 +10,11 @@ from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx
 from torch.distributed import ReduceOp
 
-from launchbay.launch.errors import Elsewhere
+from launchbay.launch.errors import Elsewhere, Signalled
 
 T = TypeVar("T")
+FAILED = 10_000
+"""Beyond the number of any signal, and any other reason to stop."""
 
 
 def on_main_process(function: Callable[[], T]) -> T:
@@ -20,18 +22,29 @@ def on_main_process(function: Callable[[], T]) -> T:
 
     Raises:
         Elsewhere: on the other processes, where it fails.
+        Signalled: on all of them, where a signal has ended it.
     """
     result: T | None = None
-    failure: Exception | None = None
+    failure: BaseException | None = None
     if PartialState().is_main_process:
         try:
             result = function()
-        except Exception as error:
+        except (Exception, Signalled) as error:
             failure = error
-    result, failed = cast(tuple[T, bool], broadcast_object_list([result, failure is not None]))
-    if failed:
-        raise failure or Elsewhere
+    result, code = cast(tuple[T, int], broadcast_object_list([result, code_of(failure)]))
+    if code:
+        raise failure or elsewhere(code)
     return result
+
+
+def code_of(failure: BaseException | None) -> int:
+    """Return what to tell other processes of a `failure`: the worst of several is the largest."""
+    return failure.number if isinstance(failure, Signalled) else FAILED * (failure is not None)
+
+
+def elsewhere(code: int) -> BaseException:
+    """Return what to raise for what another process has told."""
+    return Elsewhere() if code == FAILED else Signalled(code)
 
 
 def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
@@ -40,15 +53,18 @@ def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
 
     Raises:
         Elsewhere: on those where it did not fail.
+        Signalled: on all of them, where a signal has ended it on one.
     """
     result: T | None = None
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
         result = function()
-    except Exception as error:
+    except (Exception, Signalled) as error:
         failure = error
-    if all_reduce_async(torch.tensor(failure is not None, device=accelerator.device), ReduceOp.SUM, accelerator)():
-        raise failure or Elsewhere
+    mine = code_of(failure)
+    worst = int(all_reduce_async(torch.tensor(mine, device=accelerator.device), ReduceOp.MAX, accelerator)())
+    if worst:
+        raise failure if failure is not None and mine == worst else elsewhere(worst)
     return cast(T, result)
 
 

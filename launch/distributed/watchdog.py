@@ -2,12 +2,12 @@
 
 import json
 import logging
-import os
 import sys
 import threading
 import time
 import traceback
 from contextlib import AbstractContextManager
+from multiprocessing import active_children
 from pathlib import Path
 
 from launchbay.launch import errors
@@ -18,6 +18,7 @@ LOGGER = logging.getLogger("launchbay")
 WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/distributed/collectives.py")
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
 gradients, or where an answer of the others is read."""
+LOADER = "torch/utils/data/dataloader.py"
 TIME_TO_ANSWER = 1.0
 """Seconds, beside those between two looks."""
 
@@ -32,8 +33,8 @@ class Watch(AbstractContextManager["Watch"]):
         self.limit, self.logs, self.rank, self.processes = limit, logs, rank, processes
         self.thread, self.over = threading.Thread(target=self.look, daemon=True), threading.Event()
         self.trainer = threading.get_ident()
-        self.phase = ""
-        self.beat()
+        self.phase, self.last = "start", time.monotonic()
+        self.longest = 0.0  # pause between two steps
 
     def __enter__(self) -> "Watch":
         self.thread.start()
@@ -46,7 +47,10 @@ class Watch(AbstractContextManager["Watch"]):
         """Take note that something has been done. What follows is a step, or the `phase` of a validation: that of which
         a report says that it takes long. All processes have to be told, also those that wait for one.
         """
-        self.phase, self.last = phase, time.monotonic()
+        now = time.monotonic()
+        if not phase and not self.phase:
+            self.longest = max(self.longest, now - self.last)
+        self.phase, self.last = phase, now
 
     def look(self) -> None:
         reported = 0.0  # the beat after which it was
@@ -61,7 +65,7 @@ class Watch(AbstractContextManager["Watch"]):
         frames = traceback.extract_stack(sys._current_frames()[self.trainer])
         LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
         waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
-        answers = self.answers({"waits": waits, "place": errors.places(frames)})
+        answers = self.answers({"waits": waits, "place": [*errors.places(frames), *state_of_workers(frames)]})
         if answers:
             title = f"no progress for {self.limit:g} s" + f" in {self.phase}, a part of the validation" * bool(
                 self.phase
@@ -89,8 +93,7 @@ class Watch(AbstractContextManager["Watch"]):
             return {0: mine}
         try:
             store = errors.store()
-            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-            keys = [f"launchbay/stuck/{attempt}/{rank}" for rank in range(self.processes)]
+            keys = [f"launchbay/stuck/{errors.attempt()}/{rank}" for rank in range(self.processes)]
             store.set(keys[self.rank], json.dumps({**mine, "time": time.time()}))
             time.sleep(TIME_TO_ANSWER + self.limit / 10)
             answers = {rank: json.loads(store.get(key)) for rank, key in enumerate(keys) if store.check([key])}
@@ -99,3 +102,13 @@ class Watch(AbstractContextManager["Watch"]):
             return answers if min(answers) == self.rank else {}
         except Exception:  # the process that kept the store is gone
             return {self.rank: mine}
+
+
+def state_of_workers(frames: traceback.StackSummary) -> list[str]:
+    """Return what to say of loader workers, if it is they that `frames` wait for."""
+    if not any(LOADER in frame.filename for frame in frames):
+        return []
+    import psutil
+
+    states = [f"{child.pid} ({psutil.Process(child.pid).status()})" for child in active_children()]
+    return [f"it waits for its loader workers, {', '.join(states)}; --workers 0 shows at which line of the data set"]

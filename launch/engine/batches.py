@@ -1,7 +1,7 @@
 """The batches of a training: the samples of each step, and how far the training is with it."""
 
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from math import ceil
 
 import torch
@@ -13,6 +13,7 @@ from launchbay.data import ImageSet
 from launchbay.data.loader import Samples, TrainingOrder, samples
 from launchbay.launch.config.options import DataOptions, OptimizationOptions
 from launchbay.launch.distributed.collectives import gather_with_gradients
+from launchbay.launch.distributed.signals import interruptible
 from launchbay.tasks.base import Batch, Moment
 
 
@@ -35,7 +36,10 @@ class TrainingBatches:
         with closing(loaded):  # ends its workers, also where training breaks off
             for number in order.steps:
                 given = accelerator.device, self.moment(number), gather
-                yield [to_batch(next(loaded), *given) for _ in range(accumulate)]
+                # With several processes, the others may be in this step already.
+                with interruptible() if accelerator.num_processes == 1 else nullcontext():
+                    parts = [to_batch(next(loaded), *given) for _ in range(accumulate)]
+                yield parts
 
     def order(self, steps: range, **part: int) -> TrainingOrder:
         """Return the index lists of `steps`, for the part of each batch that `part` names."""
@@ -46,19 +50,15 @@ class TrainingBatches:
         """Return how far the training is after `step` steps."""
         return Moment(step, step / self.steps, step * self.options.batch_size / len(self.images))
 
-    def names(self, step: int, bad: set[int]) -> str:
-        """Return in words which samples of the batch after `step` have one of the keys in `bad`."""
+    def names(self, step: int, bad: set[int], what: str) -> str:
+        """Return in words which samples of the batch after `step`, those with the keys `bad`, give such a `what`."""
         order = self.order(range(step, step + 1), rank=0, world=1, accumulate=1)
         indices = [index for index in next(iter(order)) if index.key in bad]
         size = self.options.batch_size
         if not indices or len(indices) == size:
-            return (
-                "each sample of the batch gives such a loss"
-                if indices
-                else "no single sample gives such a loss by itself"
-            )
-        names = ", ".join(self.images.name(index) for index in indices[:5])
-        return f"{len(indices)} of {size} samples of the batch give such a loss: {names}{', ...' * (len(indices) > 5)}"
+            return f"{'each' if indices else 'no single'} sample of the batch gives such a {what} by itself"
+        names = ", ".join(self.images.name(index) for index in indices[:5]) + ", ..." * (len(indices) > 5)
+        return f"{len(indices)} of {size} samples of the batch give such a {what}: {names}"
 
     def gather_rows(self) -> Callable[[Tensor], Tensor] | None:
         """Return what `Batch.gather` does in training."""

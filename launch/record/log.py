@@ -8,10 +8,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from launchbay import UserError
-from launchbay.launch.errors import Stopped
+from launchbay.launch.errors import Signalled, Stopped, gone
 from launchbay.launch.files import writing
 
 LOGGER = logging.getLogger("launchbay")
+
+
+def say(message: str) -> None:
+    """Print a `message` in the course of a run, and keep it in the log."""
+    LOGGER.info("%s", message)
+    with suppress(OSError):  # nobody reads it
+        print(message, flush=True)
 
 
 @contextmanager
@@ -31,13 +38,16 @@ def log(folder: Path, rank: int, opening: str) -> Generator[None]:
         LOGGER.info("%s, process %d (pid %d on %s)", opening, rank, os.getpid(), platform.node())
         yield
         LOGGER.info("done")
-    except (Stopped, KeyboardInterrupt) as stop:
+    except (Stopped, Signalled, KeyboardInterrupt) as stop:
         LOGGER.info("%s", stop or "Ctrl-C")
         raise
     except BaseException as error:
         LOGGER.exception("failed")
-        if not isinstance(error, UserError):
-            error.add_note(f"the whole traceback is in {file}")
+        lost = gone(error, folder)
+        if lost or not isinstance(error, UserError):
+            (lost or error).add_note(f"the whole traceback is in {file}")
+        if lost:
+            raise lost from error
         raise
     finally:
         LOGGER.removeHandler(handler)

@@ -111,7 +111,9 @@ class Outcome(Observer):
             )
         best = self.last["best"]
         if best and best["step"] != self.last["step"]:
-            self.console.print(f"the best checkpoint is that of step {best['step']}", highlight=False)
+            by = self.last["best_by"] or "age"
+            held = "of the pictures in the table" * (not by.startswith("held-out/"))
+            self.console.print(f"the best checkpoint, by {by} {held}, is that of step {best['step']}", highlight=False)
         seconds, speed = self.last["seconds"], self.last["samples_per_s"]
         step = self.last["step"]
         self.console.print(
@@ -127,7 +129,8 @@ def progress_observers(step: int, steps: int, end: float, folder: str) -> list[O
 
 def results(task: str, figures: Figures[float], baseline_name: str, data: str) -> Table:
     """Return a table of each figure of the network beside that of the baseline."""
-    table = Table(title=Text(printable(f"{task}: validation on {data}", 300)), title_justify="left")
+    title = Text(printable(f"{task}: validation on {data}", 300), style="table.title")
+    table = Table(title=title, title_justify="left")
     table.add_column("figure")
     for heading in ("network", baseline_name, "difference") if figures.baseline else ("network",):
         table.add_column(Text(printable(heading, 100)), justify="right")

@@ -1,24 +1,29 @@
 """Where a run is kept: runs/NAME, which one process at a time may write to."""
 
 import os
+import platform
+import re
 import stat
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from errno import EACCES, EAGAIN
 from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from pydantic import TypeAdapter
 
 from launchbay import UserError
 from launchbay.launch.files import synchronize, writing
 from launchbay.models.checkpoints import list_checkpoints
-from launchbay.models.reading import Unfit, read_bytes, read_json, refuse_link
+from launchbay.models.reading import Unfit, read_json, refuse_link
 from launchbay.models.saved import Count, Word
 
 LOCK = ".lock"
+OWNER = re.compile(r"(?P<pid>\d{1,9}) on (?P<host>[\w.-]{1,255}) since (?P<start>\d{0,15})", re.ASCII)
+"""What is in it."""
+MOST_OF_OWNER = 300
 SUMMARY = "summary.json"
 FOLDERS = ("", "checkpoints", "logs", "samples", "wandb")
 FILES = (
@@ -138,24 +143,44 @@ def config_file(run: Path) -> Path:
     """
     file = run / "config.yaml"
     refuse_link(*(run / name for name in (*FOLDERS[1:], *FILES)))
-    if not file.is_file():
+    if not file.exists():
         raise UserError(
             f"{run} is not a run folder: it has no config.yaml", "name a run folder, such as runs/superres-1"
         )
     return file
 
 
-def lock(folder: Path) -> IO[bytes]:
-    """Keep other runs out of `folder` as long as this process lives, or until what is returned is closed. Where its
-    filesystem has no locks that is said, and nobody is kept out.
+class Lock(AbstractContextManager["Lock"]):
+    """What keeps others out of a run folder, until it is closed or this process ends."""
+
+    def __init__(self, file: IO[str]):
+        self.file = file
+
+    def write(self, text: str) -> None:
+        """Replace the content of the file, unless it is a file of others, too."""
+        if os.fstat(self.file.fileno()).st_nlink == 1:
+            self.file.seek(0)
+            self.file.truncate(0)
+            self.file.write(text)
+            self.file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError), self.file:
+            self.write("")
+
+
+def lock(folder: Path) -> Lock:
+    """Keep other runs out of `folder`. Where its file system has no locks, its lock file says by whom it is used: this
+    keeps out all but those that begin in the same moment.
 
     Raises:
-        UserError: another process is in it, or it cannot be written to.
+        UserError: another process is in it, or may be, or it cannot be written to.
     """
     refuse_link(folder / LOCK)
     with writing(folder, "choose another folder with --output-dir"):
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "r+b", buffering=0)
+        file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "r+", encoding="utf-8", errors="replace")
+        owner = file.read(MOST_OF_OWNER)
     if os.name == "posix":
         import fcntl
 
@@ -165,19 +190,77 @@ def lock(folder: Path) -> IO[bytes]:
         except OSError as error:
             if error.errno in (EACCES, EAGAIN):
                 file.close()
-                said = f"{folder} is in use by {owner(folder)}"
-                raise UserError(said, "wait for it, or choose another --run") from error
-            print(f"{folder} is on a disk without locks ({error.strerror}): start no second run in it", flush=True)
+                refuse_used(folder, owner, error)
+            check_unused(folder, owner)
+            print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
+    held = Lock(file)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
-        if os.fstat(file.fileno()).st_nlink == 1:  # otherwise it is a file of others, too
-            file.truncate(0)
-            file.write(str(os.getpid()).encode())
-    return file
+        held.write(f"{os.getpid()} on {platform.node()} since {start_of(os.getpid())}")
+    return held
 
 
-def owner(folder: Path) -> str:
-    """Return which process the lock of `folder` says that it is in use by."""
-    try:
-        return f"process {int(read_bytes(folder / LOCK, 20))}"
-    except ValueError:
-        return "another process"
+def refuse_used(folder: Path, owner: str, error: OSError | None = None) -> NoReturn:
+    known = OWNER.fullmatch(owner)
+    who = f"process {known['pid']} on {known['host']}" if known else "another process"
+    raise UserError(f"{folder} is in use by {who}", "wait for it, or choose another --run") from error
+
+
+def check_unused(folder: Path, owner: str) -> None:
+    """Check that the `owner` that the lock file of `folder` names is not there any more."""
+    if not (known := OWNER.fullmatch(owner)):
+        return
+    if known["host"] != platform.node():
+        raise UserError(
+            f"{folder} is in use by process {known['pid']} on {known['host']}, or was when that was killed; its file "
+            "system has no locks that would tell",
+            f"if that process is not there any more, empty the file {folder / LOCK}",
+        )
+    if start_of(int(known["pid"])) == known["start"]:
+        refuse_used(folder, owner)
+
+
+def start_of(pid: int) -> str:
+    """Return when process `pid` of this machine began; empty if there is none."""
+    import psutil
+
+    with suppress(psutil.Error):
+        return f"{psutil.Process(pid).create_time():.0f}"
+    return ""
+
+
+class Place:
+    """Where the run folder is in which this process has the lock, and whether it still is: it may be moved or removed,
+    and another one be made in its place.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.held = folder, (folder / LOCK).stat()
+
+    def gone(self) -> str:
+        """Return what has become of it; empty if it is where it was."""
+        with suppress(OSError):
+            if os.path.samestat(self.held, (self.folder / LOCK).stat()):
+                return ""
+        where = self.moved_to()
+        if where is not None:
+            return f"{self.folder} was moved to {where}"
+        return f"{self.folder} was removed" if not self.folder.exists() else f"{self.folder} is not the same any more"
+
+    def moved_to(self) -> Path | None:
+        """Return where the lock, which this process has open, is now, if the system can tell."""
+        for link in Path("/proc/self/fd").glob("*"):
+            with suppress(OSError):
+                if os.path.samestat(self.held, link.stat()) and (now := link.readlink()).is_file():
+                    return now.parent
+        return None
+
+
+def make_beside(folder: Path, what: str) -> Path:
+    """Make a new folder beside `folder`, with its name and `what`; with a number where that is there already."""
+    for number in count(1):
+        beside = folder.with_name(f"{folder.name}-{what}{f'-{number}' * (number > 1)}")
+        with suppress(FileExistsError):
+            beside.mkdir()
+            (beside / "checkpoints").mkdir()
+            return beside
+    raise AssertionError("numbers do not end")

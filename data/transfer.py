@@ -1,0 +1,86 @@
+"""A file from a server to the disk: bounded in time, whatever the server does, and checked."""
+
+from collections.abc import Sequence
+from hashlib import md5
+from http.client import HTTPException
+from pathlib import Path
+from ssl import SSLError
+from threading import Thread
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+TICK = 10
+"""Seconds between two looks at how far it has come."""
+MOST_SLOW_TICKS = 3
+LEAST = 10_000
+"""Bytes that a tick brings if it is not slow."""
+
+
+class Transfer(Thread):
+    """Reads `address` to the file `target`. A thread of its own, since some of it (a name server that does not answer,
+    a header that comes byte by byte) cannot be given a time-out.
+    """
+
+    def __init__(self, address: str, target: Path):
+        super().__init__(daemon=True)
+        self.address, self.target = address, target
+        self.got, self.whole = 0, 0
+        self.error: Exception | None = None
+        self.over = False
+
+    def run(self) -> None:
+        try:
+            request = Request(self.address, headers={"User-Agent": "launchbay"})
+            with urlopen(request, timeout=TICK * MOST_SLOW_TICKS) as response, self.target.open("wb") as file:
+                self.whole = response.length or 0
+                while not self.over and (part := response.read1(2**16)):
+                    file.write(part)
+                    self.got += len(part)
+            if self.got < self.whole:
+                raise ConnectionError(f"it has ended after {self.got} of {self.whole} bytes")
+        except Exception as error:
+            self.error = error
+
+    def progress(self) -> str:
+        return f"{self.got / 1e6:.1f}" + f" of {self.whole / 1e6:.1f}" * bool(self.whole) + " MB"
+
+
+def transfer(addresses: Sequence[str], target: Path, digest: str) -> None:
+    """Read the first of `addresses` that gives a file of MD5 `digest` to `target`.
+
+    Raises:
+        ConnectionError: none does.
+        OSError: it cannot be written.
+    """
+    failures: list[str] = []
+    for address in addresses:
+        try:
+            attempt(address, target)
+            if md5(target.read_bytes(), usedforsecurity=False).hexdigest() == digest:
+                return
+            failures.append(f"{address} is corrupted: its MD5 is not {digest}")
+        except (URLError, SSLError, HTTPException, ConnectionError, TimeoutError) as error:  # others are the disk's
+            failures.append(f"{address}: {error or type(error).__name__}")
+    raise ConnectionError("; ".join(failures))
+
+
+def attempt(address: str, target: Path) -> None:
+    """Read `address` to `target`, and say now and then how far it is.
+
+    Raises:
+        TimeoutError: that takes too long.
+    """
+    thread = Transfer(address, target)
+    thread.start()
+    before, slow = 0, 0
+    try:
+        while thread.join(TICK) or thread.is_alive():
+            slow = slow + 1 if thread.got - before < LEAST else 0
+            before = thread.got
+            if slow == MOST_SLOW_TICKS:
+                raise TimeoutError(f"hardly anything has come for {slow * TICK:g} s ({thread.progress()})")
+            print(f"  {target.name}: {thread.progress()}", flush=True)
+    finally:
+        thread.over = True
+    if thread.error is not None:
+        raise thread.error
