@@ -108,7 +108,7 @@ class Listener:
     def places(self) -> list[str]:
         """Return where the main thread is; its whole stack goes to the log."""
         frames = traceback.extract_stack(sys._current_frames()[threading.main_thread().ident or 0])
-        LOGGER.warning("held up\n%s", "".join(traceback.format_list(frames)))
+        LOGGER.info("held up\n%s", "".join(traceback.format_list(frames)))
         return errors.places(frames)
 
     def end(self, title: str, lines: list[str], code: int) -> None:
@@ -116,7 +116,7 @@ class Listener:
         last = threading.Timer(TO_SPEAK, os._exit, [code])
         last.daemon = True
         last.start()
-        LOGGER.warning("%s: %s", title, lines[0])
+        LOGGER.info("%s: %s", title, lines[0])
         if errors.is_first_to_fail():
             errors.panel(title + errors.which_process(), lines, errors.to_continue(self.stop.folder), "red")
             sys.stdout.flush()

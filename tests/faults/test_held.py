@@ -268,8 +268,10 @@ def test_a_process_that_is_gone_is_named(rank: int) -> None:
 def test_a_process_whose_partner_never_comes_says_so_and_obeys_signals() -> None:
     alone = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
     with started(*RUN, *HELD, "--stuck-after", "1s", **alone) as process:
-        time.sleep(12)
+        assert process.stdout is not None
+        said = process.stdout.readline() + process.stdout.readline()
         process.terminate()
         output = process.communicate(timeout=20)[0]
-    assert "the other 1 of WORLD_SIZE=2 are to come to 127.0.0.1:29517" in output, output
+    assert "waiting for other processes for 1 s" in said, said
+    assert "the other 1 of WORLD_SIZE=2 are to come to 127.0.0.1:29517" in said, said
     assert process.returncode == 75 and "SIGTERM: ended before training began" in " ".join(output.split()), output
