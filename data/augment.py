@@ -12,8 +12,8 @@ from launchbay import UserError
 GREY = (0.2989, 0.587, 0.114)
 """Share of red, green and blue in brightness (ITU-R BT.601), as in torchvision."""
 
-QUARTER_TURN = ((0.1686, 0.3298, -0.4984), (-0.3280, 0.0346, 0.2934), (1.2465, -1.0432, -0.2032))
-"""What a quarter turn of the hue makes of red, green and blue, less their grey: to YIQ, (I, Q) -> (-Q, I), and back."""
+QUARTER_TURN = ((-0.1686, -0.3298, 0.4984), (0.3280, -0.0346, -0.2934), (-1.2465, 1.0432, 0.2032))
+"""What a quarter turn of the hue makes of red, green and blue, less their grey: to YIQ, (I, Q) -> (Q, -I), and back."""
 
 
 def dihedral(image: Tensor, code: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def color_jitter(image: Tensor, brightness: Tensor, contrast: Tensor, saturation
     Args:
         image: N×3×H×W in [0, 1].
         brightness, contrast, saturation: N factors, 1 changes nothing.
-        hue: N turns, 0 changes nothing.
+        hue: N turns, 0 changes nothing; a third makes red green, as in HSV and torchvision.
     """
     identity, grey, _ = constants(image.dtype, image.device)
     matrix = turn_hue(hue) @ torch.lerp(grey, identity, saturation[:, None, None])

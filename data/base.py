@@ -33,11 +33,15 @@ class ImageSet(Dataset[dict[str, Any]], ABC):
     as floating point numbers in [0, 1]."""
 
     masks: tuple[str, ...] = ()
-    """Names of the masks that `__getitems__` gives: N×H×W or N×C×H×W, as high and wide as `image`, of any type. They
-    are cut, resized (by nearest neighbour) and turned as `image` is; their values stay as they are."""
+    """Names of the masks that `__getitems__` gives: N×H×W or N×C×H×W, as high and wide as `image`, of integers, truth
+    values or floating point numbers. They are cut, resized (by nearest neighbour) and turned as `image` is; their
+    values stay as they are."""
 
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their labels."""
+
+    unlabelled: str = ""
+    """Why there are no classes, where that may surprise a person."""
 
     @property
     def channels(self) -> int:
@@ -104,7 +108,7 @@ def digest(*parts: object) -> str:
     """SHA-256 of all `parts`, in hexadecimal."""
     hashed = sha256()
     for part in parts:
-        data = part if isinstance(part, bytes) else str(part).encode()
+        data = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")
         hashed.update(len(data).to_bytes(8, "little") + data)
     return hashed.hexdigest()
 
@@ -130,7 +134,7 @@ def count_classes(images: ImageSet) -> int:
     """
     if not images.classes:
         raise UserError(
-            "the pictures have no labels",
+            f"the pictures have no labels{f': {images.unlabelled}' * bool(images.unlabelled)}",
             "choose a data set that has; a folder of pictures has them if it holds a sub-folder for each of several "
             "classes, and no picture beside these",
         )

@@ -4,9 +4,10 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from errno import EINVAL, ENOLCK, ENOSYS, EOPNOTSUPP
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from launchbay import UserError
 from launchbay.data import transfer
+from launchbay.data.words import plain_name
 
 T = TypeVar("T")
 File = tuple[list[str], str]
@@ -54,13 +56,14 @@ def fetch(name: str, folder: str, known: Sequence[str], downloader: Downloader, 
         raise UserError(
             f"{name} is not in {root / folder} and cannot be downloaded: {error}",
             f"on a machine with a network fetch {' '.join(addresses[0] for addresses, _ in files)} and unpack what "
-            f"they hold into {root / by_hand}, or name the folder above it with --data-root; without either, "
-            "--data glyphs and --data photos are here",
+            f"they hold into {root / by_hand}, or name the folder above it with --data-root (of a finished run: "
+            "data_root in its config.yaml); without either, --data glyphs and --data photos are here",
         ) from error
     except OSError as error:
         raise UserError(
             f"{name} is not in {root / folder} and cannot be put there: {error}",
-            f"name the folder that {folder} is in with --data-root, or one to download it to",
+            f"name the folder that {folder} is in with --data-root (of a finished run: data_root in its config.yaml), "
+            "or one to download it to",
         ) from error
 
 
@@ -158,15 +161,39 @@ def read_or_explain(name: str, folder: str, files: Path, open: Callable[[], T]) 
     """Return what `open` makes of the files in `files`.
 
     Raises:
-        UserError: they are damaged or not all there.
+        UserError: they are damaged, not all there, or those of another data set.
     """
     try:
         return open()
+    except OtherData as error:
+        raise UserError(
+            f"{name} is not in {plain_name(files)}: {error}",
+            f"name the folder that has {name} with --data-root, or another one, which it will be downloaded to",
+        ) from error
     except Exception as error:
+        # Nobody is told to remove what may have come from elsewhere, and be the only copy of it.
         downloaded = next((path for path in (files, files.parent) if path.name == folder), None)
         raise UserError(
-            f"{name} in {files} is damaged or not complete: {error}",
-            f"remove {downloaded}, and it will be downloaded again"
+            f"{name} in {plain_name(files)} is damaged or not complete: {error}",
+            f"move {plain_name(downloaded)} away, and it will be downloaded again"
             if downloaded
             else "put the original files there, or name another --data-root",
         ) from error
+
+
+class OtherData(Exception):
+    """Files that are those of another data set: says of which."""
+
+
+def original(file: Path, content: bytes, digest: str, others: Mapping[str, str]) -> bytes:
+    """Return `content`, that of `file`.
+
+    Raises:
+        OtherData: it is that of another data set: one whose name `others` has by the MD5 of the file.
+        ValueError: it is not that whose SHA-256 is `digest`.
+    """
+    if sha256(content).hexdigest() == digest:
+        return content
+    if other := others.get(md5(content, usedforsecurity=False).hexdigest()):
+        raise OtherData(f"{file.name} is that of {other}")
+    raise ValueError(f"{file.name} is not the original")

@@ -1,33 +1,52 @@
 """Any folder of photographs, in any depth of sub-folders."""
 
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from copy import copy
+from itertools import accumulate
 from pathlib import Path
 
-from PIL import Image
+import torch
 from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
-from launchbay.data.decode import SUFFIXES, decode
+from launchbay.data.decode import decode
+from launchbay.data.layout import class_of, classes_of, empty_classes, understand
+from launchbay.data.listing import list_folder
+from launchbay.data.reading import Paths, Problems, decode_all, examine
 from launchbay.data.samples import bytes_beside
+from launchbay.data.transforms import small_pictures
+from launchbay.data.words import counted, listed, plain_name, some_of
 
 KEEP_BYTES = 2**30
 """Folders whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
 
 
-HOLD_OUT = 10
-"""Every so many pictures one is for validation."""
+class DamagedPictures(UserError):
+    """Pictures that cannot be read: `lines` has one for each, `rest` is the data set without them, if any are left."""
+
+    def __init__(self, lines: Sequence[str], rest: "Folder | None"):
+        self.lines, self.rest = lines, rest
+        if len(lines) == 1:
+            super().__init__(f"cannot read the picture {lines[0]}", "repair it or take it out of the folder")
+        else:
+            said = f"cannot use {len(lines):,} pictures:\n{listed(lines)}"
+            super().__init__(said, "repair them or take them out of the folder")
+
+    def with_small(self, smallest: int) -> "DamagedPictures":
+        """Return this with those of the rest that have fewer than `smallest` pixels in width or height."""
+        small = small_pictures(self.rest, smallest) if self.rest is not None else []
+        needed = f", but {smallest}×{smallest} are needed"
+        return DamagedPictures([*self.lines, *(line + needed for line in small)], self.rest)
 
 
 class Folder(ImageSet):
-    """The pictures under `root`, by name. Validation holds out every tenth of them (at least one), training has the
-    others; `split="all"` has them all. If every picture is in a sub-folder, and there are several, their names are the
-    classes.
+    """The pictures under `root`, by name. DIR/train and DIR/val, or with one of the usual synonyms, are splits; without
+    these, validation holds out every tenth picture (at least one), training has the others. `split="all"` has them all.
+    If every picture is in a sub-folder (of its split), and there are several, their names are the classes.
 
     Raises:
-        UserError: no such folder, no picture in it, too few to hold one out, or one that cannot be read (named).
+        UserError: no such folder, no picture in it, too few to hold one out, or some that cannot be read (named).
     """
 
     def __init__(self, split: str, root: Path | None = None):
@@ -35,26 +54,51 @@ class Folder(ImageSet):
             raise UserError(
                 "--data folder does not say which folder", "add --data-root DIR, the folder of your pictures"
             )
-        files = find_pictures(root)
-        if split != "all" and len(files) < 2:
-            raise UserError(
-                f"{root} has one picture ({files[0].name}), which cannot serve training and validation both",
-                "add more, or validate on other photographs with --val-root DIR",
-            )
-        training = [file for place, file in enumerate(files) if place % HOLD_OUT]
-        self.files = {"train": training, "val": files[::HOLD_OUT], "all": files}[split]
         self.root = root
-        kinds = {file: file.relative_to(root).parts[0] for file in files if file.parent != root}
-        if len(kinds) == len(files) and len(set(kinds.values())) > 1:
-            self.classes = tuple(sorted(set(kinds.values())))
-            number = {name: place for place, name in enumerate(self.classes)}
-            self.labels = [number[kinds[file]] for file in self.files]
-        self.sizes = [size_of(file) for file in self.files]
-        self.uniform = len(set(self.sizes)) == 1
-        self.kept: list[Tensor] = []
-        if sum(3 * width * height for width, height in self.sizes) <= KEEP_BYTES:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                self.kept = list(pool.map(decode, self.files))
+        self.listing = list_folder(root)
+        self.layout = understand(self.listing)
+        self._take(split)
+
+    def _take(self, split: str) -> None:
+        """Become the pictures of `split`.
+
+        Raises:
+            UserError: there are none, or some cannot be read.
+        """
+        names = self.layout.splits[split]
+        if not names:
+            raise too_few(self)
+        self.split = split
+        self.folders, self.unlabelled = classes_of(self.layout, split)
+        self.classes = tuple(map(plain_name, self.folders))
+        problems = self._read(names)
+        if problems:
+            rest = copy(self) if self.files else None
+            if split != "all":  # all is told at once, not one split after the other
+                mine = set(names)
+                other = [name for name in self.layout.splits["all"] if name not in mine]
+                problems |= copy(self)._read(other)
+            lines = [f"{plain_name(self.root / name)}: {reason}" for name, reason in sorted(problems.items())]
+            raise DamagedPictures(lines, rest)
+
+    def _read(self, names: Sequence[str]) -> Problems:
+        """Become the pictures of these `names`. Return why some of their files cannot be read: they are left out."""
+        headers, problems = examine(self.root, names)
+        sides = [3 * header.height * header.width for header in headers]
+        self.kept = None
+        if sum(sides) <= KEEP_BYTES:
+            self.kept = torch.empty(sum(sides), dtype=torch.uint8)
+            problems |= decode_all(self.root, names, headers, self.kept)
+        good = [place for place, name in enumerate(names) if name not in problems]
+        starts = [0, *accumulate(sides)]
+        self.files = Paths(self.root, [names[place] for place in good])
+        self.headers = [headers[place] for place in good]
+        self.starts = [starts[place] for place in good]
+        self.uniform = len({(header.height, header.width) for header in self.headers}) <= 1
+        if self.classes:
+            number = {name: place for place, name in enumerate(self.folders)}
+            self.labels = [number[class_of(names[place], self.layout.depth)] for place in good]
+        return problems
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -66,84 +110,73 @@ class Folder(ImageSet):
 
     def size(self, index: int) -> tuple[int, int]:
         """Return (height, width), which was read from the file's header."""
-        width, height = self.sizes[index]
-        return height, width
+        header = self.headers[index]
+        return header.height, header.width
 
     def name(self, index: int) -> str:
         """Return the path of a picture."""
-        return str(self.files[index])
+        return plain_name(self.files[index])
 
     def fingerprint(self) -> str:
         """Return what tells this set from another: from the paths within `root` and the sizes of all files."""
-        known = ((file.relative_to(self.root).as_posix(), file.stat().st_size) for file in self.files)
+        known = zip(self.files.names, (header.bytes for header in self.headers), strict=True)
         return digest(*(part for each in known for part in each), *bytes_beside(self))
 
     def image(self, index: int) -> Tensor:
         """Return a picture, upright and in colour: uint8 3×H×W."""
-        if self.kept:
-            return self.kept[index]
+        if self.kept is not None:
+            (height, width, _), start = self.headers[index], self.starts[index]
+            return self.kept[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
         image = decode(self.files[index])
         if image.shape[-2:] != self.size(index):
-            raise UserError(f"{self.files[index]} has changed since the run started", "put it back as it was")
+            raise UserError(f"{self.name(index)} has changed since the run started", "put it back as it was")
         return image
 
 
+def sibling(images: Folder, split: str) -> Folder:
+    """Return the pictures of another split, of the folder as it was when `images` was opened.
+
+    Raises:
+        UserError: as for any folder.
+    """
+    other = copy(images)
+    other._take(split)  # pyright: ignore[reportPrivateUsage]
+    return other
+
+
+def describe(images: Folder, counts: Sequence[str], note: str) -> str:
+    """Return a line on what was understood of the folder, `counts` of its pictures, a `note` on them, and what was left
+    out.
+    """
+    layout, classes = images.layout, images.classes
+    names = f"{len(classes)} classes ({some_of(classes, 8)}), " if classes else ""
+    said = [f"{plain_name(images.root)}: {names}{', '.join(filter(None, counts))}"]
+    together = f"from {layout.together}" if layout.together and images.split == "all" else note
+    said += [together] if together else []
+    if images.folders:
+        empty = [plain_name(name) for name in empty_classes(images.listing, layout, images.folders)]
+        said += [f"no picture in {some_of(empty)}"] if empty else []
+    said += [f"left out: {counted(layout.left_out)}"] if layout.left_out else []
+    return "; ".join(said)
+
+
+def too_few(images: Folder) -> UserError:
+    """Return what to tell a person if there is nothing for a split."""
+    root, names = plain_name(images.root), images.listing.names
+    if len(names) == 1:
+        return UserError(
+            f"{root} has one picture ({plain_name(names[0])}), which cannot serve training and validation both",
+            "add more, or validate on other photographs with --val-root DIR",
+        )
+    tops = some_of(sorted({f"{name.partition('/')[0]}/" for name in images.layout.splits["all"]}))
+    return UserError(f"{root} has {tops}, but no train/", "put the pictures to train on there")
+
+
 def find_pictures(root: Path) -> list[Path]:
-    """Return the pictures in the folder `root`, in any depth of sub-folders, in the order of their paths.
+    """Return the pictures in the folder `root`, in any depth of sub-folders, in the order of their paths. What is
+    hidden is left out.
 
     Raises:
         UserError: no such folder, or no picture in it.
     """
-    if not root.is_dir():
-        raise UserError(
-            f"{root} is not a folder", f"looked for it in {Path.cwd()}; give an existing folder of photographs"
-        )
-    files = sorted(path for path in every_file(root) if path.suffix.lower() in SUFFIXES)
-    if not files:
-        raise UserError(
-            f"{root} holds no picture", f"put some there, or name another folder; known kinds: {' '.join(SUFFIXES)}"
-        )
-    return files
-
-
-def every_file(root: Path) -> Iterator[Path]:
-    """Return the files in `root`, in any depth, and behind links, but for a link to a folder that it lies in."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"cannot look into {error.filename}: {error.strerror}", "make it readable, or move it away")
-
-    for name, inside, files in os.walk(root, onerror=refuse, followlinks=True):
-        folder = Path(name)
-        if folder.is_symlink() and folder.resolve() in [above.resolve() for above in folder.absolute().parents]:
-            inside.clear()
-            continue
-        yield from (folder / file for file in files)
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """Return (width, height) from the file's header, as the decoded picture has them."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            # A PNG's own `getexif` decodes it, for what may stand behind the pixels.
-            exif = (
-                image.getexif() if image.format != "PNG" or says_more_at_its_end(path) else Image.Image.getexif(image)
-            )
-            if image.format == "TIFF":  # whose `size` is that of the upright picture or not, as Pillow's version has it
-                width, height = exif[0x0100], exif[0x0101]
-            return (height, width) if exif.get(0x0112, 1) >= 5 else (width, height)
-    except Exception:
-        decode(path)  # says what is wrong with it
-        raise
-
-
-def says_more_at_its_end(png: Path) -> bool:
-    """Return whether anything stands behind the pixels of a PNG file."""
-    with png.open("rb") as file:
-        file.seek(len(b"\x89PNG\r\n\x1a\n"))
-        kinds = []
-        while len(head := file.read(8)) == 8:
-            kinds.append(head[4:])
-            file.seek(int.from_bytes(head[:4], "big") + len(b"CRC."), os.SEEK_CUR)
-    behind = kinds[kinds.index(b"IDAT") :] if b"IDAT" in kinds else kinds
-    return not set(behind) <= {b"IDAT", b"IEND"}
+    return [root / name for name in list_folder(root).names]

@@ -17,8 +17,9 @@ SIDE, CHANNELS = 32, 3
 
 
 class Mixture(ImageSet):
-    """{"image": (first + second) / 2, float in [0, 1], "first" and "second": uint8}, all N×3×32×32. Nothing but `image`
-    is taken of what the two sets give.
+    """{"image": (first + second) / 2, float in [0, 1], "first" and "second": uint8}, all N×3×32×32; where the two sets
+    have classes also "first_label" and "second_label", with their names in `both_classes`. Nothing else is taken of
+    what the two sets give.
 
     Smaller pictures are enlarged, of larger ones a random square is taken. There are as many pairs as pictures in
     `second`: in training each visit draws another partner from `first`, in validation pictures of one number meet.
@@ -28,6 +29,7 @@ class Mixture(ImageSet):
 
     def __init__(self, first: ImageSet, second: ImageSet, shuffle: bool):
         self.first, self.second = (fit(images) for images in (first, second))
+        self.both_classes = (first.classes, second.classes)
         self.shuffle = shuffle
 
     def __len__(self) -> int:
@@ -47,9 +49,12 @@ class Mixture(ImageSet):
         return self.__getitems__([index])["image"][0]
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        first = self.first.__getitems__([self.partner(index) for index in indices])["image"]
-        second = self.second.__getitems__(indices)["image"]
-        return {"image": (first / 255 + second / 255) / 2, "first": first, "second": second}
+        first = self.first.__getitems__([self.partner(index) for index in indices])
+        second = self.second.__getitems__(indices)
+        both = {"first": first, "second": second}
+        pair = {name: one["image"] for name, one in both.items()}
+        labels = {f"{name}_label": one["label"] for name, one in both.items() if "label" in one}
+        return {"image": (pair["first"] / 255 + pair["second"] / 255) / 2, **pair, **labels}
 
     def partner(self, index: int) -> int:
         if self.shuffle and isinstance(index, Index):

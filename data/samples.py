@@ -18,6 +18,16 @@ Values = dict[str, Any]
 """By name, tensors with the N samples first and lists of N. Which of both a name stands for, its author knows."""
 
 
+FLOATS = (torch.float16, torch.float32, torch.float64)
+INTEGERS = (
+    torch.bool, torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+    torch.int8, torch.int16, torch.int32, torch.int64,
+)  # fmt: skip
+"""Types of pictures and masks: those that numpy knows, too, which fingerprints need."""
+ROUNDING = 1e-3
+"""How far a picture may be outside of [0, 1]."""
+
+
 def join(images: ImageSet, indices: Sequence[int], parts: Sequence[Values]) -> Values:
     """Return one batch of `parts`, the batches of one sample that `images` gave for each of `indices`.
 
@@ -80,18 +90,29 @@ def check_form(images: ImageSet, indices: Sequence[int], name: str, values: Valu
     """Raise a UserError if the picture or mask `name` is none, or is not as large as `image`."""
     value, place = values[name], place_of(images, name)
     if place == "pictures":
-        good = (
-            isinstance(value, Tensor) and value.ndim == 4 and (value.dtype == torch.uint8 or value.is_floating_point())
-        )
+        good = isinstance(value, Tensor) and value.ndim == 4 and value.dtype in (torch.uint8, *FLOATS)
         hint = "give N×C×H×W, of uint8 or of floating point numbers in [0, 1]"
     else:
-        good, hint = isinstance(value, Tensor) and value.ndim in (3, 4), "give N×H×W or N×C×H×W"
-    if not good:
+        good = isinstance(value, Tensor) and value.ndim in (3, 4) and value.dtype in (*INTEGERS, *FLOATS)
+        hint = "give N×H×W or N×C×H×W, of integers, truth values or floating point numbers"
+    if not good or value.layout != torch.strided:
         refuse(images, f"names {name!r} in `{place}`, but gives it as {describe(value)}", hint)
     (height, width), (rows, columns) = value.shape[-2:], values["image"].shape[-2:]
     if (height, width) != (rows, columns):
         said = f"gives {name!r} with {width}×{height} pixels for {images.name(indices[0])}, which has {columns}×{rows}"
         refuse(images, said, f"give it in the picture's size; if `{place}` does not name it, it may have any size")
+    if place == "pictures" and value.is_floating_point():
+        check_range(images, indices, name, value)
+
+
+def check_range(images: ImageSet, indices: Sequence[int], name: str, value: Tensor) -> None:
+    """Raise a UserError if the floating point pictures `name` are not in [0, 1], but for rounding."""
+    lows, highs = value.flatten(1).aminmax(dim=1)
+    good = (lows >= -ROUNDING) & (highs <= 1 + ROUNDING)  # not so where there is a nan
+    if not good.all():
+        place = int((~good).nonzero()[0])
+        said = f"gives {name!r} with values from {lows[place]:g} to {highs[place]:g} for {images.name(indices[place])}"
+        refuse(images, said, "give uint8, or floating point numbers in [0, 1]")
 
 
 def declared(images: ImageSet) -> tuple[str, ...]:

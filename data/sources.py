@@ -1,13 +1,18 @@
 """From the name of a data set to its pictures, ready for a task: which split, cut how, with what in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Unpack
 
+from torch import Tensor
+
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
+from launchbay.data.folder import DamagedPictures, Folder, describe, sibling
 from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
+from launchbay.data.words import some_of
 
 Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""
@@ -22,20 +27,55 @@ class Source:
     validation: Open | None = None
     validation_root: Path | None = None
     opened: dict[str, ImageSet] = field(default_factory=dict)
+    damaged: dict[str, DamagedPictures] = field(default_factory=dict)
 
     def open(self, split: str) -> ImageSet:
+        """Return the pictures of a split as they are. What is damaged is told when they are loaded for a task, which
+        says what else is wrong with them.
+        """
         if split not in self.opened:
-            if split == "val" and self.validation is not None:
-                images = self.validation("all", self.validation_root)
-            else:
-                images = self.train(split, self.train_root)
+            try:
+                images = self.open_anew(split)
+            except DamagedPictures as error:
+                if error.rest is None:
+                    raise
+                images, self.damaged[split] = error.rest, error
+            if not isinstance(images, ImageSet):
+                said = f"what opens the data set gives no ImageSet but an object of the class {type(images).__name__}"
+                raise UserError(said, "return one, derived from launchbay.data.ImageSet")
             if not len(images):
-                raise UserError(f"the data set has no picture in its {split!r} split", "choose another one with --data")
+                raise UserError(f"the data set has no picture in its {split!r} split", "choose another data set")
             self.opened[split] = images
         return self.opened[split]
 
+    def open_anew(self, split: str) -> ImageSet:
+        if split == "val" and self.validation is not None:
+            return self.validation("all", self.validation_root)
+        training = self.opened.get("train")
+        if split == "val" and type(training) is Folder:  # as it was when it was opened, and looked through once
+            return sibling(training, split)
+        return self.train(split, self.train_root)
+
+    def describe(self) -> list[str]:
+        """Return a line on each folder that was opened: its classes, what its pictures are for, what is left out."""
+        train, validation = (self.opened.get(split) for split in ("train", "val"))
+        to_train = f"{len(train):,} to train" if isinstance(train, Folder) else ""
+        to_validate = f"{len(validation):,} to validate" if isinstance(validation, Folder) else ""
+        first = train if isinstance(train, Folder) else validation
+        if self.validation is None:
+            return [describe(first, [to_train, to_validate], first.layout.note)] if isinstance(first, Folder) else []
+        lines: list[str] = []
+        if isinstance(train, Folder):
+            unused = len(train.layout.splits["all"]) - len(train)
+            lines.append(describe(train, [to_train, f"{unused:,} not used" * bool(unused)], ""))
+        if isinstance(validation, Folder):
+            lines.append(describe(validation, [to_validate], ""))
+        return lines
+
     def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:
         images = self.open(split)
+        if damaged := self.damaged.get(split):
+            raise damaged.with_small(smallest_side(options))
         if classes := options.get("classes", 0):
             check_labels(images, classes)
             check_same_classes(images, self.opened.get("train", images))
@@ -44,6 +84,31 @@ class Source:
         except UnsuitablePictures as error:
             error.split = split
             raise
+
+
+def smallest_side(options: LoadOptions) -> int:
+    """Return how many pixels pictures need in width and height to be loaded with `options`."""
+    return options.get("crop") or (
+        1 if options.get("size") else max(options.get("multiple", 1), options.get("smallest", 1))
+    )
+
+
+class OnDemand(ImageSet):
+    """A data set that is not opened before a picture of it is wanted: training pictures need not be here to evaluate,
+    unless figures of theirs are the baseline. It has samples: who opens it refuses an empty one.
+    """
+
+    def __init__(self, open: Callable[[], ImageSet]):
+        self.open = cache(open)
+
+    def __len__(self) -> int:
+        return len(self.open())
+
+    def image(self, index: int) -> Tensor:
+        return self.open().image(index)
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        return self.open().__getitems__(indices)
 
 
 def transform(images: ImageSet, options: LoadOptions) -> ImageSet:
@@ -64,14 +129,14 @@ def check_labels(images: ImageSet, classes: int) -> None:
     count = count_classes(images)
     if classes != count:
         raise UserError(
-            f"the data set has {count} classes ({', '.join(images.classes[:12])}), the network {classes}",
+            f"the data set has {count} classes ({some_of(images.classes)}), the network {classes}",
             f"train with --classes {count}",
         )
 
 
 def check_same_classes(validation: ImageSet, training: ImageSet) -> None:
     if validation.classes != training.classes:
-        theirs, ours = (", ".join(images.classes[:12]) for images in (validation, training))
+        theirs, ours = (some_of(images.classes) for images in (validation, training))
         raise UserError(
             f"the validation set has other classes ({theirs}) than the training set ({ours})",
             "validate on the same classes; in folders, the sub-folders' names have to agree",

@@ -12,6 +12,7 @@ from launchbay import UserError
 from launchbay.data.base import ImageSet, picture_and_label
 from launchbay.data.randomness import Index
 from launchbay.data.samples import Values, check, declared, join
+from launchbay.data.words import listed
 
 
 class UnsuitablePictures(UserError):
@@ -25,16 +26,21 @@ class UnsuitablePictures(UserError):
 
 
 def check_sizes(images: ImageSet, smallest: int, option: str = "") -> None:
-    """Raise UnsuitablePictures if a picture has fewer than `smallest` pixels in width or height; the first is named."""
-    for index in range(1 if images.uniform else len(images)):
-        height, width = images.size(index)
-        if min(height, width) < smallest:
-            name = images.name(index)
-            raise UnsuitablePictures(
-                f"{name} has {width}×{height} pixels, but {smallest}×{smallest} are needed",
-                "leave small pictures out",
-                option,
-            )
+    """Raise UnsuitablePictures if pictures have fewer than `smallest` pixels in width or height; they are named."""
+    if small := small_pictures(images, smallest):
+        said = f"{small[0]}, but {smallest}×{smallest} are needed"
+        if len(small) > 1:
+            said = f"{len(small):,} pictures have fewer than the {smallest}×{smallest} pixels needed:\n{listed(small)}"
+        raise UnsuitablePictures(said, "leave small pictures out", option)
+
+
+def small_pictures(images: ImageSet, smallest: int) -> list[str]:
+    """Return a line for each picture with fewer than `smallest` pixels in width or height; where all have one size, for
+    the first.
+    """
+    places = range(1 if images.uniform else len(images))
+    sizes = ((place, *images.size(place)) for place in places)
+    return [f"{images.name(n)} has {w}×{h} pixels" for n, h, w in sizes if min(h, w) < smallest]
 
 
 class Transformed(ImageSet):
@@ -106,6 +112,8 @@ def apart(images: ImageSet, indices: Sequence[int]) -> list[Values]:
         return images.apart(indices)
     if type(images).__getitems__ is ImageSet.__getitems__:
         parts = [picture_and_label(images, index) for index in indices]
+        for index, part in zip(indices, parts, strict=True) if parts[0]["image"].is_floating_point() else ():
+            check(images, [index], part)  # each has values of its own
         check(images, indices[:1], parts[0])
         return parts
     if not images.uniform:

@@ -11,9 +11,17 @@ from rich.console import Console
 from launchbay import UserError, __version__
 from launchbay.launch import errors
 from launchbay.launch.commands import new
+from launchbay.launch.config.run_options import find_run
 
-DIFFERENT = 1
-"""Exit code of `compare`, as cmp and diff have it."""
+DIFFERENT, NOT_FOUND_OUT = 1, 2
+"""Exit codes of `compare`, as cmp and diff have them: the latter also for a bug of ours."""
+RUN = "run folder, such as runs/superres-1, or the name of one in runs/"
+LESS_MEMORY = {
+    "evaluate": "lower --batch-size, which changes no figure; or take smaller pictures, or a machine with more memory",
+    "apply": "cut large pictures into pieces, or make them smaller; or take a machine with more memory",
+    "check": errors.LESS_MEMORY,
+}
+"""What a command can do whose memory is too small."""
 
 
 def main() -> int:
@@ -22,9 +30,14 @@ def main() -> int:
 
         return train(sys.argv[2:])
     try:
-        return run_verb(parser().parse_args())
+        arguments, rest = parser().parse_known_args()
+        if rest and arguments.verb != "evaluate":
+            raise UserError(f"unrecognized arguments: {' '.join(rest)}", f"launchbay {arguments.verb} --help shows all")
+        return run_verb(arguments, rest)
     except (Exception, KeyboardInterrupt) as error:
-        return errors.report(error, debug="--debug" in sys.argv).code
+        advice = LESS_MEMORY.get(next(iter(sys.argv[1:]), ""), "close what else runs here, or take another machine")
+        code = errors.report(errors.out_of_memory(error, advice) or error, debug="--debug" in sys.argv).code
+        return NOT_FOUND_OUT if sys.argv[1:2] == ["compare"] and code == DIFFERENT else code
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,36 +76,56 @@ def parser() -> argparse.ArgumentParser:
 
 def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
     """Add the commands that read runs with `add`, and return them."""
-    evaluate = add("evaluate", help="the figures of a finished run, on its own or on other pictures")
-    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    others = (
+        "After RUN also those options of its task that training does not depend on, as for training: --metrics of most "
+        "tasks, --tta of superres, --judge and --samples of dcgan and vae."
+    )
+    evaluate = add("evaluate", help="the figures of a finished run, on its own or on other pictures", epilog=others)
+    evaluate.add_argument("run", type=Path, metavar="RUN", help=RUN)
     whole = "data sets, all of each (default: the run's validation sets)"
     evaluate.add_argument("--val-data", nargs="+", default=(), metavar="NAME", help=whole)
     roots = "their folder, or one for each; alone, folders of photographs"
     evaluate.add_argument("--val-root", nargs="+", default=(), type=Path, metavar="DIR", help=roots)
 
+    less = "samples at a time: fewer need less memory; no figure depends on it (default: as in training)"
+    evaluate.add_argument("--batch-size", type=positive, metavar="N", help=less)
+
     apply = add("apply", help="run a finished network on your own pictures")
-    apply.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    apply.add_argument("run", type=Path, metavar="RUN", help=RUN)
     apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
     apply.add_argument("target", type=Path, metavar="OUT", help="the picture or folder to write")
 
     export = add("export", help="write the weights of a run as one plain safetensors file")
-    export.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    export.add_argument("run", type=Path, metavar="RUN", help=RUN)
     where = "file to write, or a folder for it (default: RUN's name + .safetensors, in this folder)"
     export.add_argument("target", type=Path, metavar="OUT", nargs="?", default=".", help=where)
 
     exit_code = "Exit code: 0 if records and tensors are the same, 1 if not, 2 if that could not be found out."
     compare = add("compare", help="where two runs that should agree first differ", epilog=exit_code)
-    compare.add_argument("run", type=Path, metavar="RUN", help="run folder, such as runs/superres-1")
+    compare.add_argument("run", type=Path, metavar="RUN", help=RUN)
     compare.add_argument("other", type=Path, metavar="RUN", help="another one")
 
+    code = "what the run was trained {}, if that is not installed: module:Class, seen from this folder"
+    evaluate.add_argument("--data", metavar="NAME", help=code.format("on"))
+    for verb in (evaluate, apply):
+        verb.add_argument("--task", metavar="NAME", help=code.format("for"))
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
     return [evaluate, apply, export, compare]
 
 
-def run_verb(arguments: argparse.Namespace) -> int:
-    """Do what the verb says. Returns the exit code."""
+def positive(text: str) -> int:
+    """Return the number that `text` is, larger than 0."""
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of samples")
+    return int(text)
+
+
+def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
+    """Do what the verb says; `rest` are options of the run's task. Returns the exit code."""
     console = Console()
+    for name in {"run", "other"} & vars(arguments).keys():
+        setattr(arguments, name, Path(find_run(str(getattr(arguments, name)))))
     match arguments.verb:
         case "tasks":
             from launchbay.launch.config.listing import show_plugins
@@ -103,13 +136,15 @@ def run_verb(arguments: argparse.Namespace) -> int:
 
             examine_machine(console)
         case "evaluate":
-            from launchbay.launch.commands.evaluate import evaluate_run
+            from launchbay.launch.commands.evaluate import Named, evaluate_run
 
-            evaluate_run(arguments.run, arguments.checkpoint, arguments.val_data, arguments.val_root, console)
+            named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root, arguments.batch_size)
+            evaluate_run(arguments.run, arguments.checkpoint, named, console, argv=rest)
         case "apply":
             from launchbay.launch.commands.apply import apply_run
 
-            apply_run(arguments.run, arguments.checkpoint, arguments.source, arguments.target, console)
+            run, source, target = arguments.run, arguments.source, arguments.target
+            apply_run(run, arguments.checkpoint, source, target, console, name=arguments.task)
         case "export":
             from launchbay.launch.commands.export import export_run
 

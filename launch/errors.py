@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-from launchbay import UserError
+from launchbay import UserError, printable
 
 DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
 """The last two are what shells have for a process that SIGINT or SIGPIPE ended."""
@@ -64,6 +64,10 @@ class Elsewhere(Exception):
     """Another process has failed, and says why."""
 
 
+class Missing(UserError):
+    """Other processes have not come, so that none of them can say it."""
+
+
 class Gone(UserError):
     """Another process, or a loader worker, has ended without a word: nobody's mistake, and the run can go on."""
 
@@ -88,8 +92,10 @@ def report(error: BaseException, *, debug: bool) -> Report:
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
     if isinstance(error, Signalled) and error.number == signal.SIGINT:
         code = INTERRUPTED
-    all_have = isinstance(error, Stopped | Signalled)
-    shown = process_rank() == 0 if all_have else not isinstance(error, Elsewhere) and is_first_to_fail()
+    if isinstance(error, Stopped | Signalled):  # all have
+        shown = process_rank() == 0
+    else:
+        shown = not isinstance(error, Elsewhere) and (isinstance(error, Missing) or is_first_to_fail())
     if shown:
         if debug:
             traceback.print_exception(error)
@@ -104,17 +110,25 @@ def nobody_reads() -> bool:
     return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
-def out_of_memory(error: BaseException) -> UserError | None:
-    """Return what to do about it, if `error` is a lack of memory: torch has a class of its own for GPUs, but none for
-    CPUs.
+LESS_MEMORY = (
+    "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
+    "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large"
+)
+"""What a training can do."""
+
+
+def out_of_memory(error: BaseException, hint: str = LESS_MEMORY) -> UserError | None:
+    """Return what to do about it, the `hint`, if `error` is a lack of memory: torch has a class of its own for that on
+    GPUs, but none on CPUs.
     """
+    if isinstance(error, UserError):
+        return None
     said = str(error)
     if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
         return None
     mistake = UserError(
         f"out of memory: {said.splitlines()[0] if said else 'Python has no more'}",
-        "lower --batch-size; --accumulate 2 (or 4...) keeps the batch and computes it in parts; more processes share "
-        "it; --precision bf16 halves what the layers keep. If a batch of one does not fit, the network is too large",
+        hint,
     )
     mistake.__cause__ = error
     for line in [*places(traceback.extract_tb(error.__traceback__)), *getattr(error, "__notes__", [])]:
@@ -167,7 +181,7 @@ def end(report: Report) -> int:
     sys.stderr.flush()
     if report.code and not report.shown:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
-        time.sleep(1 if report.code == STOPPED else SECONDS_TO_SPEAK)
+        time.sleep(1 if report.code in (STOPPED, INTERRUPTED) else SECONDS_TO_SPEAK)
     code = DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
     os._exit(code)  # taking a broken process group down may hang or abort
 
@@ -203,11 +217,19 @@ def panel(title: str, lines: list[str], hint: str, color: str) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    text = Text("\n".join(lines))
+    text = Text(printable("\n".join(lines)))
     if hint:
-        text.append(f"\n→ {hint}", style="bold")
+        text.append(printable(f"\n→ {hint}"), style="bold")
     console = Console(stderr=True)
-    console.print(Panel(text, title=title, title_align="left", border_style=color, width=min(console.width, 110)))
+    console.print(
+        Panel(
+            text,
+            title=Text(printable(title, 200)),
+            title_align="left",
+            border_style=color,
+            width=min(console.width, 110),
+        )
+    )
 
 
 def places(frames: traceback.StackSummary) -> list[str]:

@@ -2,9 +2,9 @@
 
 import sys
 
-if __name__ == "__main__" and __package__ is None:
-    # As a script this file's folder comes first on the path, where launch/config would answer a plugin's
-    # `import config`.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # Python has put something first on the path: the folder of a script, where launch/config would answer a plugin's
+    # `import config`; or with -m the current folder, where anything would be taken for an installed package.
     sys.path.pop(0)
 
 try:

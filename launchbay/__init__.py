@@ -12,6 +12,25 @@ OLDEST_API_VERSION = 1
 """The oldest version that still holds: what was named otherwise then has both names."""
 
 
+MOST_SHOWN = 10_000
+"""Characters of one message."""
+
+
+def printable(text: object, most: int = MOST_SHOWN) -> str:
+    """Return `text`, which may be a stranger's, as a terminal can show it: control characters but for the ends of lines
+    as escapes, and no more than `most` characters.
+    """
+    whole = str(text)
+    cut = whole if len(whole) <= most else f"{whole[:most]}... ({len(whole) - most:,} more characters)"
+    return "".join(c if c.isprintable() or c == "\n" else escaped(c) for c in cut)
+
+
+def escaped(character: str) -> str:
+    r"""Return a character as Python writes it, such as \x1b; also a byte of a name that is no UTF-8."""
+    code = ord(character)
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else character.encode("unicode_escape").decode()
+
+
 class UserError(Exception):
     """A mistake of the person at the keyboard: shown as one panel without a traceback, exit code 2.
 

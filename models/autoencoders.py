@@ -6,24 +6,39 @@ from launchbay.models.initial import start_as_identity
 
 
 class ConvAutoencoder(nn.Module):
-    """Halves the picture `len(widths)` times and doubles it as often, by transposed convolutions (stride 2, output
-    padding 1) or, with `interpolate`, by nearest-neighbour interpolation and a convolution each; a last convolution
-    gives the picture. What odd sides were rounded up by is cut off.
+    """Halves the picture `len(widths)` times and doubles it as often, by nearest-neighbour interpolation and a
+    convolution each; a last convolution gives the picture. What odd sides were rounded up by is cut off.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...], interpolate: bool):
+    def __init__(self, channels: int, widths: tuple[int, ...]):
         super().__init__()
         steps = list(zip((channels, *widths), widths, strict=False))
         encoder = [layer for a, b in steps for layer in (nn.Conv2d(a, b, 3, stride=2, padding=1), nn.SiLU())]
         decoder: list[nn.Module] = []
         for after, before in reversed([(widths[0], widths[0]), *steps[1:]]):
-            if interpolate:
-                decoder += [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1), nn.SiLU()]
-            else:
-                decoder += [
-                    nn.ConvTranspose2d(before, after, 3, stride=2, padding=1, output_padding=1), nn.SiLU()
-                ]  # fmt: skip
+            decoder += [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, padding=1), nn.SiLU()]
         self.layers = nn.Sequential(*encoder, *decoder, nn.Conv2d(widths[0], channels, 3, padding=1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        return self.layers(image)[..., :height, :width]
+
+
+class WideningAutoencoder(nn.Module):
+    """Two convolutions to 16 and to 8 maps, of half the size each, then transposed ones that widen: 8 to 16 to 32 maps,
+    of double the size (stride 2, output padding 1). SiLU after each, after the last one twice, and a convolution to the
+    picture. What odd sides were rounded up by is cut off.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 16, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(16, 8, 3, stride=2, padding=1), nn.SiLU(),
+            nn.ConvTranspose2d(8, 16, 3, stride=2, padding=1, output_padding=1), nn.SiLU(),
+            nn.ConvTranspose2d(16, 32, 3, stride=2, padding=1, output_padding=1), nn.SiLU(), nn.SiLU(),
+            nn.Conv2d(32, channels, 3, padding=1),
+        )  # fmt: skip
 
     def forward(self, image: Tensor) -> Tensor:
         height, width = image.shape[-2:]

@@ -1,7 +1,10 @@
 """Generator and discriminator of the DCGAN kind (Radford et al., 2016), without batch normalisation."""
 
+from math import expm1, log
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
 SLOPE = 0.2
@@ -13,7 +16,7 @@ class Generator(nn.Module):
     a transposed convolution to 128, a convolution to the picture, tanh. 7,147,011 parameters for 3×32×32, 5,593,345 for
     1×28×28.
 
-    With `noisy`, pixels also have a learned deviation each, between 0.01 and 0.3, and forward takes standard normal
+    With `noisy`, pixels also have a learned deviation each, softplus of a parameter, and forward takes standard normal
     noise for them (PresGAN: Dieng et al., "Prescribed Generative Adversarial Networks", 2019).
     """
 
@@ -26,14 +29,21 @@ class Generator(nn.Module):
             nn.Conv2d(128, channels, 3, padding=1), nn.Tanh(),
         )  # fmt: skip
         if noisy:
-            self.log_deviation = nn.Parameter(torch.full((channels, size, size), 0.1).log())
+            self.raw_deviation = nn.Parameter(torch.full((channels, size, size), -1.0))
 
     def forward(self, latent: Tensor, noise: Tensor | None = None) -> Tensor:
         image = self.layers(latent)
         return image if noise is None else image + self.deviation() * noise
 
     def deviation(self) -> Tensor:
-        return self.log_deviation.exp().clamp(0.01, 0.3)
+        return softplus(self.raw_deviation)
+
+    @torch.no_grad()
+    def bound_deviation(self) -> None:
+        """Bring deviations back to between 0.01 and 0.3, as the authors do after each step. A bound within `deviation`
+        would have no gradient beyond it, where training starts (0.31).
+        """
+        self.raw_deviation.clamp_(*(log(expm1(bound)) for bound in (0.01, 0.3)))
 
 
 class Discriminator(nn.Module):

@@ -15,29 +15,30 @@ class SRCNN(nn.Module):
 
     As published the bicubic upscale comes first and the convolutions work on the large image. With `upscale_last` the
     same three convolutions work on the small image and the bicubic upscale comes last: `scale`² times less arithmetic.
+    `sharp` says which bicubic: see `upscale`.
 
     The first three filters of every layer start as the identity and the others feed a last layer of zeros, so that
     training starts at the bicubic image instead of noise; the function class is the paper's.
     """
 
-    def __init__(self, scale: int, upscale_last: bool = False):
+    def __init__(self, scale: int, upscale_last: bool = False, *, sharp: bool = False):
         super().__init__()
-        self.scale, self.upscale_last = scale, upscale_last
-        self.patches = nn.Conv2d(CHANNELS, 64, 9, padding=4)
-        self.mapping = nn.Conv2d(64, 32, 5, padding=2)
-        self.reconstruction = nn.Conv2d(32, CHANNELS, 5, padding=2)
-        for layer in (self.patches, self.mapping, self.reconstruction):
+        self.scale, self.upscale_last, self.sharp = scale, upscale_last, sharp
+        self.conv1 = nn.Conv2d(CHANNELS, 64, 9, padding=4)
+        self.conv2 = nn.Conv2d(64, 32, 5, padding=2)
+        self.conv3 = nn.Conv2d(32, CHANNELS, 5, padding=2)
+        for layer in (self.conv1, self.conv2, self.conv3):
             start_as_identity(layer, CHANNELS)
-        nn.init.zeros_(self.reconstruction.weight[:, CHANNELS:])
+        nn.init.zeros_(self.conv3.weight[:, CHANNELS:])
 
     def forward(self, image: Tensor) -> Tensor:
         """Return N×3×H×W pictures enlarged `scale` times."""
         if not self.upscale_last:
-            image = upscale(image, self.scale)
-        image = self.patches(image).relu_()
-        image = self.mapping(image).relu_()
-        image = self.reconstruction(image)
-        return upscale(image, self.scale) if self.upscale_last else image
+            image = upscale(image, self.scale, sharp=self.sharp)
+        image = self.conv1(image).relu_()
+        image = self.conv2(image).relu_()
+        image = self.conv3(image)
+        return upscale(image, self.scale, sharp=self.sharp) if self.upscale_last else image
 
 
 class ESPCN(nn.Module):
@@ -63,12 +64,12 @@ class SRResNet(nn.Module):
     """The residual trunk of SRResNet (Ledig et al., "Photo-Realistic Single Image Super-Resolution Using a Generative
     Adversarial Network", 2017) as later work kept it: without batch normalisation (Lim et al., EDSR, 2017), with one
     sub-pixel convolution as in ESPCN in place of several stages, and adding to the bicubic image. `width=64, blocks=16`
-    is the published trunk.
+    is the published trunk. `sharp` says which bicubic: see `upscale`.
     """
 
-    def __init__(self, scale: int, width: int, blocks: int):
+    def __init__(self, scale: int, width: int, blocks: int, *, sharp: bool = False):
         super().__init__()
-        self.scale = scale
+        self.scale, self.sharp = scale, sharp
         self.head = nn.Conv2d(CHANNELS, width, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
         tail = start_at_zero(
@@ -79,4 +80,4 @@ class SRResNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return N×3×H×W pictures enlarged `scale` times."""
         features = self.head(image).relu_()
-        return self.tail(features + self.body(features)) + upscale(image, self.scale)
+        return self.tail(features + self.body(features)) + upscale(image, self.scale, sharp=self.sharp)

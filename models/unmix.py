@@ -40,17 +40,17 @@ class Unmixer(nn.Module):
 
 
 class Transposed(nn.Module):
-    """The encoder's 512 features, averaged over the picture, as 2 maps of 16×16, then four transposed convolutions with
-    ReLU between: 64, 32 and 16 maps of 32×32, then the picture.
+    """The encoder's 512 features, averaged over the picture, as 2 maps of 16×16, then four transposed convolutions of
+    3×3 with ReLU between: 16, 32 and 64 maps of 32×32, then the picture.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.ConvTranspose2d(2, 64, 4, stride=2, padding=1), nn.ReLU(),
-            nn.ConvTranspose2d(64, 32, 3, padding=1), nn.ReLU(),
-            nn.ConvTranspose2d(32, 16, 3, padding=1), nn.ReLU(),
-            nn.ConvTranspose2d(16, 3, 3, padding=1),
+            nn.ConvTranspose2d(2, 16, 3, stride=2, padding=1, output_padding=1), nn.ReLU(),
+            nn.ConvTranspose2d(16, 32, 3, padding=1), nn.ReLU(),
+            nn.ConvTranspose2d(32, 64, 3, padding=1), nn.ReLU(),
+            nn.ConvTranspose2d(64, 3, 3, padding=1),
         )  # fmt: skip
 
     def forward(self, mixture: Tensor, scales: list[Tensor]) -> Tensor:

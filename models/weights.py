@@ -3,6 +3,7 @@
 Where they go is launch/engine/start.py's business.
 """
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.models.checkpoints import file_of, open_checkpoint, read_state, read_tensors
+from launchbay.models.checkpoints import file_of, open_checkpoint, read_state
 from launchbay.models.pretrained import hub_file, timm_network
+from launchbay.models.tensors import read_tensors
 
 TIMM, HUB = "timm/", "hf-hub:"
 TORCH = (".pth", ".pt", ".ckpt", ".bin")
@@ -54,7 +56,7 @@ def read_weights(source: str) -> Weights:
         return replace(found, source=source, published=True)
     if Path(source).is_dir():
         checkpoint = open_checkpoint(Path(source), "best", f"--weights {source}")
-        names = read_state(checkpoint)["optimizers"]
+        names = read_state(checkpoint).optimizers
         return Weights(str(checkpoint), {name: read_tensors(checkpoint / file_of(name)) for name in names})
     if Path(source).is_file():
         return read_file(Path(source))
@@ -68,14 +70,39 @@ def read_file(file: Path) -> Weights:
     if file.suffix not in TORCH:
         raise UserError(f"--weights {file}: this is no kind of file that holds weights", REMEDY)
     try:
-        content: object = torch.load(file, map_location="cpu", weights_only=True)
+        zipped = zipfile.is_zipfile(file)
+        if zipped:
+            check_unpacked(file)
+        content: object = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
+    except MemoryError:
+        raise
     except Exception as error:
         raise UserError(
             f"{file} cannot be read as tensors alone ({type(error).__name__})",
             "it is damaged, or holds Python objects, which could run code. Load it where it was made, and save the "
             "network's state_dict() alone",
         ) from error
-    return unwrap(str(file), *choose(str(file), content))
+    tensors, note = choose(str(file), content)
+    if odd := [name for name, tensor in tensors.items() if not is_plain(tensor)]:
+        raise UserError(f"{file}: {odd[0]} is sparse, quantized or empty of values", "save dense tensors of numbers")
+    return unwrap(str(file), tensors, note)
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether `tensor` has its values, as one number after the other."""
+    return tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized
+
+
+def check_unpacked(file: Path) -> None:
+    """Check that nothing in a zip file is compressed: torch.save does not, and it may be a thousand times as large as
+    the file.
+
+    Raises:
+        ValueError: it is.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type for entry in archive.infolist()):
+            raise ValueError("compressed")
 
 
 def choose(file: str, content: object) -> tuple[Tensors, str]:

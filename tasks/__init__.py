@@ -4,6 +4,7 @@ from launchbay import API_VERSION
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets, Losses, Moment, Task
 from launchbay.tasks.generative import Generative
 from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.tasks.options import Mark
 from launchbay.tasks.teachers import follow
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Generative",
     "ImageToImage",
     "Losses",
+    "Mark",
     "Moment",
     "Task",
     "follow",

@@ -14,11 +14,11 @@ from torch.nn.functional import cross_entropy
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions, count_classes, side_of, warp
-from launchbay.data.augment import color_jitter, cutout
+from launchbay.data.augment import color_jitter, cutout, dihedral
 from launchbay.models.classify import build_classifier
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.plots import confusion_matrix
-from launchbay.tasks.options import SizeOptions, check_unused
+from launchbay.tasks.options import Mark, SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,16 @@ class ClassifyConfig(SizeOptions):
     """Turn training pictures by up to so many degrees, either way; at most 90."""
     jitter: Annotated[float, Ge(0), Le(1)] = 0.0
     """Change brightness, contrast and saturation by up to this share, and the hue by a quarter of it; at most 1."""
+    flip_vertically: bool = False
+    """Flip half of the training pictures upside down as well: for what has no up and down, such as tissue."""
     cutout: Annotated[int, Ge(0)] = 0
     """Side of a grey square in each training picture, in pixels."""
     label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of certainty that the target gives to all classes alike (0.1 is usual)."""
-    metrics: tuple[Literal["precision", "recall"], ...] = ()
-    """More figures beside accuracy: the mean over the classes of the share of right answers among those that say the
-    class (precision) and among its pictures (recall), both 0 to 1; where classes are equally frequent, recall is
-    accuracy."""
+    metrics: Annotated[tuple[Literal["top5", "precision", "recall"], ...], Mark.EVALUATION] = ()
+    """More figures beside accuracy. top5: the share of pictures whose class is among the five best answers. precision
+    and recall: the mean over the classes of the share of right answers among those that say the class, and among its
+    pictures, both 0 to 1; where classes are equally frequent, recall is accuracy."""
     classes: Annotated[int | None, Gt(0)] = None
     """Number of classes. Default: as the training pictures have them."""
 
@@ -91,7 +93,7 @@ class Classify(Task[ClassifyConfig]):
 
     def augment(self, batch: Batch) -> Batch:
         config = self.config
-        chances = batch.rand(10).T  # one call: what it costs is each sample's generator
+        chances = batch.rand(11).T  # one call: what it costs is each sample's generator
         turn, mirror, down, across = chances[:4]
         if config.flip or config.shift or config.rotate:
             shift = 2 * config.shift + 1
@@ -102,11 +104,13 @@ class Classify(Task[ClassifyConfig]):
                 (across * shift).floor() - config.shift,
             )
             batch = batch.map_pictures(lambda picture: warp(picture, *place))
+        if config.flip_vertically:
+            batch = batch.map_pictures(lambda picture: dihedral(picture, (chances[10] < 0.5).long()))
         image = batch.image
         if config.jitter:
             brightness, contrast, saturation, hue = (2 * chances[4:8] - 1) * config.jitter
             image = color_jitter(image, 1 + brightness, 1 + contrast, 1 + saturation, hue / 4)
-        return batch.with_image(cutout(image, config.cutout, *chances[8:]) if config.cutout else image)
+        return batch.with_image(cutout(image, config.cutout, *chances[8:10]) if config.cutout else image)
 
     def training_step(self, batch: Batch) -> Losses:
         logits = self.model(self.augment(batch).image)
@@ -117,7 +121,12 @@ class Classify(Task[ClassifyConfig]):
         logits, classes = self.model(batch.image), len(self.names)
         answer = logits.argmax(dim=1)
         chance = torch.full_like(batch.label, 1 / classes, dtype=torch.float32)
-        return {
+        figures: dict[str, Tensor] = {}
+        if "top5" in self.config.metrics:
+            best = logits.topk(min(5, classes), dim=1).indices
+            figures["top5"] = (best == batch.label[:, None]).any(dim=1).float()
+            figures["baseline/top5"] = chance * min(5, classes)
+        return figures | {
             "accuracy": (answer == batch.label).float(),
             "cross_entropy": cross_entropy(logits, batch.label, reduction="none"),
             "baseline/accuracy": chance,
@@ -126,13 +135,14 @@ class Classify(Task[ClassifyConfig]):
         }
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
-        if not self.config.metrics:
+        names = [name for name in dict.fromkeys(self.config.metrics) if name in ("precision", "recall")]
+        if not names:
             return {}
         from torchmetrics.functional.classification import multiclass_precision, multiclass_recall
 
         functions = {"precision": multiclass_precision, "recall": multiclass_recall}
         answer, label = collected["answers"].T
-        return {name: float(functions[name](answer, label, len(self.names))) for name in self.config.metrics}
+        return {name: float(functions[name](answer, label, len(self.names))) for name in names}
 
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
         answer, label = collected["answers"].T

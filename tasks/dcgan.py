@@ -18,25 +18,26 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data.augment import cutout, warp
 from launchbay.models.dcgan import Discriminator, Generator
-from launchbay.models.entropy import log_density_gradient
+from launchbay.models.entropy import LatentSampler
 from launchbay.tasks.base import Batch, CreateOptimizer, Losses
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.options import JudgeOptions, SizeOptions, check_unused
+from launchbay.tasks.options import JudgeOptions, Mark, SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
 class DCGANConfig(JudgeOptions, SizeOptions):
     latent: Annotated[int, Gt(0)] = 100
     """Random numbers that a picture is made of."""
-    loss: Literal["bce", "hinge"] = "bce"
-    """bce: binary cross-entropy (the generator's in its non-saturating form). hinge: as in later GANs."""
+    loss: Literal["bce", "minimax", "hinge"] = "bce"
+    """bce: binary cross-entropy, the generator's in its non-saturating form. minimax: in the form log(1 - D), which
+    learns little while the discriminator is sure (Goodfellow et al., 2014). hinge: as in later GANs."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.3
     """Share of features that the discriminator drops in training."""
     spectral_norm: bool = False
     """Bound the discriminator's slope layer by layer."""
     r1: Annotated[float, Ge(0)] = 0.0
     """Weight of the penalty on the discriminator's gradient at real pictures (Mescheder et al., 2018); 0.1 to 10."""
-    augment: tuple[Literal["translation", "cutout", "brightness"], ...] = ()
+    augment: tuple[Literal["color", "translation", "cutout"], ...] = ()
     """Change real and generated pictures alike before the discriminator sees them (DiffAugment: Zhao et al., 2020):
     against overfitting where data are few."""
     generator_lr: Annotated[float | None, Gt(0)] = None
@@ -45,9 +46,9 @@ class DCGANConfig(JudgeOptions, SizeOptions):
     """Learning rate of the discriminator. Default: --lr. Two time scales: some four times the generator's."""
     regularize: Literal["none", "presgan"] = "none"
     """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; ten times slower."""
-    entropy: Annotated[float, Gt(0)] = 2e-4
+    entropy: Annotated[float, Gt(0)] = 0.01
     """Weight of the entropy, with --regularize presgan."""
-    metrics: tuple[SampleMetric, ...] = ()
+    metrics: Annotated[tuple[SampleMetric, ...], Mark.EVALUATION] = ()
     """fid, kid, inception_score: of samples, by the judge's features."""
 
 
@@ -68,6 +69,8 @@ class DCGAN(Generative[DCGANConfig]):
         self.prescribed = config.regularize == "presgan"
         self.generator = Generator(channels, size, config.latent, noisy=self.prescribed)
         self.discriminator = Discriminator(channels, size, config.dropout, config.spectral_norm)
+        if self.prescribed:
+            self.sampler = LatentSampler(config.latent)
         self.plain_generator = [self.generator]  # in a list it is no second network, and stays without a wrapper
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
@@ -98,29 +101,59 @@ class DCGAN(Generative[DCGANConfig]):
         yield "discriminator", terms
 
         on_fake = self.discriminator(self.augment(fake, batch))
-        adversarial = softplus(-on_fake) if config.loss == "bce" else -on_fake
-        terms = {"adversarial": adversarial.mean()}
+        terms = {"adversarial": self.generator_loss(on_fake)}
         if self.prescribed:
-            slope = log_density_gradient(self.plain_generator[0], fake.detach(), latent, batch)
+            slope = self.sampler.log_density_gradient(self.plain_generator[0], fake.detach(), latent, batch)
             terms["entropy"] = config.entropy * (slope * fake).flatten(1).sum(dim=1).mean()
         yield "generator", terms
+        if self.prescribed:
+            self.plain_generator[0].bound_deviation()
 
     def discriminator_loss(self, logits: Tensor) -> Tensor:
         """Return how far the discriminator is from holding pictures for real."""
-        return (softplus(-logits) if self.config.loss == "bce" else relu(1 - logits)).mean()
+        return (relu(1 - logits) if self.config.loss == "hinge" else softplus(-logits)).mean()
+
+    def generator_loss(self, logits: Tensor) -> Tensor:
+        """Return how far generated pictures are from being held for real."""
+        match self.config.loss:
+            case "bce":
+                return softplus(-logits).mean()
+            case "minimax":
+                return -softplus(logits).mean()
+            case "hinge":
+                return -logits.mean()
 
     def augment(self, image: Tensor, batch: Batch) -> Tensor:
-        """Differentiable changes of pictures in [-1, 1], drawn anew for each picture."""
-        kinds, size = self.config.augment, image.shape[-1]
-        if "brightness" in kinds:
-            image = image + (batch.rand(1, 1, 1) - 0.5)
-        if "translation" in kinds:
-            down, across = ((2 * batch.rand(2) - 1) * size / 8).round().T
-            still = torch.zeros_like(down)
-            image = warp(image + 1, still, still > 0, down, across) - 1  # black is -1 here
-        if "cutout" in kinds:
-            image = cutout(image, size // 2, *batch.rand(2).T, fill=0.0)
+        """Return pictures in [-1, 1] with the changes of `differentiable_augment` that were asked for."""
+        for kind in self.config.augment:
+            image = differentiable_augment(image, kind, batch)
         return image
 
     def generate(self, latent: Tensor, condition: Tensor) -> Tensor:
         return (self.generator(latent) + 1) / 2
+
+
+def differentiable_augment(image: Tensor, kind: Literal["color", "translation", "cutout"], batch: Batch) -> Tensor:
+    """Change N×C×S×S pictures in [-1, 1], each by numbers of its own, with gradients: as published (Zhao et al.,
+    "Differentiable Augmentation for Data-Efficient GAN Training", 2020, and their code).
+
+    - color: brightness ± 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5, one after the other.
+    - translation: up to an eighth of the side, in whole pixels; 0, which is grey, comes in.
+    - cutout: a square of half the side, at most half of it outside, becomes 0.
+    """
+    size = image.shape[-1]
+    if kind == "color":
+        brightness, saturation, contrast = batch.rand(3, 1, 1, 1).unbind(dim=1)
+        image = image + (brightness - 0.5)
+        grey = image.mean(dim=1, keepdim=True)
+        image = (image - grey) * (2 * saturation) + grey
+        mean = image.mean(dim=(1, 2, 3), keepdim=True)
+        return (image - mean) * (contrast + 0.5) + mean
+    if kind == "translation":
+        most = int(size / 8 + 0.5)
+        down, across = (batch.rand(2) * (2 * most + 1)).floor().sub(most).T
+        still = torch.zeros_like(down)
+        return warp(image, still, still > 0, down, across)
+    side = int(size / 2 + 0.5)
+    centre = ((batch.rand(2) * (size + 1 - side % 2)).floor() + side % 2 / 2) / size
+    return cutout(image, side, *centre.T, fill=0.0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from launchbay.data import ImageSet, Load
-from launchbay.models.autoencoders import ConvAutoencoder, four_convolutions
+from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import load_metric_networks, smallest_for
@@ -27,8 +27,9 @@ class DenoiseConfig(ImageMetricOptions, PatchOptions):
     pixels: Literal["signed", "unit"] = "signed"
     """The scale that sigma is on: black to white is -1 to 1 (signed), or 0 to 1 (unit)."""
     model: Literal["upsampling", "transposed", "conv4", "dncnn", "unet"] = "unet"
-    """upsampling: autoencoder, its decoder by interpolation. transposed: autoencoder 8-16-32, its decoder by transposed
-    convolutions. conv4: two and two convolutions. dncnn, unet: correct the noisy picture, and are better."""
+    """upsampling: autoencoder, its decoder by interpolation. transposed: autoencoder whose decoder widens from 8 to 16
+    to 32 channels by transposed convolutions. conv4: two and two convolutions. dncnn, unet: correct the noisy picture,
+    and are better."""
     width: Annotated[int, Gt(0)] = 32
     """Channels of conv4, dncnn (64 as published) and of unet's largest scale."""
     depth: Annotated[int, Ge(2)] = 9
@@ -75,9 +76,9 @@ def build_network(config: DenoiseConfig) -> nn.Module:
     channels = config.channels or 3
     match config.model:
         case "upsampling":
-            return ConvAutoencoder(channels, (32, 64), interpolate=True)
+            return ConvAutoencoder(channels, (32, 64))
         case "transposed":
-            return ConvAutoencoder(channels, (8, 16, 32), interpolate=False)
+            return WideningAutoencoder(channels)
         case "conv4":
             return four_convolutions(channels, config.width)
         case "dncnn":

@@ -22,6 +22,7 @@ from launchbay.tasks.figures.judge import (
     kernel_distance,
     load_judge,
     mean_distance,
+    precision_and_recall,
 )
 from launchbay.tasks.figures.plots import tile_pictures
 
@@ -30,7 +31,7 @@ SMALLEST = 4
 """Pixels that a side has at least."""
 DRAWS = "draws"
 """The name under which a validation set says what samples are drawn beside its pictures."""
-SampleMetric = Literal["fid", "kid", "inception_score"]
+SampleMetric = Literal["fid", "kid", "inception_score", "precision_recall"]
 
 
 class Generative(Task[C]):
@@ -55,7 +56,7 @@ class Generative(Task[C]):
     classes: int = 0
     """Classes that pictures can be asked for by, K; 0: they cannot."""
     sample_metrics: Sequence[SampleMetric] = ()
-    """Some of fid, kid (of both lower is better) and inception_score (higher is). They need a judge."""
+    """Some of fid, kid (of both lower is better), inception_score, precision_recall (higher is). They need a judge."""
 
     def __init__(self, config: C):
         super().__init__(config)
@@ -183,7 +184,9 @@ class Generative(Task[C]):
         if "kid" in self.sample_metrics:
             figures["kid"] = kernel_distance(real[0], other[0])
         if "inception_score" in self.sample_metrics:
-            figures["inception_score"] = inception_score(other[1])
+            figures["inception_score"], figures["inception_score_sd"] = inception_score(other[1])
+        if "precision_recall" in self.sample_metrics:
+            figures["precision"], figures["recall"] = precision_and_recall(real[0], other[0])
         if self.judge is not None and self.judge.answers:
             figures["classes"] = class_coverage(other[1], real[1])
             figures["certainty"] = float(other[1].max(dim=1).values.mean())

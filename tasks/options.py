@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Annotated, TypeVar
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from launchbay import UserError
 from launchbay.data import ImageSet, patch_of
@@ -13,6 +14,15 @@ from launchbay.tasks.figures.metrics import ImageMetric
 LARGEST_PATCH = 64
 """Side of the squares cropped for training, in pixels, where nobody says otherwise."""
 O = TypeVar("O", bound="PatchOptions")  # noqa: E741
+
+
+class Mark(Enum):
+    """What launchbay has to know of an option, said in its type: `tta: Annotated[bool, Mark.EVALUATION] = False`."""
+
+    EVALUATION = "evaluation"
+    """Figures and pictures depend on it, training does not: `launchbay evaluate` takes it too."""
+    RUN = "run"
+    """It may be the name of a run in --output-dir: the task then gets the run's folder."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class PatchOptions(ChannelOptions):
 class ImageMetricOptions:
     """For tasks whose output is compared with a target picture."""
 
-    metrics: tuple[ImageMetric, ...] = ("psnr", "ssim")
+    metrics: Annotated[tuple[ImageMetric, ...], Mark.EVALUATION] = ("psnr", "ssim")
     """Figures of the output pictures (on RGB), beside those of the baseline. ssim does not see the outermost five
     pixels. lpips needs AlexNet's weights."""
 
@@ -53,10 +63,10 @@ class ImageMetricOptions:
 class JudgeOptions:
     """For tasks that draw samples, which a classifier can judge."""
 
-    judge: str | None = None
-    """Network that judges samples: the run folder of a classify task on the same data, or timm/NAME (ImageNet's
-    weights). Default: none, or timm/resnet18 if metrics of samples need one."""
-    samples: Annotated[int | None, Ge(2)] = None
+    judge: Annotated[str | None, Mark.EVALUATION, Mark.RUN] = None
+    """Network that judges samples: a run of classify on the same data, by its name or folder, timm/NAME (ImageNet's
+    weights), or inception (the one of papers). Default: none, or timm/resnet18 if metrics of samples need one."""
+    samples: Annotated[int | None, Ge(2), Le(1_000_000), Mark.EVALUATION] = None
     """Samples to draw in each validation. Default: as many as there are validation pictures."""
 
 

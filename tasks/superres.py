@@ -15,12 +15,12 @@ from torch.nn.functional import l1_loss, mse_loss
 
 from launchbay import UserError
 from launchbay.data import Load
-from launchbay.models.resize import downscale, upscale
+from launchbay.models.resize import Resampling, resample
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
-from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, quantize, ssim
+from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, smallest_for, ssim
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import ImageMetricOptions, check_unused
+from launchbay.tasks.options import ImageMetricOptions, Mark, check_unused
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,14 @@ class SuperResConfig(ImageMetricOptions):
     """Residual blocks of srresnet (16 as published)."""
     loss: Literal["mse", "l1", "charbonnier"] = "l1"
     """charbonnier: a smooth L1, sqrt(error² + 0.001²)."""
+    resampling: Resampling = "matlab"
+    """Whose bicubic shrinks and enlarges. matlab: that of published low-resolution pictures, to the last grey level.
+    pillow: the same kernel, other borders. torch: sharper (a = -0.75), not antialiased, in the network as well."""
     patch: Annotated[int, Gt(0)] = 72
     """Side of the square cropped from each photograph, in pixels of the large image; a multiple of the scale."""
-    tta: bool = False
+    tta: Annotated[bool, Mark.EVALUATION] = False
     """Self-ensemble: in validation and use, average what the network makes of the picture in its eight positions (Lim
-    et al., 2017). Eight times the work; `launchbay evaluate` and `apply` take it from the run."""
+    et al., 2017). Eight times the work; `launchbay apply` takes it from the run."""
 
 
 class SuperRes(ImageToImage[SuperResConfig]):
@@ -67,10 +70,13 @@ class SuperRes(ImageToImage[SuperResConfig]):
         load_metric_networks(self.config.metrics)
         scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
         train = load("train", crop=self.config.patch, channels=CHANNELS)
-        return train, load("val", multiple=scale, smallest=WINDOW + 3 * scale, channels=CHANNELS)
+        smallest = max(WINDOW + 3 * scale, smallest_for(self.config.metrics))
+        return train, load("val", multiple=scale, smallest=smallest, channels=CHANNELS)
 
     def degrade(self, batch: Batch) -> Tensor:
-        return quantize(downscale(batch.image, self.config.scale))
+        height, width = batch.image.shape[-2:]
+        size = height // self.config.scale, width // self.config.scale
+        return resample(batch.image, size, self.config.resampling)
 
     def restore(self, degraded: Tensor) -> Tensor:
         if not self.config.tta:
@@ -85,7 +91,8 @@ class SuperRes(ImageToImage[SuperResConfig]):
         return torch.stack(outputs).mean(dim=0)
 
     def baseline(self, degraded: Tensor) -> Tensor:
-        return upscale(degraded, self.config.scale)
+        height, width = degraded.shape[-2:]
+        return resample(degraded, (height * self.config.scale, width * self.config.scale), self.config.resampling)
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         match self.config.loss:
@@ -103,19 +110,20 @@ class SuperRes(ImageToImage[SuperResConfig]):
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         degraded, output, target = self.predict(batch)
-        return {"input": degraded, "bicubic": quantize(self.baseline(degraded)), "output": output, "target": target}
+        return {"input": degraded, "bicubic": self.baseline(degraded), "output": output, "target": target}
 
 
 def build_network(config: SuperResConfig) -> nn.Module:
+    sharp = config.resampling == "torch"
     match config.model:
         case "srcnn":
-            return SRCNN(config.scale)
+            return SRCNN(config.scale, sharp=sharp)
         case "srcnn-post":
-            return SRCNN(config.scale, upscale_last=True)
+            return SRCNN(config.scale, upscale_last=True, sharp=sharp)
         case "espcn":
             return ESPCN(config.scale)
         case "srresnet":
-            return SRResNet(config.scale, config.width, config.blocks)
+            return SRResNet(config.scale, config.width, config.blocks, sharp=sharp)
 
 
 def shave(image: Tensor, border: int) -> Tensor:

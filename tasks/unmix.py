@@ -16,9 +16,12 @@ from torch.optim import Optimizer
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Index, Load
-from launchbay.models.unmix import Multiscale, Transposed, Unmixer
+from launchbay.data.mixture import Mixture
+from launchbay.data.transforms import Transformed
+from launchbay.models.unmix import SIDE, Multiscale, Transposed, Unmixer
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets
-from launchbay.tasks.figures.metrics import image_figures, load_metric_networks, quantize
+from launchbay.tasks.figures.metrics import check_side, image_figures, load_metric_networks, quantize
+from launchbay.tasks.figures.plots import text_picture
 from launchbay.tasks.image_to_image import ImageToImage
 from launchbay.tasks.options import ImageMetricOptions
 
@@ -31,8 +34,9 @@ class UnmixConfig(ImageMetricOptions):
     decoder: Literal["transposed", "multiscale"] = "multiscale"
     """transposed: four transposed convolutions from the encoder's 512 features, which say little of where things are.
     multiscale: from the maps of all of the encoder's scales."""
-    second: Literal["decode", "subtract"] = "decode"
-    """decode: a decoder for each picture. subtract: one for the first; the second is 2·mean - first."""
+    second: Literal["decode", "subtract", "subtract-untrained"] = "decode"
+    """decode: a decoder for each picture. subtract: one for the first; the second is 2·mean - first.
+    subtract-untrained: the same, but only the first is learned."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of Adam's averages of gradients and of their squares."""
 
@@ -49,8 +53,10 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def __init__(self, config: UnmixConfig):
         super().__init__(config)
+        check_side(config.metrics, SIDE)
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
-        self.model = Unmixer(decoder, config.second == "subtract")
+        self.classes: dict[str, tuple[str, ...]] = {}
+        self.model = Unmixer(decoder, config.second != "decode")
 
     @classmethod
     def infer_options(cls, config: UnmixConfig, images: ImageSet) -> UnmixConfig:
@@ -59,7 +65,11 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
-        return load("train"), check_pairs(load("val"))
+        train, validation = load("train"), check_pairs(load("val"))
+        pairs = validation.source if isinstance(validation, Transformed) else validation
+        if isinstance(pairs, Mixture):
+            self.classes = dict(zip(OUTPUTS, pairs.both_classes, strict=True))
+        return train, validation
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
         return {"model": create(self.model.parameters(), betas=self.config.betas)}
@@ -78,7 +88,8 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         pairs = zip(OUTPUTS, output.chunk(2, dim=1), target.chunk(2, dim=1), strict=True)
-        return {name: mse_loss(one, other) for name, one, other in pairs}
+        terms = {name: mse_loss(one, other) for name, one, other in pairs}
+        return {"first": terms["first"]} if self.config.second == "subtract-untrained" else terms
 
     def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         pairs = zip(OUTPUTS, output.chunk(2, dim=1), target.chunk(2, dim=1), strict=True)
@@ -92,8 +103,19 @@ class Unmix(ImageToImage[UnmixConfig]):
         first_output, second_output = output.chunk(2, dim=1)
         return {
             "mixture": quantize(mixture), "first": first, "its output": first_output, "second": second,
-            "its output ": second_output,
+            "its output ": second_output, **self.captions(batch),
         }  # fmt: skip
+
+    def captions(self, batch: Batch) -> dict[str, Tensor]:
+        """Return a column of the names of both pictures' classes, where there are some."""
+        names = {
+            output: [self.classes[output][label] for label in batch[f"{output}_label"].tolist()]
+            for output in OUTPUTS
+            if f"{output}_label" in batch.tensors and self.classes.get(output)
+        }
+        if not names:
+            return {}
+        return {"classes": torch.stack([text_picture("\n".join(both)) for both in zip(*names.values(), strict=True)])}
 
 
 def check_pairs(images: ImageSet) -> ImageSet:

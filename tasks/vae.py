@@ -17,9 +17,9 @@ from launchbay import UserError
 from launchbay.data import Load
 from launchbay.models import vae
 from launchbay.tasks.base import Batch, Datasets, Losses
-from launchbay.tasks.figures.metrics import image_figures, load_metric_networks, quantize
+from launchbay.tasks.figures.metrics import check_side, image_figures, load_metric_networks, quantize
 from launchbay.tasks.generative import Generative, SampleMetric
-from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, SizeOptions, check_unused
+from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, Mark, SizeOptions, check_unused
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class VAEConfig(ImageMetricOptions, JudgeOptions, SizeOptions):
     """Weight of the divergence from the prior (Higgins et al., 2017)."""
     classes: Annotated[int, Ge(0)] = 0
     """Number of classes: makes the model conditional, it then draws pictures of a class. 0: it is not told."""
-    sample_metrics: tuple[SampleMetric, ...] = ()
+    sample_metrics: Annotated[tuple[SampleMetric, ...], Mark.EVALUATION] = ()
     """Figures of samples, by the judge's features."""
 
 
@@ -61,6 +61,7 @@ class VAE(Generative[VAEConfig]):
         check_unused(config, "model", {"width": ["conv"]})
         if config.model == "conv" and size % 4:
             raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
+        check_side(config.metrics, size)
         self.latent, self.classes = config.latent, config.classes
         self.sample_metrics = config.sample_metrics
         if config.model == "dense":

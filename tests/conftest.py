@@ -138,6 +138,11 @@ def accelerate(command: Command) -> Command:
     return accelerate
 
 
+def saved_state(step: int) -> dict[str, Any]:
+    """What a state.json has to have at least, optimizers aside."""
+    return {"config": {"task": "toy"}, "progress": {"step": step}, "data": {}}
+
+
 def build_wheel(source: Path, target: Path) -> Path:
     """The wheel of the package in the folder `source`, built without a network from a copy of what git would track."""
     listed = ["git", "ls-files", "-co", "--exclude-standard"]

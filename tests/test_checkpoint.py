@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, saved_state
 from safetensors.torch import load_file
 from torch import nn
 
@@ -52,14 +52,14 @@ def trained(steps: int = 3) -> tuple[nn.Sequential, torch.optim.AdamW]:
 def save(folder: Path, step: int, *, best: bool = False, keep: int = 3) -> Path:
     network, optimizer = trained()
     saver = Saver(folder, TrainedState(nn.Module(), {"model": network}, {}, {"model": optimizer}), keep)
-    saver.save(step, {"task": "toy"}, best=best)
+    saver.save(step, saved_state(step), best=best)
     saver.finish()
     return folder / f"step-{step:08d}"
 
 
 def test_weights_come_back_tied_and_equal() -> None:
     where = save(Path("c"), 1)
-    assert checkpoints.verify(where)["task"] == "toy"
+    assert checkpoints.verify(where).task == "toy"
     network, again = trained()[0], tied()
     checkpoints.load_weights(where, {"model": again})
     for (name, tensor), other in zip(network.state_dict().items(), again.state_dict().values(), strict=True):

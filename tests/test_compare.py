@@ -12,6 +12,8 @@ from conftest import lines
 from PIL import Image
 from safetensors.numpy import load_file
 
+from launchbay.launch.commands import compare
+
 Train = Callable[..., Path]
 Verb = Callable[..., tuple[int, str]]
 
@@ -139,3 +141,28 @@ def test_a_run_without_checkpoints(twins: tuple[Path, Path], launchbay: Verb) ->
 def test_what_is_no_run(twins: tuple[Path, Path], launchbay: Verb) -> None:
     code, said = launchbay("compare", twins[0], "runs")
     assert code == 2 and "runs is not a run folder" in said
+
+
+def test_what_cannot_be_found_out_is_no_difference(
+    twins: tuple[Path, Path], launchbay: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A summary or lines that are damaged, a bug of ours: exit code 2, never 1."""
+    for name, damage in (("summary.json", b"[" * 9999), ("metrics.jsonl", b"[1]\n")):
+        file = twins[1] / name
+        whole = file.read_bytes()
+        file.write_bytes(damage + (whole if name == "metrics.jsonl" else b""))
+        code, said = launchbay("compare", *twins)
+        assert code == 2 and "not all could be compared" in said and f"runs/copy/{name}" in said
+        file.write_bytes(whole)
+    monkeypatch.setattr(compare, "compare_records", lambda *_: 1 / 0)
+    code, said = launchbay("compare", *twins)
+    assert code == 2 and "ZeroDivisionError" in said
+
+
+def test_steps_are_compared_as_numbers(twins: tuple[Path, Path], launchbay: Verb) -> None:
+    for run, step in zip(twins, ("step-99999999", "step-100000000"), strict=True):
+        shutil.copytree(run / "checkpoints/step-00000004", run / "checkpoints" / step)
+    assert (
+        "the newest checkpoints are step-99999999 in runs/it, step-100000000 in runs/copy"
+        in launchbay("compare", *twins)[1]
+    )

@@ -25,6 +25,7 @@ class Options:
     """Channels."""
     betas: tuple[float, float] = (0.9, 0.999)
     flip: bool = True
+    mirror: bool | None = None
 
 
 def configure(
@@ -59,6 +60,18 @@ def test_numbers_are_those_of_yaml_1_2() -> None:
 
 def test_kebab_case_and_underscores_are_one() -> None:
     assert configure("--batch-size", "8")[0] == configure("--batch_size", "8")[0] == configure(yaml="batch-size: 8")[0]
+
+
+def test_switches_are_switches_whatever_their_default() -> None:
+    """Of `bool | None` too, whose default follows from something else."""
+    for argv, yaml, mirror in (
+        ((), None, None),
+        (("--mirror",), None, True),
+        (("--no-mirror",), "mirror: true", False),
+        ((), "mirror: false", False),
+        ((), "mirror: null", None),
+    ):
+        assert configure(*argv, yaml=yaml)[0].options.mirror is mirror
 
 
 def test_of_steps_and_epochs_the_one_that_was_said_wins() -> None:
@@ -96,7 +109,7 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
         ("- lr\n", "holds no options by name"),
         ("lr: [\n", "is not valid YAML"),
         ("null: 2\n", "options.yaml:1: null is not an option of task toy"),
-        ("task: other\n", "options.yaml:1: the file is for another task"),
+        ("task: other\n", "options.yaml:1: the file is for task other, not for --task toy"),
         ("lr: -1\n", "options.yaml:1: lr -1 has to be greater than 0"),
         ("width: 0\n", "options.yaml:1: width 0 has to be greater than 0"),
     ],
@@ -108,7 +121,7 @@ def test_a_wrong_file_is_named_with_its_line(yaml: str, said: str) -> None:
 
 
 def test_a_missing_file(mistake: Mistake) -> None:
-    assert "cannot read --config gone.yaml" in mistake("--task", "superres", "--config", "gone.yaml")
+    assert "cannot read gone.yaml: No such file" in mistake("--task", "superres", "--config", "gone.yaml")
 
 
 def test_the_file_can_name_the_task(mistake: Mistake) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from torchvision.transforms.v2.functional import (
     adjust_brightness,
     adjust_contrast,
+    adjust_hue,
     adjust_saturation,
     hflip,
     rotate,
@@ -251,7 +252,7 @@ def test_links_to_folders_are_followed_but_not_in_circles(pictures: Path, mistak
     assert len(Folder("all", pictures)) == len(Folder("all", Path("link"))) == 12
     assert Folder("all", pictures).classes == ("0", "1")
     (pictures / "1/gone.png").symlink_to("nowhere")
-    assert "cannot read the picture pictures/1/gone.png: [Errno 2]" in mistake(
+    assert "pictures/1/gone.png: No such file or directory" in mistake(
         "--task", "superres", "--data", "folder", "--data-root", pictures
     )
 
@@ -304,6 +305,11 @@ def test_color_jitter_is_torchvisions() -> None:
     turned = color_jitter(grey, ones, ones, ones, torch.tensor([0.1, 0.25, 0.5]))
     assert torch.allclose(turned, grey, atol=5e-3), "grey has no hue"
     assert torch.allclose(color_jitter(image, ones, ones, ones, ones), image, atol=1e-4), "a whole turn is none"
+    turn = torch.tensor([0.02, -0.02, 0.04])
+    theirs = torch.cat([adjust_hue(one[None], float(part)) for one, part in zip(image, turn, strict=True)]) - image
+    ours = color_jitter(image, ones, ones, ones, turn) - image
+    alike = torch.cosine_similarity(ours.flatten(1), theirs.flatten(1))
+    assert alike.min() > 0.2, "not by the circle of HSV, but the same way round"
 
 
 def test_cutout_covers_a_square() -> None:

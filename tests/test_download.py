@@ -95,7 +95,7 @@ def test_a_download_is_checked_and_happens_once(
         file.write_bytes(damaged)
         with pytest.raises(UserError, match=f"complete: {file.name} is not the original") as refused:
             MNIST("val")
-        assert f"remove {own}, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
+        assert f"move {own} away, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
     assert len(MNIST("train")) == 6
 
 
@@ -190,7 +190,25 @@ def test_mnist_is_found_where_people_have_it(place: str, packed: bool, monkeypat
     (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(b"")
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte") as refused:
         MNIST("val", Path("data"))
-    assert ("remove data" in refused.value.hint) == ("MNIST" in place), "nobody is told to remove what else is there"
+    assert ("move data" in refused.value.hint) == ("MNIST" in place), "nobody is told to move what else is there"
+    assert "remove" not in refused.value.hint
+
+
+def test_another_data_set_in_its_place_is_called_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has it there may have nothing else of it."""
+    Path("data/MNIST/raw").mkdir(parents=True)
+    serve_mnist(Path("data/MNIST/raw"), monkeypatch)
+    for place, packed in (("train-images-idx3-ubyte", False), ("t10k-labels-idx1-ubyte", True)):
+        file = Path("data/MNIST/raw", place)
+        file.with_suffix(".gz").write_bytes(gzip.compress(place.encode()))
+        if not packed:
+            file.write_bytes(place.encode())
+        monkeypatch.setitem(mnist.OTHERS, hashlib.md5(place.encode()).hexdigest(), "Fashion-MNIST")
+        with pytest.raises(
+            UserError, match=f"MNIST is not in data/MNIST/raw: {place} is that of Fashion-MNIST"
+        ) as said:
+            MNIST("train" if "train" in place else "val", Path("data"))
+        assert said.value.hint.startswith("name the folder that has MNIST with --data-root, or another one")
 
 
 @pytest.mark.parametrize("root", ["cifar-10-batches-py", ".", ".."])
@@ -198,7 +216,7 @@ def test_cifar10_is_found_in_its_folder_above_it_and_two_above(root: str, mistak
     Path("data/cifar-10-batches-py").mkdir(parents=True)
     Path("data/cifar-10-batches-py/data_batch_1").touch()
     said = mistake("--task", "classify", "--data", "cifar10", "--data-root", Path("data", root).resolve())
-    assert "cifar-10-batches-py is damaged or not complete: data_batch_1 is not the original → remove" in said
+    assert "cifar-10-batches-py is damaged or not complete: data_batch_1 is not the original → move" in said
 
 
 @contextmanager
@@ -219,9 +237,17 @@ def test_folders_that_may_not_be_read_or_written() -> None:
     Path("read-only").mkdir(mode=0o555)
     Path("pictures").mkdir()
     Path("pictures/closed").mkdir(mode=0)
+    Path("linked").mkdir()
+    Path("linked/to").symlink_to("../pictures/closed/data")
+    Path("files").mkdir()
+    Path("files/secret.png").touch(mode=0)
     with nobody():
         with pytest.raises(UserError, match="cannot look into pictures/closed: Permission denied"):
             Folder("all", Path("pictures"))
+        with pytest.raises(UserError, match="cannot look into linked/to: Permission denied"):
+            Folder("all", Path("linked"))
+        with pytest.raises(UserError, match=r"cannot read the picture files/secret.png: Permission denied"):
+            Folder("all", Path("files"))
         for root in (Path("read-only"), Path("pictures/closed/data")):
             with pytest.raises(UserError, match=r"cannot be put there: .*Permission denied") as refused:
                 MNIST("train", root)

@@ -77,6 +77,17 @@ def test_accumulation_does_not_change_the_result(train: Train) -> None:
     assert difference(whole, parts) < 1e-12
 
 
+def test_batchnorm_of_parts_is_said_and_of_one_sample_refused(
+    train: Train, mistake: Mistake, capfd: pytest.CaptureFixture[str]
+) -> None:
+    train("kept_toys:Normalised", "--accumulate", 2)
+    assert "BatchNorm takes its statistics of 2 samples, not of 4 (--accumulate 2)" in capfd.readouterr().out
+    train("kept_toys:Normalised", "--steps", 4, "--run", "whole")
+    assert "takes its statistics" not in capfd.readouterr().out
+    said = mistake("--task", "kept_toys:Normalised", "--accumulate", 4)
+    assert "statistics of one sample" in said and "--batch-size of 4, 1 process, --accumulate 4" in said
+
+
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(train: Train) -> None:
     runs = [train("Dropout", "--seed", seed).rename(f"run-{number}") for number, seed in enumerate((1, 1, 2))]
     assert difference(runs[0], runs[1]) == 0
@@ -135,11 +146,38 @@ def test_evaluation_is_the_mean_over_samples_for_any_batch_size(train: Train) ->
         assert lines(run, "val")[0]["error"] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16", "fp64"])
+@pytest.mark.parametrize("precision", ["bf16", "fp64"])
 def test_precision(train: Train, precision: str) -> None:
     run = train("Single", "--precision", precision)
     weights = load_file(run / "checkpoints/step-00000003/model.safetensors")
     assert weights["weight"].dtype == (torch.float64 if precision == "fp64" else torch.float32)
+
+
+def test_a_precision_that_this_device_does_not_compute_in_is_refused(
+    mistake: Mistake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU autocast leaves fp16 out without a word: it would be fp32 under that name."""
+    assert "fp16 is for GPUs" in mistake("--task", "toys:Single", "--precision", "fp16")
+    for told, said in (("fp16", "fp16 is for GPUs"), ("fp8", "accelerate was told fp8, which launchbay does not")):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", told)
+        shown = mistake("--task", "toys:Single")
+        assert said in shown and "→ bf16, or fp32: --precision, or accelerate's --mixed_precision" in shown
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "to accumulate gradients of 4 steps, --accumulate says 1"),
+        ("ACCELERATE_USE_FSDP", "true", "accelerate was told to use FSDP"),
+        ("CXX", "no-such-compiler", "need a compiler of C++, and there is none here → install g++"),
+    ],
+)
+def test_what_would_not_be_done_as_told_is_refused(
+    mistake: Mistake, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert said in mistake("--task", "toys:Single", *(["--compile"] if variable == "CXX" else []))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +190,7 @@ def test_precision(train: Train, precision: str) -> None:
         ("YieldsPictures", "the loss of 'model' has shape (4, 3, 8, 8)"),
         ("Misnames", "yielded a loss for 'modle', but its networks are model"),
         ("EvaluatesBatches", "returns a tensor of () as 'error'"),
-        ("WrongShape", "gives a tensor of (64, 3, 94, 94) for a tensor of (64, 3, 96, 96), but the target is"),
+        ("WrongShape", "gives a tensor of (1, 3, 94, 94) for a tensor of (1, 3, 96, 96), but the target is"),
         ("Collides", "declares --seed, which all tasks share"),
         ("ListsDefaults", "ListsDefaults.defaults is a list, not a dict, at"),
         ("DefaultIsText", "DefaultIsText.defaults: steps '3' has to be a valid integer"),

@@ -5,9 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import lines
+from scipy.stats import entropy
 from torch import Tensor
 from toys import Digits
 
@@ -17,16 +19,20 @@ from launchbay.data.resident import Resident
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate
+from launchbay.models import inception
 from launchbay.models.dcgan import Discriminator, Generator
-from launchbay.models.entropy import log_density_gradient
+from launchbay.models.entropy import LatentSampler
 from launchbay.tasks import Batch, Datasets, Generative, Losses
+from launchbay.tasks.dcgan import DCGAN, DCGANConfig, differentiable_augment
 from launchbay.tasks.figures.judge import (
+    Judge,
     class_coverage,
     frechet_distance,
     inception_score,
     kernel_distance,
     load_judge,
     mean_distance,
+    precision_and_recall,
 )
 from launchbay.tasks.generative import DRAWS, WithDraws, drawn
 from launchbay.tasks.options import JudgeOptions
@@ -54,21 +60,89 @@ def test_gan_networks_are_the_tabled_ones(
     assert judging(image).shape == (1,)
 
 
-def test_presgan_estimates_the_gradient_of_the_log_density() -> None:
-    """For any density p of D dimensions, E[x · ∇ log p(x)] = -D; here p is Gaussian, so each gradient is known too."""
+class LinearGenerator(torch.nn.Module):
+    """Draws x = weight·z + noise, whose entropy is known: log det(weight·weight' + deviation²) / 2, and a constant."""
+
+    def __init__(self, weight: Tensor, deviation: float):
+        super().__init__()
+        self.weight, self.noise = weight, torch.tensor(deviation)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return (latent @ self.weight.T).view(len(latent), 1, 6, 6)
+
+    def deviation(self) -> Tensor:
+        return self.noise
+
+
+def draws(count: int) -> Any:
+    return SimpleNamespace(
+        rand=lambda *s: torch.rand(count, *s), randn=lambda *s: torch.randn(count, *s), gather=lambda tensor: tensor
+    )
+
+
+@pytest.mark.parametrize("deviation", [0.3, 0.1, 0.03, 0.01])
+def test_presgan_has_the_gradient_of_the_entropy(deviation: float) -> None:
+    """In all directions alike: the generator's singular values are 0.2, 1 and 5."""
     torch.manual_seed(0)
-    matrix, deviation, number = torch.randn(4, 2), 0.2, 20_000
-    drawn: Any = lambda latent: (latent @ matrix.T).view(-1, 1, 2, 2)  # noqa: E731
-    generator: Any = type("Linear", (), {"__call__": lambda _, z: drawn(z), "deviation": lambda _: torch.tensor(0.2)})()
-    latent = torch.randn(number, 2)
-    image = drawn(latent) + deviation * torch.randn(number, 1, 2, 2)
-    batch: Any = SimpleNamespace(rand=lambda *s: torch.rand(number, *s), randn=lambda *s: torch.randn(number, *s))
-    slope = log_density_gradient(generator, image, latent, batch).flatten(1)
-    covariance = matrix @ matrix.T + deviation**2 * torch.eye(4)
-    exact = -torch.linalg.solve(covariance, image.flatten(1).T).T
-    assert (slope * image.flatten(1)).sum(dim=1).mean().item() == pytest.approx(-4, abs=0.25)
-    within = torch.corrcoef(torch.stack([(slope * exact).sum(1) / exact.norm(dim=1), exact.norm(dim=1)]))[0, 1]
-    assert within > 0.3, "the estimate follows the exact gradient, with the noise of two posterior samples"
+    values, latents, count = torch.tensor([0.2, 1.0, 5.0]).repeat(10), 30, 1000
+    weight = torch.linalg.qr(torch.randn(36, latents))[0] * values @ torch.linalg.qr(torch.randn(latents, latents))[0]
+    generator: Any = LinearGenerator(weight, deviation)
+    sampler = LatentSampler(latents)
+    sizes = []
+
+    def estimate(count: int) -> tuple[Tensor, Tensor, Tensor]:
+        latent = torch.randn(count, latents)
+        image = generator(latent) + deviation * torch.randn(count, 1, 6, 6)
+        slope = sampler.log_density_gradient(generator, image, latent, draws(count)).flatten(1)
+        sizes.append(float(sampler.step_size))
+        return latent, image, slope
+
+    for _ in range(100):
+        estimate(64)
+    latent, image, slope = estimate(count)
+    assert max(sizes[-20:]) / min(sizes[-20:]) < 1.2, "it has settled"
+
+    posterior = torch.linalg.inv(weight.T @ weight + deviation**2 * torch.eye(latents))
+    inverse = torch.linalg.inv(weight @ weight.T + deviation**2 * torch.eye(36))
+    score = -image.flatten(1) @ inverse
+    # What the estimate has of each picture beside the score is noise, unless it still knows the latent that it
+    # started from: all that the picture itself says of that may be left out, and most of the noise with it.
+    unknown = latent - image.flatten(1) @ weight @ posterior
+    kept = (slope - score).T @ unknown / count
+    exact = inverse @ weight
+    left, _, right = torch.linalg.svd(weight, full_matrices=False)
+    shares = 1 - torch.einsum("pl,pm,lm->l", left, kept, right) / torch.einsum("pl,pm,lm->l", left, exact, right)
+    for part in shares.view(3, 10).mean(dim=1):
+        assert part.item() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [28, 32])
+def test_diffaugment_is_as_published(size: int) -> None:
+    torch.manual_seed(0)
+    image, batch = torch.rand(2000, 3, size, size) + 1, Batch({"image": torch.zeros(2000)}, range(2000))
+    shifted = differentiable_augment(image, "translation", batch)
+    most = size // 8 if size == 32 else 4  # int(28 / 8 + 0.5)
+    empty = (shifted == 0).all(dim=1)
+    rows, columns = empty.all(dim=2).sum(dim=1), empty.all(dim=1).sum(dim=1)
+    assert rows.unique().tolist() == columns.unique().tolist() == list(range(most + 1))
+    assert (rows == 0).double().mean().item() == pytest.approx(1 / (2 * most + 1), abs=0.03), "each shift alike"
+    cut = (differentiable_augment(image, "cutout", batch) == 0).all(dim=1).sum(dim=(1, 2))
+    assert (cut.min().item(), cut.max().item()) == ((size // 4) ** 2, (size // 2) ** 2)
+    changed = differentiable_augment(image, "color", batch)
+    moved = (changed - image).mean(dim=(1, 2, 3))
+    assert moved.min() < -0.49 and moved.max() > 0.49 and moved.abs().max() <= 0.5 + 1e-5, "brightness alone moves it"
+    contrast = changed.mean(dim=1).flatten(1).std(dim=1) / image.mean(dim=1).flatten(1).std(dim=1)
+    assert 0.5 <= contrast.min() < 0.51 and 1.49 < contrast.max() <= 1.5 + 1e-5
+
+
+def test_the_minimax_generator_learns_least_where_it_fails() -> None:
+    logits = torch.tensor([-8.0, 0.0, 8.0], requires_grad=True)
+    slopes = {}
+    for loss in ("bce", "minimax"):
+        task = DCGAN(DCGANConfig(loss=loss, channels=1, size=8, latent=2))
+        (slopes[loss],) = torch.autograd.grad(task.generator_loss(logits), logits)
+    fooled = logits.detach().sigmoid()
+    assert torch.allclose(slopes["minimax"], -fooled / 3) and torch.allclose(slopes["bce"], (fooled - 1) / 3)
 
 
 def test_divergence_is_torchs() -> None:
@@ -174,29 +248,98 @@ def test_collapse_is_seen() -> None:
     real = torch.eye(10).repeat(50, 1)
     collapsed = torch.eye(10)[torch.tensor([3, 7])].repeat(250, 1)
     assert (class_coverage(real, real), class_coverage(collapsed, real)) == (10, 2)
-    assert inception_score(real) == pytest.approx(10, rel=1e-4) and inception_score(collapsed) == pytest.approx(2)
+    assert inception_score(real)[0] == pytest.approx(10, rel=1e-4)
+    assert inception_score(collapsed) == (pytest.approx(2), pytest.approx(0, abs=1e-6))
     assert mean_distance(collapsed[::2] + 0.0) == 0 and mean_distance(real) > 1
+
+
+def test_inception_score_is_that_of_ten_parts() -> None:
+    answers = torch.rand(100, 4, generator=torch.Generator().manual_seed(0)).pow(3)
+    answers /= answers.sum(dim=1, keepdim=True)
+    scores = []
+    for start in range(0, 100, 10):
+        part = answers[start : start + 10].double().numpy()
+        scores.append(np.exp(np.mean([entropy(row, part.mean(axis=0)) for row in part])))
+    assert inception_score(answers) == (pytest.approx(np.mean(scores)), pytest.approx(np.std(scores)))
+
+
+def test_precision_and_recall_are_as_published() -> None:
+    """Set by hand: radii to the third neighbour, then who lies within whose."""
+    generator = torch.Generator().manual_seed(0)
+    real, other = torch.randn(60, 2, generator=generator), torch.randn(40, 2, generator=generator) * 0.8 + 1.5
+
+    def covered(points: Tensor, of: Tensor) -> float:
+        radii = [sorted((one - two).norm().item() for two in of)[3] for one in of]
+        inside = [
+            any((point - one).norm() <= radius for one, radius in zip(of, radii, strict=True)) for point in points
+        ]
+        return sum(inside) / len(inside)
+
+    expected = covered(other, real), covered(real, other)
+    assert precision_and_recall(real, other) == pytest.approx(expected) and 0.1 < min(expected) < max(expected) < 1
 
 
 def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake, capfd: pytest.CaptureFixture[str]) -> None:
     """The whole way: train a classifier, then a GAN whose samples it judges, beside real pictures."""
-    train("classify", "--steps", 60, "--eval-every", 30).rename("judge")
-    metrics = ("--metrics", "fid", "kid", "inception_score", "--judge", "judge", "--samples", 9)
+    train("classify", "--steps", 60, "--eval-every", 30).rename("runs/judge")
+    metrics = ("--metrics", "fid", "kid", "inception_score", "precision_recall", "--judge", "judge", "--samples", 9)
     run = train("dcgan", "--data", "toys:Digits", "--val-data", "toys:Digits", "--steps", 1, *metrics)
     line = lines(run, "val")[0]
-    for name in ("fid", "kid", "inception_score", "classes", "certainty", "diversity"):
+    for name in ("fid", "kid", "inception_score", "precision", "recall", "classes", "certainty", "diversity"):
         assert f"baseline/{name}" in line, name
     assert line["baseline/diversity"] == 1 and line["diversity"] < 0.5
     assert line["fid"] > 5 * line["baseline/fid"] and line["classes"] < line["baseline/classes"]
     assert "is a run of dcgan" in mistake("--task", "dcgan", "--data", "toys:Digits", "--judge", run)
     run.rename("gan")
-    run = train("vae", "--data", "toys:Digits", "--model", "dense", "--classes", 10, "--judge", "judge", "--steps", 1)
+    run = train(
+        "vae", "--data", "toys:Digits", "--model", "dense", "--classes", 10, "--judge", "runs/judge", "--steps", 1
+    )
     line = lines(run, "val")[-1]
     assert line["class_accuracy"] < 0.5 < line["baseline/class_accuracy"]
     assert (run / "samples/step-00000001-classes.png").is_file()
-    (Path("judge/checkpoints") / Path("judge/checkpoints/best").read_text() / "model.safetensors").write_bytes(b"")
-    load_judge("judge")
+    saved = Path("runs/judge/checkpoints")
+    (saved / (saved / "best").read_text() / "model.safetensors").write_bytes(b"")
+    load_judge("runs/judge")
     assert "damaged checkpoint, taking the one before" in capfd.readouterr().out
+
+
+def test_inception_is_refused_without_its_weights(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: "hub")
+    arguments = ("--task", "dcgan", "--data", "toys:Digits", "--judge", "inception", "--metrics", "fid")
+    assert "there are no weights of Inception: hub/checkpoints/weights-inception" in mistake(*arguments)
+    Path("hub/checkpoints").mkdir(parents=True)
+    (Path("hub/checkpoints") / inception.FILE).write_bytes(b"another file")
+    assert "not 6726825d...: it is damaged, or another file" in mistake(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_figures_by_inception_are_torch_fidelitys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With random weights: what is compared is the arithmetic."""
+    from torch_fidelity import calculate_metrics
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    weights = tmp_path / inception.FILE
+    with monkeypatch.context() as patched:
+        torch.save({}, weights)
+        patched.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        random = FeatureExtractorInceptionV3("random", ["2048"], feature_extractor_weights_path=str(weights))
+    torch.save(random.state_dict(), weights)
+    judge = Judge(inception.Inception(weights), None, None, answers=False)
+    sets = [(torch.rand(40, 3, 32, 32) * (0.5 + 0.5 * n) * 255).byte() for n in (1, 0)]
+    (real, _), (other, answers) = (judge.split(judge(pixels / 255)) for pixels in sets)
+    one, two = (torch.utils.data.Subset(pixels, range(40)) for pixels in sets)  # pyright: ignore[reportArgumentType]
+    theirs = calculate_metrics(
+        input1=two, input2=one, isc=True, fid=True, prc=True, isc_splits=10, samples_shuffle=False, cuda=False,
+        verbose=False, batch_size=20, cache=False, feature_extractor="inception-v3-compat", prc_neighborhood=3,
+        feature_extractor_weights_path=str(weights),
+    )  # fmt: skip
+    assert frechet_distance(real, other) == pytest.approx(theirs["frechet_inception_distance"], rel=1e-4)
+    mean, deviation = inception_score(answers)
+    assert mean == pytest.approx(theirs["inception_score_mean"], rel=1e-6)
+    assert deviation == pytest.approx(theirs["inception_score_std"], rel=1e-3, abs=1e-9)
+    assert precision_and_recall(real, other) == pytest.approx((theirs["precision"], theirs["recall"]))
 
 
 def test_few_samples_are_of_all_classes() -> None:

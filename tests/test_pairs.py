@@ -103,9 +103,10 @@ def test_a_paired_task_trains_validates_and_shows_pairs(
     kind: type[ImageSet], train: Callable[..., Path], launchbay: Callable[..., tuple[int, str]]
 ) -> None:
     """Its `degrade` looks at each batch."""
-    run = train("pair_toys:Restore", "--data", f"pair_toys:{kind.__name__}", "--eval-every", 2)
+    data = ("--data", f"pair_toys:{kind.__name__}")
+    run = train("pair_toys:Restore", *data, "--eval-every", 2)
     assert len(list(run.glob("samples/step-*"))) == 2
-    assert launchbay("evaluate", run)[0] == 0
+    assert launchbay("evaluate", run, "--task", "pair_toys:Restore", *data)[0] == 0
 
 
 def test_checks_of_tasks_know_masks_and_lists() -> None:
@@ -154,6 +155,17 @@ class Forgetful(Odd):
         (gives(input=torch.zeros(1, 3, 7, 9)), "Gives gives 'input' with 9×7 pixels for picture 0"),
         (gives(input=torch.zeros(1, 104, 120)), "names 'input' in `pictures`, but gives it as 1×104×120 (float32)"),
         (gives(input=torch.zeros(1, 3, 104, 120).long()), "'input' in `pictures`, but gives it as 1×3×104×120 (int64)"),
+        (
+            gives(input=torch.full((1, 3, 104, 120), 255.0)),
+            "'input' with values from 255 to 255 for picture 0 → give uint8",
+        ),
+        (gives(input=torch.full((1, 3, 104, 120), -0.5)), "'input' with values from -0.5 to -0.5 for picture 0"),
+        (gives(input=torch.full((1, 3, 104, 120), torch.nan)), "'input' with values from nan to nan for picture 0"),
+        (
+            gives(mask=torch.zeros(1, 104, 120, dtype=torch.complex64)),
+            "'mask' in `masks`, but gives it as 1×104×120 (c",
+        ),
+        (gives(mask=torch.zeros(1, 104, 120).to_sparse()), "'mask' in `masks`, but gives it as 1×104×120 (float32)"),
         (gives(mask=["a"]), "names 'mask' in `masks`, but gives it as a list of 1"),
         (gives(caption=["a", "b"]), "gives 'caption' as a list of 2 for a batch of 1"),
         (gives(place=torch.tensor(1)), "gives 'place' as a single number (int64) for a batch of 1"),
@@ -169,7 +181,23 @@ class Forgetful(Odd):
 def test_what_cannot_be_right_is_the_fault_of_the_data_set(kind: Kind, said: str, *, loaded: bool) -> None:
     with pytest.raises(UserError) as raised:
         fetch(load(kind, crop=24) if loaded else kind("train"), [Index(0, 1)])
-    assert said in raised.value.message and raised.value.message.startswith("the data set ")
+    told = f"{raised.value.message} → {raised.value.hint}"
+    assert said in told and told.startswith("the data set ")
+
+
+@pytest.mark.parametrize("how", [{}, {"crop": 24}, {"size": 24}])
+def test_a_sample_with_values_of_its_own_kind_is_named(how: LoadOptions) -> None:
+    class Bright(Noise):
+        def __init__(self, split: str):
+            super().__init__(8)
+
+        def image(self, index: int) -> Tensor:
+            return torch.full((3, 32, 32), 1.0 + 2e-4 + int(index == 5))
+
+    images = load(Bright, **how)
+    assert len(batch_of(images, 0, 1)) == 2
+    with pytest.raises(UserError, match=r"Bright gives 'image' with values from 2.0002 to 2.0002 for picture 5"):
+        batch_of(images, 0, 5)
 
 
 def test_samples_that_make_no_batch_are_named() -> None:

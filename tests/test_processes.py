@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
@@ -16,6 +17,7 @@ from conftest import ROOT, Command, difference, lines
 
 from launchbay import UserError
 from launchbay.launch import errors
+from launchbay.launch.distributed.accelerator import threads_were_said
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.train import run
 
@@ -61,6 +63,7 @@ def test_one_process_and_more_learn_the_same(processes: int, accelerate: Command
         if extra:
             options[extra[0]] += extra[1:]
             options["unshared"] = ["--task", "stateful_tasks:QueuePerProcess", *QUIET]
+            options["root"] = ["--task", "kept_toys:RootOfZero", "--batch-size", 8, "--run", "root", *QUIET]
         Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in argv] for argv in options.values()]))
         start = several if folder == "more" else partial(command, sys.executable)
         done = start(ROOT / "tests/several_runs.py", f"{folder}.json")
@@ -69,6 +72,8 @@ def test_one_process_and_more_learn_the_same(processes: int, accelerate: Command
     assert re.search(
         r"^refused: .*training_step leaves queue different on process 1 .* after step 10", done.stdout, re.M
     )
+    assert done.stdout.count("refused: the gradient of 'model' is not finite at step 3") == processes
+    assert Path("runs/root/checkpoints/last").read_text() == "step-00000002"
     for name, tolerance in TOLERANCE.items():
         one, more = Path("one", name), Path("more", name)
         assert json.loads((more / "summary.json").read_text())["world_size"] == processes
@@ -139,6 +144,15 @@ def test_the_second_process_leaves_a_mistake_to_the_first(
     report = errors.report(error.value, debug=False) if isinstance(error.value, UserError) else None
     assert report in (None, errors.Report(errors.USER_MISTAKE, shown=False))
     assert "".join(capfd.readouterr()) == ""
+
+
+def test_threads_that_a_person_has_asked_for_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """accelerate sets OMP_NUM_THREADS to 1 for those who ask for nothing, but not in its own environment."""
+    monkeypatch.setattr(psutil.Process, "environ", lambda _: {"OMP_NUM_THREADS": "3"})
+    assert threads_were_said(["accelerate", "launch"])
+    monkeypatch.setattr(psutil.Process, "environ", lambda _: {})
+    assert not threads_were_said(["accelerate", "launch"])
+    assert threads_were_said(["accelerate", "launch", "--num_cpu_threads_per_process", "2"])
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import ROOT, Command, difference, forget_accelerator, lines, wandb_rows
 from PIL import Image
 from rich.console import Console
@@ -17,8 +16,7 @@ from safetensors.torch import load_file
 
 from launchbay import UserError
 from launchbay.data.photos import Photos
-from launchbay.launch.commands.evaluate import evaluate_run
-from launchbay.launch.distributed.accelerator import threads_per_process
+from launchbay.launch.commands.evaluate import Named, evaluate_run
 from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.log import log
 from launchbay.launch.record.progress import results
@@ -83,7 +81,7 @@ def test_sample_grids_and_curves(run: Path) -> None:
 def test_checkpoints(run: Path) -> None:
     last = run / "checkpoints" / (run / "checkpoints/last").read_text()
     state = verify(last)
-    assert last.name == "step-00000012" and (state["step"], state["samples"]) == (STEPS, STEPS * 16)
+    assert last.name == "step-00000012" and (state.step, state.samples) == (STEPS, STEPS * 16)
     weights = load_file(last / "model.safetensors")
     moments = load_file(last / "optimizers.safetensors")
     assert weights["head.weight"].shape == (8, 3, 3, 3)
@@ -93,12 +91,11 @@ def test_checkpoints(run: Path) -> None:
         "last",
         "best",
         last.name,
-        f"step-{state['progress']['best']['step']:08d}",
+        f"step-{round(state.progress.best['step']):08d}",
     }
 
 
 def test_the_configuration_goes_back_in(run: Path) -> None:
-    torch.set_num_threads(threads_per_process())  # as many as under the launcher
     assert main(["--config", str(run / "config.yaml"), "--wandb", "off"]) == 0
     assert difference(Path("runs/superres-1"), run) == 0
 
@@ -141,7 +138,7 @@ def test_a_run_in_float64_is_evaluated_in_it(train: Callable[..., Path], capfd: 
     last = lines(train("reconstruct", *small), "val")[-1]
     capfd.readouterr()
     forget_accelerator()
-    evaluate_run(Path("runs/it"), "best", (), (), Console())
+    evaluate_run(Path("runs/it"), "best", Named(training="toys:Patches"), Console())
     assert f"{last['psnr']:.4f}" in capfd.readouterr().out
 
 
@@ -168,3 +165,46 @@ def test_no_figure_is_minus_zero() -> None:
     console.print(results("task", Figures({"same": 0.5, "zero": -1e-9}, {"same": 0.50001}), "input", "data"))
     said = console.export_text()
     assert "-0.0000" not in said and "+0.0000" in said
+
+
+def test_evaluate_takes_what_training_does_not_depend_on(run: Path, launchbay: Callable[..., tuple[int, str]]) -> None:
+    """The figures are those of the run, and of it with other options, as `apply` would use it."""
+    shown = {}
+    for options in ((), ("--tta",), ("--metrics", "mae", "psnr")):
+        code, shown[options] = launchbay("evaluate", run, "--checkpoint", "last", *options)
+        assert code == 0, shown[options]
+    figure = f"{lines(run, 'val')[-1]['psnr_y']:.4f}"
+    assert figure in shown[()] and figure not in shown["--tta",] and "--tta True" in shown["--tta",]
+    assert " mae " in shown["--metrics", "mae", "psnr"] and "ssim │" not in shown["--metrics", "mae", "psnr"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--lr", 1), "--lr is for training, which is over: the run has 0.001"),
+        (("--width", 16), "--width is for training, which is over: the run has 8"),
+        (("--judge", "x"), "task superres has no option --judge"),
+        (
+            ("--metric", "mae"),
+            "task superres has no option --metric; did you mean 'metrics'? → task superres has these",
+        ),
+        (("other",), "what is 'other' for? → write launchbay evaluate RUN [options]"),
+    ],
+)
+def test_evaluate_refuses_other_options(
+    options: tuple[object, ...], said: str, run: Path, launchbay: Callable[..., tuple[int, str]]
+) -> None:
+    code, shown = launchbay("evaluate", run, *options)
+    assert code == 2 and said in shown
+    assert "--metrics, --tta" in shown or "other" in options
+
+
+def test_runs_are_found_by_name(run: Path, launchbay: Callable[..., tuple[int, str]]) -> None:
+    """By the verbs in runs/, by options in --output-dir. A folder here that is no run stands in nobody's way."""
+    Path("runs").symlink_to(run.parent)
+    Path("superres-1").mkdir()
+    code, shown = launchbay("evaluate", "superres-1", "--checkpoint", "last")
+    assert code == 0 and f"{lines(run, 'val')[-1]['psnr_y']:.4f}" in shown
+    assert launchbay("export", "superres-1")[0] == 0 and launchbay("compare", "superres-1", run)[0] == 0
+    code, shown = launchbay("evaluate", "superres-2")
+    assert code == 2 and "superres-2 is not a run folder" in shown

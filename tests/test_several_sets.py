@@ -1,16 +1,19 @@
 """Several validation sets: figures, pictures and checkpoints of each, by name."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 from conftest import lines
+from pair_toys import EqualScenes
 from PIL import Image
+from torch import Tensor
 from toys import Noise, NoOptions, Sets, Single
 
+from launchbay.data import Load
 from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.figures import figures_are_of_samples, monitor_is_a_figure, pictures_are_well_formed
 from launchbay.launch.check.options import samples_repeat_and_travel
@@ -18,7 +21,8 @@ from launchbay.launch.check.suite import outcome
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate, evaluate_sets, is_best
-from launchbay.launch.record.tracking import to_row
+from launchbay.launch.record.wandb_writer import to_row
+from launchbay.tasks import Batch, Datasets
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -53,10 +57,11 @@ def test_each_set_has_its_own_figures_and_pictures(folders: tuple[Path, Path], t
         assert grids[0].read_bytes() == grids[1].read_bytes()
     assert {path.name for path in (run / "samples").iterdir()} == {"light", "dark"}
     assert {"light/samples", "dark/samples", "val/light/psnr", "val/baseline/dark/psnr"} < to_row(line, run).keys()
-    code, said = launchbay("evaluate", run)
+    code, said = launchbay("evaluate", run, "--task", "toys:Opens", "--data", "toys:Patches")
     assert code == 0 and "validation on light, dark" in said
     assert all(f"{name}/psnr {line[f'{name}/psnr']:.4f}" in said for name in alone), said
-    code, said = launchbay("evaluate", run, "--val-data", "toys:Patches", "folder", "--val-root", "light")
+    others = ("--val-data", "toys:Patches", "folder", "--val-root", "light")
+    code, said = launchbay("evaluate", run, "--task", "toys:Opens", *others)
     assert code == 0 and "toys:Patches/psnr" in said and f"folder/psnr {line['light/psnr']:.4f}" in said, said
 
 
@@ -98,6 +103,30 @@ def test_the_contract_of_a_task_with_several_sets() -> None:
     for check in (samples_repeat_and_travel, figures_are_of_samples, monitor_is_a_figure, pictures_are_well_formed):
         result = outcome(bench, check)
         assert result.state == "ok", result
+
+
+class Masked(Sets):
+    """Needs a mask, which one of its validation sets has not."""
+
+    def datasets(self, load: Load) -> Datasets:
+        training, sets = super().datasets(load)
+        assert isinstance(sets, Mapping)
+        return training, {"masked": EqualScenes("val"), **sets}
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"error": batch["mask"].double().mean(dim=(1, 2))}
+
+
+class Misnamed(Sets):
+    monitor: ClassVar = "few/psnr"
+
+
+def test_what_a_validation_would_find_is_found_before_the_first_step(mistake: Mistake, train: Train) -> None:
+    said = mistake("--task", "test_several_sets:Masked", "--steps", 1000000)
+    assert "no 'mask', only image" in said and "of the validation set few" in said
+    said = mistake("--task", "test_several_sets:Misnamed", "--steps", 1000000)
+    assert "Misnamed.monitor is 'few/psnr', but the figures are few/error, more/error" in said
+    assert not list(Path("runs").iterdir()), "nothing is left of a run that was refused"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import lines
+from conftest import lines, saved_state
 from safetensors.torch import load_file
 from stateful_tasks import Critics, Queue
 from torch import nn
@@ -62,7 +62,7 @@ def test_a_damaged_file_is_not_linked_to(tmp_path: Path) -> None:
     )
     saver = Saver(tmp_path, state, keep=3)
     for step in (1, 2, 3):
-        saver.save(step, {}, best=False)
+        saver.save(step, saved_state(step), best=False)
         saver.finish()
         if step == 2:
             with (tmp_path / "step-00000002" / storage.FROZEN).open("r+b") as file:
@@ -80,7 +80,7 @@ def test_a_copy_has_the_type_that_a_buffer_has_now(tmp_path: Path) -> None:
     saver = Saver(tmp_path, storage.TrainedState(task, {"model": task["model"]}, {}, {"model": optimizer}), keep=2)
     for step, total in ((1, torch.ones(2)), (2, torch.full((2,), 1 / 3, dtype=torch.float64))):
         task.total = total
-        saver.save(step, {}, best=False)
+        saver.save(step, saved_state(step), best=False)
         saver.finish()
         assert torch.equal(load_file(tmp_path / f"step-0000000{step}" / storage.TASK)["total"], total)
 
@@ -147,7 +147,7 @@ def test_a_trained_run_is_evaluated_with_all_its_state(
 
     monkeypatch.setattr(Queue, "datasets", with_mean)
     last = lines(train("stateful_tasks:Queue", "--steps", 7, "--eval-every", 7), "val")[-1]
-    code, said = launchbay("evaluate", "runs/it", "--checkpoint", "last")
+    code, said = launchbay("evaluate", "runs/it", "--checkpoint", "last", "--task", "stateful_tasks:Queue")
     assert code == 0, said
     for name in ("length", "queue"):
         assert f"{name} {last[name]:.4f}" in " ".join(said.split())

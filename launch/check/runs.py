@@ -71,7 +71,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
         if late := [names for names in tied(first.task) if names not in tied(second.task)]:
             raise Broken(f"{' and '.join(late[0])} are tied in training, and not before", bench.place("__init__"), TIE)
         saver = Saver(Path(folder), first.trained_state, keep=1)
-        saver.save(2, {"scaler": None}, best=False)
+        saver.save(2, {"config": {"task": bench.config.task}, "progress": {"step": 2}, "data": {}}, best=False)
         saver.finish()
         second.restore(checkpoints.newest_checkpoint(Path(folder)), None)
     second.use(second.wrapped, training=True)

@@ -1,7 +1,9 @@
 """An optimizer's state as tensors and JSON under the names of the parameters it belongs to, and back."""
 
 import json
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +11,12 @@ from torch.optim import Optimizer
 
 from launchbay import UserError
 from launchbay.launch.files import Json
+from launchbay.models.saved import SavedOptimizer
+from launchbay.models.tensors import same_kind
+
+MOST_STEPS = 20
+"""That an optimizer is asked to take until it has made all state that it ever makes."""
+HINT = "go back to an earlier checkpoint, or continue with the version of the task that wrote it"
 
 
 def describe(networks: Mapping[str, nn.Module], optimizer: Optimizer, name: str, tensors: dict[str, Tensor]) -> Json:
@@ -40,34 +48,153 @@ def restore(
     optimizer: Optimizer,
     name: str,
     tensors: Mapping[str, Tensor],
-    described: Json,
+    described: SavedOptimizer,
 ) -> None:
     """Give the optimizer of network `name` the state that `describe` took down. Its own settings, learning rate and
-    all, stay: they follow from the options.
+    all, stay: they follow from the options, but for what its own steps change.
 
     Raises:
-        UserError: that was another optimizer, or it had other parameters.
+        UserError: that was another optimizer, it had other parameters, or would make other state of them.
     """
     names = parameter_names(networks)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    before = [parameter for group in described["groups"] for parameter in group["params"]]
-    if described["class"] != type(optimizer).__name__ or before != [names[id(p)] for p in parameters]:
+    before = [parameter for group in described.groups for parameter in group.params]
+    if described.kind != type(optimizer).__name__ or before != [names[id(p)] for p in parameters]:
         raise UserError(
-            f"the checkpoint has {described['class']} with {len(before)} parameters for {name!r}, "
+            f"the checkpoint has {described.kind} with {len(before)} parameters for {name!r}, "
             f"the task {type(optimizer).__name__} with {len(parameters)}",
             "continue with the version of the task that wrote it",
         )
-    values = {**described["values"], **tensors}
     by_parameter: dict[str, Json] = {}
-    for where, value in values.items():
+    for where, value in [*described.values.items(), *tensors.items()]:
         parameter, _, key = where.rpartition(".")
         by_parameter.setdefault(parameter, {})[key] = value
+    if unknown := [where for where in by_parameter if where not in before]:
+        raise UserError(f"the checkpoint has state of {unknown[0]} for {name!r}, which is no parameter of it", HINT)
+    check_state(optimizer, names, by_parameter)
+    restore_counters(optimizer, described, name)
     state = {
         number: {key: laid_out(value, parameter) for key, value in by_parameter[names[id(parameter)]].items()}
         for number, parameter in enumerate(parameters)
         if names[id(parameter)] in by_parameter
     }
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def check_state(optimizer: Optimizer, names: Mapping[int, str], saved: Mapping[str, Json]) -> None:
+    """Check that the `saved` state of each parameter, by its name, is what `optimizer` itself would make of it: its
+    native code believes what it finds.
+
+    Raises:
+        UserError: one is not.
+    """
+    known: dict[object, Json | None] = {}
+    for number, group in enumerate(optimizer.param_groups):
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            found = saved.get(name, {})
+            form = number, parameter.shape, parameter.dtype, frozenset(found)
+            if found and form not in known:
+                known[form] = first_state(optimizer, group, parameter, found)
+            if found:
+                check_like(name, found, known[form], parameter)
+
+
+def twin_of(optimizer: Optimizer, group: Json, parameter: Tensor, gradient: float) -> tuple[Any, Tensor]:
+    """Return an optimizer like `optimizer`, of one parameter like `parameter` with gradients of one value, alone in a
+    group like `group`; and that parameter.
+
+    Raises:
+        TypeError: it is made of another one, which would take the steps of its twin.
+    """
+    if any(isinstance(part, Optimizer) for part in vars(optimizer).values()):
+        raise TypeError
+    twin, sample = object.__new__(type(optimizer)), torch.zeros_like(parameter, requires_grad=True)
+    sample.grad = torch.full_like(parameter, gradient)
+    hooks = {name: OrderedDict[int, object]() for name in vars(optimizer) if name.endswith("_hooks")}
+    own = {"state": defaultdict[Tensor, Json](dict), "param_groups": [{**group, "params": [sample]}]}
+    vars(twin).update({**vars(optimizer), **hooks, **own})
+    return twin, sample
+
+
+def first_state(optimizer: Optimizer, group: Json, parameter: Tensor, wanted: Mapping[str, object]) -> Json | None:
+    """Return the state that an optimizer like `optimizer` makes of a parameter like this one, of gradients that are 0:
+    that of its first step, or of the first one that has all keys `wanted`. None if it cannot be asked.
+    """
+    try:
+        twin, sample = twin_of(optimizer, group, parameter, 0)
+        for _ in range(MOST_STEPS):
+            type(optimizer).step(twin)
+            if wanted.keys() <= twin.state[sample].keys():
+                break
+        return twin.state[sample] or None
+    except Exception:  # it is made of another one, or wants more than gradients
+        return None
+
+
+def restore_counters(optimizer: Optimizer, described: SavedOptimizer, name: str) -> None:
+    """Give the groups of `optimizer` those numbers that its own steps change, a count of steps say, as they were.
+
+    Raises:
+        UserError: one is missing, or no number.
+    """
+    for group, saved in zip(optimizer.param_groups, described.groups, strict=True):
+        differing = {key for key, value in saved.settings.items() if key not in group or group[key] != value}
+        for key in counters(optimizer, group) if differing else ():
+            value = saved.settings.get(key)
+            if not is_number(value):
+                raise UserError(f"the checkpoint has no number {key!r} for the optimizer of {name!r}", HINT)
+            group[key] = value
+
+
+def counters(optimizer: Optimizer, group: Json) -> list[str]:
+    """Return the numbers in `group` that a step of `optimizer` changes; none if it cannot be asked."""
+    try:
+        twin, _ = twin_of(optimizer, group, group["params"][0], 1)
+        for _ in range(2):
+            type(optimizer).step(twin)
+        after = twin.param_groups[0]
+    except Exception:  # it is made of another one, or wants more than gradients
+        return []
+    return [key for key, value in after.items() if is_number(value) and (key not in group or group[key] != value)]
+
+
+def check_like(name: str, found: Json, made: Json | None, parameter: Tensor) -> None:
+    """Check the state `found` of the `parameter` of that `name` by that which the optimizer has `made`; where it could
+    not be asked, each tensor is a number, or as large as the parameter.
+
+    Raises:
+        UserError: it is something else.
+    """
+    if made is not None and (odd := sorted(found.keys() ^ made.keys())):
+        verb = "has" if odd[0] in found else "lacks"
+        raise UserError(f"the optimizer's state of {name} {verb} {odd[0]!r}", HINT)
+    for key, value in found.items():
+        if made is not None:
+            like = made[key]
+        elif isinstance(value, Tensor):
+            like = parameter if value.shape == parameter.shape else torch.zeros((), dtype=value.dtype)
+        else:
+            like = value
+        said = mismatch(value, like)
+        if key == "step" and not said and torch.as_tensor(value).lt(0).any():
+            said = "is less than 0"
+        if said:
+            raise UserError(f"the optimizer's state of {name}: {key} {said}", HINT)
+
+
+def mismatch(value: object, like: object) -> str:
+    """Return how `value` differs in kind from one that is `like` it; empty if it does not."""
+    if isinstance(value, Tensor) and isinstance(like, Tensor):
+        if value.shape != like.shape or not same_kind(value.dtype, like.dtype):
+            return f"is {tuple(value.shape)} of {value.dtype}, and has to be {tuple(like.shape)} of {like.dtype}"
+        return "" if value.to(like.dtype).isfinite().all() else "has nan or infinite values"
+    alike = (is_number(value) and is_number(like)) or type(value) is type(like)
+    return "" if alike else f"is a {type(value).__name__}, and has to be a {type(like).__name__}"
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def laid_out(value: object, parameter: Tensor) -> object:

@@ -8,9 +8,11 @@ from launchbay import UserError
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json, to_json
 from launchbay.models import checkpoints
+from launchbay.models.saved import State
 
 MAY_CHANGE = {
     "data_root", "val_root", "run", "output_dir", "steps", "epochs", "accumulate", "log_every", "eval_every",
+    "eval_first", "shown",
     "save_every", "keep", "wandb", "workers", "resume", "max_time", "stuck_after", "profile", "debug",
 }  # fmt: skip
 """Options that another start of a run may have: none of them decides what the next step does to the weights, except
@@ -38,7 +40,7 @@ def find_start(folder: Path, resume: str) -> Path | None:
 
 
 def check_same(
-    saved: Json,
+    saved: State,
     config: Json,
     data: Mapping[str, str],
     where: Path,
@@ -50,7 +52,7 @@ def check_same(
     Raises:
         UserError: it is not; says what differs.
     """
-    before, config = saved["config"], json.loads(to_json(config))
+    before, config = saved.config, json.loads(to_json(config))
     if before["task"] != config["task"]:
         raise UserError(
             f"{where} is of task {before['task']!r}, not {config['task']!r}", "choose another --run or --resume"
@@ -64,9 +66,9 @@ def check_same(
             "give the same ones (config.yaml in the run's folder has them all), or "
             + ("choose another --run" if steps is None else "leave --resume out"),
         )
-    if steps is not None and saved["step"] >= steps:
-        raise UserError(f"{where} has taken {saved['step']} steps, this run is to have {steps}", "give more --steps")
-    changed = [split for split in {**saved["data"], **data} if saved["data"].get(split) != data.get(split)]
+    if steps is not None and saved.step >= steps:
+        raise UserError(f"{where} has taken {saved.step} steps, this run is to have {steps}", "give more --steps")
+    changed = [split for split in {**saved.data, **data} if saved.data.get(split) != data.get(split)]
     if changed:
         raise UserError(
             f"the {' and '.join(changed)} pictures are not those that {where} was trained with",

@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from launchbay import UserError
+from launchbay import UserError, printable
 from launchbay.launch.files import Json, to_json
+from launchbay.models.tensors import FLOATS, check_finite, check_kinds
 
 
 def own_state(task: nn.Module, networks: Collection[str]) -> dict[str, object]:
@@ -71,7 +72,8 @@ def load_own_state(
     if not strict:
         absent = {name for name in given.keys() - mine.keys() if not hasattr(task, name.partition(".")[0])}
         if absent:
-            print(f"not used here: the state of {', '.join(sorted({name.partition('.')[0] for name in absent}))}")
+            parts = ", ".join(sorted({name.partition(".")[0] for name in absent}))
+            print(printable(f"not used here: the state of {parts}"), flush=True)
         given = {name: value for name, value in given.items() if name not in absent}
     differences = {"lacks": mine.keys() - given.keys(), "has, and the task has not,": given.keys() - mine.keys()}
     if said := [f"{verb} {', '.join(sorted(names)[:5])}" for verb, names in differences.items() if names]:
@@ -79,17 +81,30 @@ def load_own_state(
             f"{where} {'; it '.join(said)}",
             "go on with the version of the task that wrote it; give each buffer its value, not None, in __init__",
         )
-    adopt_buffers(task, tensors_of(given))
+    remedy, parameters = "go on with the version of the task that wrote it", dict(task.named_parameters())
+    tensors = tensors_of(given)
+    check_kinds(tensors, parameters, where, remedy)
+    check_finite({name: value for name, value in tensors.items() if name in parameters}, where, remedy, parameters)
+    adopt_buffers(task, tensors, where)
     try:
         task.load_state_dict(given, strict=False)  # the networks have files of their own
-    except RuntimeError as error:
-        said = f"{where} does not fit the task's own state: {error}"
-        raise UserError(said, "go on with the version of the task that wrote it") from error
+    except Exception as error:  # also what an author's set_extra_state makes of what it does not know
+        raise UserError(f"{where} does not fit the task's own state: {error}", remedy) from error
 
 
-def adopt_buffers(task: nn.Module, given: Mapping[str, Tensor]) -> None:
-    """Give the buffers of `task` the shape and the type that they have in `given`: a pool may grow in training."""
+def adopt_buffers(task: nn.Module, given: Mapping[str, Tensor], where: str) -> None:
+    """Give the buffers of `task` the shape and the type that they have in `given`: a pool may grow in training, and a
+    counter become a mean.
+
+    Raises:
+        UserError: a type is one that no network computes with, and not what the buffer has.
+    """
     for name, buffer in list(task.named_buffers()):
         if name in given and (buffer.shape, buffer.dtype) != (given[name].shape, given[name].dtype):
+            kind = given[name].dtype
+            if kind not in (buffer.dtype, *FLOATS) and (kind.is_floating_point or kind.is_complex):
+                raise UserError(
+                    f"{where}: {name} has {kind} numbers, and the task {buffer.dtype}", "go back to an earlier one"
+                )
             module, _, own = name.rpartition(".")
             setattr(task.get_submodule(module), own, given[name].to(buffer.device))

@@ -14,6 +14,7 @@ from launchbay.launch.checkpoint.storage import FROZEN, OPTIMIZERS, TASK, Checkp
 from launchbay.launch.checkpoint.task_state import digest, digests, own_state, tensors_of
 from launchbay.launch.files import Json
 from launchbay.models.checkpoints import file_of
+from launchbay.models.tensors import not_finite
 
 
 class Saver:
@@ -27,8 +28,9 @@ class Saver:
         self.tensors: dict[str, dict[str, Tensor]] = {}
         own = tensors_of(own_state(trained_state.task, trained_state.networks))
         self.initial = digests(own) if initial is None else initial
+        self.endless = find_endless(trained_state, own)  # which may be infinite or nan: masks, say, that began so
         self.thread = ThreadPoolExecutor(1, "saver")
-        self.pending: Future[Path] | None = None
+        self.pending: Future[None] | None = None
         self.step = 0
 
     def save(self, step: int, state: Json, *, best: bool) -> None:
@@ -36,10 +38,26 @@ class Saver:
 
         Raises:
             OSError: that one could not be written.
+            UserError: it was not finite, or this one cannot be saved.
         """
         self.finish()
         self.step, content = step, self.copy(state)
-        self.pending = self.thread.submit(storage.save, self.folder, step, content, best=best, keep=self.keep)
+        self.pending = self.thread.submit(self.write, step, content, best=best)
+
+    def write(self, step: int, content: CheckpointContent, *, best: bool) -> None:
+        """Write `content`, if all of it is finite.
+
+        Raises:
+            OSError: it could not be written.
+            UserError: it is not; nothing was written.
+        """
+        for file, tensors in content.tensors.items():
+            if bad := not_finite(tensors, self.endless.get(file, ())):
+                raise UserError(
+                    f"step {step} is not saved: {', '.join(bad[:3])} of {file} would be nan or infinite",
+                    "lower --lr or --clip-norm; checkpoints already saved are intact",
+                )
+        storage.save(self.folder, step, content, best=best, keep=self.keep)
 
     def failed(self) -> bool:
         """Return whether the checkpoint that was begun last could not be written; does not wait for it."""
@@ -50,6 +68,7 @@ class Saver:
 
         Raises:
             OSError: it could not be written.
+            UserError: it was not finite.
         """
         pending, self.pending = self.pending, None
         if pending is not None:
@@ -74,6 +93,7 @@ class Saver:
         frozen = self.copy_task(tensors_of(own_state(self.trained_state.task, networks)))
         extra = self.trained_state.extra_state()
         beside = {"optimizers": optimizers, "extra_state": extra, "initial": dict(self.initial)}
+        beside["not_finite"] = self.endless
         return CheckpointContent(self.tensors, frozen, {**state, **beside})
 
     def copy_task(self, own: Mapping[str, Tensor]) -> str:
@@ -109,3 +129,13 @@ class Saver:
                 mine = torch.empty(tensor.shape, dtype=tensor.dtype)
             after[name] = mine.copy_(tensor.detach())
         self.tensors[file] = after
+
+
+def find_endless(trained_state: TrainedState, own: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Return the names of the buffers of networks, and of the task's `own` state, that are not finite now, by file."""
+    of_task = not_finite(own)
+    found = {TASK: of_task, FROZEN: of_task}
+    for name, network in trained_state.networks.items():
+        bad = not_finite(dict(network.named_buffers()))
+        found |= {file_of(name): bad, file_of(name, trained=True): bad}
+    return {file: names for file, names in found.items() if names}

@@ -12,14 +12,20 @@ from launchbay.data.decode import decode
 from launchbay.data.folder import find_pictures
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.engine.batches import to_picture
-from launchbay.launch.files import replacing
+from launchbay.launch.files import remedy, replacing
 from launchbay.tasks.image_to_image import ImageToImage
 
 
 @torch.no_grad()
-def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Console) -> None:
-    """Write what the network of `run` makes of the picture `source`, or of each picture of that folder, to `target`."""
-    task, config, accelerator, checkpoint = build_trained(run, pointer)
+def apply_run(
+    run: Path, pointer: str, source: Path, target: Path, console: Console, *, name: str | None = None
+) -> None:
+    """Write what the network of `run` makes of the picture `source`, or of each picture of that folder, to `target`.
+
+    Args:
+        name: the task, where that is not installed.
+    """
+    task, config, accelerator, checkpoint = build_trained(run, pointer, name)
     if not isinstance(task, ImageToImage):
         raise UserError(f"task {config.task!r} does not turn a picture into a picture", "apply is for those that do")
     restore(task, checkpoint, accelerator.device, strict=False)
@@ -38,7 +44,8 @@ def apply_run(run: Path, pointer: str, source: Path, target: Path, console: Cons
             with replacing(written) as temporary:
                 Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
         except (OSError, ValueError) as error:
-            raise UserError(f"cannot write {written}: {error}", "name another place or kind of file") from error
+            hint = remedy(error) if isinstance(error, OSError) and error.errno else "name another kind of file"
+            raise UserError(f"cannot write {written}: {error}", f"{hint}, or another place") from error
         console.print(f"{path} -> {written}  {pixels.shape[1]}×{pixels.shape[0]}", highlight=False, soft_wrap=True)
 
 

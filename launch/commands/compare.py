@@ -1,6 +1,5 @@
 """`launchbay compare RUN RUN`: where two runs that should agree first differ, and what they were made with."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,15 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from launchbay import UserError
+from launchbay import UserError, printable
 from launchbay.launch.config.option_file import read_values
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json
-from launchbay.launch.record.run_folder import config_file
-from launchbay.launch.record.tracking import Line, read_record
+from launchbay.launch.record.lines import Line, read_record
+from launchbay.launch.record.run_folder import SUMMARY, config_file, read_summary
 from launchbay.models import checkpoints
+from launchbay.models.reading import Unfit
+from launchbay.models.saved import State
 
 V = TypeVar("V")
 PLACE = {"run", "output_dir"}
@@ -26,12 +27,15 @@ PLACE = {"run", "output_dir"}
 TIMINGS = {"samples_per_s"}
 """Figures that are another each time."""
 ABSENT = "–"
+MOST_OF_VALUE = 300
+"""Characters of a value that a table shows."""
 
 
 @dataclass(frozen=True)
 class Run:
     """The facts about a run that are compared: `made_with` are options, processes, hardware and versions; `data` the
-    fingerprints of its pictures; checkpoints are by their folders' names, and `damaged` says what is wrong with them.
+    fingerprints of its pictures; checkpoints are by their folders' names, and `damaged` says what is wrong with which
+    file or checkpoint.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Run:
     lines: list[Line]
     checkpoints: dict[str, Path]
     damaged: dict[str, str]
+    newest: str
+    """Name of the newest checkpoint, intact or not; empty if there is none."""
 
 
 def compare_runs(first: Path, second: Path, console: Console) -> bool:
@@ -80,25 +86,35 @@ def read_run(folder: Path) -> Run:
         UserError: it is no run.
     """
     options, _ = read_values(config_file(folder))
-    states: dict[str, Json] = {}
+    states: dict[str, State] = {}
     damaged: dict[str, str] = {}
-    for step in checkpoints.list_checkpoints(folder / "checkpoints"):
+    saved = checkpoints.list_checkpoints(folder / "checkpoints")
+    for step in saved:
         try:
             states[step.name] = checkpoints.verify(step)
         except checkpoints.DamagedCheckpoint as error:
             damaged[step.name] = str(error)
-    newest = states[max(states)] if states else {}
-    file = folder / "summary.json"
-    last = {**newest, **(json.loads(file.read_bytes()) if file.is_file() else {})}
+    newest = list(states.values())[-1] if states else None
+    last = newest
+    if (folder / SUMMARY).exists():
+        try:
+            last = read_summary(folder)
+        except Unfit as error:
+            damaged[SUMMARY] = f"{folder / SUMMARY} {error}"
+    rubbish: list[str] = []
+    lines = [without(TIMINGS, line) for line in read_record(folder, tell=rubbish.append)]
+    if rubbish:
+        damaged["metrics.jsonl"] = rubbish[-1]
     return Run(
         name=str(folder),
         made_with={flag(name): value for name, value in options.items() if name not in PLACE}
-        | {"processes": last.get("world_size"), "device": last.get("device"), "threads": last.get("threads")}
-        | last.get("versions", {}),
-        data=newest.get("data", {}),
-        lines=[without(TIMINGS, line) for line in read_record(folder)],
+        | {"processes": getattr(last, "world_size", None), "device": getattr(last, "device", None)}
+        | {"threads": getattr(last, "threads", None), **getattr(last, "versions", {})},
+        data=newest.data if newest else {},
+        lines=lines,
         checkpoints={name: folder / "checkpoints" / name for name in states},
         damaged=damaged,
+        newest=saved[-1].name if saved else "",
     )
 
 
@@ -159,11 +175,10 @@ def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], 
     there.
     """
     said: list[RenderableType] = []
-    newest = [max({*run.checkpoints, *run.damaged}, default=None) for run in (first, second)]
-    if all(newest) and newest[0] != newest[1]:
-        said.append(f"the newest checkpoints are {newest[0]} in {first.name}, {newest[1]} in {second.name}")
+    if first.newest and second.newest and first.newest != second.newest:
+        said.append(f"the newest checkpoints are {first.newest} in {first.name}, {second.newest} in {second.name}")
     count = 0
-    for name in sorted(first.checkpoints.keys() & second.checkpoints.keys()):
+    for name in (name for name in first.checkpoints if name in second.checkpoints):
         mine, other = tensors(first.checkpoints[name]), tensors(second.checkpoints[name])
         both = pairs(mine, other)
         changed = [
@@ -186,8 +201,10 @@ def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], 
 
 def tensors(where: Path) -> dict[str, Tensor]:
     """Return all tensors of a verified checkpoint, by file and name."""
-    files = sorted(where.glob("*.safetensors"))
-    return {f"{file.name}: {name}": tensor for file in files for name, tensor in checkpoints.read_tensors(file).items()}
+    files = sorted(file for file in checkpoints.read_manifest(where).files if file.endswith(".safetensors"))
+    return {
+        f"{file}: {name}": tensor for file in files for name, tensor in checkpoints.read_tensors(where / file).items()
+    }
 
 
 def same(mine: Tensor, other: Tensor) -> bool:
@@ -199,7 +216,8 @@ def same(mine: Tensor, other: Tensor) -> bool:
 def distance(mine: Tensor, other: Tensor) -> str:
     if mine.shape != other.shape or mine.dtype != other.dtype:
         return " against ".join(f"{tuple(tensor.shape)} of {tensor.dtype}" for tensor in (mine, other))
-    return f"by at most {(mine.double() - other.double()).abs().max():.2g}"
+    exact = torch.complex128 if mine.is_complex() else torch.float64
+    return f"by at most {(mine.to(exact) - other.to(exact)).abs().max():.2g}"
 
 
 def not_compared(first: Run, second: Run) -> list[str]:
@@ -223,11 +241,11 @@ def without(names: set[str], line: Line) -> Line:
 def side_by_side(heading: str, first: Run, second: Run, rows: Sequence[tuple[object, ...]], *more: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in (heading, first.name, second.name, *more):
-        table.add_column(Text(name), overflow="fold")
+        table.add_column(Text(printable(name)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
+        table.add_row(*(Text(printable(value, MOST_OF_VALUE)) for value in row))
     return table
 
 
 def print_line(line: RenderableType, console: Console) -> None:
-    console.print(line, highlight=False, markup=False)
+    console.print(printable(line) if isinstance(line, str) else line, highlight=False, markup=False)

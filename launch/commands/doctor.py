@@ -18,6 +18,7 @@ def examine_machine(console: Console) -> None:
     import torch
 
     from launchbay.launch.distributed.accelerator import config_in_force, threads_per_process
+    from launchbay.launch.record.wandb_run import wanted_mode
 
     gpus = torch.cuda.device_count()
     on_cpu = {name for name, there in getattr(torch.cpu, "get_capabilities", dict)().items() if there}
@@ -34,7 +35,7 @@ def examine_machine(console: Console) -> None:
         "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file"
         if config
         else "none, so its defaults",
-        "W&B": "offline unless --wandb online; "
+        "W&B": f"{wanted_mode(None, os.environ)[0]} unless --wandb says otherwise; "
         + (
             "a key is set"
             if os.environ.get("WANDB_API_KEY") or (Path.home() / ".netrc").is_file()

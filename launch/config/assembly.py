@@ -1,15 +1,18 @@
 """Assemble what a run learns with and from: options that follow from the data, the data sets, the task itself."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from inspect import isabstract, signature
 from pathlib import Path
-from typing import cast
+from typing import Any, cast, get_type_hints
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
+from launchbay.data.held_out import split
 from launchbay.data.mixture import pair
-from launchbay.data.sources import Open, Source
+from launchbay.data.sources import OnDemand, Open, Source
 from launchbay.data.transforms import UnsuitablePictures
 from launchbay.launch.config import plugins
 from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions, all_of
@@ -21,6 +24,9 @@ from launchbay.tasks.authors import (
     raise_author_error,
 )
 from launchbay.tasks.base import AnyTask, Task
+
+HELD_OUT = "held-out"
+"""The name of the validation set that is a part of the training pictures."""
 
 
 def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -> AnyConfig:
@@ -39,18 +45,30 @@ def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -
     return replace(config, options=options)
 
 
-def open_sources(data: DataOptions) -> dict[str, Source]:
+def open_sources(data: DataOptions, training: Open | None = None) -> dict[str, Source]:
     """Return the data that the options name, as the `load` of a task: one for each validation set by its name, which is
-    empty if there is one. All have the same training pictures, opened once.
+    empty if there is one. All have the same training pictures, opened once. What is held out of these comes first.
+
+    Args:
+        training: opens these, whatever the options name.
 
     Raises:
         UserError: there is no data set of a name, or the validation sets cannot be told apart.
     """
-    train = cache(open_dataset(data.data))
+    train = cache(training or open_dataset(data.data))
     others = validation_sets(data)
+    if data.hold_out:
+        train, held = map(cache, split(train, data.hold_out))
+        first = {HELD_OUT: Source(train, data.data_root, held, data.data_root)}
+        reported = Path(data.validation_data()).name
+        others = {name or reported: other for name, other in others.items()}
+        check_set_names([HELD_OUT, *(others or [reported])])
+    else:
+        first, reported = {}, ""
     if not others:
-        return {"": Source(train, data.data_root)}
-    return {name: Source(train, data.data_root, open_dataset(kind), root) for name, (kind, root) in others.items()}
+        return first | {reported: Source(train, data.data_root)}
+    sets = {name: Source(train, data.data_root, open_dataset(kind), root) for name, (kind, root) in others.items()}
+    return first | sets
 
 
 def validation_sets(data: DataOptions) -> dict[str, tuple[str, Path | None]]:
@@ -85,14 +103,15 @@ def check_set_names(names: Sequence[str]) -> None:
     Raises:
         UserError: one cannot, or is there twice.
     """
+    twice = [name for name, count in Counter(names).items() if count > 1]
     for name in names:
         if name in ("", "baseline") or name.startswith(".") or set("/\\") & set(name):
             raise UserError(
                 f"{name!r} cannot be the name of one of several validation sets, which begins those of figures",
                 "choose a name without a /, and not 'baseline'",
             )
-        if names.count(name) > 1:
-            raise UserError(f"two validation sets are called {name!r}", "folders have their own names: --val-root A B")
+    if twice:
+        raise UserError(f"two validation sets are called {twice[0]!r}", "folders have their own names: --val-root A B")
 
 
 def open_dataset(name: str) -> Open:
@@ -104,8 +123,44 @@ def open_dataset(name: str) -> Open:
     names = name.split("+")
     if len(names) > 2 or not all(names):
         raise UserError(f"--data {name} is not a pair of data sets", "two can be paired: A+B, such as glyphs+photos")
-    opened = [cast(Open, plugins.load_plugin(plugins.find_plugin(plugins.DATASETS, part))) for part in names]
+    found = [plugins.find_plugin(plugins.DATASETS, part) for part in names]
+    opened = [check_is_dataset(plugin, plugins.load_plugin(plugin)) for plugin in found]
     return opened[0] if len(opened) == 1 else pair(*opened)
+
+
+def check_is_dataset(plugin: plugins.Plugin, found: Any) -> Open:
+    """Return `found`, which `plugin` names: a class of data sets, or a function that says it returns one, unless it
+    is installed as such. It is called only after that.
+
+    Raises:
+        UserError: it is neither, or cannot be called as it has to be.
+    """
+    kind = found if isinstance(found, type) else returned_by(found)
+    says_so = isinstance(kind, type) and issubclass(kind, ImageSet)
+    if not callable(found) or not (says_so or (plugin.package and kind is None)):
+        raise UserError(
+            f"{plugin.name} is not a data set",
+            "derive a class from launchbay.data.ImageSet, or let a function say that it returns one: "
+            "def pictures(split: str, root: Path | None = None) -> ImageSet",
+        )
+    if isabstract(found):
+        lacking = " and no ".join(sorted(vars(found)["__abstractmethods__"]))
+        raise UserError(f"{plugin.name} has no {lacking}", "define it; its docstring in ImageSet says what it returns")
+    try:
+        signature(found).bind("train", None)
+    except (TypeError, ValueError) as error:
+        said = f"{plugin.name} cannot be called as a data set is: {error}"
+        raise UserError(said, "let it take a split and a folder: (split: str, root: Path | None = None)") from error
+    return cast(Open, found)
+
+
+def returned_by(found: Any) -> object:
+    """Return what the annotation of the function `found` says that it returns; None if it has none, or none that can
+    be understood."""
+    try:
+        return get_type_hints(found).get("return")
+    except Exception:  # whatever the names in an annotation come to
+        return None
 
 
 def build_task(task_type: type[AnyTask], options: Dataclass) -> AnyTask:
@@ -162,7 +217,8 @@ def training_and_validation(task: AnyTask, load: Load) -> tuple[ImageSet, dict[s
         case other:
             hint = "return the training and the validation set: return load('train'), load('val')"
             raise_author_error(task, "datasets", f"returns {describe_value(other)}", hint)
-    if not sets or not all(len(images) for images in (training, *sets.values())):
+    here = [images for images in (training, *sets.values()) if not isinstance(images, OnDemand)]
+    if not sets or not all(map(len, here)):
         raise_author_error(
             task, "datasets", "returns a data set without a sample", "give some to train and to validate on"
         )

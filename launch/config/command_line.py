@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Generator
@@ -13,11 +14,12 @@ from keyword import iskeyword
 from pathlib import Path
 from textwrap import fill
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from launchbay import UserError
 from launchbay.launch.config.option_file import read_options, read_task
 from launchbay.launch.config.options import GROUP_TYPES, Config, Dataclass, TrainOptions, declaring_class, flag
+from launchbay.launch.config.run_options import marked
 from launchbay.launch.config.validation import validate_option
 
 WIDEST = 120
@@ -26,7 +28,11 @@ C = TypeVar("C", bound=Dataclass)
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
-    """Return (--task or the file's `task:`, --config, the other arguments)."""
+    """Return (--task or the file's `task:`, --config, the other arguments).
+
+    Raises:
+        UserError: the file is wrong, or names code that the command line does not.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--task")
     parser.add_argument("--config", type=Path)
@@ -34,10 +40,11 @@ def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
         known, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UserError(str(error), "write --task NAME [--config FILE] [options]; --help lists them") from error
-    name = known.task
-    if known.config is not None:
-        name = name or read_task(known.config)
-    return name, known.config, rest
+    if known.config is None:
+        return known.task, None, rest
+    given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")}
+    name = read_task(known.config, given, shlex.join(argv))
+    return known.task or name, known.config, rest
 
 
 def parse(
@@ -62,6 +69,7 @@ def parse(
     own = type(default.options)
     for options in (*GROUP_TYPES.values(), own):
         join_lines(options)
+        make_switches(options)
     kind: Any = make_dataclass("Options", [(heading(default.task), own), *GROUP_TYPES.items()])
     about = sys.modules[own.__module__].__doc__ or ""
     with one_column():
@@ -110,15 +118,30 @@ def join_lines(options: type) -> None:
     """
     from docstring_parser import parse_from_object
 
+    from launchbay.tasks.options import Mark  # with torch, which the task has brought in
+
     classes = [cls for cls in reversed(options.__mro__) if is_dataclass(cls)]
     documented = {
         parameter.arg_name: parameter.description or ""
         for cls in classes
         for parameter in parse_from_object(cls).params
     }
+    evaluated = marked(options, Mark.EVALUATION)
     for field in fields(options):
         if text := documented.get(field.name):
+            text += " Also for `launchbay evaluate`." * (field.name in evaluated)
             field.metadata = MappingProxyType({"help": paragraphs(text), **field.metadata})
+
+
+@cache
+def make_switches(options: type) -> None:
+    """Have tyro take options of type `bool | None` as switches, --name or --no-name, as it takes those of `bool`."""
+    from tyro.conf import DisallowNone
+
+    for cls in [cls for cls in options.__mro__ if is_dataclass(cls)]:
+        for name, kind in get_type_hints(cls, include_extras=True).items():
+            if kind == bool | None and name in cls.__annotations__:
+                cls.__annotations__[name] = DisallowNone[bool | None]
 
 
 def paragraphs(text: str) -> str:

@@ -1,6 +1,9 @@
 """Files of options: flat YAML, read and written. Unknown keys and wrong values are errors that name file and line."""
 
-import re
+import os
+import shlex
+import stat
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -8,40 +11,54 @@ from typing import TypeVar
 import yaml
 
 from launchbay import UserError
-from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, declaring_class, plain
+from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, all_of, declaring_class, flag, plain
 from launchbay.launch.config.validation import validate_option
+from launchbay.launch.config.yaml12 import Dumper, Loader, text_of
 from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json
 
 C = TypeVar("C", bound=Dataclass)
+PLUGINS = ("task", "data", "val_data")
+"""Options that name what is imported and called."""
+WITH = {"val_data": "val_root"}
+"""An option that is given anew together with one of these."""
+LARGEST = 2**18
+"""Bytes of a file of options: a run's has about two thousand, and reading takes seconds for so many."""
+REMEDY = "write each option on its own line, as `name: value`"
 
 
-class Loader(yaml.SafeLoader):
-    """YAML 1.2: PyYAML alone reads `1e-3` as a string, and `off` as a truth value."""
+def read_task(file: Path, given: Collection[str], command: str) -> str | None:
+    """Return the `task:` of a file of options, if it has one, after a check that the file names no code: installed
+    tasks and data sets alone, but for options that were `given` on the command line, or are not used.
 
+    Args:
+        command: what was typed, for the hint.
 
-CHANGED = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
-Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in CHANGED]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.\d[\d_]*(?:[eE][-+]?\d+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
-
-
-def read_task(file: Path) -> str | None:
-    """Return the `task:` of a file of options, if it has one."""
-    values, _ = read_values(file)
+    Raises:
+        UserError: it names code that is not installed, as module:Class; nothing was imported.
+    """
+    values, lines = read_values(file)
+    code = {name: names_in(values[name]) for name in PLUGINS if name in values and name not in given}
+    code = {name: names for name, names in code.items() if any(":" in each for each in names)}
+    if code:
+        added = {
+            option: names_in(values.get(option))
+            for name in code
+            for option in (name, *([WITH[name]] if name in WITH else []))
+        }
+        words = [word for option, names in added.items() if names for word in (flag(option), *names)]
+        said = [f"{file}:{lines[name]}: {name} is {' '.join(names)}" for name, names in code.items()]
+        raise UserError(
+            "\n".join([*said, "that is code, and a file can only name tasks and data sets that are installed"]),
+            f"if you know the code and trust it, name it yourself: {command} {shlex.join(words)}",
+        )
     task = values.get("task")
     return task if isinstance(task, str) else None
+
+
+def names_in(value: object) -> tuple[str, ...]:
+    """Return the names in the value of an option: one, several or none."""
+    return tuple(str(name) for name in all_of(tuple(value) if isinstance(value, list) else value))
 
 
 def read_values(file: Path) -> tuple[Json, dict[str, int]]:
@@ -50,31 +67,50 @@ def read_values(file: Path) -> tuple[Json, dict[str, int]]:
     Raises:
         UserError: the file cannot be read, is not valid YAML, or has a key twice.
     """
+    text = read_text(file)
     try:
-        loader = Loader(file.read_text(encoding="utf-8"))
+        loader = Loader(text, str(file))
         node = loader.get_single_node()
         if node is None:
             return {}, {}
         if not isinstance(node, yaml.MappingNode):
-            raise UserError(f"{file} holds no options by name", "write each option on its own line, as `name: value`")
+            raise UserError(f"{file} holds no options by name", REMEDY)
         values: Json = {}
         lines: dict[str, int] = {}
         for key, value in node.value:
-            name, line = str(key.value).replace("-", "_"), key.start_mark.line + 1
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise UserError(f"{file}:{line}: what stands before the colon is no name", REMEDY)
+            name = text_of(loader, key).replace("-", "_")
             if name in lines:
                 said = f"{file}:{line}: {name} is there twice, first in line {lines[name]}"
                 raise UserError(said, "keep one of them")
-            values[name], lines[name] = loader.construct_object(value, deep=True), line
+            values[name], lines[name] = loader.value_of(value), line
         return values, lines
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: "\UFFFFFFFF", a version of 5000 digits
+        raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}", REMEDY) from error
+
+
+def read_text(file: Path) -> str:
+    """Return the text of a file of options, which is not waited for: a pipe or a device is none.
+
+    Raises:
+        UserError: it is no file, cannot be read, is too large for options, or is no text.
+    """
+    remedy = "give a file of options, such as a run's config.yaml"
+    try:
+        with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise UserError(f"{file} is not a file of options: it is a folder, a pipe or a device", remedy)
+            content = opened.read(LARGEST + 1)
     except OSError as error:
-        raise UserError(
-            f"cannot read --config {file}: {error.strerror}", "give a file of options, such as a run's config.yaml"
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{file} is not valid YAML: {' '.join(str(error).split())}",
-            "write each option on its own line, as `name: value`",
-        ) from error
+        raise UserError(f"cannot read {file}: {error.strerror}", remedy) from error
+    if len(content) > LARGEST:
+        raise UserError(f"{file} is larger than {LARGEST:,} bytes, too large for a file of options", remedy)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is no text in UTF-8: {error.reason} at byte {error.start}", remedy) from error
 
 
 def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:
@@ -85,9 +121,9 @@ def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, s
     """
     values, lines = read_values(file)
     origins = {name: f"{file}:{line}" for name, line in lines.items()}
-    if values.pop("task", default.task) != default.task:
+    if (task := values.pop("task", default.task)) != default.task:
         raise UserError(
-            f"{origins['task']}: the file is for another task than --task {default.task}", "leave one of them out"
+            f"{origins['task']}: the file is for task {task}, not for --task {default.task}", "leave one of them out"
         )
     known, own_type = default.flat(), type(default.options)
     for name in values:
@@ -114,8 +150,14 @@ def to_yaml(config: AnyConfig) -> str:
     """
     # Without the run's name: what is in it may be run again, and a run folder is never written into twice.
     values = {name: plain(value) for name, value in config.flat().items() if name != "run"}
+    remedy = "use numbers, strings, truth values, None, paths and tuples of these"
     try:
-        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        text = yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+        loader = Loader(text, "config.yaml")
+        loader.value_of(loader.get_single_node())
+        return text
     except yaml.representer.RepresenterError as error:
         said = f"config.yaml cannot hold an option of {type(config.options).__name__}: {error.args[-1]!r}"
-        raise UserError(said, "use numbers, strings, truth values, None, paths and tuples of these") from error
+        raise UserError(said, remedy) from error
+    except yaml.MarkedYAMLError as error:
+        raise UserError(f"config.yaml cannot hold the options: {' '.join(str(error).split())}", remedy) from error

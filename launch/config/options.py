@@ -42,6 +42,9 @@ class DataOptions:
     val_root: Path | tuple[Path, ...] | None = None
     """Folder of the validation set; of several sets, one for all or one for each. Alone, it means a folder of
     photographs."""
+    hold_out: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the training pictures that is not trained on, but chooses the best checkpoint: 0.1 is usual. Without it
+    the validation pictures choose, and the figures of the best checkpoint flatter it a little."""
     workers: Annotated[int, Ge(0)] = 0
     """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
 
@@ -79,7 +82,8 @@ class OptimizationOptions:
     of the average."""
     accumulate: Annotated[int, Gt(0)] = 1
     """Micro-batches that each batch is split into, computed one after the other to save memory. Does not change the
-    result, but for BatchNorm. For tasks with one network, which takes one step and keeps no state."""
+    result, but for BatchNorm, whose statistics are those of each micro-batch. For tasks with one network, which takes
+    one step and keeps no state."""
     sync_batchnorm: bool = False
     """Compute the statistics of BatchNorm over all processes: slower, but the same on any number of them."""
     seed: int = 0
@@ -91,9 +95,9 @@ class StartOptions:
     """The weights that networks start from, and what of them stays as it is."""
 
     weights: tuple[str, ...] = ()
-    """Start from these weights: RUN, CHECKPOINT (folders), FILE (.safetensors, .pth, .pt, .ckpt, .bin), timm/NAME or
-    hf-hub:ID. Of a run each network of the same name starts from its best; NETWORK=SOURCE names another one, or a part
-    of one: model.encoder=timm/resnet18."""
+    """Start from these weights: RUN (its name or folder), CHECKPOINT (a folder), FILE (.safetensors, .pth, .pt, .ckpt,
+    .bin), timm/NAME or hf-hub:ID. Of a run each network of the same name starts from its best; NETWORK=SOURCE names
+    another one, or a part of one: model.encoder=timm/resnet18."""
     weights_except: tuple[str, ...] = ()
     """Do not load these: names of parts or tensors, with or without that of their network, * for anything: head,
     model.head.bias, '*.norm'."""
@@ -113,15 +117,18 @@ class RunOptions:
     output_dir: Path = Path("runs")
     """Folder for run folders."""
     resume: str = "auto"
-    """auto: with --run, continue where that run stopped. Otherwise the folder of a run or checkpoint to start from."""
+    """auto: with --run, continue where that run stopped. Otherwise the run to start from, by its name in
+    --output-dir or its folder, or the folder of a checkpoint."""
     max_time: str | None = None
     """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command continues from there."""
     stuck_after: str = "60s"
-    """Report, with its stack, a process that makes no progress for this long."""
+    """Report, with its stack, a process that makes no progress for this long, or waits so long for others to come at
+    the start; it ends after ten times that if they do not."""
     log_every: Annotated[int, Gt(0)] = 10
     """Steps between two reports of the training losses."""
-    wandb: Literal["offline", "online", "off"] = "offline"
-    """Weights & Biases. offline: keep its files in the run folder, for `wandb sync`; nothing leaves this machine."""
+    wandb: Literal["offline", "online", "off"] | None = None
+    """Weights & Biases. offline: keep its files in the run folder, for `wandb sync`; nothing leaves this machine.
+    Default: as WANDB_MODE or WANDB_DISABLED say, otherwise offline."""
     debug: bool = False
     """Show the full traceback of an error."""
 
@@ -145,6 +152,10 @@ class SavingOptions:
 
     eval_every: Annotated[int | None, Gt(0)] = None
     """Steps between two validations. Default: a tenth of the training."""
+    eval_first: bool = False
+    """Validate before the first step too: figures and pictures of the untrained network."""
+    shown: Annotated[int, Gt(0)] = 6
+    """Validation samples in the sample grid."""
     save_every: Annotated[int | None, Gt(0)] = None
     """Steps between two checkpoints. Default: one with every validation."""
     keep: Annotated[int, Gt(0)] = 3

@@ -123,13 +123,15 @@ def origin(point: EntryPoint) -> tuple[str, str]:
 
 
 def find_plugin(group: str, name: str) -> Plugin:
-    """Return the plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class".
+    """Return the plugin called `name`, or the one at `name` itself if it is a path like "package.module:Class", which
+    only the command line may give (see `option_file.read_task`).
 
     Raises:
         UserError: there is none of that name in `group`, or more than one.
     """
     if ":" in name:
-        sys.path.insert(0, str(Path.cwd()))  # a class that is being written, not installed
+        if sys.path[0] != (here := str(Path.cwd())):
+            sys.path.insert(0, here)  # a class that is being written, not installed
         return Plugin(name, name, "", "")
     plugins = installed(group)
     chosen = [plugin for plugin in plugins if plugin.name == name]

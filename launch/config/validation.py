@@ -8,6 +8,8 @@ from launchbay import UserError
 from launchbay.launch.config.options import GROUPS, TrainOptions, flag
 from launchbay.launch.errors import did_you_mean
 
+MOST_SHOWN = 200
+"""Characters of a value."""
 SEE_HELP = "--help tells what it is, and its default"
 
 
@@ -30,7 +32,8 @@ def validate_option(
         return TypeAdapter(kind, config={"allow_inf_nan": False}).validate_python(value, strict=strict)
     except ValidationError as error:
         needed = error.errors()[0]["msg"].replace("Input should be", "has to be")
-        raise UserError(f"{where} {value!r} {needed}", hint) from error
+        shown = repr(value) if len(repr(value)) <= MOST_SHOWN else f"{repr(value)[:MOST_SHOWN]}..."
+        raise UserError(f"{where} {shown} {needed}", hint) from error
 
 
 def train_defaults(task: str, defaults: Mapping[str, object]) -> TrainOptions:

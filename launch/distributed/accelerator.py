@@ -2,11 +2,9 @@
 
 import ctypes
 import os
+import shutil
 import sys
-import threading
-from collections.abc import Collection, Generator
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -17,10 +15,12 @@ from torch import distributed
 
 from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions, seconds_of
+from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.distributed.signals import end_with_parent
-from launchbay.launch.errors import introduce, panel, process_count, process_rank, which_process
+from launchbay.launch.errors import introduce, process_count, process_rank
 from launchbay.launch.files import Json
 
+OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
 SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py ..."
@@ -32,54 +32,78 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     Raises:
         UserError: more processes were asked for than were started, or the precision was said twice.
     """
-    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if told != "no" and options.hardware.precision not in (None, told):
-        raise UserError(
-            f"accelerate was told {told}, --precision says {options.hardware.precision}",
-            "give it in one of the two places",
-        )
+    check_environment(options)
     torch.set_default_dtype(torch.float64 if options.hardware.precision == "fp64" else torch.float32)
     launcher = launch_command()
     if launcher:
         end_with_parent()
-    with say_whom_it_waits_for(seconds_of(options.run.stuck_after)):
-        if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher) and not distributed.is_initialized():
-            join_processes()
+    if process_count() > 1 and not distributed.is_initialized():
+        store = meet(seconds_of(options.run.stuck_after))  # kept open until accelerate has one
+        if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher):
+            join_processes(store)
+    precision = options.hardware.precision
+    try:
         accelerator = Accelerator(
             cpu=runs_on_cpu(launcher),
-            mixed_precision=options.hardware.precision if options.hardware.precision in ("bf16", "fp16") else None,
+            mixed_precision=precision if precision in ("bf16", "fp16") else None,
             gradient_accumulation_steps=options.optimization.accumulate,
-            device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor, for 0.4 s
+            device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, 0.4 s
             # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
+    except ValueError as error:
+        if "mixed precision" not in str(error):
+            raise
+        raise UserError(f"this device cannot do that: {error}", OTHER_PRECISION) from error
     check_processes(launcher, accelerator.num_processes)
     if accelerator.num_processes > 1:
         introduce()
     if accelerator.device.type == "cpu":
         tune_malloc()
-        if launcher:
+        if launcher and not threads_were_said(launcher):
             torch.set_num_threads(threads_per_process())
     return accelerator
 
 
-@contextmanager
-def say_whom_it_waits_for(seconds: float) -> Generator[None]:
-    """Say so if the other processes have not come after so many seconds within the block. Torch gives up after half an
-    hour.
+def check_environment(options: TrainOptions) -> None:
+    """Check what accelerate was told beside its processes, which reaches them as environment variables.
+
+    Raises:
+        UserError: the options say otherwise, or it is nothing that launchbay does.
     """
-    world, where = process_count(), ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
-    said = f"this is process {process_rank()}, and the other {world - 1} of WORLD_SIZE={world} are to come to {where}"
-    hint = "start them too, or is WORLD_SIZE of another command still set? Ctrl-C ends this one"
-    title = f"waiting for other processes for {seconds:g} s"
-    timer = threading.Timer(seconds, panel, [title + which_process(), [said], hint, "yellow"])
-    timer.daemon = True
-    if world > 1:
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    told, precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), options.hardware.precision
+    if told != "no" and precision not in (None, told):
+        raise UserError(f"accelerate was told {told}, --precision says {precision}", "give it in one of the two places")
+    if told not in ("no", "bf16", "fp16"):
+        raise UserError(f"accelerate was told {told}, which launchbay does not compute in", OTHER_PRECISION)
+    parts, accumulate = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"), options.optimization.accumulate
+    if parts not in ("1", str(accumulate)):
+        said = f"accelerate was told to accumulate gradients of {parts} steps, --accumulate says {accumulate}"
+        raise UserError(said, f"leave it out there; --accumulate {parts} computes each batch in so many parts")
+    for name in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG"):
+        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
+            said = f"accelerate was told to use {name}: launchbay's networks are whole on each process"
+            raise UserError(said, "leave it out of accelerate's options or configuration")
+
+
+def check_precision(options: TrainOptions, accelerator: Accelerator) -> None:
+    """Raise a UserError if a training would compute in another precision than it says, or cannot be compiled."""
+    device = accelerator.device.type
+    if device == "cpu" and "fp16" in (options.hardware.precision, accelerator.mixed_precision):
+        raise UserError("fp16 is for GPUs: on a CPU it would be computed in fp32", OTHER_PRECISION)
+    compiles, gpu = options.hardware.compile or options.hardware.cuda_graphs, device == "cuda"
+    wanted = ("CC", "clang", "gcc") if gpu else ("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if compiles and sys.platform != "win32" and not has_compiler(*wanted):
+        raise UserError(
+            f"--compile and --cuda-graphs need a compiler of {'C' if gpu else 'C++'}, and there is none here",
+            f"install {wanted[-1]}, or name another in the environment variable {wanted[0]}; or leave them out",
+        )
+
+
+def has_compiler(variable: str, *names: str) -> bool:
+    """Return whether there is the one that the environment `variable` names, or else one of the `names`."""
+    named = os.environ.get(variable)
+    return any(shutil.which(name) for name in ([named.split()[0]] if named else names))
 
 
 def tune_malloc() -> None:
@@ -93,16 +117,14 @@ def tune_malloc() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def join_processes() -> None:
+def join_processes(store: distributed.Store) -> None:
     """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
     restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
     processes that are gone.
     """
-    rank, world, attempt = process_rank(), process_count(), os.environ["TORCHELASTIC_RESTART_COUNT"]
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = distributed.TCPStore(address, port, world, is_master=False, timeout=timedelta(seconds=60))  # pyright: ignore[reportPrivateImportUsage]
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
     of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
-    distributed.init_process_group("gloo", store=of_attempt, rank=rank, world_size=world)
+    distributed.init_process_group("gloo", store=of_attempt, rank=process_rank(), world_size=process_count())
 
 
 def launch_command() -> list[str]:
@@ -164,10 +186,23 @@ def check_processes(launcher: list[str], seen: int) -> None:
 
 
 def threads_per_process() -> int:
-    """CPU threads for this process. `accelerate launch` sets OMP_NUM_THREADS to 1 where nobody said otherwise, which
-    would leave all cores but one idle."""
+    """Return this process' share of the cores: `accelerate launch` sets OMP_NUM_THREADS to 1 where nobody said
+    otherwise, which would leave all but one idle."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def threads_were_said(launcher: list[str]) -> bool:
+    """Return whether a person has said how many threads there are to be: to accelerate, or in the environment that it
+    was started in.
+    """
+    import psutil
+
+    try:
+        before = psutil.Process(os.getppid()).environ()
+    except psutil.Error:
+        before = {}
+    return "OMP_NUM_THREADS" in before or option(launcher, "num_cpu_threads_per_process") is not None
 
 
 def to_device(task: torch.nn.Module, device: torch.device) -> None:

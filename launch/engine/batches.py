@@ -50,19 +50,15 @@ class TrainingBatches:
         """Return how far the training is after `step` steps."""
         return Moment(step, step / self.steps, step * self.options.batch_size / len(self.images))
 
-    def names(self, step: int, bad: set[int]) -> str:
-        """Return in words which samples of the batch after `step` have one of the keys in `bad`."""
+    def names(self, step: int, bad: set[int], what: str) -> str:
+        """Return in words which samples of the batch after `step`, those with the keys `bad`, give such a `what`."""
         order = self.order(range(step, step + 1), rank=0, world=1, accumulate=1)
         indices = [index for index in next(iter(order)) if index.key in bad]
         size = self.options.batch_size
         if not indices or len(indices) == size:
-            return (
-                "each sample of the batch gives such a loss"
-                if indices
-                else "no single sample gives such a loss by itself"
-            )
-        names = ", ".join(self.images.name(index) for index in indices[:5])
-        return f"{len(indices)} of {size} samples of the batch give such a loss: {names}{', ...' * (len(indices) > 5)}"
+            return f"{'each' if indices else 'no single'} sample of the batch gives such a {what} by itself"
+        names = ", ".join(self.images.name(index) for index in indices[:5]) + ", ..." * (len(indices) > 5)
+        return f"{len(indices)} of {size} samples of the batch give such a {what}: {names}"
 
     def gather_rows(self) -> Callable[[Tensor], Tensor] | None:
         """Return what `Batch.gather` does in training."""

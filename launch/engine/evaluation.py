@@ -1,7 +1,7 @@
 """The validation set: exact figures (every sample counts once, on any number of processes), and samples to look at."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from math import isnan
 
@@ -11,14 +11,15 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data import ImageSet
-from launchbay.data.loader import EvaluationOrder, samples
+from launchbay.data.loader import EvaluationOrder, fetch, samples
+from launchbay.data.randomness import with_keys
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
 from launchbay.launch.distributed.signals import check, interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import raise_author_error
-from launchbay.tasks.base import AnyTask, Batch, Moment
+from launchbay.tasks.base import AnyTask, Batch, Moment, Task
 
 Beat = Callable[[str], None]
 """Is told by the name of a task's method what a process does from now on, so that it is not taken for stuck."""
@@ -45,6 +46,39 @@ def evaluate_sets(
         own |= figures.of_set(name).own
         baseline |= figures.of_set(name).baseline
     return Figures(own, baseline), collected
+
+
+@torch.no_grad()
+def rehearse(
+    task: AnyTask, sets: Mapping[str, ImageSet], accelerator: Accelerator, options: TrainOptions, moment: Moment
+) -> None:
+    """Evaluate the first sample of each of `sets`: what the first validation would find out after hours of training.
+
+    `task` is as in `evaluate`. No random number is drawn that another would have drawn.
+
+    Raises:
+        UserError: `task` cannot evaluate it, or `task.monitor` is not among the figures.
+    """
+    device, seed = accelerator.device, options.optimization.seed
+
+    def ask() -> None:
+        names: list[str] = []
+        for name, images in sets.items():
+            batch = to_batch(fetch(images, with_keys([0], seed, "val", [0])), device, moment, refuse_in_validation)
+            try:
+                figures, _ = ask_for_all(task, [(batch, torch.tensor([True]))], device, lambda _: None)
+            except Exception as error:
+                if name:
+                    error.add_note(f"of the validation set {name}")
+                raise
+            names += [
+                f"{name}/{figure}" if name else figure for figure in figures if not figure.startswith("baseline/")
+            ]
+        if type(task).summarize is Task.summarize and task.monitor:  # which may add figures
+            monitored(task, names, sets)
+
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        raise_on_all(ask, accelerator)
 
 
 @torch.no_grad()
@@ -159,15 +193,9 @@ def is_best(
     Raises:
         UserError: that is not among the figures, or nan.
     """
-    wanted, sign = task.monitor.removeprefix("-"), -1 if task.monitor.startswith("-") else 1
-    if not wanted:
+    if not task.monitor:
         return True  # nothing to compare: the newest is the best
-    name = next((name for name in (wanted, *(f"{each}/{wanted}" for each in sets)) if name in figures), None)
-    if name is None:
-        said = f"is {task.monitor!r}, but the figures are {', '.join(figures) or 'none'}"
-        raise_author_error(
-            task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""'
-        )
+    name, sign = monitored(task, figures, sets), -1 if task.monitor.startswith("-") else 1
     if isnan(figures[name]):
         raise UserError(
             f"{name} is nan at step {step}",
@@ -175,3 +203,19 @@ def is_best(
             "Checkpoints already saved are intact",
         )
     return not best or sign * figures[name] >= sign * best[name]
+
+
+def monitored(task: AnyTask, figures: Collection[str], sets: Iterable[str]) -> str:
+    """Return which of `figures`, of validation `sets`, `task.monitor` means; empty if it means none.
+
+    Raises:
+        AuthorError: none of them.
+    """
+    wanted = task.monitor.removeprefix("-")
+    if not wanted:
+        return ""
+    for name in (wanted, *(f"{each}/{wanted}" for each in sets)):
+        if name in figures:
+            return name
+    said = f"is {task.monitor!r}, but the figures are {', '.join(figures) or 'none'}"
+    raise_author_error(task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""')

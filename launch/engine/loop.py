@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import NoReturn, Unpack
@@ -13,7 +14,6 @@ from typing import NoReturn, Unpack
 import torch
 from accelerate import Accelerator
 
-from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
@@ -22,28 +22,18 @@ from launchbay.launch.distributed.collectives import gather_lists, mean_terms, o
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
-from launchbay.launch.engine.evaluation import evaluate_sets, is_best
-from launchbay.launch.engine.pictures import Draw, draw_sets
+from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
+from launchbay.launch.engine.finite import NotFinite
+from launchbay.launch.engine.pictures import Draw, draw_sets, leniently
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
+from launchbay.launch.engine.saving import Saving
 from launchbay.launch.engine.shared_state import check_shared_state
-from launchbay.launch.engine.step import Learner, NotFinite
+from launchbay.launch.engine.state import State
+from launchbay.launch.engine.step import Learner
 from launchbay.launch.errors import Signalled, Stopped
 from launchbay.launch.files import Json, writing
 from launchbay.launch.record.tracking import Observer, versions
 from launchbay.tasks.base import AnyTask, Batch
-
-
-@dataclass
-class State:
-    """How far a run has come."""
-
-    step: int = 0
-    epoch: float = 0.0
-    best: dict[str, float] = field(default_factory=dict)
-    final: dict[str, float] = field(default_factory=dict)
-    baseline: dict[str, float] = field(default_factory=dict)
-    samples_per_s: float = 0.0
-    seconds: float = 0.0
 
 
 class Engine:
@@ -70,6 +60,7 @@ class Engine:
         self.save_every = self.options.saving.save_every or self.eval_every
         self.state, self.validation_pending = State(), False
         self.initial: dict[str, str] | None = None  # digests of the task's own state when the run began
+        self.show = leniently(self.record_pictures)
         self.learner = Learner(task, self.options, accelerator, self.steps)
 
     def notice(self, load: Load) -> Load:
@@ -85,9 +76,9 @@ class Engine:
         """Go on from the verified checkpoint `where`."""
         with closing(self.batches.after(0)) as batches:
             state = self.learner.restore(where, next(batches) if self.accelerator.num_processes > 2 else None)
-        self.state = State(**{field.name: state["progress"][field.name] for field in fields(State)})
-        self.validation_pending = state.get("owes_validation", False)
-        self.initial = state.get("initial")
+        self.state = State(**asdict(state.progress))
+        self.validation_pending = state.owes_validation
+        self.initial = state.initial
 
     def fit(self, folder: Path, observers: Sequence[Observer], stop: Stop) -> None:
         """Train from where it stands to the last step. `observers` is empty on all processes but the main one.
@@ -97,6 +88,7 @@ class Engine:
         """
         self.folder, self.observers, self.begun_at = folder, observers, self.state.step
         self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial)
+        self.saving = Saving(folder, self.saver)
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", rank, processes)
         status = "failed"
@@ -121,27 +113,37 @@ class Engine:
             raise
         finally:
             stop.ending = True
+            self.conclude(status)
+
+    def conclude(self, status: str) -> None:
+        """Leave a summary, and let the observers go. What fails then comes after what ended the run, if it is not done,
+        and is only said.
+        """
+        failures: list[Exception] = []
+        last = partial(self.tell_summary, status), partial(self.tell, lambda observer: observer.close())
+        for action in (self.saving.finish, *last):
             try:
-                self.saver.finish()
-            except OSError as error:  # it comes after what ended the run, which is raised
-                print(f"cannot save the checkpoint of step {self.saver.step}: {error}", flush=True)
-            try:
-                self.tell_summary(status)
-            finally:
-                self.tell(lambda observer: observer.close())
+                action()
+            except Exception as error:
+                failures.append(error)
+        if failures and status == "done":
+            raise failures[0]
+        for error in [] if self.observers and self.saving.place.gone() else failures:
+            print(f"as the run ended: {error}", flush=True)
 
     def run(self, batches: Iterator[list[Batch]], stop: Stop, profile: Profile | None) -> None:
         state, options = self.state, self.options
         since = time.monotonic()
         started = since - state.seconds
         counted = 0
-        if self.validation_pending:
+        if self.validation_pending or (options.saving.eval_first and not state.step and not state.final):
             self.end_step(stop, started)
         for step, micro_batches in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
             try:
                 terms = self.learner.step(step, micro_batches)
             except NotFinite as error:
-                error.add_note(self.blame(error.name, micro_batches))
+                error.add_note(self.blame(error, micro_batches))
+                error.add_note(self.saving.last())
                 raise
             self.watch.beat()
             state.step, state.epoch = step, round(self.batches.moment(step).epoch, 4)
@@ -163,10 +165,11 @@ class Engine:
         """Validate, save and stop after a step, where each is due."""
         state, last = self.state, self.state.step == self.steps
         owed, improved = self.validation_pending, False
-        if owed or self.due(self.eval_every) or self.due(self.save_every):
+        self.validation_pending = owed or self.due(self.eval_every)
+        if self.validation_pending or self.due(self.save_every):
             check_shared_state(self.task, self.learner.networks, state.step, self.accelerator)
-        if owed or self.due(self.eval_every):
-            self.validation_pending = True
+            self.saving.check_place(state.step, self.saved_state)
+        if self.validation_pending:
             improved = self.validate_or_save()
             self.validation_pending = False
         if self.saver.failed():
@@ -182,6 +185,8 @@ class Engine:
         """Stop in a validation, or where the next batch does not come; with a checkpoint, unless there is one."""
         if self.state.step > max(self.begun_at, self.saver.step):
             self.save(False, wait=True)
+        else:
+            self.saving.settle(self.state.step, self.saved_state)
         if self.state.step == 0:
             raise Stopped(f"{why}: stopped before the first step", "the same command starts again")
         self.stop(why)
@@ -199,14 +204,17 @@ class Engine:
             step = f"step {self.state.step}"
             try:
                 self.save(False, wait=True)
-                error.add_note(f"{step} is saved: the same command with --run {self.folder.name} continues from there")
+                error.add_note(
+                    f"{step} is saved: the same command with --run {self.folder.name} begins with its validation"
+                )
             except Exception as other:
                 error.add_note(f"{step} cannot be saved: {other}")
             raise
 
-    def blame(self, name: str, micro_batches: list[Batch]) -> str:
-        """Which samples of this step's batch have a loss for network `name` that is no number."""
-        return self.batches.names(self.state.step, set(gather_lists(self.learner.bad_samples(name, micro_batches))))
+    def blame(self, error: NotFinite, micro_batches: list[Batch]) -> str:
+        """Which samples of this step's batch have what `error` says."""
+        bad = set(gather_lists(self.learner.bad_samples(error, micro_batches)))
+        return self.batches.names(self.state.step, bad, error.what)
 
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.steps
@@ -232,26 +240,13 @@ class Engine:
         self.tell_summary("running")
         return improved
 
-    def show(self, draw: Draw) -> None:
+    def record_pictures(self, draw: Draw) -> None:
         if self.observers and (pictures := draw()):
             self.tell(lambda observer: observer.samples(self.state.step, pictures))
 
     def save(self, best: bool, *, wait: bool) -> None:
-        """Begin to write a checkpoint on the main process; with `wait`, be done with it. What fails there, of this
-        checkpoint or of the one before, fails everywhere."""
-
-        def write() -> None:
-            try:
-                self.saver.save(self.state.step, self.saved_state(), best=best)
-                if wait:
-                    self.saver.finish()
-            except OSError as error:
-                raise UserError(
-                    f"cannot save the checkpoint of step {self.saver.step}: {error}",
-                    f"free some disk space; earlier ones in {self.folder} are intact",
-                ) from error
-
-        on_main_process(write)
+        """Begin to write a checkpoint; with `wait`, be done with it."""
+        self.saving.save(self.state.step, self.saved_state, best=best, wait=wait)
 
     def saved_state(self) -> Json:
         """Return what a checkpoint has beside tensors."""
@@ -276,6 +271,7 @@ class Engine:
             "status": status,
             "steps": self.steps,
             **asdict(self.state),
+            "best_by": monitored(self.task, self.state.final, self.validation_sets) if self.state.best else "",
             "baseline_name": self.task.baseline_name,
             "world_size": self.accelerator.num_processes,
             "device": str(self.accelerator.device),

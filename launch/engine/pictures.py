@@ -17,13 +17,13 @@ from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.engine.evaluation import Beat
+from launchbay.launch.errors import out_of_memory
+from launchbay.launch.record.drawing import SAMPLES, CannotDraw, drawing
 from launchbay.launch.record.grids import grid, to_image
-from launchbay.launch.record.tracking import SAMPLES
+from launchbay.launch.record.log import say
 from launchbay.tasks.authors import attribute_errors_to, raise_author_error
 from launchbay.tasks.base import AnyTask, Moment
 
-SHOWN = 6
-"""Samples in a sample grid."""
 Draw = Callable[[], dict[str, Image]]
 """Draws pictures, by name."""
 
@@ -33,7 +33,7 @@ def preview(
     task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions, moment: Moment = Moment()
 ) -> dict[str, list[Tensor]]:
     """Return the columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
-    count = min(SHOWN, len(images))
+    count = min(options.saving.shown, len(images))
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
     for number in range(count):
         places = [number * len(images) // count]
@@ -74,6 +74,26 @@ def draw_sets(
             on_main_process(partial(show, partial(draw_of_set, name, draw)))
 
 
+def leniently(show: Callable[[Draw], None]) -> Callable[[Draw], None]:
+    """Return a `show` that leaves out pictures that cannot be drawn, for lack of memory or whatever reason, and says so
+    once."""
+    is_said = False
+
+    def show_drawable(draw: Draw) -> None:
+        nonlocal is_said
+        try:
+            show(draw)
+        except Exception as error:
+            memory = out_of_memory(error)
+            if memory is None and not isinstance(error, CannotDraw):
+                raise
+            if not is_said:
+                say(f"pictures are left out: {memory.message if memory else error}")
+            is_said = True
+
+    return show_drawable
+
+
 @interruptible()
 def draw_of_set(name: str, draw: Draw) -> dict[str, Image]:
     return {f"{name}/{heading}" if name else heading: picture for heading, picture in draw().items()}
@@ -84,7 +104,7 @@ def draw_grid(
 ) -> dict[str, Image]:
     """Return the sample grid, if there is a preview."""
     columns = preview(task, images, accelerator, options, moment)
-    with attribute_errors_to(type(task), "preview"):
+    with attribute_errors_to(type(task), "preview"), drawing():
         return {SAMPLES: grid(columns)} if columns else {}
 
 
@@ -92,5 +112,5 @@ def draw_grid(
 def draw_gallery(task: AnyTask, collected: Mapping[str, Tensor]) -> dict[str, Image]:
     """Return the pictures of the task's gallery."""
     gallery = task.gallery(dict(collected))
-    with attribute_errors_to(type(task), "gallery"):
+    with attribute_errors_to(type(task), "gallery"), drawing():
         return {name: to_image(name, picture) for name, picture in gallery.items()}

@@ -1,24 +1,31 @@
 """One run, from its options to its last word: hardware, task, folder, where it starts; then the loop."""
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
-from launchbay.data import key
+from launchbay.data import ImageSet, key
+from launchbay.data.overlap import find_alike
+from launchbay.data.transforms import Transformed
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.distributed.accelerator import check_batch, create_accelerator
+from launchbay.launch.config.run_options import with_run_folders
+from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.engine.accumulate import describe_statistics
+from launchbay.launch.engine.evaluation import rehearse
 from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
-from launchbay.launch.record import progress, run_folder, tracking
+from launchbay.launch.record import progress, run_folder, tracking, wandb_run
+from launchbay.launch.record.lines import Earlier, read_record
 from launchbay.launch.record.log import log
 from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
@@ -29,6 +36,8 @@ EMBEDDED = {
     "glyphs+photos": "\nthis is what needs no download; for the real thing: --data mixture (MNIST and CIFAR-10)",
 }
 """Notes on the data that come along, printed where a run begins."""
+PIXELS_COMPARED = 50_000_000
+"""Of training and validation pictures together, to find those that are alike: a second or two."""
 OWN_COURSE = "the task decides on the course of its learning rates, which may leave --schedule and --warmup out"
 
 
@@ -39,8 +48,11 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         UserError: it cannot be trained so.
         Stopped: `stop` has ended it early, with a checkpoint.
     """
+    config = with_run_folders(config)
     options = config.train
+    wandb, on_wandb = wandb_run.wanted_mode(options.run.wandb, os.environ)
     accelerator = create_accelerator(options)
+    check_precision(options, accelerator)
     check_batch(options, accelerator.num_processes)
     sources = open_sources(options.data)
     config = infer_options(task_type, config, next(iter(sources.values())))
@@ -50,24 +62,54 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
-        told = engine.learner.freeze.describe()
+        told = [*dict.fromkeys(line for source in sources.values() for line in source.describe())]
+        told += engine.learner.freeze.describe()
+        networks, processes = engine.learner.networks.values(), accelerator.num_processes
+        told += describe_statistics(networks, options.optimization, processes)
         if start is None:
             told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
         else:
             engine.restore(start)
+        if engine.state.step < engine.steps and not engine.validation_pending:
+            with engine.learner.evaluating():
+                moment = engine.batches.moment(engine.state.step)
+                rehearse(engine.task, engine.validation_sets, accelerator, options, moment)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
+            told += on_wandb
             told += [OWN_COURSE] if has_own_course(engine.task) else []
+            told += overlaps(engine) if start is None else []
             print(run_header(config, data, accelerator, folder, engine.steps), *changes, *told, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
         if engine.state.step < engine.steps or on_main_process(lambda: not run_folder.is_done(folder)):
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             stack.enter_context(log(folder, accelerator.process_index, first_line))
             try:
-                engine.fit(folder, observers(config, folder, engine, stop), stop)
+                engine.fit(folder, observers(config, folder, engine, stop, wandb), stop)
             except errors.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
+        elif accelerator.is_main_process and wandb != "off":
+            lines = sum(1 for _ in read_record(folder))
+            wandb_run.WandB(folder, config, wandb, lines, lambda: bool(stop.noted)).complete()
+
+
+def overlaps(engine: Engine) -> list[str]:
+    """Say which validation pictures are trained on, as far as that is found at once."""
+    training, told = source_of(engine.training_set), []
+    for name, images in engine.validation_sets.items():
+        validation = source_of(images)
+        if pairs := find_alike(validation, training, PIXELS_COMPARED):
+            one, other = pairs[0]
+            told.append(
+                f"note: validation pictures {f'of {name} ' * bool(name)}that are trained on: {len(pairs)}, such as "
+                f"{validation.name(one)}, like {training.name(other)}. Their figures say little of new pictures"
+            )
+    return told
+
+
+def source_of(images: ImageSet) -> ImageSet:
+    return images.source if isinstance(images, Transformed) else images
 
 
 def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:
@@ -80,7 +122,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
         resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
         if its_own:  # the run may have ended before these names were written
             with writing(folder):
-                storage.update_pointers(start, best=saved["progress"]["best"].get("step") == saved["step"])
+                storage.update_pointers(start, best=saved.progress.best.get("step") == saved.step)
     return start
 
 
@@ -100,16 +142,16 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     return [*said, f"continues from step {step}: {start}", ""]
 
 
-def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop) -> list[tracking.Observer]:
+def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop, wandb: str) -> list[tracking.Observer]:
     """Return what records and shows the run: nothing on all processes but the main one."""
     if not engine.accelerator.is_main_process:
         return []
     step = engine.state.step
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
-    lines = [line for line in tracking.read_record(folder, step) if (line["step"], line["split"]) != ahead]
+    lines = Earlier(folder, step, ahead)
     kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
-    if config.train.run.wandb != "off":
-        kept.append(tracking.WandB(folder, config, lines))
+    if wandb != "off":
+        kept.append(wandb_run.WandB(folder, config, wandb, lines.count or 0, lambda: bool(stop.noted)))
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
 
 

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from launchbay import UserError
+from launchbay import UserError, printable
 from launchbay.launch.config.options import StartOptions
 from launchbay.launch.distributed.collectives import broadcast, on_main_process
 from launchbay.launch.engine.parts import listed, selects
 from launchbay.launch.errors import did_you_mean
-from launchbay.models.checkpoints import check_finite
 from launchbay.models.pretrained import fit_published
+from launchbay.models.tensors import check_finite, form
 from launchbay.models.weights import Tensors, Weights, read_weights
 from launchbay.tasks.base import AnyTask
 
@@ -41,7 +41,7 @@ def start_from_weights(
                 broadcast(tensor)
     for name, averaged in averages.items():
         averaged.module.load_state_dict(task.get_submodule(name).state_dict())
-    return said
+    return [printable(line) for line in said]
 
 
 def load_all(task: AnyTask, options: StartOptions) -> tuple[list[str], list[str]]:
@@ -184,7 +184,7 @@ def load_part(
     given = {key: tensor for key, tensor in tensors.items() if key not in left_out}
     fresh = without_tied({key: tensor for key, tensor in wanted.items() if key not in given}, wanted, given)
     check_fit(name, weights.source, given, wanted, [key for key in fresh if key not in left_out])
-    check_finite(given, weights.source, "start from others")
+    check_finite(given, weights.source, "start from others", wanted)
     module.load_state_dict(given, strict=False)
     notes += [f"left as initialised: {listed(fresh)}"] if fresh else []
     rest = [key for key in tensors if key not in given and key not in wanted]
@@ -219,9 +219,3 @@ def check_fit(name: str, source: str, given: Tensors, wanted: Tensors, fresh: Se
     few = " ".join(parts) if len(parts) <= SHOWN else "PART..."
     hint = f"is it the same network, with the same options? --weights-except {few} leaves out what is named"
     raise UserError("\n".join(lines), hint)
-
-
-def form(tensor: Tensor) -> str:
-    """Return the shape of `tensor`, and its kind where it has no floating point numbers."""
-    shape = "×".join(map(str, tensor.shape)) or "one number"
-    return shape if tensor.is_floating_point() else f"{shape} {str(tensor.dtype).removeprefix('torch.')}"

@@ -2,8 +2,8 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager, nullcontext, suppress
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from math import isfinite
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.distributed import ReduceOp
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.profiler import record_function
 
 from launchbay import UserError
@@ -21,26 +21,19 @@ from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.task_state import own_state
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
-from launchbay.launch.distributed.collectives import all_reduce_async, gather_lists
+from launchbay.launch.distributed.collectives import all_reduce_async
 from launchbay.launch.engine import optimizers
-from launchbay.launch.engine.accumulate import of_part
+from launchbay.launch.engine.accumulate import explaining_batchnorm, of_part
+from launchbay.launch.engine.finite import NotFinite, bad_samples, check_norms, raise_not_finite
 from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
-from launchbay.launch.files import Json
+from launchbay.models.saved import State
 from launchbay.tasks.authors import check_trainable
 from launchbay.tasks.base import AnyTask, Batch
 from launchbay.tasks.losses import check_gradients, check_loss, check_yielded, yield_place
 from launchbay.tasks.places import PlaceNote
-
-
-class NotFinite(UserError):
-    """The loss of network `name` is not a finite number."""
-
-    def __init__(self, name: str, message: str, hint: str):
-        super().__init__(message, hint)
-        self.name = name
 
 
 class Means:
@@ -120,8 +113,9 @@ class Learner:
         self.seed_networks(number)
         self.freeze.set_modes(number, self.task)
         logs = Means()
-        for batch in micro_batches:
-            self.learn(number, batch, logs)
+        with explaining_batchnorm(self.options.optimization, self.accelerator.num_processes):
+            for batch in micro_batches:
+                self.learn(number, batch, logs)
         self.unchecked = False
         if missing := [name for name in self.networks if f"{name}/grad_norm" not in logs.sums]:
             raise UserError(
@@ -153,6 +147,8 @@ class Learner:
                     logs.add(f"{network}/grad_norm", norm)
                 for term, value in terms.items():
                     logs.add(f"{name}/{term}", value.detach())
+                if len(terms) > 1 and "total" not in terms:
+                    logs.add(f"{name}/total", torch.stack(tuple(terms.values())).detach().sum(dim=0))
                 if self.follows:
                     share_statistics(self.networks, self.accelerator)
 
@@ -167,43 +163,45 @@ class Learner:
         # A loss moves only the networks it names: the generator's leaves no gradient in the discriminator.
         with self.label(BACKWARD):
             self.accelerator.backward(loss, inputs=parameters if len(networks) < len(self.optimizers) else None)
-        if not isfinite(of_all()):  # before it reaches the weights
-            raise_not_finite(name, terms, number, self.accelerator)
         with self.label(OPTIMIZER):
             for network in networks:
                 check_gradients(network, self.parameters[network])
-            if not self.accelerator.sync_gradients:
-                return {}
-            self.freeze.drop_gradients(number)
-            return {network: self.update(network).to(loss.device) for network in networks}
+            norms = self.norms(number, networks, loss.device) if self.accelerator.sync_gradients else {}
+            if not isfinite(of_all()):  # before it reaches the weights
+                raise_not_finite(name, terms, number, self.accelerator)
+            check_norms(name, terms, norms, number, self.accelerator)
+            for network, norm in norms.items():
+                self.update(network, norm)
+            return norms
 
-    def update(self, network: str) -> Tensor:
-        """Take an optimizer step of `network`. Return the norm of its gradients."""
+    def norms(self, number: int, networks: Sequence[str], device: torch.device) -> dict[str, Tensor]:
+        """Return the norm of the gradients that each of `networks` takes step `number` with, on `device`."""
+        self.freeze.drop_gradients(number)
+        norms = {}
+        for network in networks:
+            self.accelerator.unscale_gradients(self.optimizers[network])
+            gradients = [one.grad for one in self.parameters[network] if one.grad is not None]
+            norms[network] = get_total_norm(gradients).to(device)
+        return norms
+
+    def update(self, network: str, norm: Tensor) -> None:
+        """Take an optimizer step of `network`, whose gradients have the `norm`."""
         parameters, optimizer = self.parameters[network], self.optimizers[network]
-        self.accelerator.unscale_gradients(optimizer)
-        norm = clip_grad_norm_(parameters, self.options.optimization.clip_norm or float("inf"))
+        if self.options.optimization.clip_norm:
+            clip_grads_with_norm_(parameters, self.options.optimization.clip_norm, norm)
         optimizer.step()
         # Fused ones do not note it: a loss computed before would go unnoticed, with wrong gradients.
         increment_version(parameters)
         optimizer.zero_grad()
-        return norm
 
-    def bad_samples(self, name: str, micro_batches: list[Batch]) -> list[int]:
-        """Return the keys of those samples whose loss for network `name`, each one's by itself, is no number."""
-        bad = []
+    def bad_samples(self, error: NotFinite, micro_batches: list[Batch]) -> list[int]:
+        """Return the keys of those samples that have by themselves what `error` says, with the weights as they are."""
+        parameters = [one for network in error.name.split("+") for one in self.parameters[network]]
         with self.evaluating():
-            for batch in micro_batches:
-                for place, sample in enumerate(batch.keys):
-                    values = {name: value[place : place + 1] for name, value in batch.tensors.items()}
-                    one = Batch(values, [sample], moment=batch.moment, pictures=batch.pictures, masks=batch.masks)
-                    terms: Mapping[str, Tensor] = {}
-                    with suppress(Exception), closing(self.task.training_step(one)) as losses:  # some tasks need more
-                        terms = next(terms for network, terms in losses if network == name)
-                    if not all(value.isfinite() for value in terms.values()):
-                        bad.append(sample)
-        return bad
+            self.use(self.networks, training=False)  # not the averages: the loss was that of the weights
+            return bad_samples(self.task, error, parameters, micro_batches)
 
-    def restore(self, where: Path, batch: list[Batch] | None) -> Json:
+    def restore(self, where: Path, batch: list[Batch] | None) -> State:
         """Take weights, averages and optimizer states from the verified checkpoint `where`; the rest of it is returned.
 
         From its second step on DDP adds gradients up in another order, and with three processes or more this rounds
@@ -213,8 +211,8 @@ class Learner:
             self.use(self.wrapped, training=True)
             self.step(1, batch)
         state = storage.load_checkpoint(where, self.trained_state)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.accelerator.scaler is not None and state.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state.scaler.state_dict())
         return state
 
     def use(self, networks: Mapping[str, nn.Module], *, training: bool) -> None:
@@ -243,17 +241,3 @@ class Learner:
         torch.default_generator.manual_seed(seed)
         if self.accelerator.device.type == "cuda":
             torch.cuda.manual_seed(seed)
-
-
-def raise_not_finite(name: str, terms: Mapping[str, Tensor], step: int, accelerator: Accelerator) -> None:
-    """Raise NotFinite on all processes, as the loss of one of them is not a finite number."""
-    of_processes = gather_lists([{term: value.item() for term, value in terms.items()}])
-    rank = next(rank for rank, values in enumerate(of_processes) if not isfinite(sum(values.values())))
-    where = f" on process {rank}" if accelerator.num_processes > 1 else ""
-    raise NotFinite(
-        name,
-        f"the loss of {name!r} is not finite at step {step}{where}: "
-        + ", ".join(f"{term} = {value:g}" for term, value in of_processes[rank].items()),
-        "lower --lr or --clip-norm (a new --run can start from a checkpoint of this one: --resume), or look for bad "
-        "values in the data",
-    )

@@ -1,14 +1,24 @@
 """metrics.jsonl -> curves.png: training losses, and each validation figure beside its baseline."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from launchbay.launch.files import Json, replacing
-from launchbay.launch.record.figures import NO_LOSS, Figures
+from launchbay.launch.record.figures import BASELINE, NO_LOSS
 
 NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
 TRAINING = "training loss"
+MOST_POINTS = 2000
+"""That a curve is drawn with: more than a panel has columns of pixels."""
+Curve = tuple["array[int]", "array[float]"]
+"""The steps of a curve, and its values."""
+Values = NDArray[np.float64]
 
 
 def draw_curves(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
@@ -23,13 +33,14 @@ def draw_curves(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
     figure = Figure(figsize=(4.2 * columns, 3 * rows), layout="constrained")
     for number, (title, curves) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, columns, number)
-        for label, points in curves.items():
-            steps, values = zip(*points, strict=True)
+        for label, (at, of) in curves.items():
+            steps, values = np.asarray(at), np.asarray(of)
             style = "--" if label == baseline_name else "-"
-            (line,) = axes.plot(steps, smooth(values) if title == TRAINING else values, style, label=label)
+            shown = smooth(values) if title == TRAINING else values
+            (line,) = axes.plot(*thin(steps, shown), style, label=label)
             if title == TRAINING:
-                axes.plot(steps, values, color=line.get_color(), alpha=0.25, linewidth=0.8)
-        if title == TRAINING and all(value > 0 for points in curves.values() for _, value in points):
+                axes.plot(*thin(steps, values), color=line.get_color(), alpha=0.25, linewidth=0.8)
+        if title == TRAINING and all(np.asarray(values).min() > 0 for _, values in curves.values()):
             axes.set_yscale("log")
         axes.set_title(title)
         axes.set_xlabel("step")
@@ -39,22 +50,54 @@ def draw_curves(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
         figure.savefig(temporary, dpi=110)
 
 
-def collect_curves(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Return {panel's title: {curve's label: [(step, value)...]}}."""
-    panels: defaultdict[str, defaultdict[str, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+def collect_curves(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, Curve]]:
+    """Return {panel's title: {curve's label: its points}}."""
+
+    @cache
+    def place(name: str, split: str) -> tuple[str, str] | None:
+        """Return the panel and the label of a value, or None if it is none to draw."""
+        if name in NO_CURVE or name.endswith(NO_LOSS):
+            return None
+        if name.startswith(BASELINE):
+            return name.removeprefix(BASELINE), baseline_name
+        return (TRAINING, name) if split == "train" else (name, "validation")
+
+    panels: dict[str, dict[str, Curve]] = {}
     for line in lines:
-        shown = {name: value for name, value in line.items() if name not in NO_CURVE and value is not None}
-        figures = Figures.from_named({name: value for name, value in shown.items() if not name.endswith(NO_LOSS)})
-        for name, value in figures.own.items():
-            title, label = (TRAINING, name) if line["split"] == "train" else (name, "validation")
-            panels[title][label].append((line["step"], value))
-        for name, value in figures.baseline.items():
-            panels[name][baseline_name].append((line["step"], value))
-    return {title: dict(curves) for title, curves in panels.items()}
+        for name, value in line.items():
+            where = place(name, line["split"])
+            if where is not None and value is not None:
+                title, label = where
+                steps, values = panels.setdefault(title, {}).setdefault(label, (array("q"), array("d")))
+                steps.append(line["step"])
+                values.append(value)
+    return panels
 
 
-def smooth(values: Sequence[float]) -> list[float]:
+def smooth(values: Values) -> Values:
     """Return the mean over a window of a twentieth of all values around each."""
     half = len(values) // 40
-    windows = (values[max(0, place - half) : place + half + 1] for place in range(len(values)))
-    return [sum(window) / len(window) for window in windows]
+    width = 2 * half + 1
+    # A window ends in the block of its width after the one that it begins in: the end of one and the start of the other
+    # add up to it. Differences of running sums would lose small values behind a large one.
+    padded = np.zeros(-(-(len(values) + 2 * half) // width) * width)
+    padded[half : half + len(values)] = values
+    blocks = padded.reshape(-1, width)
+    begun = blocks.cumsum(axis=1).ravel()
+    left = blocks[:, ::-1].cumsum(axis=1)[:, ::-1].ravel()
+    first = np.arange(len(values))
+    sums = begun[first + width - 1] + np.where(first % width, left[first], 0)
+    counts = np.minimum(first + half, len(values) - 1) - np.maximum(first - half, 0) + 1
+    return sums / counts
+
+
+def thin(steps: NDArray[np.int64], values: Values) -> tuple[NDArray[np.int64], Values]:
+    """Return the points of a curve that can be told apart in a picture: of many, the lowest and the highest of each of
+    so many parts."""
+    if len(values) <= MOST_POINTS:
+        return steps, values
+    bounds = np.linspace(0, len(values), MOST_POINTS // 2 + 1).astype(int).tolist()
+    parts = [(first, values[first:end]) for first, end in pairwise(bounds)]
+    chosen = {first + int(place) for first, part in parts for place in (part.argmin(), part.argmax())}
+    kept = np.array(sorted(chosen | {0, len(values) - 1}))
+    return steps[kept], values[kept]

@@ -14,6 +14,13 @@ from launchbay.launch.files import writing
 LOGGER = logging.getLogger("launchbay")
 
 
+def say(message: str) -> None:
+    """Print a `message` in the course of a run, and keep it in the log."""
+    LOGGER.info("%s", message)
+    with suppress(OSError):  # nobody reads it
+        print(message, flush=True)
+
+
 @contextmanager
 def log(folder: Path, rank: int, opening: str) -> Generator[None]:
     """Keep the log of process `rank` in the run's `folder`: the `opening`, what is sent to LOGGER, and the traceback of

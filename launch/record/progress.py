@@ -6,7 +6,9 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
+from launchbay import printable
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import NO_LOSS, Figures
 from launchbay.launch.record.tracking import Line, Observer
@@ -109,7 +111,9 @@ class Outcome(Observer):
             )
         best = self.last["best"]
         if best and best["step"] != self.last["step"]:
-            self.console.print(f"the best checkpoint is that of step {best['step']}", highlight=False)
+            by = self.last["best_by"] or "age"
+            held = "of the pictures in the table" * (not by.startswith("held-out/"))
+            self.console.print(f"the best checkpoint, by {by} {held}, is that of step {best['step']}", highlight=False)
         seconds, speed = self.last["seconds"], self.last["samples_per_s"]
         step = self.last["step"]
         self.console.print(
@@ -125,12 +129,13 @@ def progress_observers(step: int, steps: int, end: float, folder: str) -> list[O
 
 def results(task: str, figures: Figures[float], baseline_name: str, data: str) -> Table:
     """Return a table of each figure of the network beside that of the baseline."""
-    table = Table(title=f"{task}: validation on {data}", title_justify="left")
+    title = Text(printable(f"{task}: validation on {data}", 300), style="table.title")
+    table = Table(title=title, title_justify="left")
     table.add_column("figure")
     for heading in ("network", baseline_name, "difference") if figures.baseline else ("network",):
-        table.add_column(heading, justify="right")
+        table.add_column(Text(printable(heading, 100)), justify="right")
     for name, value in figures.own.items():
-        row = [name, f"{value:z.4f}"]  # z: no -0.0000
+        row: list[str | Text] = [Text(printable(name, 200)), f"{value:z.4f}"]  # z: no -0.0000
         if name in figures.baseline:
             row += [f"{figures.baseline[name]:z.4f}", f"{value - figures.baseline[name]:+z.4f}"]
         table.add_row(*row)

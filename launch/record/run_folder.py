@@ -1,26 +1,52 @@
 """Where a run is kept: runs/NAME, which one process at a time may write to."""
 
-import json
 import os
 import platform
 import re
+import stat
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
 from errno import EACCES, EAGAIN
 from itertools import count
 from pathlib import Path
 from typing import IO, NoReturn
 
+from pydantic import TypeAdapter
+
 from launchbay import UserError
-from launchbay.launch.files import writing
+from launchbay.launch.files import synchronize, writing
+from launchbay.models.checkpoints import list_checkpoints
+from launchbay.models.reading import Unfit, read_json, refuse_link
+from launchbay.models.saved import Count, Word
 
 LOCK = ".lock"
 OWNER = re.compile(r"(?P<pid>\d{1,9}) on (?P<host>[\w.-]{1,255}) since (?P<start>\d{0,15})", re.ASCII)
 """What is in it."""
 MOST_OF_OWNER = 300
 SUMMARY = "summary.json"
-FOLDERS = ("", "checkpoints", "logs", "samples")
-FILES = (LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "checkpoints/last", "checkpoints/best")
+FOLDERS = ("", "checkpoints", "logs", "samples", "wandb")
+FILES = (
+    LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "profile.json", "wandb_id", "checkpoints/last",
+    "checkpoints/best",
+)  # fmt: skip
 """What a run keeps, and itself."""
+SUMMARY_BYTES = 4 << 20
+"""The most that a summary.json may have: figures of 10,000 classes have 2 MB."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What is read of a run's summary.json."""
+
+    status: Word
+    world_size: Count | None = None
+    device: Word | None = None
+    threads: Count | None = None
+    versions: dict[Word, Word] = field(default_factory=dict)
+
+
+SUMMARY_SCHEMA = TypeAdapter(Summary)
 
 
 def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
@@ -32,7 +58,9 @@ def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
     """
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        return open_named_folder(output_dir / run) if run is not None else make_numbered(output_dir, task)
+        folder = open_named_folder(output_dir / run) if run is not None else make_numbered(output_dir, task)
+        synchronize(output_dir)
+        return folder
     except OSError as error:
         raise UserError(
             f"cannot make a run folder in {output_dir}: {error.strerror}", "choose another folder with --output-dir"
@@ -42,12 +70,31 @@ def open_folder(output_dir: Path, run: str | None, task: str) -> Path:
 def open_named_folder(folder: Path) -> Path:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / LOCK).exists():
         raise UserError(f"{folder} exists already, and is not a run that could be continued", "choose another --run")
-    odd = [f"{folder / name} is a file, and has to be a folder" for name in FOLDERS if (folder / name).is_file()]
-    odd += [f"{folder / name} is a folder, and has to be a file" for name in FILES if (folder / name).is_dir()]
-    if odd:
-        raise UserError(odd[0], "move it away, or choose another --run")
+    check_own(folder)
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def check_own(folder: Path) -> None:
+    """Check that what a run keeps in `folder` is files and folders, and none of it a link that leads elsewhere. The
+    folder itself may be one.
+
+    Raises:
+        UserError: something else has the name of one.
+    """
+    inside = [path for name in ("logs", "samples") if (folder / name).is_dir() for path in (folder / name).rglob("*")]
+    refuse_link(*(folder / name for name in (*FOLDERS[1:], *FILES)), *inside)
+    list_checkpoints(folder / "checkpoints")
+    for names, wanted, what in ((FOLDERS, stat.S_ISDIR, "folder"), (FILES, stat.S_ISREG, "file")):
+        if odd := [folder / name for name in names if is_other(folder / name, wanted)]:
+            raise UserError(f"{odd[0]} is no {what}, and has to be one", "move it away, or choose another --run")
+
+
+def is_other(path: Path, wanted: Callable[[int], bool]) -> bool:
+    """Return whether there is something at `path` that is not of the kind `wanted`."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return not wanted(path.stat().st_mode)
+    return False
 
 
 def make_numbered(output_dir: Path, task: str) -> Path:
@@ -63,9 +110,21 @@ def make_numbered(output_dir: Path, task: str) -> Path:
 
 
 def is_done(folder: Path) -> bool:
-    """Return whether the run in `folder` has come to its end, with all that it leaves behind."""
-    file = folder / SUMMARY
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8"))["status"] == "done"
+    """Return whether the run in `folder` has come to its end, with all that it leaves behind. Its summary says so: that
+    is written again where it is damaged.
+    """
+    with suppress(Unfit):
+        return read_summary(folder).status == "done"
+    return False
+
+
+def read_summary(folder: Path) -> Summary:
+    """Return the summary of the run in `folder`.
+
+    Raises:
+        Unfit: there is none, or it is damaged.
+    """
+    return read_json(folder / SUMMARY, SUMMARY_SCHEMA, SUMMARY_BYTES)
 
 
 def remove_unused(folder: Path) -> None:
@@ -83,7 +142,8 @@ def config_file(run: Path) -> Path:
         UserError: there is none, hence no run.
     """
     file = run / "config.yaml"
-    if not file.is_file():
+    refuse_link(*(run / name for name in (*FOLDERS[1:], *FILES)))
+    if not file.exists():
         raise UserError(
             f"{run} is not a run folder: it has no config.yaml", "name a run folder, such as runs/superres-1"
         )
@@ -96,9 +156,17 @@ class Lock(AbstractContextManager["Lock"]):
     def __init__(self, file: IO[str]):
         self.file = file
 
+    def write(self, text: str) -> None:
+        """Replace the content of the file, unless it is a file of others, too."""
+        if os.fstat(self.file.fileno()).st_nlink == 1:
+            self.file.seek(0)
+            self.file.truncate(0)
+            self.file.write(text)
+            self.file.flush()
+
     def __exit__(self, *_: object) -> None:
         with suppress(OSError), self.file:
-            self.file.truncate(0)
+            self.write("")
 
 
 def lock(folder: Path) -> Lock:
@@ -108,6 +176,7 @@ def lock(folder: Path) -> Lock:
     Raises:
         UserError: another process is in it, or may be, or it cannot be written to.
     """
+    refuse_link(folder / LOCK)
     with writing(folder, "choose another folder with --output-dir"):
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "r+", encoding="utf-8", errors="replace")
@@ -124,12 +193,10 @@ def lock(folder: Path) -> Lock:
                 refuse_used(folder, owner, error)
             check_unused(folder, owner)
             print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
+    held = Lock(file)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
-        file.seek(0)
-        file.truncate(0)
-        file.write(f"{os.getpid()} on {platform.node()} since {start_of(os.getpid())}")
-        file.flush()
-    return Lock(file)
+        held.write(f"{os.getpid()} on {platform.node()} since {start_of(os.getpid())}")
+    return held
 
 
 def refuse_used(folder: Path, owner: str, error: OSError | None = None) -> NoReturn:
@@ -159,3 +226,41 @@ def start_of(pid: int) -> str:
     with suppress(psutil.Error):
         return f"{psutil.Process(pid).create_time():.0f}"
     return ""
+
+
+class Place:
+    """Where the run folder is in which this process has the lock, and whether it still is: it may be moved or removed,
+    and another one be made in its place.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.held = folder, (folder / LOCK).stat()
+
+    def gone(self) -> str:
+        """Return what has become of it; empty if it is where it was."""
+        with suppress(OSError):
+            if os.path.samestat(self.held, (self.folder / LOCK).stat()):
+                return ""
+        where = self.moved_to()
+        if where is not None:
+            return f"{self.folder} was moved to {where}"
+        return f"{self.folder} was removed" if not self.folder.exists() else f"{self.folder} is not the same any more"
+
+    def moved_to(self) -> Path | None:
+        """Return where the lock, which this process has open, is now, if the system can tell."""
+        for link in Path("/proc/self/fd").glob("*"):
+            with suppress(OSError):
+                if os.path.samestat(self.held, link.stat()) and (now := link.readlink()).is_file():
+                    return now.parent
+        return None
+
+
+def make_beside(folder: Path, what: str) -> Path:
+    """Make a new folder beside `folder`, with its name and `what`; with a number where that is there already."""
+    for number in count(1):
+        beside = folder.with_name(f"{folder.name}-{what}{f'-{number}' * (number > 1)}")
+        with suppress(FileExistsError):
+            beside.mkdir()
+            (beside / "checkpoints").mkdir()
+            return beside
+    raise AssertionError("numbers do not end")

@@ -2,14 +2,17 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pdist
 
 from launchbay import UserError
+from launchbay.models.bounds import bounded_by
 from launchbay.models.checkpoints import load_weights, open_checkpoint, read_state
 from launchbay.models.classify import Classifier, build_classifier
+from launchbay.models.inception import Inception, load_inception
 
 TIMM_SIDE = 64
 """Pixels that networks of timm are shown, trained on 224: a compromise with what this costs on a CPU."""
@@ -22,10 +25,11 @@ HINT = (
 
 class Judge(nn.Module):
     """A frozen classifier: `forward` gives N×(D + K), the features its last layer sees and the K classes'
-    probabilities. `answers` says whether its classes are those of the data.
+    probabilities. `answers` says whether its classes are those of the data. It is shown pictures of `channels` and
+    `side`; None: as they are.
     """
 
-    def __init__(self, classifier: Classifier, channels: int, side: int, answers: bool):
+    def __init__(self, classifier: Classifier | Inception, channels: int | None, side: int | None, answers: bool):
         super().__init__()
         self.classifier = classifier
         self.channels, self.side, self.answers = channels, side, answers
@@ -33,9 +37,9 @@ class Judge(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return N×(D + K) for pictures N×C×H×W in [0, 1] of any size; `split` takes it apart."""
-        if image.shape[1] != self.channels:
+        if self.channels and image.shape[1] != self.channels:
             image = image.expand(-1, self.channels, -1, -1) if image.shape[1] == 1 else image.mean(1, keepdim=True)
-        if image.shape[-1] != self.side:
+        if self.side and image.shape[-1] != self.side:
             image = interpolate(image, self.side, mode="bilinear", antialias=True)
         features = self.classifier.features(image)
         return torch.cat([features, self.classifier.head(features).softmax(dim=1)], dim=1)
@@ -47,12 +51,14 @@ class Judge(nn.Module):
 
 
 def load_judge(name: str) -> Judge:
-    """Return the judge that `name` says: timm/NAME with its published weights, or a run of classify (its best
-    checkpoint, verified) or one checkpoint of it.
+    """Return the judge that `name` says: inception, timm/NAME with its published weights, or a run of classify (its
+    best checkpoint, verified) or one checkpoint of it.
 
     Raises:
         UserError: its weights cannot be had, or it is neither.
     """
+    if name == "inception":
+        return Judge(load_inception(), None, None, answers=False)
     if name.startswith("timm/"):
         try:
             return Judge(build_classifier(name, 3, TIMM_SIDE, 1000, 0, pretrained=True), 3, TIMM_SIDE, answers=False)
@@ -60,15 +66,18 @@ def load_judge(name: str) -> Judge:
             raise UserError(f"no judge: {error.message}", HINT) from error
     try:
         checkpoint = open_checkpoint(Path(name), "best", f"--judge {name}")
-        config = read_state(checkpoint)["config"]
-        if config["task"] != "classify":
-            raise UserError(f"--judge {name} is a run of {config['task']}", HINT)
-        channels, size, classes, width = (config[key] for key in ("channels", "size", "classes", "width"))
-        classifier = build_classifier(config["model"], channels, size, classes, width, pretrained=False)
+        config: dict[str, Any] = read_state(checkpoint).config
+        if (task := config.get("task")) != "classify":
+            raise UserError(f"--judge {name} is a run of {task}", HINT)
+        model, *sizes = (config.get(key) for key in ("model", "channels", "size", "classes", "width"))
+        if not isinstance(model, str) or not all(type(number) is int and number > 0 for number in sizes):
+            raise UserError(f"--judge {name}: {checkpoint} does not say how to build its network", HINT)
+        with bounded_by(checkpoint, f"--judge {name}"):
+            classifier = build_classifier(model, *sizes, pretrained=False)
         load_weights(checkpoint, {"model": classifier})
     except UserError as error:
-        raise UserError(error.message, HINT) from error
-    return Judge(classifier, channels, size, answers=True)
+        raise UserError(error.message, f"put that run back if it was moved; {HINT}") from error
+    return Judge(classifier, sizes[0], sizes[1], answers=True)
 
 
 def frechet_distance(real: Tensor, other: Tensor) -> float:
@@ -101,12 +110,29 @@ def kernel_distance(real: Tensor, other: Tensor) -> float:
         return float(metric.compute()[0])
 
 
-def inception_score(probabilities: Tensor) -> float:
-    """exp of the mean divergence of N×K answers from their average (Salimans et al., 2016): 1 to K, higher is better.
+def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, float]:
+    """Return the mean and the standard deviation, over `splits` equal parts of N×K answers, of exp of the mean
+    divergence of the answers from their average (Salimans et al., 2016, and their code): 1 to K, higher is better.
     Sees certainty and spread over the judge's classes; blind to how alike the pictures of one class are.
     """
-    p = probabilities.double().clamp_min(1e-12)
-    return float((p * (p.log() - p.mean(dim=0).log())).sum(dim=1).mean().exp())
+    scores = []
+    for part in probabilities.double().clamp_min(1e-12).tensor_split(min(splits, len(probabilities))):
+        divergence = (part * (part.log() - part.mean(dim=0).log())).sum(dim=1)
+        scores.append(divergence.mean().exp())
+    return float(torch.stack(scores).mean()), float(torch.stack(scores).std(correction=0))
+
+
+def precision_and_recall(real: Tensor, other: Tensor, nearest: int = 3) -> tuple[float, float]:
+    """Return the share of `other` features that lie among the `real` ones, and of real ones that lie among the others,
+    both N×D (Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", 2019,
+    equation 1): quality and variety apart, 0 to 1. A feature lies among a set if it is as near to one of its members as
+    that one's `nearest`-th neighbour in the set. Grows with the number of samples: compare like with like.
+    """
+    radii = [torch.cdist(one, one).kthvalue(nearest + 1, dim=1).values for one in (real.double(), other.double())]
+    distance = torch.cdist(real.double(), other.double())
+    precision = (distance <= radii[0][:, None]).any(dim=0).double().mean()
+    recall = (distance <= radii[1][None, :]).any(dim=1).double().mean()
+    return float(precision), float(recall)
 
 
 def class_coverage(probabilities: Tensor, real: Tensor) -> float:

@@ -2,25 +2,29 @@
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from math import log
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.models.resize import quantize
 
 IDENTICAL = 1e-10
 """Mean squared error that identical pictures are given: 100 dB instead of infinity, so that averages stay finite."""
 
 WINDOW = 11
+SCALES = 5
+"""Of MS-SSIM, each half as large as the one before."""
 
-ImageMetric = Literal["psnr", "ssim", "mse", "mae", "lpips"]
+ImageMetric = Literal["psnr", "ssim", "ms_ssim", "mse", "mae", "lpips"]
 """The name of a figure of single pictures."""
 
 
 def image_figures(names: Iterable[ImageMetric], output: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Return the metrics called `names` of each picture."""
-    return {name: METRICS[name](output, target) for name in names}
+    return {name: METRICS[name](output, target) for name in dict.fromkeys(names)}
 
 
 def load_metric_networks(names: Iterable[ImageMetric]) -> None:
@@ -35,7 +39,17 @@ def load_metric_networks(names: Iterable[ImageMetric]) -> None:
 
 def smallest_for(names: Iterable[ImageMetric]) -> int:
     """Return the side in pixels that pictures need for these metrics."""
+    if "ms_ssim" in names:
+        return (WINDOW - 1) * 2 ** (SCALES - 1) + 1
     return WINDOW if "ssim" in names else 1
+
+
+def check_side(names: Iterable[ImageMetric], side: int) -> None:
+    """Raise a UserError if pictures of `side` pixels, which a task brings them all to, are too small for a metric."""
+    for name in names:
+        if side < smallest_for([name]):
+            said = f"--metrics {name}: pictures of {side}×{side} pixels are too small for it"
+            raise UserError(said, f"leave it out; it needs at least {smallest_for([name])}×{smallest_for([name])}")
 
 
 def psnr(output: Tensor, target: Tensor) -> Tensor:
@@ -69,6 +83,28 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     variances = square_o - mean_o.square() + square_t - mean_t.square()
     structure = (2 * (product - mean_o * mean_t) + c2) / (variances + c2)
     return (luminance * structure).mean(dim=(1, 2, 3))
+
+
+def ms_ssim(output: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity of each picture over five scales, 0 to 1, higher is better (Wang et al., "Multiscale
+    structural similarity for image quality assessment", 2003): the window of `ssim`, and the published weights of the
+    scales. Judges as someone who does not know from how far the pictures will be looked at.
+
+    Raises:
+        UserError: the pictures have fewer than 161 pixels in width or height.
+    """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    smallest = smallest_for(["ms_ssim"])
+    if min(output.shape[-2:]) < smallest:
+        raise UserError(
+            f"MS-SSIM needs pictures of at least {smallest}×{smallest} pixels, there is one of "
+            f"{output.shape[-1]}×{output.shape[-2]}",
+            "leave it out of --metrics, or small pictures out of the validation pictures",
+        )
+    return multiscale_structural_similarity_index_measure(
+        output, target, kernel_size=WINDOW, sigma=1.5, reduction="none", data_range=1.0, normalize="relu"
+    )
 
 
 def window_matrix(side: int, like: Tensor) -> Tensor:
@@ -121,6 +157,7 @@ def lpips_network() -> Any:
 METRICS: dict[ImageMetric, Callable[[Tensor, Tensor], Tensor]] = {
     "psnr": psnr,
     "ssim": ssim,
+    "ms_ssim": ms_ssim,
     "mse": mse,
     "mae": mae,
     "lpips": lpips,
@@ -133,6 +170,24 @@ def luma(image: Tensor) -> Tensor:
     return quantize(((image * weights).sum(dim=1, keepdim=True) + 16) / 255)
 
 
-def quantize(image: Tensor) -> Tensor:
-    """Return `image` as an 8-bit file would keep it: clipped to [0, 1], in steps of 1/255."""
-    return (image.clamp(0, 1) * 255).round() / 255
+def entropy(image: Tensor) -> Tensor:
+    """Shannon entropy of the grey levels of each picture, in bits: 0 (one level) to 8. Colour pictures are made grey
+    first (ITU-R BT.601), as by scikit-image's `shannon_entropy` of such a picture.
+    """
+    if image.shape[1] == 3:
+        weights = torch.tensor([0.299, 0.587, 0.114], dtype=image.dtype, device=image.device).view(3, 1, 1)
+        image = (image * weights).sum(dim=1, keepdim=True)
+    levels = (image.clamp(0, 1) * 255).round().long().flatten(1)
+    counts = torch.zeros(len(levels), 256, dtype=torch.float64, device=image.device)
+    counts.scatter_add_(1, levels, torch.ones_like(levels, dtype=torch.float64))
+    share = counts / levels.shape[1]
+    return -torch.xlogy(share, share).sum(dim=1) / log(2)
+
+
+def mask_precision_recall(answer: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return, for each picture, the share of right pixels among those that `answer` marks, and among those that are in
+    `mask`: N booleans each way round, N×H×W or N×C×H×W. Where there are none to be right or wrong about it is 1.
+    """
+    answer, mask = answer.bool().flatten(1), mask.bool().flatten(1)
+    right, marked, wanted = (pixels.sum(dim=1).double() for pixels in (answer & mask, answer, mask))
+    return tuple(torch.where(of > 0, right / of.clamp_min(1), 1.0) for of in (marked, wanted))  # pyright: ignore

@@ -19,6 +19,15 @@ def tile_pictures(images: Tensor, across: int) -> Tensor:
     return make_grid(enlarged, nrow=across, padding=2, pad_value=1.0)
 
 
+def text_picture(text: str, side: int = 128) -> Tensor:
+    """Return a picture of a few words, 1×side×side: black on white, from the upper left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    canvas = Image.new("L", (side, side), 255)
+    ImageDraw.Draw(canvas).multiline_text((4, 4), text, fill=0, font=ImageFont.load_default(14), spacing=6)
+    return torch.from_numpy(np.asarray(canvas).copy())[None] / 255
+
+
 def confusion_matrix(answer: Tensor, label: Tensor, names: Sequence[str]) -> Tensor:
     """Return how often pictures of a class (rows) are taken for another (columns), as shares of the row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, Command
 
 from launchbay.launch.distributed.watchdog import Watch
@@ -19,7 +20,7 @@ def test_which_samples_spoil_a_loss(mistake: Mistake) -> None:
 
 
 def test_spoiled_weights_are_not_blamed_on_samples(mistake: Mistake) -> None:
-    assert "each sample of the batch gives such a loss" in mistake(
+    assert "each sample of the batch gives such a loss by itself" in mistake(
         "--task", "toys:Single", "--lr", "1e30", "--steps", 9
     )
 
@@ -27,6 +28,36 @@ def test_spoiled_weights_are_not_blamed_on_samples(mistake: Mistake) -> None:
 def test_out_of_memory_says_what_to_lower(mistake: Mistake) -> None:
     said = mistake("--task", "wrong_toys:Greedy")
     assert "out of memory" in said and "lower --batch-size; --accumulate 2" in said and "torch.empty(1 << 50)" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("evaluate", "runs/it"), "→ lower --batch-size, which changes no figure"),
+        (("apply", "runs/it", "in.png", "out.png"), "→ cut large pictures into pieces, or make them smaller"),
+        (("export", "runs/it"), "→ close what else runs here"),
+    ],
+)
+def test_out_of_memory_says_what_that_command_can_do(
+    launchbay: Callable[..., tuple[int, str]], argv: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*_: object, **__: object) -> None:
+        torch.empty(1 << 50)
+
+    for name in ("apply.apply_run", "evaluate.evaluate_run", "export.export_run"):
+        monkeypatch.setattr(f"launchbay.launch.commands.{name}", greedy)
+    code, shown = launchbay(*argv)
+    assert code == 2 and "out of memory" in shown and said in shown
+
+
+def test_evaluate_gives_the_same_figures_in_smaller_batches(
+    train: Callable[..., Path], launchbay: Callable[..., tuple[int, str]]
+) -> None:
+    train("Single", "--steps", 1)
+    outputs = [launchbay("evaluate", "runs/it", *options) for options in ((), ("--batch-size", 1))]
+    assert outputs[0] == outputs[1] and outputs[0][0] == 0
+    code, said = launchbay("evaluate", "runs/it", "--batch-size", 0)
+    assert code == 2 and "argument --batch-size: '0' is no number of samples" in said
 
 
 STUCK = ("--task", "wrong_toys:StuckThenFails", "--stuck-after", "1s", "--run", "it", "--wandb", "off")

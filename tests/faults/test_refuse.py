@@ -108,14 +108,6 @@ def test_another_run_that_would_have_nothing_to_do_is_refused(mistake: Mistake, 
     assert [path.name for path in Path("runs").iterdir()] == ["first"]
 
 
-@pytest.mark.parametrize("file", ["metrics.jsonl", "checkpoints/last", "checkpoints/best"])
-def test_small_files_full_of_rubbish_do_no_harm(train: Train, run: Path, file: str) -> None:
-    with (run / file).open("ab") as damaged:
-        damaged.write(b"[1, 2]\n\xff\xfe\x00")
-    train("Single", *OPTIONS)
-    assert [line["step"] for line in lines(run, "train")] == [1, 2, 3, 4, 5, 6]
-
-
 def test_no_checkpoint_yet_starts_afresh(train: Train, run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(run / "checkpoints")
     train("Single", *OPTIONS)
@@ -150,13 +142,23 @@ def test_if_all_are_damaged_it_does_not_start_afresh(mistake: Mistake, run: Path
     assert "no checkpoint in runs/it/checkpoints is intact" in mistake(*AGAIN)
 
 
-def test_weights_that_are_no_numbers_are_refused(mistake: Mistake, run: Path) -> None:
-    file = run / "checkpoints/step-00000004/model.safetensors"
-    weights = load_file(file)
-    weights["bias"][0] = float("nan")
-    save_file(weights, file)
-    seal(file.parent)
-    assert "bias has nan or infinite values" in mistake(*AGAIN)
+@pytest.mark.parametrize(("name", "tensor"), [("model", "bias"), ("optimizers", "model.bias.exp_avg")])
+def test_what_is_no_number_is_not_gone_on_from(
+    name: str, tensor: str, train: Train, run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """launchbay once saved weights that were nan, and did not note what may be infinite."""
+    folder = run / "checkpoints/step-00000004"
+    tensors = load_file(folder / f"{name}.safetensors")
+    tensors[tensor][0] = float("nan")
+    save_file(tensors, folder / f"{name}.safetensors")
+    if name == "model":
+        state = json.loads((folder / "state.json").read_text())
+        assert state.pop("not_finite") == {}
+        (folder / "state.json").write_text(json.dumps(state))
+    seal(folder)
+    train("Single", *OPTIONS)
+    said = capfd.readouterr().out
+    assert f"{tensor} has nan or infinite values" in said and "continues from step 2" in said
 
 
 class Evil:
@@ -166,12 +168,16 @@ class Evil:
 
 @pytest.mark.parametrize("content", [pickle.dumps(Evil()), struct.pack("<Q", 1 << 60) + b"{}"])
 @pytest.mark.parametrize("name", ["model", "optimizers"])
-def test_a_hostile_file_is_not_believed(mistake: Mistake, run: Path, content: bytes, name: str) -> None:
+def test_a_hostile_file_is_not_believed(
+    name: str, content: bytes, train: Train, run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A pickle that passes for tensors; a header that claims an exabyte."""
     file = run / f"checkpoints/step-00000004/{name}.safetensors"
     file.write_bytes(content)
     seal(file.parent)
-    assert f"{name}.safetensors is not a safetensors file" in mistake(*AGAIN)
+    train("Single", *OPTIONS)
+    said = capfd.readouterr().out
+    assert f"{name}.safetensors is not a safetensors file" in said and "continues from step 2" in said
     assert not Path("owned").exists()
 
 
@@ -205,16 +211,3 @@ def test_two_runs_do_not_share_a_folder(mistake: Mistake, run: Path) -> None:
         other.stdout.readline()
         assert f"runs/it is in use by process {other.pid}" in mistake(*AGAIN)
         other.kill()
-
-
-def test_no_pickle_is_read_or_written(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise AssertionError("a pickle")
-
-    for name in ("dump", "dumps", "load", "loads"):
-        monkeypatch.setattr(pickle, name, refuse)
-    for name in ("save", "load"):
-        monkeypatch.setattr(torch, name, refuse)
-    train("Single", *OPTIONS)
-    shutil.rmtree(LAST)
-    train("Single", *OPTIONS)

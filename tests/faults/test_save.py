@@ -1,23 +1,24 @@
 """Whatever fails while a run writes, it says why, and what was saved before is whole: the same command goes on."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from errno import EACCES, EIO, ENOSPC
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import partial, partialmethod
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ROOT, Command, forget_accelerator
-from safetensors import SafetensorError
+from faults_table import OneFault
+from forked import fork_processes
+from safetensors.torch import load_file
 from test_continue import assert_same
 
 from launchbay.launch.checkpoint import storage
+from launchbay.launch.record import progress, tracking
 from launchbay.launch.train import main
 from launchbay.models import checkpoints
 
@@ -26,97 +27,6 @@ Mistake = Callable[..., str]
 Mount = Callable[..., bool]
 SLOW = pytest.mark.slow
 TASK = ("--task", "toys:Single", "--steps", 4, "--save-every", 2, "--eval-every", 2, "--keep", 1, "--wandb", "off")
-CALLS = {
-    os: ("open", "fsync"),
-    Path: ("mkdir", "rename", "replace", "write_text", "open", "iterdir"),
-    shutil: ("rmtree",),
-    storage: ("save_file",),
-}
-"""What a run writes with."""
-REASONS = {ENOSPC: "No space left on device", EACCES: "Permission denied", EIO: "Input/output error"}
-
-
-class Disk:
-    """Counts the calls that reach the run folder; call number `bad` does half its work and fails."""
-
-    def __init__(self, bad: int, reason: int):
-        self.bad, self.reason = bad, reason
-        self.calls, self.whole = 0, list[str]()
-
-    def reached(self, arguments: tuple[Any, ...]) -> bool:
-        where = [f"/proc/self/fd/{word}" if isinstance(word, int) else word for word in arguments]
-        paths = [os.path.realpath(word) for word in where if isinstance(word, str | Path)]
-        return any(path.startswith(f"{Path.cwd()}/runs/it") for path in paths)
-
-    def call(self, name: str, real: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        if not self.reached(arguments):
-            return real(*arguments, **options)
-        self.calls += 1
-        if self.calls != self.bad:
-            return real(*arguments, **options)
-        self.whole = [path.name for path in checkpoints.list_checkpoints(Path("runs/it/checkpoints"))]
-        if name == "save_file":
-            Path(arguments[1]).write_bytes(b"half")
-            raise SafetensorError(f"Error while serializing: I/O error: {REASONS[self.reason]} (os error)")
-        if name == "write_text":
-            real(arguments[0], arguments[1][: len(arguments[1]) // 2])
-        if name == "rmtree":
-            next(arguments[0].iterdir()).unlink()
-        raise OSError(self.reason, REASONS[self.reason])
-
-
-@contextmanager
-def failing(bad: int = 0, reason: int = ENOSPC) -> Generator[Disk]:
-    disk = Disk(bad, reason)
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, names in CALLS.items():
-            for name in names:
-                real = getattr(owner, name)
-                # A plain function, so that it becomes a method of Path.
-                patch.setattr(owner, name, lambda *a, n=name, r=real, **o: disk.call(n, r, *a, **o))
-        yield disk
-
-
-def run(name: str) -> int:
-    forget_accelerator()
-    return main([*map(str, TASK), "--run", name])
-
-
-def check_folder(disk: Disk) -> None:
-    """What has a checkpoint's name is a whole one, also what `best` names; the newest of before is still there."""
-    folder = Path("runs/it/checkpoints")
-    for saved in checkpoints.list_checkpoints(folder):
-        checkpoints.verify(saved)
-    if (folder / "best").is_file():
-        checkpoints.verify(folder / (folder / "best").read_text())
-    assert not disk.whole or (folder / disk.whole[-1]).is_dir()
-
-
-@pytest.mark.parametrize(
-    ("every", "shift"), [(8, 0), *(pytest.param(1, shift, marks=SLOW) for shift in range(len(REASONS)))]
-)
-def test_any_call_that_fails(every: int, shift: int, capfd: pytest.CaptureFixture[str], record_property: Any) -> None:
-    """Each call that reaches the disk, in a run that saves twice, fails once, in one of three ways."""
-    assert run("whole") == 0
-    with failing() as counted:
-        assert run("it") == 0
-    shutil.rmtree("runs/it")
-    assert counted.calls > 90
-    tries = range(1, counted.calls, every)  # the last one asks whether the folder was used, and may fail
-    record_property("faults", len(tries))
-    for bad in tries:
-        reason = list(REASONS)[(bad + shift) % 3]
-        capfd.readouterr()
-        with failing(bad, reason) as disk:
-            code = run("it")
-        said = capfd.readouterr().err
-        assert code == 2 and said.count("╭─ error") == 1 and REASONS[reason] in said, f"call {bad}: {said}"
-        check_folder(disk)
-        assert run("it") == 0
-        assert_same(Path("runs/whole"), Path("runs/it"))
-        assert checkpoints.find_checkpoint(Path("runs/it/checkpoints"), "best").name == "step-00000004"
-        assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "done"
-        shutil.rmtree("runs/it")
 
 
 @pytest.fixture
@@ -143,6 +53,7 @@ def check_full(output: str) -> None:
     assert not list(Path("runs/it/checkpoints").glob(".tmp-step-*"))
 
 
+SAVES = ("--steps", 6, "--save-every", 1, "--eval-every", 3, "--keep", 2)
 FILLS = ("--steps", 12, "--save-every", 1, "--eval-every", 4, "--keep", 99)
 
 
@@ -185,3 +96,54 @@ def test_an_output_folder_that_is_read_only(disk: Mount, train: Train, mistake: 
     train("Single", *FILLS, "--steps", 6)
     said = mistake("--task", "toys:Single", "--output-dir", "runs/it/config.yaml/deeper")
     assert "cannot make a run folder in runs/it/config.yaml/deeper: Not a directory" in said
+
+
+@pytest.mark.fault("saver")
+@pytest.mark.parametrize("error", [MemoryError("no room for a copy"), RuntimeError("a bug")])
+@pytest.mark.parametrize("where", ["save_file", "fingerprint", "delete_old"])
+def test_whatever_fails_in_the_saver_ends_the_run_in_good_order(
+    where: str, error: Exception, train: Train, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """It is named, the summary says that the run failed, observers are closed, and the same command goes on."""
+    whole, closed = train("Single", *SAVES).rename("runs/whole"), list[str]()
+
+    def close(self: tracking.Observer, real: Callable[[tracking.Observer], None]) -> None:
+        closed.append(type(self).__name__)
+        real(self)
+
+    for kind in (tracking.Record, progress.Outcome):
+        monkeypatch.setattr(kind, "close", partialmethod(close, kind.close))
+    with monkeypatch.context() as patch:
+        real, calls = getattr(storage, where), count()
+
+        def fail(*arguments: Any) -> Any:
+            if next(calls) == 4:
+                raise error
+            return real(*arguments)
+
+        patch.setattr(storage, where, fail)
+        forget_accelerator()
+        code = main(["--task", "toys:Single", *map(str, SAVES), "--run", "it", "--wandb", "off"])
+    said = capfd.readouterr().err
+    assert code == (1 if isinstance(error, RuntimeError) else 2) and str(error) in said and said.count("╭─") == 1, said
+    assert sorted(closed) == ["Outcome", "Record"]
+    assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "failed"
+    for saved in checkpoints.list_checkpoints(Path("runs/it/checkpoints")):
+        checkpoints.verify(saved)
+    train("Single", *SAVES)
+    assert_same(whole, Path("runs/it"))
+
+
+@pytest.mark.fault("numbers")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_weights_that_would_become_no_numbers_are_never_saved(processes: int, one_fault: OneFault) -> None:
+    """A gradient that is nan while the loss is finite, in the middle of a training."""
+    argv = ("--task", "wrong_toys:Infinite", *SAVES, "--run", "it", "--wandb", "off")
+    with one_fault("a gradient that is nan"):
+        all_of_it = fork_processes(processes, argv)
+        codes, said = [process.wait() for process in all_of_it], "".join(process.said() for process in all_of_it)
+        assert set(codes) == {2} and said.count("╭─ error") == 1 and "not finite at step 6" in said, said
+        saved = checkpoints.list_checkpoints(Path("runs/it/checkpoints"))
+        assert saved and saved[-1].name <= "step-00000005"
+        for file in saved[-1].glob("*.safetensors"):
+            assert all(tensor.isfinite().all() for tensor in load_file(file).values())

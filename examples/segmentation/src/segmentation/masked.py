@@ -41,7 +41,7 @@ class Masked(Folder):
         """Return the mask of a picture: int64 H×W."""
         path = self.mask_root / self.files[index].relative_to(self.root).with_suffix(".png")
         try:
-            with Image.open(path) as file:
+            with Image.open(path, formats=["PNG"]) as file:
                 mask = torch.from_numpy(np.array(file)).long()
         except OSError as error:
             raise UserError(

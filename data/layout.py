@@ -1,0 +1,139 @@
+"""How people keep pictures in a folder: which are to train and which to validate on, and what their classes are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from launchbay import UserError
+from launchbay.data.listing import Listing
+from launchbay.data.words import plain_name, some_of
+
+ROLES = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val", "eval": "val", "evaluation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""What sub-folders are for that are called so, in capitals or not."""
+HOLD_OUT = 10
+"""Every so many pictures one is for validation, where no sub-folder says which."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the pictures of a folder are for."""
+
+    splits: dict[str, list[str]]
+    """Their names, by split: train, val, all."""
+    depth: int
+    """How many folders lie between the root and those of the classes."""
+    left_out: Counter[str]
+    """What none of the splits has, by kind."""
+    note: str = ""
+    """What training and validation do with a folder called test, if there is one."""
+    together: str = ""
+    """The folders that `all` is of, if there are several."""
+
+
+def understand(listing: Listing) -> Layout:
+    """Return what the pictures in a folder are for.
+
+    DIR/{train,val,test}/ are splits if two of them are there; without val, test is what figures are of. Otherwise every
+    tenth picture is for validation, at least one. A single such folder with nothing beside it is no class.
+
+    Raises:
+        UserError: two folders are for the same, or one of them is empty.
+    """
+    tops = [folder for folder in listing.folders if "/" not in folder]
+    roles = {folder: ROLES[folder.lower()] for folder in tops if folder.lower() in ROLES}
+    if len(roles) > 1:
+        return split_by_folders(listing, roles)
+    places = {name.partition("/")[0] if "/" in name else "" for name in listing.names}
+    training = [name for place, name in enumerate(listing.names) if place % HOLD_OUT]
+    splits = {"train": training, "val": listing.names[::HOLD_OUT], "all": listing.names}
+    return Layout(splits, int(places <= roles.keys() and len(places) == 1), listing.left_out)
+
+
+def split_by_folders(listing: Listing, roles: dict[str, str]) -> Layout:
+    """Return what the pictures of `listing` are for, of which `roles` says it by their folders.
+
+    Raises:
+        UserError: two folders are for the same, or one of them is empty.
+    """
+    found: dict[str, list[str]] = {folder: [] for folder in roles}
+    together, left_out = list[str](), Counter(listing.left_out)
+    for name in listing.names:
+        top, slash, _ = name.partition("/")
+        if slash and top in roles:
+            found[top].append(name)
+            together.append(name)
+        else:
+            left_out[f"beside {some_of([f'{folder}/' for folder in roles])}"] += 1
+    folders = folders_by_role(listing, roles, found)
+    of_role = {role: found[folder] for role, folder in folders.items()}
+    note = ""
+    if test := folders.get("test"):
+        note = f"{len(found[test]):,} in {test}/ not used" if "val" in folders else f"figures are of {test}/"
+    validation = of_role.get("val") or of_role.get("test", [])
+    splits = {"train": of_role.get("train", []), "val": validation, "all": together}
+    return Layout(splits, 1, left_out, note, some_of([f"{folder}/" for folder in roles]))
+
+
+def folders_by_role(listing: Listing, roles: dict[str, str], found: dict[str, list[str]]) -> dict[str, str]:
+    """Return the folder for each role.
+
+    Raises:
+        UserError: there are two for one, or it is empty.
+    """
+    folders: dict[str, str] = {}
+    for folder, role in roles.items():
+        if role in folders:
+            said = f"{plain_name(listing.root)} has {folders[role]}/ and {folder}/, which are for the same"
+            raise UserError(said, "move the pictures of both into one of them")
+        if not found[folder]:
+            raise UserError(
+                f"{plain_name(listing.root)}/{folder} holds no picture",
+                "put some there, or move that folder away; without any for validation every tenth picture is held out",
+            )
+        folders[role] = folder
+    return folders
+
+
+def classes_of(layout: Layout, split: str) -> tuple[list[str], str]:
+    """Return the classes of the pictures of a split, which are the same for train and val, in order; if there are none,
+    why, where that may surprise.
+    """
+    training, validation = (layout.splits["all"], []) if split == "all" else both(layout)
+    learned, validated = (
+        {class_of(name, layout.depth): name for name in reversed(names)} for names in (training, validation)
+    )
+    everything = {**validated, **learned}
+    if "" in everything:
+        reason = f"{plain_name(everything[''])} is in no folder of a class" if len(everything) > 1 else ""
+        return [], reason
+    if learned and (more := sorted(validated.keys() - learned.keys())):
+        return (
+            [],
+            f"{plain_name(validated[more[0]])} is for validation, but no picture of {plain_name(more[0])} to train",
+        )
+    if len(everything) == 1:
+        return [], f"all pictures are of one class, {plain_name(next(iter(everything)))}"
+    return sorted(everything), ""
+
+
+def both(layout: Layout) -> tuple[Sequence[str], Sequence[str]]:
+    return layout.splits["train"], layout.splits["val"]
+
+
+def class_of(name: str, depth: int) -> str:
+    """Return the folder of a picture's class, empty if it is in none."""
+    parts = name.split("/", depth + 1)
+    return parts[depth] if len(parts) > depth + 1 else ""
+
+
+def empty_classes(listing: Listing, layout: Layout, classes: Sequence[str]) -> list[str]:
+    """Return folders that stand where those of the classes do, but have no picture."""
+    places = [folder for folder in listing.folders if folder.count("/") == layout.depth]
+    if layout.depth:
+        tops = {name.partition("/")[0] for name in layout.splits["all"]}
+        places = [folder for folder in places if folder.partition("/")[0] in tops]
+    return sorted({place.rpartition("/")[2] for place in places} - set(classes))

@@ -1,0 +1,124 @@
+"""What is in a folder: its pictures in any depth of sub-folders, and what is left out, by kind. Nothing is opened."""
+
+import errno
+import os
+import re
+import stat
+from collections import Counter
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from pathlib import Path
+
+from launchbay import UserError
+from launchbay.data.decode import SUFFIXES
+from launchbay.data.words import counted, listed, plain_name
+
+STRAYS = {
+    "@eadir", "__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "$recycle.bin", "#recycle", "lost+found",
+    "system volume information",
+}  # fmt: skip
+"""What systems leave in folders of people, beside what begins with a dot."""
+HIDDEN, TWICE, SPECIAL, OTHER = "hidden", "linked twice", "no regular files", "of no known kind"
+"""Kinds of what is left out, beside the suffixes of files."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is in the folder `root`: the names of its pictures and of the folders in it, in order (paths below `root`,
+    with /), and what is left out, by kind.
+    """
+
+    root: Path
+    names: list[str]
+    folders: list[str]
+    left_out: Counter[str]
+
+
+def list_folder(root: Path) -> Listing:
+    """Return what is in the folder `root`, and behind links. Each folder is visited once, by its own path rather than a
+    link's, however often it is linked; hidden ones are left out.
+
+    Raises:
+        UserError: there is no such folder, no picture in it, or a folder in it that cannot be read.
+    """
+    if not root.is_dir():
+        hint = f"looked for it in {plain_name(Path.cwd())}; give an existing folder of photographs"
+        raise UserError(f"{plain_name(root)} is not a folder", hint)
+    walk = Walk(root)
+    walk.down("")
+    while walk.links:  # folders themselves come first: behind a link may be one of them
+        walk.down("/".join(heappop(walk.links)))
+    if walk.closed:
+        raise UserError(listed(walk.closed), "make it readable, or move it away")
+    if not walk.names:
+        instead = f", but {counted(walk.left_out)}" if walk.left_out else ""
+        raise UserError(
+            f"{plain_name(root)} holds no picture{instead}",
+            f"put some there, or name another folder; known kinds: {' '.join(SUFFIXES)}",
+        )
+    names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (walk.names, walk.folders))
+    return Listing(root, names, folders, walk.left_out)
+
+
+class Walk:
+    """A walk through the folders in `root`: what was found so far, and the links to folders seen on the way."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.names, self.folders, self.closed = list[str](), list[str](), list[str]()
+        self.links: list[list[str]] = []
+        self.left_out: Counter[str] = Counter()
+        self.seen: set[tuple[int, int]] = set()
+
+    def down(self, top: str) -> None:
+        """Visit the folder `top` and those in it, in any depth, but no link."""
+        waiting = [top]
+        while waiting:
+            folder = waiting.pop()
+            path = Path(self.root, folder)
+            try:
+                known = path.stat()
+                if (known.st_dev, known.st_ino) in self.seen:
+                    self.left_out[TWICE] += 1
+                    continue
+                self.seen.add((known.st_dev, known.st_ino))
+                if folder:
+                    self.folders.append(folder)
+                with os.scandir(path) as entries:
+                    waiting += [name for entry in entries if self.is_folder(entry, name := below(folder, entry.name))]
+            except OSError as error:
+                self.closed.append(f"cannot look into {plain_name(path)}: {error.strerror}")
+
+    def is_folder(self, entry: os.DirEntry[str], name: str) -> bool:
+        """Take a note of what lies in a folder, `name` below the root, unless it is a folder to visit."""
+        if entry.name.startswith(".") or entry.name.lower() in STRAYS:
+            self.left_out[HIDDEN] += 1
+        elif entry.is_dir(follow_symlinks=False):
+            return True
+        elif (mode := self.mode_of(entry)) and stat.S_ISDIR(mode):
+            heappush(self.links, name.split("/"))
+        elif (suffix := f".{entry.name.rpartition('.')[2].lower()}") not in SUFFIXES:
+            self.left_out[suffix if re.fullmatch(r".+\.\w{1,8}", entry.name) else OTHER] += 1
+        elif mode and not stat.S_ISREG(mode):
+            self.left_out[SPECIAL] += 1
+        else:
+            self.names.append(name)
+        return False
+
+    def mode_of(self, entry: os.DirEntry[str]) -> int:
+        """Return the kind of what `entry` stands or is a link for; 0 where it is known, or a link to nowhere, which is
+        named when it is opened.
+        """
+        if entry.is_file(follow_symlinks=False):
+            return 0
+        try:
+            return entry.stat().st_mode
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                self.closed.append(f"cannot look into {plain_name(entry.path)}: {error.strerror}")
+            return 0
+
+
+def below(folder: str, name: str) -> str:
+    """Return the path of `name` in `folder`, both below the root."""
+    return f"{folder}/{name}" if folder else name

@@ -1,0 +1,29 @@
+"""The names of a run's pictures; and those that cannot be drawn, which is no reason to end a training."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from launchbay import UserError
+
+SAMPLES = "samples"
+"""The name of the sample grid among a run's pictures."""
+
+
+def picture_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+class CannotDraw(Exception):
+    """A picture cannot be made, for a reason that has to do with nothing else."""
+
+
+@contextmanager
+def drawing() -> Generator[None]:
+    """Turn whatever fails within the block into CannotDraw, but for mistakes of authors and what the disk refuses."""
+    try:
+        yield
+    except Exception as error:
+        refused = isinstance(error, OSError) and error.errno is not None  # libraries raise others without a number
+        if refused or isinstance(error, UserError):
+            raise
+        raise CannotDraw(f"{type(error).__name__}: {error}") from error

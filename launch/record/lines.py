@@ -1,0 +1,101 @@
+"""The lines of metrics.jsonl, as they are read: one after the other, each checked."""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from math import inf
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le, Predicate
+from pydantic import AllowInfNan, Strict, TypeAdapter, ValidationError
+
+from launchbay import printable
+from launchbay.launch.files import Json
+from launchbay.models.reading import Unfit, check, open_regular, parse
+from launchbay.models.saved import Word
+
+Line = Json
+"""One line of metrics.jsonl: step, epoch, split, and figures by name."""
+METRICS = "metrics.jsonl"
+LINE_BYTES = 4 << 20
+"""The most that a line may have: figures of 10,000 classes have 2 MB."""
+LARGEST_STEP = 10**15
+
+
+def is_line(line: dict[str, Any]) -> bool:
+    """Return whether a line says of which step and split its figures are."""
+    step = line.get("step")
+    placed = isinstance(step, int) and 0 <= step <= LARGEST_STEP and line.get("split") in ("train", "val")
+    return placed and all(name == "split" or not isinstance(value, str) for name, value in line.items())
+
+
+Integer = Annotated[int, Strict(), Ge(-(2**63)), Le(2**63)]
+Figure = Integer | Annotated[float, Strict(), AllowInfNan(False)]
+SCHEMA = TypeAdapter(Annotated[dict[Word, Figure | Word | None], Predicate(is_line)])
+
+
+def say(what: str) -> None:
+    print(printable(what), flush=True)
+
+
+def read_record(folder: Path, last: float = inf, tell: Callable[[str], object] = say) -> Iterator[Line]:
+    """Return the lines of metrics.jsonl up to step `last`, one by one. What a killed process left of a line does not
+    count; how many others are damaged, and left out, is told to `tell`.
+    """
+    file = folder / METRICS
+    if not file.exists():
+        return
+    damaged, first = 0, ""
+    try:
+        with open_regular(file) as texts:
+            for number, text in enumerate(iter(lambda: texts.readline(LINE_BYTES + 1), b""), 1):
+                try:
+                    if len(text) > LINE_BYTES:
+                        raise Unfit(f"has more than {LINE_BYTES:,} bytes; nothing is read from here on")
+                    if text.endswith(b"\n"):
+                        line = read_line(text)
+                        if line["step"] <= last:
+                            yield line
+                except Unfit as error:
+                    damaged, first = damaged + 1, first or f"line {number} {error}"
+                    if len(text) > LINE_BYTES:
+                        break
+    except (Unfit, OSError) as error:
+        tell(f"damaged: {file} {error}")
+    if damaged:
+        tell(f"damaged, and left out: {damaged} line{'s' * (damaged > 1)} of {file}; {first}")
+
+
+def read_line(text: bytes) -> Line:
+    """Return the line of the record in `text`. There may be a million of them, so all is done in one go where it can.
+
+    Raises:
+        Unfit: it is none.
+    """
+    try:
+        line = SCHEMA.validate_json(text)
+    except ValidationError:
+        return check(parse(text), SCHEMA)  # which says why, in our words
+    return line if text.count(b'":') == len(line) else check(parse(text), SCHEMA)  # a key may be there twice
+
+
+class Earlier:
+    """The lines of the record of a run that goes on from step `last`, but those of the place `ahead`, (step, split),
+    which happens again. They are read anew each time, as often as that is asked for; those that come later are none of
+    them.
+    """
+
+    def __init__(self, folder: Path, last: float, ahead: tuple[object, ...] = ()):
+        self.folder, self.last, self.ahead = folder, last, ahead
+        self.count: int | None = None
+
+    def __iter__(self) -> Iterator[Line]:
+        return islice(self.read(), self.count)
+
+    def read(self) -> Iterator[Line]:
+        count = 0
+        for line in read_record(self.folder, self.last, say if self.count is None else lambda said: None):
+            if (line["step"], line["split"]) != self.ahead:
+                count += 1
+                yield line
+        self.count = count

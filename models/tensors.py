@@ -1,0 +1,83 @@
+"""Tensors as they are read from safetensors files, and whether they are what a network takes."""
+
+from collections.abc import Container, Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from launchbay import UserError
+
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+"""Types that are converted into each other; all others have to be the same."""
+MOST_DIMENSIONS = 16
+"""torch reads more than it can compute with."""
+
+
+def read_tensors(file: Path, hint: str = "go back to an earlier checkpoint") -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, on the CPU. None takes memory before it is looked at.
+
+    Raises:
+        UserError: it is none, or cannot be read.
+    """
+    try:
+        tensors = load_file(file)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the library makes of a file that it does not understand
+        raise UserError(f"{file} is not a safetensors file: {error}", hint) from error
+    if odd := [name for name, tensor in tensors.items() if tensor.ndim > MOST_DIMENSIONS]:
+        raise UserError(f"{file}: {odd[0]} has {tensors[odd[0]].ndim} dimensions", hint)
+    return tensors
+
+
+def same_kind(given: torch.dtype, wanted: torch.dtype) -> bool:
+    """Return whether numbers of type `given` may be taken for `wanted` ones."""
+    return given == wanted or (given in FLOATS and wanted in FLOATS)
+
+
+def form(tensor: Tensor) -> str:
+    """Return the shape of `tensor`, and its kind where it has no usual floating point numbers."""
+    shape = "×".join(map(str, tensor.shape)) or "one number"
+    return shape if tensor.dtype in FLOATS else f"{shape} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def check_kinds(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str, hint: str) -> None:
+    """Check that the tensors `given` are of the types of those `wanted`: torch would convert complex numbers, integers
+    and what else there is to floating point numbers, without a word.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in given.keys() & wanted.keys():
+        if not same_kind(given[name].dtype, wanted[name].dtype):
+            types = [str(tensor.dtype).removeprefix("torch.") for tensor in (given[name], wanted[name])]
+            raise UserError(f"{where}: {name} has {types[0]} numbers, and the network {types[1]}", hint)
+
+
+def not_finite(tensors: Mapping[str, Tensor], allowed: Container[str] = ()) -> list[str]:
+    """Return the names of `tensors` that have a value that is nan or infinite, and are not among the `allowed`."""
+    return [
+        name
+        for name, value in tensors.items()
+        if name not in allowed and value.is_floating_point() and not value.isfinite().all()
+    ]
+
+
+def check_finite(
+    given: Mapping[str, Tensor], where: str, hint: str, wanted: Mapping[str, Tensor] | None = None
+) -> None:
+    """Check that the tensors `given`, which were read from `where`, have no value that is nan or infinite; not either
+    in the types of those `wanted`. Where these are infinite themselves, as a mask may be, they may.
+
+    Raises:
+        UserError: one has.
+    """
+    for name, value in given.items():
+        like = (wanted or {}).get(name, value)
+        if not value.isfinite().all() and (like is value or like.isfinite().all()):
+            raise UserError(f"{where}: {name} has nan or infinite values", hint)
+        if like.dtype != value.dtype and value.isfinite().all() and not value.to(like.dtype).isfinite().all():
+            kind = str(like.dtype).removeprefix("torch.")
+            raise UserError(f"{where}: {name} has values that are too large for {kind}", hint)

@@ -1,0 +1,1 @@
+"""Runs of strangers: what tests/fuzz.py is made of."""

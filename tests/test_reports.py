@@ -1,0 +1,53 @@
+"""What the reports behind the tasks show: the untrained network, as many samples as asked for, classes, totals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import lines
+from PIL import Image
+
+from launchbay.tasks import Batch
+from launchbay.tasks.classify import Classify, ClassifyConfig
+
+Train = Callable[..., Path]
+PAIRS = ("--data", "toys:Digits+toys:Patches", "--batch-size", 4)
+
+
+def test_a_run_shows_the_untrained_network_and_goes_on_after_it(train: Train) -> None:
+    run = train("unmix", *PAIRS, "--steps", 2, "--eval-every", 1, "--eval-first")
+    assert [line["step"] for line in lines(run, "val")] == [0, 1, 2]
+    assert (run / "samples/step-00000000.png").is_file()
+    run = run.rename("first")
+    saved = run / "checkpoints/step-00000000"
+    other = train("unmix", *PAIRS, "--steps", 2, "--eval-every", 1, "--eval-first", "--resume", saved)
+    assert [line["step"] for line in lines(other, "val")] == [1, 2], "the run before has shown it"
+    after = [json.loads((one / "summary.json").read_text())["final"] for one in (run, other)]
+    assert after[0] == after[1]
+
+
+def test_several_terms_have_a_total(train: Train) -> None:
+    first = lines(train("unmix", *PAIRS, "--steps", 1), "train")[0]
+    assert first["model/total"] == pytest.approx(first["model/first"] + first["model/second"])
+
+
+def test_only_the_first_picture_is_learned_where_that_is_asked(train: Train) -> None:
+    pairs = ("--data", "toys:Digits+toys:Digits", "--batch-size", 4)
+    run = train("unmix", *pairs, "--steps", 1, "--second", "subtract-untrained", "--shown", 3)
+    assert "model/first" in (first := lines(run, "train")[0]) and "model/second" not in first
+    assert "psnr_second" in lines(run, "val")[0]
+    with Image.open(run / "samples/step-00000001.png") as grid:
+        assert grid.height == 26 + 3 * (128 + 6) and grid.width == 6 * (128 + 6) + 6, (
+            "with the classes of both pictures"
+        )
+
+
+def test_half_of_the_pictures_are_turned_upside_down() -> None:
+    options = {"channels": 1, "size": 8, "classes": 2, "flip": False, "shift": 0, "flip_vertically": True}
+    task = Classify(ClassifyConfig(**options))  # pyright: ignore[reportArgumentType]
+    images = torch.rand(400, 1, 8, 8)
+    changed = task.augment(Batch({"image": images}, range(400))).image
+    flipped = (changed == images.flip(-2)).flatten(1).all(dim=1)
+    assert torch.equal(changed[~flipped], images[~flipped]) and 160 < flipped.sum() < 240
