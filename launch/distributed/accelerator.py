@@ -18,8 +18,8 @@ from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.distributed.signals import end_with_parent
-from launchbay.launch.errors import introduce, process_count, process_rank
 from launchbay.launch.files import Json
+from launchbay.launch.others import introduce, process_count, process_rank
 
 OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
