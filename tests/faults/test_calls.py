@@ -36,8 +36,8 @@ REASONS = {
     EACCES: "Permission denied",
 }
 UNHEARD = re.compile(r"/logs/|/curves\.png|/\.lock$|/runs/it$")
-"""What a run does without: what it logs, curves that can be drawn again from the record, and at its end a clean lock and
-a look whether its folder is empty."""
+"""What a run does without: what it logs, curves that can be drawn again from the record, and at its end a clean lock,
+and a look whether its folder is empty."""
 
 
 def in_run(call: Call) -> bool:
