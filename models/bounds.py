@@ -17,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from launchbay import UserError
+from launchbay.models.checkpoints import OPTIMIZERS, read_manifest
 
-TIMES, VALUES, PARTS = 4, 2**26, 10_000
+TIMES, VALUES, PARTS = 4, 2**26, 5_000
 """A network may take, while it is built, so many times what its checkpoint has, and beyond that so many values and so
 many layers and tensors: layers are made and replaced, and buffers need not be saved."""
 
@@ -48,12 +49,13 @@ def bounded_by(checkpoint: Path, what: str) -> Generator[None]:
 def held_by(checkpoint: Path) -> tuple[int, int]:
     """Return the number of values and of tensors in the files of a verified `checkpoint`, optimizers aside."""
     shapes: list[Sequence[int]] = []
-    for file in checkpoint.glob("*.safetensors"):
-        if file.name == "optimizers.safetensors":
+    for name in read_manifest(checkpoint).files:
+        if not name.endswith(".safetensors") or name == OPTIMIZERS:
             continue
+        file = checkpoint / name
         try:
             with safe_open(file, "pt") as opened:
-                shapes += [opened.get_slice(name).get_shape() for name in opened.keys()]  # noqa: SIM118
+                shapes += [opened.get_slice(key).get_shape() for key in opened.keys()]  # noqa: SIM118
         except (OSError, SafetensorError) as error:
             said = f"{file} is not a safetensors file: {error}"
             raise UserError(said, "go back to an earlier checkpoint") from error

@@ -36,7 +36,7 @@ from launchbay.launch.record import curves
 
 SECONDS, MEMORY = 20, 2**31
 """Of CPU, and of resident memory, that a command may take."""
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds for a command: what takes longer waits for ever, however slow the machine."""
 RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """What a terminal takes as a command."""

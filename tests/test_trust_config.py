@@ -196,7 +196,7 @@ def test_what_lies_in_the_current_folder_is_not_taken_for_installed(command: Com
 
 LARGE = {
     "width": (1_000_000, 20_000),
-    "blocks": (1_000_000_000, 10**20),
+    "blocks": (1_000_000_000,),
 }
 
 
@@ -248,7 +248,9 @@ def test_a_run_does_not_decide_how_much_of_this_machine_is_taken(gift: Path, lau
 class Many(ImageSet):
     """A million pictures, none of which is here."""
 
-    channels = 3
+    @property
+    def channels(self) -> int:
+        return 3
 
     def __len__(self) -> int:
         return 10**6
@@ -271,7 +273,7 @@ class Layers(nn.Module):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: nn.Sequential(*(nn.ReLU() for _ in range(12_000))),
+        lambda: nn.Sequential(*(nn.ReLU() for _ in range(6_000))),
         lambda: [nn.Linear(1, 1) for _ in range(10**9)],
         lambda: nn.Linear(10**5, 10**5),
         lambda: torch.zeros(10**9),

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -337,3 +338,23 @@ def test_a_run_is_found_by_its_name(train: Train, capfd: pytest.CaptureFixture[s
     Path("mine/it").rename("mine/second")
     train("Single", *where, "--resume", "second", "--steps", 6)
     assert "continues from step 4: mine/second/checkpoints/step-00000004" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["meta", "sparse", "complex", "float8", "packed"])
+def test_tensors_that_are_no_weights_are_refused(mistake: Mistake, kind: str) -> None:
+    bias = torch.zeros(3)
+    odd = {
+        "meta": bias.to("meta"),
+        "sparse": bias.to_sparse(),
+        "complex": bias.to(torch.complex64),
+        "float8": bias.to(torch.float8_e5m2),
+        "packed": bias,
+    }
+    torch.save({"weight": torch.zeros(3, 3, 3, 3), "bias": odd[kind]}, "odd.pth")
+    if kind == "packed":  # a thousand times as large as it looks
+        with zipfile.ZipFile("odd.pth") as plain, zipfile.ZipFile("packed.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in plain.namelist():
+                packed.writestr(name, plain.read(name))
+        Path("packed.pth").rename("odd.pth")
+    said = mistake("--task", "toys:Single", "--weights", "odd.pth")
+    assert "odd.pth" in said and ("bias" in said or kind == "packed")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from inspect import isabstract, signature
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
@@ -137,21 +137,21 @@ def check_is_dataset(plugin: plugins.Plugin, found: Any) -> Open:
     """
     kind = found if isinstance(found, type) else returned_by(found)
     says_so = isinstance(kind, type) and issubclass(kind, ImageSet)
-    if not says_so and not (plugin.package and kind is None and callable(found)):
+    if not callable(found) or not (says_so or (plugin.package and kind is None)):
         raise UserError(
             f"{plugin.name} is not a data set",
             "derive a class from launchbay.data.ImageSet, or let a function say that it returns one: "
             "def pictures(split: str, root: Path | None = None) -> ImageSet",
         )
     if isabstract(found):
-        lacking = " and no ".join(sorted(found.__abstractmethods__))
+        lacking = " and no ".join(sorted(vars(found)["__abstractmethods__"]))
         raise UserError(f"{plugin.name} has no {lacking}", "define it; its docstring in ImageSet says what it returns")
     try:
         signature(found).bind("train", None)
     except (TypeError, ValueError) as error:
         said = f"{plugin.name} cannot be called as a data set is: {error}"
         raise UserError(said, "let it take a split and a folder: (split: str, root: Path | None = None)") from error
-    return found
+    return cast(Open, found)
 
 
 def returned_by(found: Any) -> object:

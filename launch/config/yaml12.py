@@ -3,7 +3,7 @@
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 from unicodedata import category
@@ -84,9 +84,9 @@ class Loader(Reader, Scanner, Parser, Composer, BaseConstructor, CoreResolver):
         self.depth -= 1
         return node
 
-    def value_of(self, node: Node) -> object:
+    def value_of(self, node: Node | None) -> object:
         """Return what `node` stands for."""
-        return self.construct_object(node, deep=True)
+        return None if node is None else self.construct_object(node, deep=True)
 
 
 def scalar(name: str) -> Callable[[Loader, Any], object]:
@@ -113,7 +113,7 @@ def text_of(loader: Loader, node: ScalarNode) -> str:
     return value
 
 
-def mapping(loader: Loader, node: MappingNode) -> dict[object, object]:
+def mapping(loader: Loader, node: MappingNode) -> dict[Hashable, object]:
     """Return the values in `node` by their keys, each of which is there once."""
     values = loader.construct_mapping(node, deep=True)
     if len(values) < len(node.value):

@@ -143,7 +143,7 @@ def config_file(run: Path) -> Path:
     """
     file = run / "config.yaml"
     refuse_link(*(run / name for name in (*FOLDERS[1:], *FILES)))
-    if not file.is_file():
+    if not file.exists():
         raise UserError(
             f"{run} is not a run folder: it has no config.yaml", "name a run folder, such as runs/superres-1"
         )

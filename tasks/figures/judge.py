@@ -67,9 +67,9 @@ def load_judge(name: str) -> Judge:
     try:
         checkpoint = open_checkpoint(Path(name), "best", f"--judge {name}")
         config: dict[str, Any] = read_state(checkpoint).config
-        if config["task"] != "classify":
-            raise UserError(f"--judge {name} is a run of {config['task']}", HINT)
-        model, sizes = config.get("model"), [config.get(key) for key in ("channels", "size", "classes", "width")]
+        if (task := config.get("task")) != "classify":
+            raise UserError(f"--judge {name} is a run of {task}", HINT)
+        model, *sizes = (config.get(key) for key in ("model", "channels", "size", "classes", "width"))
         if not isinstance(model, str) or not all(type(number) is int and number > 0 for number in sizes):
             raise UserError(f"--judge {name}: {checkpoint} does not say how to build its network", HINT)
         with bounded_by(checkpoint, f"--judge {name}"):

@@ -144,7 +144,7 @@ def strange_names(world: World, chance: random.Random) -> str:
     else:
         target.write_text("notes")
     if chance.random() < 0.3:
-        shutil.rmtree(steps(world)[0])
+        shutil.rmtree(world.run / "checkpoints/step-00000001")
     return f"checkpoints/{name!r:.60} beside the others"
 
 
