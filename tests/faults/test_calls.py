@@ -128,6 +128,28 @@ def check_reason(code: int, said: str, reason: str, call: Call) -> None:
         assert_same(Path("runs/whole"), Path("runs/it"))
 
 
+@SLOW
+@pytest.mark.fault("file calls")
+def test_any_call_of_wandb_that_fails(one_fault: OneFault) -> None:
+    """Every ninth, of its own process and its own files: the run comes to its end all the same."""
+    calls: list[Call] = []
+    whole = Forked([*TASK, "--run", "whole", "--wandb", "offline"], held=True)
+    whole.hold(lambda call: calls.append(call) or 0 if in_wandb(call) else 0)
+    assert whole.wait() == 0 and len(calls) > 100, whole.said()
+    for bad in range(1, len(calls), 9):
+        with one_fault(f"call {bad}"):
+            shutil.rmtree("runs/it", ignore_errors=True)
+            left = iter(range(bad, 0, -1))
+            it = Forked([*TASK, "--run", "it", "--wandb", "offline"], held=True)
+            it.hold(lambda call, left=left: ENOSPC if in_wandb(call) and next(left, 0) == 1 else 0)
+            assert it.wait() == 0 and "Traceback" not in it.said(), it.said()
+            assert_same(Path("runs/whole"), Path("runs/it"))
+
+
+def in_wandb(call: Call) -> bool:
+    return in_run(call) and "/it/wandb" in call.paths[-1].replace("/whole/", "/it/")
+
+
 @pytest.mark.fault("file calls")
 def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(
     mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch
