@@ -35,15 +35,9 @@ REASONS = {
     EROFS: "Read-only file system",
     EACCES: "Permission denied",
 }
-<<<<<<< HEAD
-UNHEARD = re.compile(r"/logs/|/curves\.png|/\.lock$|/runs/it$")
-"""What a run does without: what it logs, curves that can be drawn again from the record, and at its end a clean lock
-and a look whether its folder is empty."""
-=======
 UNHEARD = re.compile(r"/logs/|/curves\.png|/\.lock$|/runs/it(/samples|/checkpoints)?$")
 """What a run does without: what it logs, curves that can be drawn again from the record, a clean lock at its end, and a
 look for what killed processes have left."""
->>>>>>> trust-faults
 
 
 def in_run(call: Call) -> bool:
