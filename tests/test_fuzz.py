@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CASES = 130
+CASES = 110
 """In the default suite: what two busy cores try in 45 seconds."""
 
 
