@@ -78,9 +78,17 @@ class Progress:
 
 @dataclass(frozen=True)
 class Group:
-    """A group of parameters of an optimizer, of whose settings only the names of its parameters are of use."""
+    """A group of parameters of an optimizer: their names, and its settings by name."""
 
     params: list[Word]
+    settings: dict[Word, object]
+
+
+def group_of(value: object) -> object:
+    """Return a group as `Group` has it: in the file its parameters are among its settings."""
+    if not isinstance(value, dict):
+        return value
+    return {"params": value.get("params"), "settings": {key: value[key] for key in value if key != "params"}}
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ class SavedOptimizer:
     """An optimizer's state, tensors aside: `values` are by NETWORK.PARAMETER.KEY."""
 
     kind: Annotated[Word, Field(alias="class")]
-    groups: list[Group]
+    groups: list[Annotated[Group, BeforeValidator(group_of)]]
     values: dict[Word, object]
 
 

@@ -83,9 +83,14 @@ def read_file(file: Path) -> Weights:
             "network's state_dict() alone",
         ) from error
     tensors, note = choose(str(file), content)
-    if odd := [name for name, tensor in tensors.items() if tensor.layout != torch.strided or tensor.is_quantized]:
-        raise UserError(f"{file}: {odd[0]} is sparse or quantized", "save its dense, floating point values")
+    if odd := [name for name, tensor in tensors.items() if not is_plain(tensor)]:
+        raise UserError(f"{file}: {odd[0]} is sparse, quantized or empty of values", "save dense tensors of numbers")
     return unwrap(str(file), tensors, note)
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether `tensor` has its values, as one number after the other."""
+    return tensor.device.type == "cpu" and tensor.layout == torch.strided and not tensor.is_quantized
 
 
 def check_unpacked(file: Path) -> None:

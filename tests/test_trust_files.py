@@ -5,6 +5,7 @@ import os
 import signal
 import stat
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_checkpoint import save, trained
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from launchbay import UserError, printable
 from launchbay.launch import errors, files
@@ -21,7 +23,7 @@ from launchbay.launch.checkpoint.optimizer_state import describe, restore
 from launchbay.launch.record import run_folder
 from launchbay.models import checkpoints
 from launchbay.models.reading import Unfit, check
-from launchbay.models.saved import STATE
+from launchbay.models.saved import STATE, SavedOptimizer
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -32,9 +34,15 @@ ESCAPE = "\x1b[2J"
 @pytest.fixture(autouse=True)
 def in_time() -> Iterator[None]:
     """What waits for a FIFO, or reads a device, fails the test."""
-    signal.alarm(60)
+
+    def fail(*_: object) -> None:
+        pytest.fail("waits for ever")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(40)
     yield
     signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def seal(checkpoint: Path) -> None:
@@ -75,7 +83,7 @@ STATES: list[tuple[str, object]] = [
     ("optimizers", {f"m{ESCAPE}": {}}), ("config", ...), ("config", []), ("config", {"lr": 1}), ("config.task", 1),
     ("data", ...), ("data", {"training": 1}), ("steps", 0), ("owes_validation", 1), ("world_size", -1),
     ("versions", {"torch": 2}), ("extra_state", []), ("extra_state", {"x": deep(100)}), ("initial", {"x": 1}),
-    ("scaler", {"scale": -1.0}), ("extra_state", {"x": "\ud800"}), ("data", {f"a{ESCAPE}": "b"}),
+    ("scaler", {"scale": -1.0}), ("initial", {"x": "\ud800"}), ("data", {f"a{ESCAPE}": "b"}),
 ]  # fmt: skip
 
 
@@ -342,7 +350,7 @@ def test_the_state_of_an_optimizer_is_what_it_would_make(kind: str, fused: bool)
     optimizer.step()
     tensors: dict[str, Tensor] = {}
     described = describe({"model": network}, optimizer, "model", tensors)
-    state = check({**MINIMAL, "optimizers": {"model": described}}, STATE).optimizers["model"]
+    state = saved_optimizer(described)
     restore({"model": network}, optimizer, "model", tensors, state)
     changed, expected = MOMENTS[kind]
     tensors |= {f"model.bias.{key}": value for key, value in changed.items()}
@@ -368,20 +376,33 @@ def test_state_of_part_of_a_parameter_is_refused() -> None:
 
 
 def test_optimizers_of_others_go_on() -> None:
-    """With keys and shapes of their own, and numbers that are no tensors."""
-    from timm.optim import create_optimizer_v2
+    """With keys and shapes of their own, numbers that are no tensors, counters in their groups; to the same bits."""
+    from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 
-    for kind in ("adafactor", "lion", "rmsproptf", "lookahead_adamw"):
+    def step(network: nn.Module, optimizer: Optimizer) -> None:
+        optimizer.zero_grad()
+        network(torch.ones(1, 3, 6, 6)).square().sum().backward()
+        optimizer.step()
+
+    for kind in ("adafactor", "adan", "lion", "rmsproptf"):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
-        optimizer = create_optimizer_v2(list(network.parameters()), opt=kind, lr=1e-3)
-        for _ in range(7):
-            optimizer.zero_grad()
-            network(torch.ones(1, 3, 6, 6)).sum().backward()
-            optimizer.step()
+        again = deepcopy(network)
+        optimizer, other = (create_optimizer_v2(list(n.parameters()), opt=kind, lr=1e-3) for n in (network, again))
+        for _ in range(3):
+            step(network, optimizer)
+        again.load_state_dict(network.state_dict())
         tensors: dict[str, Tensor] = {}
         described = json.loads(json.dumps(describe({"model": network}, optimizer, "model", tensors)))
-        state = check({**MINIMAL, "optimizers": {"model": described}}, STATE).optimizers["model"]
-        restore({"model": network}, optimizer, "model", tensors, state)
+        restore({"model": again}, other, "model", tensors, saved_optimizer(described))
+        for one in ((network, optimizer), (again, other)):
+            step(*one)
+        for mine, theirs in zip(network.parameters(), again.parameters(), strict=True):
+            assert torch.equal(mine, theirs), kind
+
+
+def saved_optimizer(described: dict[str, Any]) -> SavedOptimizer:
+    """As it is read from a state.json."""
+    return check({**MINIMAL, "optimizers": {"model": described}}, STATE).optimizers["model"]
 
 
 @pytest.mark.parametrize("extra", ["x" * (17 << 20), deep(80)], ids=["large", "deep"])

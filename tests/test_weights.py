@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,6 +326,26 @@ def test_the_hub_gives_whichever_file_a_repository_has(monkeypatch: pytest.Monke
     with pytest.raises(UserError, match="of hf-hub:someone/else cannot be downloaded: no model") as refused:
         read_weights("hf-hub:someone/else")
     assert "--weights FILE" in refused.value.hint
+
+
+@pytest.mark.parametrize("kind", ["meta", "sparse", "complex", "float8", "packed"])
+def test_tensors_that_are_no_weights_are_refused(mistake: Mistake, kind: str) -> None:
+    bias = torch.zeros(3)
+    odd = {
+        "meta": bias.to("meta"),
+        "sparse": bias.to_sparse(),
+        "complex": bias.to(torch.complex64),
+        "float8": bias.to(torch.float8_e5m2),
+        "packed": bias,
+    }
+    torch.save({"weight": torch.zeros(3, 3, 3, 3), "bias": odd[kind]}, "odd.pth")
+    if kind == "packed":  # a thousand times as large as it looks
+        with zipfile.ZipFile("odd.pth") as plain, zipfile.ZipFile("packed.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+            for name in plain.namelist():
+                packed.writestr(name, plain.read(name))
+        Path("packed.pth").rename("odd.pth")
+    said = mistake("--task", "toys:Single", "--weights", "odd.pth")
+    assert "odd.pth" in said and ("bias" in said or kind == "packed")
 
 
 def test_a_run_is_found_by_its_name(train: Train, capfd: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ def restore(
     described: SavedOptimizer,
 ) -> None:
     """Give the optimizer of network `name` the state that `describe` took down. Its own settings, learning rate and
-    all, stay: they follow from the options.
+    all, stay: they follow from the options, but for what its own steps change.
 
     Raises:
         UserError: that was another optimizer, it had other parameters, or would make other state of them.
@@ -71,6 +72,7 @@ def restore(
     if unknown := [where for where in by_parameter if where not in before]:
         raise UserError(f"the checkpoint has state of {unknown[0]} for {name!r}, which is no parameter of it", HINT)
     check_state(optimizer, names, by_parameter)
+    restore_counters(optimizer, described, name)
     state = {
         number: {key: laid_out(value, parameter) for key, value in by_parameter[names[id(parameter)]].items()}
         for number, parameter in enumerate(parameters)
@@ -98,23 +100,63 @@ def check_state(optimizer: Optimizer, names: Mapping[int, str], saved: Mapping[s
                 check_like(name, found, known[form], parameter)
 
 
+def twin_of(optimizer: Optimizer, group: Json, parameter: Tensor, gradient: float) -> tuple[Any, Tensor]:
+    """Return an optimizer like `optimizer`, of one parameter like `parameter` with gradients of one value, alone in a
+    group like `group`; and that parameter.
+
+    Raises:
+        TypeError: it is made of another one, which would take the steps of its twin.
+    """
+    if any(isinstance(part, Optimizer) for part in vars(optimizer).values()):
+        raise TypeError
+    twin, sample = object.__new__(type(optimizer)), torch.zeros_like(parameter, requires_grad=True)
+    sample.grad = torch.full_like(parameter, gradient)
+    hooks = {name: OrderedDict[int, object]() for name in vars(optimizer) if name.endswith("_hooks")}
+    own = {"state": defaultdict[Tensor, Json](dict), "param_groups": [{**group, "params": [sample]}]}
+    vars(twin).update({**vars(optimizer), **hooks, **own})
+    return twin, sample
+
+
 def first_state(optimizer: Optimizer, group: Json, parameter: Tensor, wanted: Mapping[str, object]) -> Json | None:
     """Return the state that an optimizer like `optimizer` makes of a parameter like this one, of gradients that are 0:
     that of its first step, or of the first one that has all keys `wanted`. None if it cannot be asked.
     """
-    twin, sample = object.__new__(type(optimizer)), torch.zeros_like(parameter, requires_grad=True)
-    sample.grad = torch.zeros_like(parameter)
-    state: defaultdict[Tensor, Json] = defaultdict(dict)
-    hooks = {name: OrderedDict[int, object]() for name in vars(optimizer) if name.endswith("_hooks")}
     try:
-        vars(twin).update({**vars(optimizer), **hooks, "state": state, "param_groups": [{**group, "params": [sample]}]})
+        twin, sample = twin_of(optimizer, group, parameter, 0)
         for _ in range(MOST_STEPS):
             type(optimizer).step(twin)
-            if wanted.keys() <= state[sample].keys():
+            if wanted.keys() <= twin.state[sample].keys():
                 break
-    except Exception:  # it is made of others, or wants more than gradients
+        return twin.state[sample] or None
+    except Exception:  # it is made of another one, or wants more than gradients
         return None
-    return state[sample] or None
+
+
+def restore_counters(optimizer: Optimizer, described: SavedOptimizer, name: str) -> None:
+    """Give the groups of `optimizer` those numbers that its own steps change, a count of steps say, as they were.
+
+    Raises:
+        UserError: one is missing, or no number.
+    """
+    for group, saved in zip(optimizer.param_groups, described.groups, strict=True):
+        differing = {key for key, value in saved.settings.items() if key not in group or group[key] != value}
+        for key in counters(optimizer, group) if differing else ():
+            value = saved.settings.get(key)
+            if not is_number(value):
+                raise UserError(f"the checkpoint has no number {key!r} for the optimizer of {name!r}", HINT)
+            group[key] = value
+
+
+def counters(optimizer: Optimizer, group: Json) -> list[str]:
+    """Return the numbers in `group` that a step of `optimizer` changes; none if it cannot be asked."""
+    try:
+        twin, _ = twin_of(optimizer, group, group["params"][0], 1)
+        for _ in range(2):
+            type(optimizer).step(twin)
+        after = twin.param_groups[0]
+    except Exception:  # it is made of another one, or wants more than gradients
+        return []
+    return [key for key, value in after.items() if is_number(value) and (key not in group or group[key] != value)]
 
 
 def check_like(name: str, found: Json, made: Json | None, parameter: Tensor) -> None:
@@ -134,7 +176,10 @@ def check_like(name: str, found: Json, made: Json | None, parameter: Tensor) -> 
             like = parameter if value.shape == parameter.shape else torch.zeros((), dtype=value.dtype)
         else:
             like = value
-        if said := mismatch(value, like) or ("is less than 0" if key == "step" and value < 0 else ""):
+        said = mismatch(value, like)
+        if key == "step" and not said and torch.as_tensor(value).lt(0).any():
+            said = "is less than 0"
+        if said:
             raise UserError(f"the optimizer's state of {name}: {key} {said}", HINT)
 
 
@@ -144,9 +189,12 @@ def mismatch(value: object, like: object) -> str:
         if value.shape != like.shape or not same_kind(value.dtype, like.dtype):
             return f"is {tuple(value.shape)} of {value.dtype}, and has to be {tuple(like.shape)} of {like.dtype}"
         return "" if value.to(like.dtype).isfinite().all() else "has nan or infinite values"
-    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (value, like))
-    alike = numbers or type(value) is type(like)
+    alike = (is_number(value) and is_number(like)) or type(value) is type(like)
     return "" if alike else f"is a {type(value).__name__}, and has to be a {type(like).__name__}"
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def laid_out(value: object, parameter: Tensor) -> object:
