@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -28,24 +28,12 @@ from launchbay.launch.engine.pictures import Draw, draw_sets, leniently
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
 from launchbay.launch.engine.shared_state import check_shared_state
+from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
 from launchbay.launch.errors import Signalled, Stopped
 from launchbay.launch.files import Json, writing
 from launchbay.launch.record.tracking import Observer, versions
 from launchbay.tasks.base import AnyTask, Batch
-
-
-@dataclass
-class State:
-    """How far a run has come."""
-
-    step: int = 0
-    epoch: float = 0.0
-    best: dict[str, float] = field(default_factory=dict)
-    final: dict[str, float] = field(default_factory=dict)
-    baseline: dict[str, float] = field(default_factory=dict)
-    samples_per_s: float = 0.0
-    seconds: float = 0.0
 
 
 class Engine:
@@ -196,6 +184,8 @@ class Engine:
         """Stop in a validation, or where the next batch does not come; with a checkpoint, unless there is one."""
         if self.state.step > max(self.begun_at, self.saver.step):
             self.save(False, wait=True)
+        else:
+            self.saving.settle(self.state.step, self.saved_state)
         if self.state.step == 0:
             raise Stopped(f"{why}: stopped before the first step", "the same command starts again")
         self.stop(why)

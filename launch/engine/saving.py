@@ -62,6 +62,19 @@ class Saving:
         """
         on_main_process(lambda: self.look(step, state))
 
+    def settle(self, step: int, state: Callable[[], Json]) -> None:
+        """Wait until what was begun is on disk.
+
+        Raises:
+            UserError: it cannot be written, or the folder is gone; see `check_place`.
+        """
+
+        def finish() -> None:
+            self.look(step, state)
+            self.finish()
+
+        on_main_process(finish)
+
     def look(self, step: int, state: Callable[[], Json]) -> None:
         gone = self.place.gone()
         if not gone:
