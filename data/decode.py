@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from launchbay import UserError, printable
+from launchbay import UserError
+from launchbay.data.words import plain_name
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is ever decoded, whatever a file is called: Pillow would hand others (EPS) to another program."""
@@ -132,11 +133,11 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, UserError | ValueError | OSError) and str(error):
-        return printable(str(error))
-    return f"its content is damaged ({printable(f'{type(error).__name__}: {error}')})"
+        return plain_name(str(error))
+    return f"its content is damaged ({plain_name(f'{type(error).__name__}: {error}')})"
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
     """Return what to tell a person about `path`, which gave `error`."""
-    said = f"cannot read the picture {printable(path)}: {reason_of(error)}"
+    said = f"cannot read the picture {plain_name(path)}: {reason_of(error)}"
     return UserError(said, "repair it or take it out of the folder")

@@ -13,8 +13,9 @@ from typing import Protocol, TypeVar
 
 from filelock import FileLock, Timeout
 
-from launchbay import UserError, printable
+from launchbay import UserError
 from launchbay.data import transfer
+from launchbay.data.words import plain_name
 
 T = TypeVar("T")
 File = tuple[list[str], str]
@@ -166,15 +167,15 @@ def read_or_explain(name: str, folder: str, files: Path, open: Callable[[], T]) 
         return open()
     except OtherData as error:
         raise UserError(
-            f"{name} is not in {printable(files)}: {error}",
+            f"{name} is not in {plain_name(files)}: {error}",
             f"name the folder that has {name} with --data-root, or another one, which it will be downloaded to",
         ) from error
     except Exception as error:
         # Nobody is told to remove what may have come from elsewhere, and be the only copy of it.
         downloaded = next((path for path in (files, files.parent) if path.name == folder), None)
         raise UserError(
-            f"{name} in {printable(files)} is damaged or not complete: {error}",
-            f"move {printable(downloaded)} away, and it will be downloaded again"
+            f"{name} in {plain_name(files)} is damaged or not complete: {error}",
+            f"move {plain_name(downloaded)} away, and it will be downloaded again"
             if downloaded
             else "put the original files there, or name another --data-root",
         ) from error

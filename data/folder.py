@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay import UserError, printable
+from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.decode import decode
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand
@@ -16,7 +16,7 @@ from launchbay.data.listing import list_folder
 from launchbay.data.reading import Paths, Problems, decode_all, examine
 from launchbay.data.samples import bytes_beside
 from launchbay.data.transforms import small_pictures
-from launchbay.data.words import counted, listed, some_of
+from launchbay.data.words import counted, listed, plain_name, some_of
 
 KEEP_BYTES = 2**30
 """Folders whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
@@ -70,7 +70,7 @@ class Folder(ImageSet):
             raise too_few(self)
         self.split = split
         self.folders, self.unlabelled = classes_of(self.layout, split)
-        self.classes = tuple(map(printable, self.folders))
+        self.classes = tuple(map(plain_name, self.folders))
         problems = self._read(names)
         if problems:
             rest = copy(self) if self.files else None
@@ -78,7 +78,7 @@ class Folder(ImageSet):
                 mine = set(names)
                 other = [name for name in self.layout.splits["all"] if name not in mine]
                 problems |= copy(self)._read(other)
-            lines = [f"{printable(self.root / name)}: {reason}" for name, reason in sorted(problems.items())]
+            lines = [f"{plain_name(self.root / name)}: {reason}" for name, reason in sorted(problems.items())]
             raise DamagedPictures(lines, rest)
 
     def _read(self, names: Sequence[str]) -> Problems:
@@ -115,7 +115,7 @@ class Folder(ImageSet):
 
     def name(self, index: int) -> str:
         """Return the path of a picture."""
-        return printable(self.files[index])
+        return plain_name(self.files[index])
 
     def fingerprint(self) -> str:
         """Return what tells this set from another: from the paths within `root` and the sizes of all files."""
@@ -144,15 +144,17 @@ def sibling(images: Folder, split: str) -> Folder:
     return other
 
 
-def describe(images: Folder, counts: str) -> str:
-    """Return a line on what was understood of the folder, `counts` of its pictures, and what was left out."""
+def describe(images: Folder, counts: Sequence[str], note: str) -> str:
+    """Return a line on what was understood of the folder, `counts` of its pictures, a `note` on them, and what was left
+    out.
+    """
     layout, classes = images.layout, images.classes
     names = f"{len(classes)} classes ({some_of(classes, 8)}), " if classes else ""
-    said = [f"{printable(images.root)}: {names}{counts}"]
-    from_all = f"from {layout.together}" if layout.together else ""
-    said += list(filter(None, [from_all if images.split == "all" else layout.note]))
+    said = [f"{plain_name(images.root)}: {names}{', '.join(filter(None, counts))}"]
+    together = f"from {layout.together}" if layout.together and images.split == "all" else note
+    said += [together] if together else []
     if images.folders:
-        empty = [printable(name) for name in empty_classes(images.listing, layout, images.folders)]
+        empty = [plain_name(name) for name in empty_classes(images.listing, layout, images.folders)]
         said += [f"no picture in {some_of(empty)}"] if empty else []
     said += [f"left out: {counted(layout.left_out)}"] if layout.left_out else []
     return "; ".join(said)
@@ -160,10 +162,10 @@ def describe(images: Folder, counts: str) -> str:
 
 def too_few(images: Folder) -> UserError:
     """Return what to tell a person if there is nothing for a split."""
-    root, names = printable(images.root), images.listing.names
+    root, names = plain_name(images.root), images.listing.names
     if len(names) == 1:
         return UserError(
-            f"{root} has one picture ({printable(names[0])}), which cannot serve training and validation both",
+            f"{root} has one picture ({plain_name(names[0])}), which cannot serve training and validation both",
             "add more, or validate on other photographs with --val-root DIR",
         )
     tops = some_of(sorted({f"{name.partition('/')[0]}/" for name in images.layout.splits["all"]}))

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from launchbay import UserError, printable
+from launchbay import UserError
 from launchbay.data.listing import Listing
-from launchbay.data.words import some_of
+from launchbay.data.words import plain_name, some_of
 
 ROLES = {
     "train": "train", "training": "train",
@@ -37,7 +37,7 @@ class Layout:
 def understand(listing: Listing) -> Layout:
     """Return what the pictures in a folder are for.
 
-    DIR/{train,val,test}/ are splits if there are two of them; without val, test is what figures are of. Otherwise every
+    DIR/{train,val,test}/ are splits if two of them are there; without val, test is what figures are of. Otherwise every
     tenth picture is for validation, at least one. A single such folder with nothing beside it is no class.
 
     Raises:
@@ -45,7 +45,7 @@ def understand(listing: Listing) -> Layout:
     """
     tops = [folder for folder in listing.folders if "/" not in folder]
     roles = {folder: ROLES[folder.lower()] for folder in tops if folder.lower() in ROLES}
-    if len(set(roles.values())) > 1:
+    if len(roles) > 1:
         return split_by_folders(listing, roles)
     places = {name.partition("/")[0] if "/" in name else "" for name in listing.names}
     training = [name for place, name in enumerate(listing.names) if place % HOLD_OUT]
@@ -87,11 +87,11 @@ def folders_by_role(listing: Listing, roles: dict[str, str], found: dict[str, li
     folders: dict[str, str] = {}
     for folder, role in roles.items():
         if role in folders:
-            said = f"{printable(listing.root)} has {folders[role]}/ and {folder}/, which are for the same"
+            said = f"{plain_name(listing.root)} has {folders[role]}/ and {folder}/, which are for the same"
             raise UserError(said, "move the pictures of both into one of them")
         if not found[folder]:
             raise UserError(
-                f"{printable(listing.root)}/{folder} holds no picture",
+                f"{plain_name(listing.root)}/{folder} holds no picture",
                 "put some there, or move that folder away; without any for validation every tenth picture is held out",
             )
         folders[role] = folder
@@ -108,12 +108,15 @@ def classes_of(layout: Layout, split: str) -> tuple[list[str], str]:
     )
     everything = {**validated, **learned}
     if "" in everything:
-        reason = f"{printable(everything[''])} is in no folder of a class" if len(everything) > 1 else ""
+        reason = f"{plain_name(everything[''])} is in no folder of a class" if len(everything) > 1 else ""
         return [], reason
     if learned and (more := sorted(validated.keys() - learned.keys())):
-        return [], f"{printable(validated[more[0]])} is for validation, but no picture of {printable(more[0])} to train"
+        return (
+            [],
+            f"{plain_name(validated[more[0]])} is for validation, but no picture of {plain_name(more[0])} to train",
+        )
     if len(everything) == 1:
-        return [], f"all pictures are of one class, {printable(next(iter(everything)))}"
+        return [], f"all pictures are of one class, {plain_name(next(iter(everything)))}"
     return sorted(everything), ""
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
 
-from launchbay import UserError, printable
+from launchbay import UserError
 from launchbay.data.decode import SUFFIXES
-from launchbay.data.words import counted, listed
+from launchbay.data.words import counted, listed, plain_name
 
 STRAYS = {
     "@eadir", "__macosx", "thumbs.db", "desktop.ini", "ehthumbs.db", "$recycle.bin", "#recycle", "lost+found",
@@ -42,8 +42,8 @@ def list_folder(root: Path) -> Listing:
         UserError: there is no such folder, no picture in it, or a folder in it that cannot be read.
     """
     if not root.is_dir():
-        hint = f"looked for it in {printable(Path.cwd())}; give an existing folder of photographs"
-        raise UserError(f"{printable(root)} is not a folder", hint)
+        hint = f"looked for it in {plain_name(Path.cwd())}; give an existing folder of photographs"
+        raise UserError(f"{plain_name(root)} is not a folder", hint)
     walk = Walk(root)
     walk.down("")
     while walk.links:  # folders themselves come first: behind a link may be one of them
@@ -53,7 +53,7 @@ def list_folder(root: Path) -> Listing:
     if not walk.names:
         instead = f", but {counted(walk.left_out)}" if walk.left_out else ""
         raise UserError(
-            f"{printable(root)} holds no picture{instead}",
+            f"{plain_name(root)} holds no picture{instead}",
             f"put some there, or name another folder; known kinds: {' '.join(SUFFIXES)}",
         )
     names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (walk.names, walk.folders))
@@ -87,7 +87,7 @@ class Walk:
                 with os.scandir(path) as entries:
                     waiting += [name for entry in entries if self.is_folder(entry, name := below(folder, entry.name))]
             except OSError as error:
-                self.closed.append(f"cannot look into {printable(path)}: {error.strerror}")
+                self.closed.append(f"cannot look into {plain_name(path)}: {error.strerror}")
 
     def is_folder(self, entry: os.DirEntry[str], name: str) -> bool:
         """Take a note of what lies in a folder, `name` below the root, unless it is a folder to visit."""
@@ -115,7 +115,7 @@ class Walk:
             return entry.stat().st_mode
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ELOOP):
-                self.closed.append(f"cannot look into {printable(entry.path)}: {error.strerror}")
+                self.closed.append(f"cannot look into {plain_name(entry.path)}: {error.strerror}")
             return 0
 
 

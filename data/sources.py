@@ -58,18 +58,19 @@ class Source:
 
     def describe(self) -> list[str]:
         """Return a line on each folder that was opened: its classes, what its pictures are for, what is left out."""
-        training, validation = (self.opened.get(split) for split in ("train", "val"))
-        counts = [f"{len(training):,} to train"] if isinstance(training, Folder) else []
-        validated = f"{len(validation):,} to validate" if isinstance(validation, Folder) else ""
+        train, validation = (self.opened.get(split) for split in ("train", "val"))
+        to_train = f"{len(train):,} to train" if isinstance(train, Folder) else ""
+        to_validate = f"{len(validation):,} to validate" if isinstance(validation, Folder) else ""
+        first = train if isinstance(train, Folder) else validation
         if self.validation is None:
-            counts += [validated] if validated else []
-            first = training if isinstance(training, Folder) else validation
-            return [describe(first, ", ".join(counts))] if isinstance(first, Folder) else []
-        lines = []
-        if isinstance(training, Folder):
-            unused = len(training.layout.splits["val"])
-            lines.append(describe(training, f"{counts[0]}, {unused:,} held out and not used" if unused else counts[0]))
-        return [*lines, describe(validation, validated)] if isinstance(validation, Folder) else lines
+            return [describe(first, [to_train, to_validate], first.layout.note)] if isinstance(first, Folder) else []
+        lines: list[str] = []
+        if isinstance(train, Folder):
+            unused = len(train.layout.splits["all"]) - len(train)
+            lines.append(describe(train, [to_train, f"{unused:,} not used" * bool(unused)], ""))
+        if isinstance(validation, Folder):
+            lines.append(describe(validation, [to_validate], ""))
+        return lines
 
     def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:
         images = self.open(split)

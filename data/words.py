@@ -9,6 +9,11 @@ SHOWN = 10
 """Names that a message lists, before it says how many more there are."""
 
 
+def plain_name(name: object) -> str:
+    """Return a name, or what else is to be in one line, without anything that a terminal would obey."""
+    return printable(name).replace("\n", r"\n")
+
+
 def some_of(names: Sequence[str], most: int = SHOWN) -> str:
     """Return the first of `names`, and an … for the rest."""
     return ", ".join([*names[:most], *["…"] * (len(names) > most)])
@@ -17,7 +22,7 @@ def some_of(names: Sequence[str], most: int = SHOWN) -> str:
 def counted(counts: Counter[str], most: int = SHOWN) -> str:
     """Return "3 .heic, 1 .mov", the most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return some_of([f"{count:,} {printable(kind)}" for kind, count in ordered], most)
+    return some_of([f"{count:,} {plain_name(kind)}" for kind, count in ordered], most)
 
 
 def listed(lines: Sequence[str], most: int = SHOWN) -> str:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from errno import EIO, EPIPE
-from pathlib import Path
 from typing import Any, TextIO
 
 LOGGER = logging.getLogger("launchbay")
@@ -80,5 +79,7 @@ def open_terminal(descriptor: int, stream: TextIO | None) -> TextIO:
 
 def silence(descriptor: int) -> None:
     """Have what is written to `descriptor` from now on go nowhere."""
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), descriptor)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != descriptor:  # it is, where that was closed and is the lowest that is free
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)

@@ -100,10 +100,15 @@ def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, oldest first.
 
     Raises:
-        UserError: it, or one of them, is a link.
+        UserError: it, or one of them, is a link, or it cannot be read: that is not to be taken for an empty one.
     """
     refuse_link(folder)
-    found = [path for path in folder.glob(f"{PREFIX}*") if NAME.fullmatch(path.name)]
+    try:
+        found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}", "look after that folder or its disk") from error
     refuse_link(*found)
     return sorted((path for path in found if path.is_dir()), key=step_of)
 

@@ -76,8 +76,12 @@ def test_splits_without_classes_and_with_a_test_set() -> None:
     assert said == "imgs: 3 to train, 3 to validate; 3 in test/ not used; left out: 2 beside test/, train/, val/"
     assert labels(Folder("all", Path("imgs"))) == {} and len(Folder("all", Path("imgs/test"))) == 3
     whole = Source(Folder, Path("imgs"), Folder, Path("imgs"))
+    whole.open("train")
     whole.open("val")
-    assert whole.describe() == ["imgs: 9 to validate; from test/, train/, val/; left out: 2 beside test/, train/, val/"]
+    assert whole.describe() == [
+        "imgs: 3 to train, 6 not used; left out: 2 beside test/, train/, val/",
+        "imgs: 9 to validate; from test/, train/, val/; left out: 2 beside test/, train/, val/",
+    ]
 
 
 def test_a_single_split_and_a_class_of_trains() -> None:
@@ -108,6 +112,7 @@ def test_folders_that_hold_no_classes_say_why() -> None:
     [
         (("train/1.png", "val/1.png", "valid/1.png"), "imgs has val/ and valid/, which are for the same"),
         (("train/1.png", "Train/1.png", "val/1.png"), "imgs has Train/ and train/, which are for the same"),
+        (("val/1.png", "valid/1.png"), "imgs has val/ and valid/, which are for the same"),
         (("train/1.png", "val/1.mov"), "imgs/val holds no picture"),
         (("val/1.png", "test/1.png"), "imgs has test/, val/, but no train/"),
         (("1.png",), "imgs has one picture (1.png), which cannot serve training and validation both"),
@@ -256,8 +261,9 @@ def test_pictures_that_are_too_large_are_named(monkeypatch: pytest.MonkeyPatch) 
 def test_names_that_are_no_text(train: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
     odd = os.fsdecode(b"imgs/c\xff\x1b[31mt")
     draw(*(f"{kind}/{n}.png" for kind in (odd, "imgs/dog") for n in range(3)))
-    draw(os.fsdecode(b"imgs/dog/\xe9t\xe9.png"))
+    draw(os.fsdecode(b"imgs/dog/\xe9\nt\xe9.png"))
     folder = Folder("all", Path("imgs"))
+    assert folder.name(6) == r"imgs/dog/\xe9\nt\xe9.png"
     assert folder.classes == (r"c\xff\x1b[31mt", "dog") and folder.name(0) == r"imgs/c\xff\x1b[31mt/0.png"
     expected = [part for path in folder.files for part in (os.fsencode(path)[5:], path.stat().st_size)]
     assert folder.fingerprint() == digest(*expected), "bytes as they are: those of other names stay what they were"
@@ -361,7 +367,7 @@ def test_figures_of_another_folder_are_told_apart(
     Path("others/4.heif").touch()
     train("superres", "--data", "folder", "--data-root", "imgs", "--val-root", "others", "--patch", 24, "--steps", 1)
     said = capfd.readouterr().out
-    assert "imgs: 18 to train, 2 held out and not used\n" in said
+    assert "imgs: 18 to train, 2 not used\n" in said
     assert "others: 3 to validate; left out: 1 .heif\n" in said
 
 

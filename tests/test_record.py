@@ -86,7 +86,8 @@ def test_pictures_that_cannot_be_drawn_end_no_training(
         ("offline", {"WANDB_MODE": "online"}, "offline", ["WANDB_MODE=online is not used: --wandb offline"]),
         ("online", {"WANDB_DISABLED": "1"}, "online", ["WANDB_DISABLED=1 is not used: --wandb online"]),
         ("off", {"WANDB_MODE": "shared", "WANDB_DIR": "x"}, "off", ["WANDB_MODE=shared is not used: --wandb off"]),
-        (None, {"WANDB_DIR": "x"}, "offline", ["WANDB_DIR is not used: W&B's files are in the run folder"]),
+        (None, {"WANDB_CONSOLE": "off", "WANDB_SILENT": "True", "WANDB_RESUME": "allow"}, "offline", []),
+        (None, {"WANDB_DIR": "x"}, "offline", ["WANDB_DIR=x is not used: W&B's files are in the run folder"]),
     ],
 )
 def test_where_the_mode_of_wandb_comes_from(
@@ -108,7 +109,11 @@ def test_the_environment_of_wandb_is_respected(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = wandb_run_of("--steps", "2")
     said = capfd.readouterr().out
-    assert "WANDB_DIR is not used" in said and "WANDB_RESUME is not used" in said and not Path("elsewhere").exists()
+    assert (
+        "WANDB_DIR=elsewhere is not used" in said
+        and "WANDB_RESUME=must is not used" in said
+        and not Path("elsewhere").exists()
+    )
     assert (run["project"], run["entity"], run["display_name"], run["run_id"]) == ("mine", "us", "first", "chosen-1")
     assert (run["tags"], run["run_group"], run["notes"], run["job_type"]) == (["a", "b"], "g", "why", "t")
     monkeypatch.setenv("WANDB_RUN_ID", "another")
@@ -131,3 +136,9 @@ def test_a_mode_of_the_environment_turns_wandb_off(monkeypatch: pytest.MonkeyPat
     assert main(["--task", "toys:Single", "--run", "it", "--steps", "2"]) == 0
     assert not Path("runs/it/wandb").exists() and not Path("runs/it/wandb_id").exists()
     assert "W&B is off: WANDB_MODE=disabled" in capfd.readouterr().out
+
+
+def test_the_process_that_keeps_wandb_brings_in_nothing_large() -> None:
+    modules = "[name for name in ('torch', 'pydantic', 'matplotlib', 'PIL') if name in sys.modules]"
+    code = f"import sys, launchbay.launch.record.wandb_writer; print({modules})"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

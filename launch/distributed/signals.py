@@ -79,7 +79,7 @@ class Stop(AbstractContextManager["Stop"]):
     def note(self, number: int, _: FrameType | None) -> None:
         self.noted = self.noted or number
         if self.interrupts and not self.raised:
-            self.raised, self.ending = True, self.watch is not None
+            self.raised = True
             raise Signalled(number)
 
     def asked(self, accelerator: "Accelerator") -> str:
@@ -122,12 +122,20 @@ def interruptible() -> Generator[None]:
         return
     before, stop.interrupts = stop.interrupts, True
     try:
-        if stop.noted:
-            stop.ending = stop.watch is not None
-            raise Signalled(stop.noted)
+        check()
         yield
     finally:
         stop.interrupts = before
+
+
+def check() -> None:
+    """Look, in what is `interruptible`, whether there was a signal that somebody else's code has swallowed.
+
+    Raises:
+        Signalled: there was one.
+    """
+    if Stop.current is not None and Stop.current.noted:
+        raise Signalled(Stop.current.noted)
 
 
 def end_with_parent() -> None:

@@ -15,7 +15,7 @@ from launchbay.data.loader import EvaluationOrder, fetch, samples
 from launchbay.data.randomness import with_keys
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
-from launchbay.launch.distributed.signals import interruptible
+from launchbay.launch.distributed.signals import check, interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import raise_author_error
@@ -138,6 +138,7 @@ def ask_for_all(
     rest: defaultdict[str, list[Tensor]] = defaultdict(list)
     first: dict[str, tuple[int, ...]] | None = None
     for batch, counts in batches:
+        check()
         figures = task.evaluate(batch)
         shapes = {name: tuple(values.shape) for name, values in figures.items()}
         first = shapes if first is None else first

@@ -102,6 +102,7 @@ class Engine:
                 try:
                     self.run(batches, stop, profile)
                 except Signalled as signalled:
+                    stop.ending = True
                     self.stop_where_it_is(reason(signalled.number))
             status = "done"
         except (Stopped, Signalled):

@@ -18,10 +18,9 @@ from launchbay.launch.distributed.signals import interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.engine.evaluation import Beat
 from launchbay.launch.errors import out_of_memory
-from launchbay.launch.record.drawing import CannotDraw, drawing
+from launchbay.launch.record.drawing import SAMPLES, CannotDraw, drawing
 from launchbay.launch.record.grids import grid, to_image
 from launchbay.launch.record.log import say
-from launchbay.launch.record.tracking import SAMPLES
 from launchbay.tasks.authors import attribute_errors_to, raise_author_error
 from launchbay.tasks.base import AnyTask, Moment
 

@@ -1,9 +1,16 @@
-"""Pictures that cannot be drawn, which is no reason to end a training."""
+"""The names of a run's pictures; and those that cannot be drawn, which is no reason to end a training."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 
 from launchbay import UserError
+
+SAMPLES = "samples"
+"""The name of the sample grid among a run's pictures."""
+
+
+def picture_name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 class CannotDraw(Exception):

@@ -12,13 +12,10 @@ from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import Json, remove_leftovers, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
-from launchbay.launch.record.drawing import CannotDraw, drawing
+from launchbay.launch.record.drawing import SAMPLES, CannotDraw, drawing, picture_name
 from launchbay.launch.record.lines import METRICS, Line, read_record
 from launchbay.launch.record.log import say
 from launchbay.launch.record.run_folder import SUMMARY, Place
-
-SAMPLES = "samples"
-"""The name of the sample grid among a run's pictures."""
 
 
 class Observer:
@@ -96,7 +93,3 @@ def versions() -> dict[str, str]:
     """Return the versions of what decides on a run's figures."""
     names = ("launchbay", "torch", "accelerate")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
-def picture_name(step: int) -> str:
-    return f"step-{step:08d}"

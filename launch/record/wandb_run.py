@@ -27,8 +27,11 @@ UNUSED = {
     "WANDB_RESUME_FROM": "the run folder says which W&B run goes on",
     "WANDB_FORK_FROM": "the run folder says which W&B run goes on",
     "WANDB_CONSOLE": "what is printed is not sent to W&B",
+    "WANDB_SILENT": "W&B prints nothing",
 }
 """W&B's environment variables that are not used, and why. All others are W&B's business."""
+AS_IT_IS = {"WANDB_RESUME": "allow", "WANDB_CONSOLE": "off", "WANDB_SILENT": "true"}
+"""Values of some that say what is done anyway."""
 PATIENCE = {"offline": 30, "online": 120}
 """Seconds without a sign of progress that the end of a run waits for W&B."""
 SECONDS_ONCE_STOPPED = 5
@@ -52,7 +55,8 @@ def wanted_mode(option: str | None, environment: Mapping[str, str]) -> tuple[str
             "set it to one of these, or say what is wanted with --wandb offline, online or off",
         )
     chosen = option or mode or "offline"
-    told = [] if chosen == "off" else [f"{n} is not used: {why}" for n, why in UNUSED.items() if environment.get(n)]
+    asked = [n for n in UNUSED if environment.get(n, "").lower() not in ("", AS_IT_IS.get(n))]
+    told = [] if chosen == "off" else [f"{n}={environment[n]} is not used: {UNUSED[n]}" for n in asked]
     if option and value and mode != option:
         told.append(f"{name}={value} is not used: --wandb {option}")
     elif not option and chosen != "offline":
@@ -95,6 +99,7 @@ class WandB(Observer):
     def start(self, *, is_over: bool) -> None:
         folder, record = str(self.folder.resolve()), str(self.folder / "metrics.jsonl")
         task = {"folder": folder, "record": record, "mode": self.mode, "config": self.config.plain(), "argv": sys.argv}
+        task["unused"] = list(UNUSED)
         try:
             self.process = subprocess.Popen(
                 # -P: what lies in the current folder, such as W&B's own wandb/, is not imported.
@@ -144,23 +149,25 @@ class WandB(Observer):
                 now = time.monotonic()
                 limit = SECONDS_ONCE_STOPPED if self.is_stopped() else PATIENCE[self.mode]
                 if now - (closed if self.is_stopped() else self.heard) > limit:
-                    say(f"W&B does not answer: it has taken {self.sent} of {self.rows} rows. {self.record_is_whole()}")
+                    say(f"W&B does not answer: it has {self.sent} of {self.rows} rows. {self.record_is_whole()}")
                     return
                 if now - closed > SECONDS_ONCE_STOPPED and not waiting_said:
                     waiting_said = True
-                    say(f"waiting for W&B, which has taken {self.sent} of {self.rows} rows")
+                    say(f"waiting for W&B, which has {self.sent} of {self.rows} rows")
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.1)
             self.listener.join(SECONDS_ONCE_STOPPED)
             if process.returncode:
                 said = f"W&B has ended with {process.returncode}: {self.last_words}"
-                say(f"{said}; it has taken {self.sent} of {self.rows} rows. {self.record_is_whole()}")
+                say(f"{said}; it has {self.sent} of {self.rows} rows. {self.record_is_whole()}")
         finally:
             end(process)
             self.listener.join(SECONDS_ONCE_STOPPED)
 
     def record_is_whole(self) -> str:
-        return f"{self.folder / 'metrics.jsonl'} has all. The same command sends what is missing"
+        sync = f"; `wandb sync {self.folder}/wandb/run-*` does, if it had everything but had not sent it"
+        said = f"{self.folder / 'metrics.jsonl'} has all. The same command sends what is missing"
+        return said + sync * (self.mode == "online")
 
 
 def end(process: subprocess.Popen[str]) -> None:

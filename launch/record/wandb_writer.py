@@ -14,18 +14,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+# Nothing that brings in torch: this process then needs little memory, and begins at once.
 from launchbay import printable
 from launchbay.launch.files import Json, to_json, write_text
-from launchbay.launch.record.lines import METRICS, Line, read_line
-from launchbay.launch.record.tracking import SAMPLES, picture_name
-from launchbay.launch.record.wandb_run import UNUSED
-from launchbay.models.reading import Unfit, open_regular, read_bytes
+from launchbay.launch.record.drawing import SAMPLES, picture_name
 
 IDENTITY, MOST_IDENTITY = r"[A-Za-z0-9_-]{1,64}", 128
 """Of a W&B run, and the most bytes that its file may have."""
@@ -89,7 +86,7 @@ def prepare_environment(task: Json) -> None:
     """Leave W&B those of its environment variables that are used."""
     sys.argv = task["argv"]  # what W&B shows as the command
     empty = [name for name, value in os.environ.items() if name.startswith("WANDB_") and not value]
-    for name in (*empty, *UNUSED, "WANDB_MODE", "WANDB_DISABLED", "WANDB_SERVICE"):
+    for name in (*empty, *task["unused"], "WANDB_MODE", "WANDB_DISABLED", "WANDB_SERVICE"):
         os.environ.pop(name, None)
     os.environ |= {"WANDB_SILENT": "true", "WANDB_PROGRAM": os.environ.get("WANDB_PROGRAM") or sys.argv[0]}
     if task["mode"] == "offline":
@@ -100,7 +97,7 @@ def keep_identity(folder: Path, parent: Parent) -> str:
     """Return the id of the W&B run, which a run keeps; that of a new one is WANDB_RUN_ID, if that is set."""
     kept, asked = folder / "wandb_id", os.environ.pop("WANDB_RUN_ID", "")
     identity = read_identity(kept, parent)
-    if not re.fullmatch(IDENTITY, identity):
+    if not identity:
         from wandb.sdk.lib.runid import generate_id
 
         identity = asked if re.fullmatch(IDENTITY, asked) else generate_id()
@@ -114,14 +111,12 @@ def read_identity(file: Path, parent: Parent) -> str:
     """Return the id of the W&B run in `file`; empty if there is none, or, aloud, where it is damaged."""
     if not file.exists():
         return ""
-    try:
-        identity = read_bytes(file, MOST_IDENTITY).decode().strip()
-        if re.fullmatch(IDENTITY, identity):
-            return identity
-        raise Unfit("names no W&B run")
-    except (Unfit, OSError, ValueError) as error:
-        parent.tell(printable(f"damaged: {file} {error}; W&B gets a new run"))
-        return ""
+    with file.open("rb") as opened:
+        identity = opened.read(MOST_IDENTITY).decode(errors="replace").strip()
+    if re.fullmatch(IDENTITY, identity):
+        return identity
+    parent.tell(printable(f"damaged: {file} names no W&B run; W&B gets a new one"))
+    return ""
 
 
 def start(folder: Path, identity: str, on_disk: int, parent: Parent) -> tuple[Any, int]:
@@ -171,21 +166,30 @@ def stop_service() -> None:
         sys.modules["wandb"].teardown()
 
 
-def record(folder: Path, is_over: Event) -> Iterator[Line]:
+def record(folder: Path, is_over: Event) -> Iterator[Json]:
     """Yield the lines of metrics.jsonl, and wait for more until the run is over."""
     begun = b""
-    with open_regular(folder / METRICS) as file:
+    with (folder / "metrics.jsonl").open("rb") as file:
         while True:
             last_look = is_over.is_set()
             for text in file:
                 begun += text
                 if begun.endswith(b"\n"):
-                    whole, begun = begun, b""
-                    with suppress(Unfit):  # as whoever else reads the record leaves it out
-                        yield read_line(whole)
+                    line, begun = read_line(begun), b""
+                    if line is not None:
+                        yield line
             if last_look:
                 return
             is_over.wait(SECONDS_BETWEEN_LOOKS)
+
+
+def read_line(text: bytes) -> Json | None:
+    """Return the line of the record in `text`; None if it is none, which whoever reads the record leaves out."""
+    try:
+        line = json.loads(text)
+        return line if isinstance(line["step"], int) and isinstance(line["split"], str) else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def count(folder: Path, parent: Parent) -> int:
@@ -193,7 +197,7 @@ def count(folder: Path, parent: Parent) -> int:
     return sum(1 for _ in record(folder, parent.is_over))
 
 
-def to_row(line: Line, folder: Path) -> Json:
+def to_row(line: Json, folder: Path) -> Json:
     import wandb
 
     row = {f"{line['split']}/{name}": value for name, value in line.items() if name not in ("step", "split")}

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any, NoReturn
@@ -22,12 +23,20 @@ from typing import Any, NoReturn
 import system_calls
 
 TESTS = Path(__file__).parents[1]
+PRELOADED = ("toys", "launchbay.launch.engine.session", "launchbay.launch.cli", "matplotlib.figure", "wandb")
 
 
 class Forked:
     """A command in the current folder, with what it prints in the file `output`: a run, or what `launchbay` does."""
 
-    def __init__(self, argv: Sequence[object], output: str = "output.txt", *, held: bool = False, **environment: str):
+    def __init__(
+        self,
+        argv: Sequence[object],
+        output: str = "output.txt",
+        environment: Mapping[str, str] = {},
+        *,
+        held: bool = False,
+    ):
         self.output = Path(output).absolute()
         self.listener = -1
         request = {
@@ -72,17 +81,17 @@ class Forked:
         return self.output.read_text(errors="replace")
 
 
-def fork_processes(count: int, argv: Sequence[object], **environment: str) -> list[Forked]:
+def fork_processes(count: int, argv: Sequence[object], environment: Mapping[str, str] = {}) -> list[Forked]:
     """Fork as many for one run, without a launcher."""
     if count == 1:
-        return [Forked(argv, **environment)]
+        return [Forked(argv, environment=environment)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = {**environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
     common["ACCELERATE_USE_CPU"] = "1"
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-    return [Forked(argv, f"output-{rank['RANK']}.txt", **common, **rank) for rank in ranks]
+    return [Forked(argv, f"output-{rank['RANK']}.txt", common | rank) for rank in ranks]
 
 
 @cache
@@ -91,7 +100,7 @@ def server() -> tuple[socket.socket, subprocess.Popen[bytes]]:
     mine, other = socket.socketpair()
     with other:
         environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-        process = subprocess.Popen([sys.executable, __file__], stdin=other, env=environment)
+        process = subprocess.Popen([sys.executable, __file__], stdin=other.fileno(), env=environment)
     atexit.register(lambda: mine.close() or process.wait())
     return mine, process
 
@@ -111,12 +120,8 @@ def serve() -> int:
 
     unpickled.install()
 
-    import matplotlib.figure  # noqa: F401
-    import toys  # noqa: F401
-    import wandb  # noqa: F401
-
-    from launchbay.launch.engine import session  # noqa: F401
-
+    for name in PRELOADED:
+        import_module(name)
     gc.freeze()  # what is here already is not looked at, and so not copied, in each process that is forked
     with socket.socket(fileno=0) as asked, asked.makefile() as requests:
         for text in requests:

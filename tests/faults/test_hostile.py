@@ -32,7 +32,7 @@ CHECKPOINT = Path("runs/it/checkpoints/step-00000004")
 RUBBISH = (b"", b"\xff\xfe\x00", b"[1, 2]\n", b"null", b'{"status": {"step": []}, "step": "x"}\n', b"[" * 5000)
 
 
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "file", ["metrics.jsonl", "summary.json", "config.yaml", "checkpoints/last", "checkpoints/best"]
 )
@@ -152,7 +152,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CRASHES = ("averages of gradients of another shape",)
 
 
-@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
 def test_hostile_checkpoints(runs: Path, every: int, capfd: pytest.CaptureFixture[str], one_fault: OneFault) -> None:
     """Each command says what is wrong, or takes the one before. What would crash, crashes a process of its own."""
     for place, (kind, change) in enumerate(HOSTILE.items()):

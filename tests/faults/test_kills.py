@@ -102,8 +102,8 @@ class Commands:
 @pytest.mark.parametrize(
     ("kind", "processes", "kills"),
     [
-        (Processes, 1, 4),
-        (Processes, 2, 3),
+        (Processes, 1, 3),
+        (Processes, 2, 2),
         pytest.param(Processes, 1, 40, marks=SLOW),
         pytest.param(Commands, 1, 20, marks=SLOW),
         pytest.param(Commands, 2, 20, marks=SLOW),
