@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faults_table import CountFaults
 
-CASES = 130
+CASES = 110
 """In the default suite: what two busy cores try in 45 seconds."""
 
 

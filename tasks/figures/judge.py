@@ -78,6 +78,8 @@ def load_judge(name: str) -> Judge:
         load_weights(checkpoint, {"model": classifier})
     except UserError as error:
         raise UserError(error.message, f"put that run back if it was moved; {HINT}") from error
+    except (TypeError, OverflowError) as error:  # numbers that torch cannot count with
+        raise UserError(f"--judge {name}: its network cannot be built: {str(error).splitlines()[0]}", HINT) from error
     return Judge(classifier, sizes[0], sizes[1], answers=True)
 
 

@@ -16,13 +16,14 @@ KINDS: dict[str, Mutation] = {
     for mutation in (
         files.bits, files.length, files.links, files.hard_links, files.odd_kinds, files.pointers, files.strange_names,
         files.pickles, files.many, texts.state, texts.manifest, texts.record, texts.options, texts.calls,
-        texts.progress, tensors.header, tensors.tensors, tensors.moments, torch_files.torch_file,
+        texts.progress, texts.sizes, tensors.header, tensors.tensors, tensors.moments, torch_files.torch_file,
     )
 }  # fmt: skip
 ONLY_READ_BY = {
     "calls": ("evaluate", "evaluate-last", "apply", "config", "judge", "resume", "train-on"),
     "options": ("evaluate", "evaluate-last", "apply", "config", "compare", "compare-other"),
     "record": ("compare", "compare-other", "train-on", "train-again", "train-further"),
+    "sizes": ("evaluate", "evaluate-last", "apply", "judge", "resume", "train-on"),
     "progress": ("train-on", "train-again", "train-further", "resume", "evaluate", "compare"),
     "torch_file": ("weights-torch",) * 3,
     "moments": ("train-on", "train-further", "resume"),

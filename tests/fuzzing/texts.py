@@ -10,6 +10,11 @@ from fuzzing.values import CALLED, DEEP, NAMES, NUMBERS, YAML, laughs, upset
 from fuzzing.world import World
 from launchbay.models.checkpoints import seal
 
+MODELS = (
+    "resnet9", "timm/resnet18", "timm/vit_giant_patch14_clip_224", "timm/vit_7b_patch16_dinov3", "timm/nothing",
+    "timm/resnet18.a1_in1k", "timm/hf-hub:someone/something", "timm/local-dir:../outside",
+)  # fmt: skip
+"""Networks of classify that it was not trained with, some of them larger than the memory."""
 PROGRESS = (
     "step", "steps", "samples", "format", "progress", "progress/step", "progress/epoch", "progress/best",
     "progress/best/step", "progress/final", "progress/baseline", "progress/samples_per_s", "progress/seconds", "config",
@@ -127,6 +132,25 @@ def calls(world: World, chance: random.Random) -> str:
         return f"and {option}"
 
     return f"config.yaml: {option}: {name}; {everywhere(world, 'state.json', change)}"
+
+
+def sizes(world: World, chance: random.Random) -> str:
+    """Say that the network, or what it is tried on, is far larger than it was."""
+    network = ("width", "blocks", "classes", "size", "channels", "model")
+    name = chance.choice((*network, *network, "batch_size", "workers", "samples", "ema"))
+    large = chance.choice((17, 300, 5_000, 100_000, 10**6, 10**8, 10**9, 2**31, 2**63, 10**12))
+    new = chance.choice(MODELS) if name == "model" else large
+    file = world.run / "config.yaml"
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(f"{name}:")]
+    file.write_text("\n".join([*lines, f"{name}: {new}", ""]))
+
+    def change(file: Path) -> str:
+        content = json.loads(file.read_bytes())
+        content["config"][name] = new
+        file.write_text(json.dumps(content))
+        return f"and {name}"
+
+    return f"config.yaml: {name}: {new}; {everywhere(world, 'state.json', change)}"
 
 
 def progress(world: World, chance: random.Random) -> str:
