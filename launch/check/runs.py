@@ -1,6 +1,8 @@
 """The contract, part five: whole runs. Compiled, saved and gone on with, on two processes."""
 
 import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -30,7 +32,10 @@ from launchbay.launch.check.watched import losses
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.engine.freeze import set_mode
-from launchbay.launch.record.tracking import Line, Observer
+from launchbay.launch.engine.loop import Engine
+from launchbay.launch.record import run_folder
+from launchbay.launch.record.lines import Line
+from launchbay.launch.record.tracking import Observer
 from launchbay.models import checkpoints
 from launchbay.tasks.places import Place
 
@@ -117,10 +122,10 @@ def a_run_goes_on_bit_for_bit(bench: Bench) -> None:
     """
     with tempfile.TemporaryDirectory() as folder:
         whole, again = Path(folder, "whole"), Path(folder, "again")
-        bench.engine().fit(whole, [], Stop())
+        fit(bench.engine(), whole)
         second = bench.engine()
         second.restore(whole / f"checkpoints/step-{STEPS // 2:08d}")
-        second.fit(again, [], Stop())
+        fit(second, again)
         files = sorted((whole / f"checkpoints/step-{STEPS:08d}").glob("*.safetensors"))
         for file in files:
             if difference := different(load_file(file), load_file(again / file.relative_to(whole))):
@@ -184,12 +189,21 @@ def draws_in_training(bench: Bench) -> bool:
     return not torch.equal(before, torch.get_rng_state())
 
 
+def fit(engine: Engine, folder: Path, observers: Sequence[Observer] = ()) -> None:
+    """Train in `folder`, which becomes the folder of a run."""
+    with ExitStack() as stack:
+        if engine.accelerator.is_main_process:
+            folder.mkdir(exist_ok=True)
+            stack.enter_context(run_folder.lock(folder))
+        engine.fit(folder, observers, Stop())
+
+
 def record_run(bench: Bench, folder: Path) -> list[Line]:
     """Return the losses and figures of a short run in float64."""
     lines = RecordInMemory()
     with double():
         engine = bench.engine(precision="fp64", sync_batchnorm=True)
-        engine.fit(folder, [lines] if engine.accelerator.is_main_process else [], Stop())
+        fit(engine, folder, [lines] if engine.accelerator.is_main_process else [])
     return lines.lines
 
 

@@ -192,7 +192,7 @@ def test_a_reader_that_goes_away_ends_no_training(shell: str, config: str, comma
         "it",
     )
     command("bash", "-c", shell.format(" ".join(map(str, (*words, *argv)))))
-    summary: dict[str, Any] = {"status": "running"}
+    summary: dict[str, object] = {"status": "running"}
     for _ in range(600):  # the launcher itself may have ended before
         if summary["status"] == "running":
             time.sleep(0.1)
