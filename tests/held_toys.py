@@ -64,7 +64,7 @@ class Held(Task[HeldConfig]):
         yield "model", {"mse": (self.model(batch.image) - batch.image).square().mean()}
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        self.hold("evaluate")
+        self.hold("evaluate", batch.step)  # it is tried before the first step, too
         error = (self.model(batch.image) - batch.image).square().mean(dim=(1, 2, 3))
         return {"error": error, "all": error[:, None]}
 
@@ -73,7 +73,7 @@ class Held(Task[HeldConfig]):
         return {}
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        self.hold("preview")
+        self.hold("preview", batch.step)
         return {}
 
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
