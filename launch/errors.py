@@ -1,24 +1,18 @@
 """One panel for one failure, and the exit code that says what kind it was."""
 
 import os
-import platform
 import select
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError, printable
+from launchbay.launch.others import is_first_to_fail, process_count, process_rank, those_gone, which_process
 
 DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
 """The last two are what shells have for a process that SIGINT or SIGPIPE ended."""
@@ -36,16 +30,6 @@ LOST = (
 """What torch says where another process does not answer any more."""
 HOUSE = str(Path(__file__).parents[1])
 """Where all of launchbay is."""
-
-
-def process_rank() -> int:
-    """Return the number of this process among those of the run, as the launcher has told it."""
-    return int(os.environ.get("RANK", "0"))
-
-
-def process_count() -> int:
-    """Return the number of processes of the run, as the launcher has told it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 class Stopped(Exception):
@@ -186,11 +170,6 @@ def end(report: Report) -> int:
     os._exit(code)  # taking a broken process group down may hang or abort
 
 
-def which_process() -> str:
-    """Return what to add to a title where there are several."""
-    return f" on process {process_rank()} of {process_count()}" if process_count() > 1 else ""
-
-
 def show_error(error: BaseException) -> None:
     if isinstance(error, UserError):
         title, lines, hint = "error", [error.message], error.hint
@@ -241,68 +220,6 @@ def places(frames: traceback.StackSummary) -> list[str]:
         f"at {f.filename}:{f.lineno} in {f.name}: {f.line}" for f in (*(called or own)[-1:], *frames[-1:])
     )
     return list(shown)
-
-
-def is_first_to_fail() -> bool:
-    """Return whether no other process of this job has shown a failure; usually the others only notice
-    that one is gone.
-    """
-    if not knows_others():
-        return process_rank() == 0  # before processes know each other they all make the same mistake
-    try:
-        return store().add(f"launchbay/failures/{attempt()}", 1) == 1
-    except Exception:
-        return process_rank() == 0  # the process that kept the store is gone
-
-
-def knows_others() -> bool:
-    """Return whether there are other processes, which can be told something."""
-    torch = sys.modules.get("torch.distributed")
-    return process_count() > 1 and getattr(torch, "is_initialized", bool)()  # it may be in the middle of its import
-
-
-def introduce() -> None:
-    """Tell the other processes which one this is, for when it is gone."""
-    with suppress(Exception):  # whoever brought the processes together keeps no store where it says
-        store().set(f"launchbay/process/{attempt()}/{process_rank()}", f"{os.getpid()} {platform.node()}")
-
-
-def those_gone() -> list[str]:
-    """Return which processes of this run, on this machine, have ended."""
-    import psutil
-
-    def has_ended(pid: int) -> bool:
-        try:
-            return psutil.Process(pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-        except psutil.NoSuchProcess:
-            return True
-
-    neighbours: dict[int, int] = {}
-    with suppress(Exception):  # the process that kept the store is gone
-        known = store()
-        for rank in range(process_count()):
-            name = f"launchbay/process/{attempt()}/{rank}"
-            pid, _, host = known.get(name).decode().partition(" ") if known.check([name]) else ("", "", "")
-            if host == platform.node():
-                neighbours[rank] = int(pid)
-    for _ in range(10):  # the kernel closes its connections before it has ended
-        if found := [f"process {rank} (pid {pid})" for rank, pid in neighbours.items() if has_ended(pid)]:
-            return found
-        time.sleep(0.1)
-    return []
-
-
-def attempt() -> str:
-    """Return which start of the run this is (`accelerate launch --max_restarts`)."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-
-
-def store() -> "TCPStore":
-    """Return the launcher's table of what its processes tell each other, by a connection of this caller's own."""
-    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
-
-    address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
-    return TCPStore(address, int(port), process_count(), False, timedelta(seconds=5), wait_for_workers=False)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

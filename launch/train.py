@@ -10,6 +10,7 @@ from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import seconds_of
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.others import process_rank
 from launchbay.launch.terminal import unbreakable
 
 
@@ -33,7 +34,7 @@ def train(argv: list[str]) -> int:
         return errors.end(errors.report(reported, debug="--debug" in argv))
     except SystemExit as exit:  # tyro has shown help or an error
         code = exit.code if isinstance(exit.code, int) else errors.BUG
-        return errors.end(errors.Report(code, shown=errors.process_rank() == 0))
+        return errors.end(errors.Report(code, shown=process_rank() == 0))
 
 
 def leave_processes() -> None:
@@ -50,13 +51,13 @@ def run(argv: list[str], stop: Stop) -> None:
         if not {"--help", "-h"} & set(rest):
             known = ", ".join(plugin.name for plugin in plugins.installed(plugins.TASKS))
             raise UserError("no task was named", f"add --task NAME, one of: {known}. --help shows all options")
-        if errors.process_rank() == 0:
+        if process_rank() == 0:
             from launchbay.launch.config.listing import show_help
 
             show_help()
         return
     task_type, default = task_of(name)
-    config, changes = parse(default, rest, file, quiet=errors.process_rank() > 0)
+    config, changes = parse(default, rest, file, quiet=process_rank() > 0)
     if config.train.run.max_time:
         stop.limit(seconds_of(config.train.run.max_time))
     from launchbay.launch.engine import session

@@ -14,6 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 OneFault = Callable[[str], AbstractContextManager[None]]
+CountFaults = Callable[[int, int], None]
+
+
+@pytest.fixture
+def count_faults(request: pytest.FixtureRequest) -> CountFaults:
+    """Count faults that another process has tried: how many, and how many of them were survived."""
+    return lambda tried, survived: request.node.user_properties.append(
+        ("faults", {"tried": tried, "survived": survived})
+    )
 
 
 @pytest.fixture

@@ -23,11 +23,12 @@ from launchbay.launch.checkpoint.writer import Saver
 from launchbay.models import checkpoints
 
 TEMPLATES = ROOT / "launch/commands/templates"
-PICKLES = {ROOT / file for file in ("data/cifar10.py", "launch/check/options.py", "models/weights.py")} | set(
-    TEMPLATES.rglob("tests/*.py")
-)
-"""Files that may name pickle: CIFAR-10's own files are some; a data set is pickled on its way to a loader worker;
-files of weights of others are read as tensors alone."""
+NAMING = (
+    "data/cifar10.py", "data/workers.py", "launch/check/options.py", "models/inception.py", "models/weights.py",
+)  # fmt: skip
+PICKLES = {ROOT / file for file in NAMING} | set(TEMPLATES.rglob("tests/*.py"))
+"""Files that may name pickle: CIFAR-10's own files are some; a data set is pickled on its way to a loader worker, an
+error on its way back; files of weights of others are read as tensors alone."""
 FILES = ("model.safetensors", "optimizers.safetensors", "state.json", "manifest.json")
 
 

@@ -207,7 +207,7 @@ def test_what_is_odd_in_the_folder_of_a_run_is_named(mistake: Mistake, odd: str,
         path.unlink(missing_ok=True)
         path.mkdir()
     said = mistake("--task", "toys:Single", "--run", "it")
-    assert f"{path} is a {kind}, and has to be a {wanted} → move it away, or choose another --run" in said
+    assert f"{path} is no {wanted}, and has to be one → move it away, or choose another --run" in said
     assert path.is_file() == (kind == "file")
 
 

@@ -63,7 +63,7 @@ def test_one_process_and_more_learn_the_same(processes: int, accelerate: Command
         if extra:
             options[extra[0]] += extra[1:]
             options["unshared"] = ["--task", "stateful_tasks:QueuePerProcess", *QUIET]
-            options["root"] = ["--task", "kept_toys:RootOfZero", "--batch-size", 8, "--run", "root", *QUIET]
+            options["root"] = ["--task", "kept_toys:RootOfZero", "--batch-size", 20, "--run", "root", *QUIET]
         Path(f"{folder}.json").write_text(json.dumps([[str(word) for word in argv] for argv in options.values()]))
         start = several if folder == "more" else partial(command, sys.executable)
         done = start(ROOT / "tests/several_runs.py", f"{folder}.json")

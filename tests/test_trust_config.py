@@ -34,6 +34,8 @@ Mistake = Callable[..., str]
 SMALL = ("--width", 4, "--blocks", 1, "--patch", 16, "--batch-size", 2, "--steps", 1)
 EVIL = """
 from pathlib import Path
+
+pytestmark = pytest.mark.fault("strangers' runs")
 Path("executed").touch()
 class Task: ...
 def pictures(*_): Path("executed").touch()

@@ -25,6 +25,8 @@ from launchbay.models import checkpoints
 from launchbay.models.reading import Unfit, check
 from launchbay.models.saved import STATE, SavedOptimizer
 
+pytestmark = pytest.mark.fault("strangers' runs")
+
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
 Verb = Callable[..., tuple[int, str]]

@@ -328,6 +328,8 @@ def test_the_hub_gives_whichever_file_a_repository_has(monkeypatch: pytest.Monke
     assert "--weights FILE" in refused.value.hint
 
 
+<<<<<<< HEAD
+=======
 def test_a_run_is_found_by_its_name(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     """In --output-dir, as --run has it; where a run here has that name it is meant."""
     where = ("--output-dir", "mine")
@@ -340,6 +342,7 @@ def test_a_run_is_found_by_its_name(train: Train, capfd: pytest.CaptureFixture[s
     assert "continues from step 4: mine/second/checkpoints/step-00000004" in capfd.readouterr().out
 
 
+>>>>>>> trust-fuzz
 @pytest.mark.parametrize("kind", ["meta", "sparse", "complex", "float8", "packed"])
 def test_tensors_that_are_no_weights_are_refused(mistake: Mistake, kind: str) -> None:
     bias = torch.zeros(3)
@@ -357,4 +360,20 @@ def test_tensors_that_are_no_weights_are_refused(mistake: Mistake, kind: str) ->
                 packed.writestr(name, plain.read(name))
         Path("packed.pth").rename("odd.pth")
     said = mistake("--task", "toys:Single", "--weights", "odd.pth")
+<<<<<<< HEAD
+    assert "odd.pth" in said and ("bias" in said or "cannot be read as tensors alone" in said)
+
+
+def test_a_run_is_found_by_its_name(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    """In --output-dir, as --run has it; where a run here has that name it is meant."""
+    where = ("--output-dir", "mine")
+    train("Single", *where, "--steps", 4)
+    Path("mine/it").rename("mine/first")
+    train("Single", *where, "--weights", "model=first", "--steps", 4)
+    assert "of mine/first/checkpoints/step-00000004" in capfd.readouterr().out
+    Path("mine/it").rename("mine/second")
+    train("Single", *where, "--resume", "second", "--steps", 6)
+    assert "continues from step 4: mine/second/checkpoints/step-00000004" in capfd.readouterr().out
+=======
     assert "odd.pth" in said and ("bias" in said or kind == "packed")
+>>>>>>> trust-fuzz

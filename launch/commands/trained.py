@@ -59,7 +59,8 @@ def build_trained(
     except (UserError, MemoryError):
         raise
     except Exception as error:  # whatever a task's own code makes of options that it was not trained with
-        said = f"task {name} cannot be built with the options in {file}: {type(error).__name__}: {error}"
+        why = (str(error).splitlines() or ["no message"])[0]  # torch adds where in C++ it was
+        said = f"task {name} cannot be built with the options in {file}: {type(error).__name__}: {why}"
         raise UserError(said, "put back its config.yaml as it was trained with, or the task as it was then") from error
 
 

@@ -12,13 +12,14 @@ import yaml
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.distributed.signals import end_with_parent
-from launchbay.launch.errors import introduce, process_count, process_rank
 from launchbay.launch.files import Json
+from launchbay.launch.others import introduce, process_count, process_rank
 
 OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -117,7 +118,7 @@ def tune_malloc() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def join_processes(store: distributed.Store) -> None:
+def join_processes(store: TCPStore) -> None:
     """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
     restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
     processes that are gone.

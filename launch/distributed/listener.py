@@ -15,7 +15,7 @@ from contextlib import suppress
 from multiprocessing import active_children
 from typing import TYPE_CHECKING
 
-from launchbay.launch import errors
+from launchbay.launch import errors, others
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -46,7 +46,7 @@ class Listener:
         self.stop, self.handlers = stop, handlers
         self.told, self.when, self.waited, self.said = 0, 0.0, 0.0, False
         self.store: TCPStore | None = None
-        launched = errors.process_count() > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ
+        launched = others.process_count() > 1 or "ACCELERATE_MIXED_PRECISION" in os.environ
         self.same = OF_A_LAUNCHER if launched else OF_ONE
         self.ours, self.theirs = socket.socketpair()
         for end in (self.ours, self.theirs):
@@ -100,7 +100,7 @@ class Listener:
                 said = "ended before training began"
             goes_on = stop.folder is None or errors.newest_step(stop.folder)
             self.end(name, [said, *self.places()], errors.STOPPED if goes_on else errors.ENDED_BY + self.told)
-        elif stop.ending and self.waited > LONG_END and not self.said and errors.process_rank() == 0:
+        elif stop.ending and self.waited > LONG_END and not self.said and others.process_rank() == 0:
             self.said = True
             said = f"saving and ending takes more than {LONG_END} s"
             errors.panel(name, [said, *self.places()], f"a second {name} ends it at once", "yellow")
@@ -108,7 +108,7 @@ class Listener:
     def places(self) -> list[str]:
         """Return where the main thread is; its whole stack goes to the log."""
         frames = traceback.extract_stack(sys._current_frames()[threading.main_thread().ident or 0])
-        LOGGER.warning("held up\n%s", "".join(traceback.format_list(frames)))
+        LOGGER.info("held up\n%s", "".join(traceback.format_list(frames)))
         return errors.places(frames)
 
     def end(self, title: str, lines: list[str], code: int) -> None:
@@ -116,27 +116,27 @@ class Listener:
         last = threading.Timer(TO_SPEAK, os._exit, [code])
         last.daemon = True
         last.start()
-        LOGGER.warning("%s: %s", title, lines[0])
-        if errors.is_first_to_fail():
-            errors.panel(title + errors.which_process(), lines, errors.to_continue(self.stop.folder), "red")
+        LOGGER.info("%s: %s", title, lines[0])
+        if others.is_first_to_fail():
+            errors.panel(title + others.which_process(), lines, errors.to_continue(self.stop.folder), "red")
             sys.stdout.flush()
         for child in active_children():  # loader workers, which are deaf to other signals
             child.kill()
         os._exit(code)
 
     def tell_others(self) -> None:
-        if errors.knows_others():
+        if others.knows_others():
             with suppress(Exception):  # the process that kept the store is gone
-                errors.store().set(key(), str(self.told))
+                others.store().set(key(), str(self.told))
 
     def ask_others(self) -> None:
         """Pass a signal of another process on to the main thread of this one."""
-        if errors.knows_others():
+        if others.knows_others():
             with suppress(Exception):
-                self.store = self.store or errors.store()
+                self.store = self.store or others.store()
                 if self.store.check([key()]):
                     signal.pthread_kill(threading.main_thread().ident or 0, int(self.store.get(key())))
 
 
 def key() -> str:
-    return f"launchbay/stop/{errors.attempt()}"
+    return f"launchbay/stop/{others.attempt()}"

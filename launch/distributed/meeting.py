@@ -10,7 +10,8 @@ from datetime import timedelta
 from torch.distributed import DistError, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
-from launchbay.launch.errors import Elsewhere, Missing, panel, process_count, process_rank
+from launchbay.launch.errors import Elsewhere, Missing, panel
+from launchbay.launch.others import process_count, process_rank
 
 PATIENCE = 10
 """Times --stuck-after: how long a process waits for the others."""

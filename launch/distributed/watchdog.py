@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from multiprocessing import active_children
 from pathlib import Path
 
-from launchbay.launch import errors
+from launchbay.launch import errors, others
 from launchbay.launch.files import Json
 
 LOGGER = logging.getLogger("launchbay")
@@ -92,8 +92,8 @@ class Watch(AbstractContextManager["Watch"]):
         if self.processes == 1:
             return {0: mine}
         try:
-            store = errors.store()
-            keys = [f"launchbay/stuck/{errors.attempt()}/{rank}" for rank in range(self.processes)]
+            store = others.store()
+            keys = [f"launchbay/stuck/{others.attempt()}/{rank}" for rank in range(self.processes)]
             store.set(keys[self.rank], json.dumps({**mine, "time": time.time()}))
             time.sleep(TIME_TO_ANSWER + self.limit / 10)
             answers = {rank: json.loads(store.get(key)) for rank, key in enumerate(keys) if store.check([key])}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from errno import EACCES, EAGAIN
 from itertools import count
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import IO
 
 from pydantic import TypeAdapter
 
@@ -188,10 +188,10 @@ def lock(folder: Path) -> Lock:
             # Not flock, which loader workers inherit: the run would stay locked after its process was killed.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno in (EACCES, EAGAIN):
+            is_held = error.errno in (EACCES, EAGAIN)
+            if refusal := in_use(folder, owner) if is_held else without_locks(folder, owner):
                 file.close()
-                refuse_used(folder, owner, error)
-            check_unused(folder, owner)
+                raise refusal from error
             print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
     held = Lock(file)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
@@ -199,24 +199,23 @@ def lock(folder: Path) -> Lock:
     return held
 
 
-def refuse_used(folder: Path, owner: str, error: OSError | None = None) -> NoReturn:
+def in_use(folder: Path, owner: str) -> UserError:
     known = OWNER.fullmatch(owner)
     who = f"process {known['pid']} on {known['host']}" if known else "another process"
-    raise UserError(f"{folder} is in use by {who}", "wait for it, or choose another --run") from error
+    return UserError(f"{folder} is in use by {who}", "wait for it, or choose another --run")
 
 
-def check_unused(folder: Path, owner: str) -> None:
-    """Check that the `owner` that the lock file of `folder` names is not there any more."""
+def without_locks(folder: Path, owner: str) -> UserError | None:
+    """Return what there is to say if the `owner` that the lock file of `folder` names may still be there."""
     if not (known := OWNER.fullmatch(owner)):
-        return
+        return None
     if known["host"] != platform.node():
-        raise UserError(
+        return UserError(
             f"{folder} is in use by process {known['pid']} on {known['host']}, or was when that was killed; its file "
             "system has no locks that would tell",
             f"if that process is not there any more, empty the file {folder / LOCK}",
         )
-    if start_of(int(known["pid"])) == known["start"]:
-        refuse_used(folder, owner)
+    return in_use(folder, owner) if start_of(int(known["pid"])) == known["start"] else None
 
 
 def start_of(pid: int) -> str:

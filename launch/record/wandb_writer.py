@@ -69,6 +69,8 @@ def main() -> None:
     prepare_environment(parent.task)
     identity = keep_identity(folder, parent)
     on_disk, is_finished = written(folder, identity)
+    parent.rows = on_disk
+    parent.tell()
     if parent.task["is_over"] and is_finished and on_disk >= count(folder, parent):
         return
     run, sent = start(folder, identity, on_disk, parent)

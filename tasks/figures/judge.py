@@ -69,7 +69,8 @@ def load_judge(name: str) -> Judge:
         config: dict[str, Any] = read_state(checkpoint).config
         if (task := config.get("task")) != "classify":
             raise UserError(f"--judge {name} is a run of {task}", HINT)
-        model, *sizes = (config.get(key) for key in ("model", "channels", "size", "classes", "width"))
+        model: Any = config.get("model")
+        sizes: list[Any] = [config.get(key) for key in ("channels", "size", "classes", "width")]
         if not isinstance(model, str) or not all(type(number) is int and number > 0 for number in sizes):
             raise UserError(f"--judge {name}: {checkpoint} does not say how to build its network", HINT)
         with bounded_by(checkpoint, f"--judge {name}"):

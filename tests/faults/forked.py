@@ -67,7 +67,7 @@ class Forked:
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = 300) -> int:
         """Its exit code, or the number of the signal that killed it, below 0."""
         end = time.monotonic() + seconds
         while (code := ask({"wait": self.pid})) is None:

@@ -81,7 +81,7 @@ def listen() -> int:
     return descriptor
 
 
-def hold(listener: int, decide: Callable[[Call], int], seconds: float = 60) -> None:
+def hold(listener: int, decide: Callable[[Call], int], seconds: float = 300) -> None:
     """Ask `decide` about each call, until nobody is left who makes any: the number of the error it fails with, or 0."""
     poll, end = select.poll(), time.monotonic() + seconds
     poll.register(listener, select.POLLIN)

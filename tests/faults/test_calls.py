@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from errno import EACCES, EIO, ENOSPC, EROFS
 from pathlib import Path
@@ -35,9 +35,9 @@ REASONS = {
     EROFS: "Read-only file system",
     EACCES: "Permission denied",
 }
-UNHEARD = re.compile(r"/logs/|/curves\.png|/\.lock$|/runs/it$")
-"""What a run does without: what it logs, curves that can be drawn again from the record, and at its end a clean lock and a
-look whether its folder is empty."""
+UNHEARD = re.compile(r"/logs/|/curves\.png|/\.lock$|/runs/it(/samples|/checkpoints)?$")
+"""What a run does without: what it logs, curves that can be drawn again from the record, a clean lock at its end, and a
+look for what killed processes have left."""
 
 
 def in_run(call: Call) -> bool:
@@ -126,6 +126,46 @@ def check_reason(code: int, said: str, reason: str, call: Call) -> None:
     else:
         assert reason in said or UNHEARD.search(call.paths[-1]), where
         assert_same(Path("runs/whole"), Path("runs/it"))
+
+
+@SLOW
+@pytest.mark.fault("file calls")
+def test_any_call_of_wandb_that_fails(one_fault: OneFault) -> None:
+    """Every ninth, of its own process and its own files: the run comes to its end all the same."""
+    calls: list[Call] = []
+    whole = Forked([*TASK, "--run", "whole", "--wandb", "offline"], held=True)
+    whole.hold(lambda call: calls.append(call) or 0 if in_wandb(call) else 0)
+    assert whole.wait() == 0 and len(calls) > 100, whole.said()
+    for bad in range(1, len(calls), 9):
+        with one_fault(f"call {bad}"):
+            shutil.rmtree("runs/it", ignore_errors=True)
+            left = iter(range(bad, 0, -1))
+            it = Forked([*TASK, "--run", "it", "--wandb", "offline"], held=True)
+            it.hold(lambda call, left=left: ENOSPC if in_wandb(call) and next(left, 0) == 1 else 0)
+            assert it.wait() == 0 and "Traceback" not in it.said(), it.said()
+            assert_same(Path("runs/whole"), Path("runs/it"))
+
+
+def in_wandb(call: Call) -> bool:
+    return in_run(call) and "/it/wandb" in call.paths[-1].replace("/whole/", "/it/")
+
+
+@pytest.mark.fault("file calls")
+def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(
+    mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run would begin again."""
+    assert run("it") == 0
+    real, record = Path.iterdir, Path("runs/it/metrics.jsonl").read_bytes()
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder.name == "checkpoints":
+            raise PermissionError(EACCES, REASONS[EACCES])
+        return real(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert "cannot read runs/it/checkpoints: Permission denied" in mistake(*TASK, "--run", "it", "--steps", 6)
+    assert Path("runs/it/metrics.jsonl").read_bytes() == record
 
 
 @pytest.mark.fault("kills")

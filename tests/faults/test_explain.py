@@ -54,7 +54,9 @@ def test_evaluate_gives_the_same_figures_in_smaller_batches(
     train: Callable[..., Path], launchbay: Callable[..., tuple[int, str]]
 ) -> None:
     train("Single", "--steps", 1)
-    outputs = [launchbay("evaluate", "runs/it", *options) for options in ((), ("--batch-size", 1))]
+    outputs = [
+        launchbay("evaluate", "runs/it", "--task", "toys:Single", *options) for options in ((), ("--batch-size", 1))
+    ]
     assert outputs[0] == outputs[1] and outputs[0][0] == 0
     code, said = launchbay("evaluate", "runs/it", "--batch-size", 0)
     assert code == 2 and "argument --batch-size: '0' is no number of samples" in said

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +18,7 @@ from test_stop import LONG, launch, started, trainers, wait_for_step
 
 from launchbay.launch.train import main
 from launchbay.models import checkpoints
+from launchbay.models.saved import State
 
 SLOW = pytest.mark.slow
 # Where there is one core for two workers:
@@ -36,7 +36,7 @@ def wait_until_held() -> None:
     raise AssertionError("it has not come to where it is held up")
 
 
-def saved() -> dict[str, Any]:
+def saved() -> State:
     """The state of the newest checkpoint."""
     return checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))
 
@@ -60,7 +60,7 @@ def test_a_signal_is_obeyed_where_it_waits(place: str, workers: int) -> None:
         output = process.communicate(timeout=25)[0]
     assert process.returncode == 75 and output.count("╭") == 1, output
     assert "SIGTERM: stopped after step" in output and (", before its validation" in output) == owed, output
-    assert saved()["owes_validation"] == owed and saved()["step"] >= 3
+    assert saved().owes_validation == owed and saved().step >= 3
     assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
 
 
@@ -100,7 +100,7 @@ def test_several_processes_agree_where_they_stop(place: str, rank: int, to: str)
             trainers(process.pid)[int(to)].send_signal(signal.SIGUSR1)
         output = process.communicate(timeout=40)[0]
     assert output.count("stopped after step 3 of 1000, before its validation") == 1, output
-    assert saved()["step"] == 3 and saved()["owes_validation"]
+    assert saved().step == 3 and saved().owes_validation
 
 
 @SLOW
@@ -143,7 +143,7 @@ def test_a_terminal_that_is_closed_stops_it_with_a_checkpoint() -> None:
     finally:
         if psutil.pid_exists(child):
             os.kill(child, signal.SIGKILL)
-    assert saved()["step"] >= 3
+    assert saved().step >= 3
     assert "SIGHUP: stopped" in Path("runs/it/logs/process-0.log").read_text()
 
 
@@ -262,14 +262,3 @@ def test_a_process_that_is_gone_is_named(rank: int) -> None:
         output = process.communicate(timeout=40)[0]
     assert f"another process of this run has ended: process {rank} (pid {gone.pid})" in output, output
     assert output.count("╭") == 1 and "the same command with --run it continues from step-000000" in output, output
-
-
-@SLOW
-def test_a_process_whose_partner_never_comes_says_so_and_obeys_signals() -> None:
-    alone = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
-    with started(*RUN, *HELD, "--stuck-after", "1s", **alone) as process:
-        time.sleep(12)
-        process.terminate()
-        output = process.communicate(timeout=20)[0]
-    assert "the other 1 of WORLD_SIZE=2 are to come to 127.0.0.1:29517" in output, output
-    assert process.returncode == 75 and "SIGTERM: ended before training began" in " ".join(output.split()), output

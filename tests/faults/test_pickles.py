@@ -19,7 +19,7 @@ LENGTH = ("--steps", 4, "--save-every", 2, "--eval-every", 2, "--batch-size", 4,
 DENOISE = ("--task", "denoise", *TASKS["denoise"], *LENGTH)
 CLASSIFY = ("--task", "classify", *TASKS["classify"], *LENGTH, "--run", "judge")
 VAE = ("--task", "vae", *TASKS["vae"], *LENGTH, "--judge", "runs/judge")
-NAMED = ()
+NAMED = ("--data", "toys:Patches")
 """What the command line has to name again to evaluate this run."""
 WORKERS = ("--workers", 2)
 LOG = Path("unpickled.txt")

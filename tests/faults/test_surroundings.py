@@ -1,7 +1,9 @@
 """What goes wrong around a run: clocks, data that vanish or change, workers that are killed, odd names."""
 
+import errno
 import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from PIL import Image
 from test_continue import assert_same
 
 from launchbay.data import folder
-from launchbay.launch.record import tracking
+from launchbay.launch.record import run_folder, tracking
 from launchbay.launch.train import main
 from launchbay.models import checkpoints
 
@@ -139,6 +141,26 @@ def test_a_picture_that_changes_while_it_trains(
     train("denoise", *DENOISE, "--workers", workers)
     assert f"continues from step {step}" in capfd.readouterr().out
     assert_same(whole, Path("runs/it"))
+
+
+def test_a_disk_without_locks_keeps_others_out_by_name(
+    train: Train, mistake: Mistake, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    lock = train("Single", "--steps", 2) / ".lock"
+    assert "is on a disk without locks (No locks available)" in capfd.readouterr().out
+    assert not lock.read_text(), "nobody is in it any more"
+    again = ("--task", "toys:Single", "--run", "it", "--steps", 4)
+    here, began = platform.node(), run_folder.start_of(os.getpid())
+    lock.write_text(f"{os.getpid()} on {here} since {began}")
+    assert f"is in use by process {os.getpid()} on {here}" in mistake(*again)
+    lock.write_text("42 on elsewhere since 1")
+    assert "in use by process 42 on elsewhere, or was when that was killed" in mistake(*again)
+    lock.write_text(f"{os.getpid()} on {here} since 1")  # that has ended: this is another process of its number
+    train("Single", "--steps", 4)
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(4, marks=SLOW)])
