@@ -215,7 +215,8 @@ def test_a_judge_is_no_larger_than_its_checkpoint(train: Train, mistake: Mistake
     state = json.loads(file.read_text())
     large, odd = "would have more than", "does not say how to build"
     for key, value, said in (
-        ("width", 10**6, large), ("size", 20_000, large), ("classes", -1, odd), ("size", "'", odd), ("model", [], odd),
+        ("width", 10**6, large), ("size", 20_000, large), ("size", 2**63, "cannot be built"),
+        ("classes", -1, odd), ("size", "'", odd), ("model", [], odd),
     ):  # fmt: skip
         file.write_text(json.dumps({**state, "config": {**state["config"], key: value}}))
         reseal(checkpoint)
