@@ -53,7 +53,6 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def __init__(self, config: UnmixConfig):
         super().__init__(config)
-        check_side(config.metrics, SIDE)
         decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
         self.classes: dict[str, tuple[str, ...]] = {}
         self.model = Unmixer(decoder, config.second != "decode")
@@ -65,6 +64,7 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
+        check_side(self.config.metrics, SIDE)
         train, validation = load("train"), check_pairs(load("val"))
         pairs = validation.source if isinstance(validation, Transformed) else validation
         if isinstance(pairs, Mixture):

@@ -61,7 +61,6 @@ class VAE(Generative[VAEConfig]):
         check_unused(config, "model", {"width": ["conv"]})
         if config.model == "conv" and size % 4:
             raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
-        check_side(config.metrics, size)
         self.latent, self.classes = config.latent, config.classes
         self.sample_metrics = config.sample_metrics
         if config.model == "dense":
@@ -72,6 +71,7 @@ class VAE(Generative[VAEConfig]):
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
+        check_side(self.config.metrics, self.mean_picture.shape[-1])
         train, validation = super().datasets(load)
         some = train.__getitems__(range(min(1000, len(train))))["image"]
         self.mean_picture = (some / 255).mean(dim=0).clamp(0.01, 0.99)

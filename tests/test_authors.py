@@ -89,7 +89,7 @@ CASES = [
     Case("Single", "monitor = None", "Mine.monitor is None", 'monitor = "a name"'),
     Case("Single", "monitor = 1", "Mine.monitor is 1", 'monitor = "a name"'),
     Case("Single", "monitor = 'psnr'", "Mine.monitor is 'psnr', but the figures are error", "the name of one"),
-    Case("Brighten", "metrics = ('pnsr',)", "Mine.metrics has 'pnsr'", "psnr, ssim, mse, mae, lpips"),
+    Case("Brighten", "metrics = ('pnsr',)", "Mine.metrics has 'pnsr'", "psnr, ssim, ms_ssim, mse, mae, lpips"),
     Case("Single", "defaults = {'batchsize': 4}", "did you mean 'batch_size'?", "where they are declared"),
     Case("Single", "defaults = {'batch_size': 0}", "batch_size 0 has to be greater than 0", "a value of that kind"),
     Case(

@@ -361,9 +361,9 @@ def test_pairs_and_their_mean() -> None:
     train, validation = (Mixture(Glyphs("val"), Photos("val"), shuffle=shuffle) for shuffle in (True, False))
     for images in (train, validation):
         batch = images.__getitems__([Index(3, 1), Index(4, 2)])
-        assert {name: tensor.shape for name, tensor in batch.items()} == dict.fromkeys(
-            ("image", "first", "second"), (2, 3, 32, 32)
-        )
+        pictures = dict.fromkeys(("image", "first", "second"), (2, 3, 32, 32))
+        labels = dict.fromkeys(("first_label", "second_label"), (2,))
+        assert {name: tensor.shape for name, tensor in batch.items()} == pictures | labels
         both = batch["first"].double() + batch["second"].double()
         assert torch.allclose(batch["image"].double() * 510, both, atol=1e-3)
     partners = {train.partner(Index(0, key)) for key in range(20)}

@@ -67,8 +67,12 @@ def parse(
 
     from_file, lines = read_options(file, default) if file else (default, {})
     own = type(default.options)
-    for options in (*GROUP_TYPES.values(), own):
+    from launchbay.tasks.options import Mark  # with torch, which the task has brought in
+
+    join_lines(own, tuple(marked(own, Mark.EVALUATION)))
+    for options in GROUP_TYPES.values():
         join_lines(options)
+    for options in (*GROUP_TYPES.values(), own):
         make_switches(options)
     kind: Any = make_dataclass("Options", [(heading(default.task), own), *GROUP_TYPES.items()])
     about = sys.modules[own.__module__].__doc__ or ""
@@ -111,14 +115,13 @@ def one_column() -> Generator[None]:
 
 
 @cache
-def join_lines(options: type) -> None:
+def join_lines(options: type, evaluated: tuple[str, ...] = ()) -> None:
     """Write the help of each option into its metadata, without the line breaks of its docstring, which tyro would keep.
+    Those that are `evaluated` are for `launchbay evaluate`, too.
 
     The help of an inherited option is found in the class that declares it.
     """
     from docstring_parser import parse_from_object
-
-    from launchbay.tasks.options import Mark  # with torch, which the task has brought in
 
     classes = [cls for cls in reversed(options.__mro__) if is_dataclass(cls)]
     documented = {
@@ -126,7 +129,6 @@ def join_lines(options: type) -> None:
         for cls in classes
         for parameter in parse_from_object(cls).params
     }
-    evaluated = marked(options, Mark.EVALUATION)
     for field in fields(options):
         if text := documented.get(field.name):
             text += " Also for `launchbay evaluate`." * (field.name in evaluated)

@@ -106,9 +106,12 @@ def scalar(name: str) -> Callable[[Loader, Any], object]:
 
 
 def text_of(loader: Loader, node: ScalarNode) -> str:
-    """Return the string that `node` is, of characters that are text: no control characters, no half of a pair."""
+    """Return the string that `node` is, of characters that are text: no control characters, no half of a pair, unless it
+    is what Python has for a byte of a file's name that is not of the locale's encoding.
+    """
     value = str(loader.construct_scalar(node))
-    if any(category(character) in ("Cc", "Cs") for character in value if character not in "\n\t"):
+    allowed = {"\n", "\t", *map(chr, range(0xDC80, 0xDD00))}
+    if any(category(character) in ("Cc", "Cs") for character in set(value) - allowed):
         raise MarkedYAMLError(problem="a string with control characters", problem_mark=node.start_mark)
     return value
 

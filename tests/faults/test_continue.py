@@ -116,7 +116,10 @@ def test_a_validation_that_fails_is_made_up_for(
         forget_accelerator()
         argv = ("--task", FRAGILE, *HALVES, every, "--run", "it", "--wandb", "off")
         assert main([str(word) for word in argv]) == 1
-        assert f"step {every} is saved: the same command with --run it continues from there" in capfd.readouterr().err
+        assert (
+            f"step {every} is saved: the same command with --run it begins with its validation"
+            in capfd.readouterr().err
+        )
         assert Path("runs/it/checkpoints/last").read_text() == f"step-{every:08d}"
         assert [line["split"] for line in lines(Path("runs/it"))] == ["train"] * every
     Path("broken").unlink()
