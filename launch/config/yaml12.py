@@ -106,8 +106,8 @@ def scalar(name: str) -> Callable[[Loader, Any], object]:
 
 
 def text_of(loader: Loader, node: ScalarNode) -> str:
-    """Return the string that `node` is, of characters that are text: no control characters, no half of a pair, unless it
-    is what Python has for a byte of a file's name that is not of the locale's encoding.
+    """Return the string that `node` is, of characters that are text: no control characters, no half of a pair but what
+    Python has for a byte of a file's name that is not of the locale's encoding.
     """
     value = str(loader.construct_scalar(node))
     allowed = {"\n", "\t", *map(chr, range(0xDC80, 0xDD00))}
