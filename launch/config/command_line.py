@@ -67,13 +67,7 @@ def parse(
 
     from_file, lines = read_options(file, default) if file else (default, {})
     own = type(default.options)
-    from launchbay.tasks.options import Mark  # with torch, which the task has brought in
-
-    join_lines(own, tuple(marked(own, Mark.EVALUATION)))
-    for options in GROUP_TYPES.values():
-        join_lines(options)
-    for options in (*GROUP_TYPES.values(), own):
-        make_switches(options)
+    prepare(own)
     kind: Any = make_dataclass("Options", [(heading(default.task), own), *GROUP_TYPES.items()])
     about = sys.modules[own.__module__].__doc__ or ""
     with one_column():
@@ -93,6 +87,17 @@ def parse(
         if value != before[name]:
             validate_option(declaring_class(name, own), name, value, flag(name))
     return parsed, changes(parsed, from_file, default, lines)
+
+
+def prepare(own: type) -> None:
+    """Have tyro show the options of all tasks and a task's `own` as we do."""
+    from launchbay.tasks.options import Mark  # with torch, which the task has brought in
+
+    join_lines(own, tuple(marked(own, Mark.EVALUATION)))
+    for options in GROUP_TYPES.values():
+        join_lines(options)
+    for options in (*GROUP_TYPES.values(), own):
+        make_switches(options)
 
 
 def heading(task: str) -> str:

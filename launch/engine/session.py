@@ -63,17 +63,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
         told = [*dict.fromkeys(line for source in sources.values() for line in source.describe())]
-        told += engine.learner.freeze.describe()
-        networks, processes = engine.learner.networks.values(), accelerator.num_processes
-        told += describe_statistics(networks, options.optimization, processes)
-        if start is None:
-            told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
-        else:
-            engine.restore(start)
-        if engine.state.step < engine.steps and not engine.validation_pending:
-            with engine.learner.evaluating():
-                moment = engine.batches.moment(engine.state.step)
-                rehearse(engine.task, engine.validation_sets, accelerator, options, moment)
+        told += begin(engine, start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
             told += on_wandb
@@ -92,6 +82,25 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         elif accelerator.is_main_process and wandb != "off":
             lines = sum(1 for _ in read_record(folder))
             wandb_run.WandB(folder, config, wandb, lines, lambda: bool(stop.noted)).complete()
+
+
+def begin(engine: Engine, start: Path | None) -> list[str]:
+    """Bring `engine` to where the run begins: the checkpoint `start`, other weights or none; and try its validation on
+    one sample of each set. Returns lines on that.
+    """
+    accelerator, options = engine.accelerator, engine.options
+    networks = engine.learner.networks.values()
+    told = engine.learner.freeze.describe()
+    told += describe_statistics(networks, options.optimization, accelerator.num_processes)
+    if start is None:
+        told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
+    else:
+        engine.restore(start)
+    if engine.state.step < engine.steps and not engine.validation_pending:
+        with engine.learner.evaluating():
+            moment = engine.batches.moment(engine.state.step)
+            rehearse(engine.task, engine.validation_sets, accelerator, options, moment)
+    return told
 
 
 def overlaps(engine: Engine) -> list[str]:
