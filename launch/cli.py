@@ -12,6 +12,7 @@ from launchbay import UserError, __version__
 from launchbay.launch import errors
 from launchbay.launch.commands import new
 from launchbay.launch.config.run_options import find_run
+from launchbay.launch.terminal import unbreakable
 
 DIFFERENT, NOT_FOUND_OUT = 1, 2
 """Exit codes of `compare`, as cmp and diff have them: the latter also for a bug of ours."""
@@ -29,6 +30,12 @@ def main() -> int:
         from launchbay.launch.train import main as train
 
         return train(sys.argv[2:])
+    with unbreakable():  # a reader that goes away must not read as compare's "different"
+        return obey()
+
+
+def obey() -> int:
+    """Do what the command line says, and return the exit code."""
     try:
         arguments, rest = parser().parse_known_args()
         if rest and arguments.verb != "evaluate":

@@ -1,6 +1,7 @@
 """Tensors as they are read from safetensors files, and whether they are what a network takes."""
 
 from collections.abc import Container, Mapping
+from math import prod
 from pathlib import Path
 
 import torch
@@ -11,8 +12,10 @@ from launchbay import UserError
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 """Types that are converted into each other; all others have to be the same."""
-MOST_DIMENSIONS = 16
-"""torch reads more than it can compute with."""
+MOST_DIMENSIONS, MOST_EXTENT = 16, 2**48
+"""torch reads more than it computes with: more dimensions, and sizes that overflow beside one that is 0."""
+PACKED = tuple(getattr(torch, name) for name in ("float4_e2m1fn_x2",) if hasattr(torch, name))
+"""Types that torch reads and computes nothing with."""
 
 
 def read_tensors(file: Path, hint: str = "go back to an earlier checkpoint") -> dict[str, Tensor]:
@@ -29,6 +32,11 @@ def read_tensors(file: Path, hint: str = "go back to an earlier checkpoint") -> 
         raise UserError(f"{file} is not a safetensors file: {error}", hint) from error
     if odd := [name for name, tensor in tensors.items() if tensor.ndim > MOST_DIMENSIONS]:
         raise UserError(f"{file}: {odd[0]} has {tensors[odd[0]].ndim} dimensions", hint)
+    for name, tensor in tensors.items():
+        if prod(max(size, 1) for size in tensor.shape) > MOST_EXTENT:
+            raise UserError(f"{file}: {name} has an impossible shape, {form(tensor)}", hint)
+        if tensor.dtype in PACKED:
+            raise UserError(f"{file}: {name} has {str(tensor.dtype).removeprefix('torch.')} numbers", hint)
     return tensors
 
 

@@ -1,7 +1,10 @@
 """`launchbay compare`: two runs are the same, or it is said where they first part and what they were made with."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,15 @@ def test_the_same_command_twice(train: Train, launchbay: Verb) -> None:
     tensors = sum(len(load_file(file)) for file in run.glob("checkpoints/step-*/*.safetensors"))
     assert "options, data, versions, hardware and number of processes are the same" in said
     assert code == 0 and f"the runs are the same: {len(lines(run))} lines, {tensors} tensors" in said
+
+
+def test_a_reader_that_goes_away_is_no_difference(twins: tuple[Path, Path]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = "import sys; from launchbay.launch.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "compare", *twins]
+    assert subprocess.run(command, stdout=writing, timeout=100).returncode == 0
+    os.close(writing)
 
 
 def test_other_options_may_learn_the_same(train: Train, launchbay: Verb) -> None:

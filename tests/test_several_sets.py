@@ -96,6 +96,7 @@ def test_what_is_best_among_several_sets() -> None:
     before, after = {"few/error": 1.0, "more/error": 1.0}, {"few/error": 2.0, "more/error": 0.5}
     assert not is_best(first, 2, after, before, ["few", "more"]) and is_best(named, 2, after, before, ["few", "more"])
     assert is_best(first, 2, {"error": 1.0}, {"error": 1.0}), "among equals the newest"
+    assert is_best(first, 2, {"error": 1.0}, {"step": 1.0, "loss": 0.0}), "a best without that figure is none"
 
 
 def test_the_contract_of_a_task_with_several_sets() -> None:

@@ -320,6 +320,25 @@ def test_weights_are_what_the_network_takes(kind: str) -> None:
         checkpoints.load_weights(where, {"model": trained()[0]})
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "size"), [("F32", [0, 2**62, 2**62], 0), ("F4", [2], 1)], ids=["overflow", "packed"]
+)
+def test_tensors_that_torch_cannot_compute_with_are_damage(kind: str, shape: list[int], size: int) -> None:
+    where = save(Path("c"), 1)
+    header = json.dumps({"0.bias": {"dtype": kind, "shape": shape, "data_offsets": [0, size]}}).encode()
+    (where / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+    seal(where)
+    with pytest.raises(checkpoints.DamagedCheckpoint, match=r"0\.bias has"):
+        checkpoints.verify(where)
+
+
+def test_a_log_that_is_a_pipe_is_not_opened() -> None:
+    Path("run/logs").mkdir(parents=True)
+    os.mkfifo("run/logs/process-0.log")
+    with pytest.raises(UserError, match=r"process-0\.log is no file"):
+        run_folder.check_own(Path("run"))
+
+
 def test_other_floating_point_numbers_are_converted() -> None:
     where = save(Path("c"), 1)
     weights = load_file(where / "model.safetensors")

@@ -202,7 +202,7 @@ def is_best(
             f"lower --lr if the losses grew before; otherwise look at how {type(task).__name__} computes {name}. "
             "Checkpoints already saved are intact",
         )
-    return not best or sign * figures[name] >= sign * best[name]
+    return name not in best or sign * figures[name] >= sign * best[name]
 
 
 def monitored(task: AnyTask, figures: Collection[str], sets: Iterable[str]) -> str:

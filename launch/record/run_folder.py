@@ -88,6 +88,8 @@ def check_own(folder: Path) -> None:
     for names, wanted, what in ((FOLDERS, stat.S_ISDIR, "folder"), (FILES, stat.S_ISREG, "file")):
         if odd := [folder / name for name in names if is_other(folder / name, wanted)]:
             raise UserError(f"{odd[0]} is no {what}, and has to be one", "move it away, or choose another --run")
+    if odd := [path for path in inside if not (path.is_file() or path.is_dir())]:  # opening a FIFO may wait for ever
+        raise UserError(f"{odd[0]} is no file, and has to be one", "move it away, or choose another --run")
 
 
 def is_other(path: Path, wanted: Callable[[int], bool]) -> bool:
