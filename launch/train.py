@@ -27,7 +27,8 @@ def train(argv: list[str]) -> int:
         with stop:
             run(argv, stop)
         leave_processes()
-        return errors.DONE
+        # Several processes end here and now: at Python's exit torch's threads abort one of them now and then.
+        return errors.end(errors.Report(errors.DONE, shown=True))
     except (Exception, errors.Signalled, KeyboardInterrupt) as error:
         early = stop.noted and stop.watch is None  # libraries may have made another error of it
         reported = errors.Signalled(stop.noted) if early else error

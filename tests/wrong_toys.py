@@ -46,6 +46,14 @@ class SpoiledData(Single):
         yield "model", {"mse": (errors * batch["counts"]).mean()}
 
 
+class Infinite(Single):
+    """The square root has no derivative at zero: from step 6 on the gradient is nan, and the loss is not."""
+
+    def training_step(self, batch: Batch) -> Losses:
+        loss = (self.model(batch.image) - batch.image).square().mean()
+        yield "model", {"mse": loss + ((loss * 0).sqrt() if batch.step >= 5 else 0)}
+
+
 class NamesSets(Single):
     def datasets(self, load: Load) -> Datasets:
         return Noise(10), {"a/b": Noise(3), "c": Noise(3)}

@@ -55,7 +55,7 @@ class Saver:
             if bad := not_finite(tensors, self.endless.get(file, ())):
                 raise UserError(
                     f"step {step} is not saved: {', '.join(bad[:3])} of {file} would be nan or infinite",
-                    "lower --lr or --clip-norm; checkpoints already saved are intact",
+                    "lower --lr, or bound gradients by --clip-norm; checkpoints already saved are intact",
                 )
         storage.save(self.folder, step, content, best=best, keep=self.keep)
 

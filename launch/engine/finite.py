@@ -34,7 +34,7 @@ def raise_not_finite(name: str, terms: Mapping[str, Tensor], step: int, accelera
         "loss",
         f"the loss of {name!r} is not finite at step {step}{where}: "
         + ", ".join(f"{term} = {value:g}" for term, value in of_processes[rank].items()),
-        "lower --lr or --clip-norm, or look for bad values in the data",
+        "lower --lr, bound gradients by --clip-norm, or look for bad values in the data",
     )
 
 
