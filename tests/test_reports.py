@@ -16,12 +16,12 @@ Train = Callable[..., Path]
 
 
 def test_a_run_shows_the_untrained_network_and_goes_on_after_it(train: Train) -> None:
-    run = train("Single", "--steps", 2, "--eval-every", 1, "--eval-first")
+    run = train("Brighten", "--steps", 2, "--eval-every", 1, "--eval-first")
     assert [line["step"] for line in lines(run, "val")] == [0, 1, 2]
     assert (run / "samples/step-00000000.png").is_file()
     run = run.rename("first")
     saved = run / "checkpoints/step-00000000"
-    other = train("Single", "--steps", 2, "--eval-every", 1, "--eval-first", "--resume", saved)
+    other = train("Brighten", "--steps", 2, "--eval-every", 1, "--eval-first", "--resume", saved)
     assert [line["step"] for line in lines(other, "val")] == [1, 2], "the run before has shown it"
     after = [json.loads((one / "summary.json").read_text())["final"] for one in (run, other)]
     assert after[0] == after[1]

@@ -263,7 +263,7 @@ def seconds_of(duration: str) -> float:
         ValueError: it is none of these.
     """
     seconds = float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}.get(duration[-1:], float("nan"))
-    if not 0.01 <= seconds < float("inf"):
+    if not 0.001 <= seconds < float("inf"):
         raise ValueError(duration)
     return seconds
 
