@@ -1,8 +1,8 @@
 """Super-resolution: recover a photograph from one that was shrunk by bicubic resampling.
 
-Reached ×4 with the defaults, after two minutes (4,000 steps) on 2 CPU cores: 31.81 dB / 0.806 on the Y channel of the
-embedded photographs' held-out regions (bicubic: 30.16 dB / 0.750); 30.64 dB / 0.868 on Set5 (bicubic: 28.42 / 0.810).
-Trained on T91 and BSDS200: 31.40 dB on Set5. benchmarks/quality.md has more, with the commands.
+Reached ×4 with the defaults, after two minutes (4,000 steps) on 2 CPU cores: 31.84 dB / 0.806 on the Y channel of the
+embedded photographs' held-out regions (bicubic: 30.14 dB / 0.750); 30.64 dB / 0.868 on Set5 (bicubic: 28.42 / 0.810).
+benchmarks/quality.md has more, with the commands.
 """
 
 from dataclasses import dataclass
