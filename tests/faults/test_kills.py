@@ -102,7 +102,7 @@ class Commands:
 @pytest.mark.parametrize(
     ("kind", "processes", "kills"),
     [
-        (Processes, 1, 3),
+        pytest.param(Processes, 1, 3, marks=SLOW),
         (Processes, 2, 2),
         pytest.param(Processes, 1, 40, marks=SLOW),
         pytest.param(Commands, 1, 20, marks=SLOW),

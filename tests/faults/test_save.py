@@ -135,7 +135,7 @@ def test_whatever_fails_in_the_saver_ends_the_run_in_good_order(
 
 
 @pytest.mark.fault("numbers")
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_weights_that_would_become_no_numbers_are_never_saved(processes: int, one_fault: OneFault) -> None:
     """A gradient that is nan while the loss is finite, in the middle of a training."""
     argv = ("--task", "wrong_toys:Infinite", *SAVES, "--run", "it", "--wandb", "off")

@@ -166,6 +166,7 @@ def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -
     checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))
 
 
+@SLOW
 def test_wandb_has_each_point_once(command: Command) -> None:
     """Killed between two checkpoints: some of what it sent happens again, and some it had not sent yet. W&B writes
     blocks of some 80 rows."""

@@ -72,6 +72,7 @@ def check_complete(run: Path) -> None:
     assert [row["step"] for row in wandb_rows(run)] == [line["step"] for line in lines(run)]
 
 
+@SLOW
 def test_its_disk_is_full(train: Train, command: Command, capfd: pytest.CaptureFixture[str]) -> None:
     """No file may be larger than 100 KiB, which W&B's is at some 170 rows. The same command, of a finished run, sends
     the rest; and once more it has nothing to send."""
@@ -107,7 +108,7 @@ def test_its_disk_is_full_and_has_room_again(train: Train, command: Command) -> 
         subprocess.run(["umount", "runs/it/wandb"], check=True)
 
 
-@pytest.mark.parametrize("name", ["wandb_writer", pytest.param("wandb-core", marks=SLOW)])
+@pytest.mark.parametrize("name", [pytest.param("wandb_writer", marks=SLOW), pytest.param("wandb-core", marks=SLOW)])
 def test_its_process_is_killed(name: str, train: Train, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     real = tracking.Record.line
 
