@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from faults_table import CountFaults
 
-CASES = 70
+CASES = 60
 """In the default suite: what a core tries in some twenty seconds."""
 
 

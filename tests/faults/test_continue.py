@@ -88,6 +88,7 @@ def test_every_task_goes_on_bit_for_bit(command: Command) -> None:
     check_bit_for_bit(partial(command, sys.executable), VARIANTS)
 
 
+@pytest.mark.slow
 def test_so_it_does_on_two_processes(accelerate: Command) -> None:
     """A GAN with averages, and a network with BatchNorm."""
     runs = {"toys:Gan": ("--ema", 0.9), "classify": TASKS["classify"]}
