@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
+from types import TracebackType
 from typing import Any, TypeVar
 
 import torch
@@ -166,6 +167,13 @@ def prepare(worker: int) -> None:
     for name in NAMES:
         if name in signal.Signals.__members__:
             signal.signal(signal.Signals[name], signal.SIG_IGN)
+    sys.excepthook = quiet
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
+def quiet(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show an error of a worker's thread, unless it is that the trainer, to which it hands memory over, is gone."""
+    if not issubclass(kind, OSError | EOFError):
+        sys.__excepthook__(kind, error, trace)
