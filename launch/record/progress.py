@@ -111,9 +111,9 @@ class Outcome(Observer):
             )
         best = self.last["best"]
         if best and best["step"] != self.last["step"]:
-            by = self.last["best_by"] or "age"
-            held = "of the pictures in the table" * (not by.startswith("held-out/"))
-            self.console.print(f"the best checkpoint, by {by} {held}, is that of step {best['step']}", highlight=False)
+            by = self.last["best_by"]
+            by += " of the pictures in the table" * (not by.startswith("held-out/"))
+            self.console.print(f"the best checkpoint, by {by}, is that of step {best['step']}", highlight=False)
         seconds, speed = self.last["seconds"], self.last["samples_per_s"]
         step = self.last["step"]
         self.console.print(
