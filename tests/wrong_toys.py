@@ -29,6 +29,14 @@ class StuckThenFails(Single):
         yield from super().training_step(batch)
 
 
+class SlowToBuild(Single):
+    """Takes three seconds to build its networks."""
+
+    def __init__(self, options: NoOptions):
+        super().__init__(options)
+        time.sleep(3)
+
+
 class Spoiled(Noise):
     """How much picture 7 counts is no number."""
 
