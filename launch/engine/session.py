@@ -129,6 +129,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
     """Make `folder` this process' own, while `stack` is open. Returns the checkpoint to go on from, if there is one."""
     stack.enter_context(run_folder.lock(folder))
     stack.callback(run_folder.remove_unused, folder)
+    stack.enter_context(run_folder.staying(folder))
     start = resume.find_start(folder, config.train.run.resume)
     if start is not None:
         saved, its_own = checkpoints.verify(start), start.parent == folder / "checkpoints"
