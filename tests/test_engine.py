@@ -294,6 +294,12 @@ def test_averaged_weights_are_evaluated_and_saved(train: Train) -> None:
     ], "averaging does not touch the training"
 
 
+def test_what_is_infinite_stays_so_in_the_average(train: Train) -> None:
+    run = train("kept_toys:Masked", "--ema", 0.5, "--steps", 2)
+    mask = load_file(run / "checkpoints/step-00000002/model.safetensors")["mask"]
+    assert torch.equal(mask, torch.full((8, 8), -torch.inf).triu(1))
+
+
 def test_a_profile_says_where_the_time_goes(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     run = train("Gan", "--steps", 9, "--profile", 3)
     said = capfd.readouterr().out
