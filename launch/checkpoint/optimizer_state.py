@@ -184,7 +184,8 @@ def restore_counters(optimizer: Optimizer, described: SavedOptimizer, name: str)
 
 
 def counters(optimizer: Optimizer, group: Json) -> dict[str, object]:
-    """Return the numbers in `group` that a step of `optimizer` changes, as it makes them; none if it cannot be asked."""
+    """Return what `optimizer` counts in `group`: numbers that its steps change, as they make them; none if it cannot be
+    asked."""
     try:
         twin = twin_of(optimizer, group, group["params"][0], 1)
         for _ in range(2):

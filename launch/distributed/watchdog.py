@@ -73,9 +73,7 @@ class Watch(AbstractContextManager["Watch"]):
         waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
         answers = self.answers({"waits": waits, "place": [*errors.places(frames), *state_of_workers(frames)]})
         if answers:
-            where = f" in {self.phase}" * bool(self.phase) + ", a part of the validation" * bool(
-                self.begun and self.phase
-            )
+            where = f" in {self.phase}" * bool(self.phase)
             errors.panel(f"no progress for {self.limit:g} s{where}", self.lines(answers), self.hint(), "yellow")
 
     def lines(self, answers: dict[int, Json]) -> list[str]:
