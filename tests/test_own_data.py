@@ -1,7 +1,7 @@
 """docs/own-data.md, "What do you have?": each row of the table is read as it says.
 
-A row names files, options and what launchbay says of them. The files are made here, by what their names look like: who adds
-a row with another kind of file adds its maker to `MAKERS`.
+A row names files, options and what launchbay says of them. The files are made here, by what their names look like: who
+adds a row with another kind of file adds its maker to `MAKERS`.
 """
 
 import re
@@ -50,7 +50,7 @@ def rows() -> list[Row]:
     """Return the rows of the table, in its order."""
     section = PAGE.read_text(encoding="utf-8").partition("## What do you have?")[2].partition("\n## ")[0]
     cells = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")][2:]
-    return [Row(have, names_in(files), shlex.split(*quoted(options)), quoted(said)) for have, files, options, said in cells]
+    return [Row(have, names_in(files), shlex.split(*quoted(given)), quoted(said)) for have, files, given, said in cells]
 
 
 def names_in(cell: str) -> list[str]:
