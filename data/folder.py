@@ -12,7 +12,7 @@ from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.decode import decode
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand
-from launchbay.data.listing import list_folder
+from launchbay.data.listing import list_folder, what_reads
 from launchbay.data.reading import Paths, Problems, decode_all, examine
 from launchbay.data.samples import bytes_beside
 from launchbay.data.transforms import small_pictures
@@ -125,7 +125,7 @@ class Folder(ImageSet):
     def image(self, index: int) -> Tensor:
         """Return a picture, upright and in colour: uint8 3×H×W."""
         if self.kept is not None:
-            (height, width, _), start = self.headers[index], self.starts[index]
+            (height, width), start = self.size(index), self.starts[index]
             return self.kept[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
         image = decode(self.files[index])
         if image.shape[-2:] != self.size(index):
@@ -156,7 +156,7 @@ def describe(images: Folder, counts: Sequence[str], note: str) -> str:
     if images.folders:
         empty = [plain_name(name) for name in empty_classes(images.listing, layout, images.folders)]
         said += [f"no picture in {some_of(empty)}"] if empty else []
-    said += [f"left out: {counted(layout.left_out)}"] if layout.left_out else []
+    said += [f"left out: {counted(layout.left_out)}{what_reads(layout.left_out)}"] if layout.left_out else []
     return "; ".join(said)
 
 
