@@ -5,7 +5,6 @@ import stat
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.data.archives import Item, Member
 from launchbay.data.words import plain_name
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -41,7 +41,7 @@ class Header(NamedTuple):
     bytes: int
 
 
-def decode(path: Path) -> Tensor:
+def decode(path: Item) -> Tensor:
     """Return the picture in `path` as uint8, 3×H×W, upright.
 
     Grey pictures get three equal channels, 16-bit ones are scaled to 8 bits, transparency is dropped, of an animation
@@ -56,7 +56,7 @@ def decode(path: Path) -> Tensor:
         raise unreadable(path, error) from error
 
 
-def pixels_of(path: Path | str) -> NDArray[np.uint8]:
+def pixels_of(path: Item | str) -> NDArray[np.uint8]:
     """Return the picture in `path` as `decode` does, H×W×3; what is wrong with it is raised as it is found."""
     with open_regular(path) as (file, _), Image.open(file, formats=FORMATS) as opened:
         opened.load()
@@ -69,7 +69,7 @@ def pixels_of(path: Path | str) -> NDArray[np.uint8]:
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def read_header(path: Path | str) -> Header:
+def read_header(path: Item | str) -> Header:
     """Return what the head of the file `path` says, without decoding it; what is wrong with it is raised as it is
     found.
     """
@@ -94,13 +94,21 @@ def orientation(exif: Callable[[], Image.Exif]) -> int:
 
 
 @contextmanager
-def open_regular(path: Path | str) -> Generator[tuple[BinaryIO, int]]:
-    """Open the file `path`, and say how many bytes it has. A pipe, which would be waited for, or a device is refused.
+def open_regular(path: Item | str) -> Generator[tuple[BinaryIO, int]]:
+    """Open the file `path`, of a folder or an archive, and say how many bytes it has. A pipe, which would be waited
+    for, or a device is refused.
 
     Raises:
         ValueError: it is no regular file.
         OSError: it cannot be opened.
     """
+    if isinstance(path, Member):
+        file, size = path.open()
+        if not size:
+            raise ValueError("it is empty")
+        with file:
+            yield file, size
+        return
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
         known = os.fstat(descriptor)
@@ -137,7 +145,7 @@ def reason_of(error: Exception) -> str:
     return f"its content is damaged ({plain_name(f'{type(error).__name__}: {error}')})"
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
+def unreadable(path: Item, error: Exception) -> UserError:
     """Return what to tell a person about `path`, which gave `error`."""
     said = f"cannot read the picture {plain_name(path)}: {reason_of(error)}"
     return UserError(said, "repair it or take it out of the folder")

@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 
 from launchbay import UserError
+from launchbay.data.archives import Archive, Place
 from launchbay.data.decode import SUFFIXES
 from launchbay.data.words import counted, listed, plain_name
 
@@ -24,11 +25,11 @@ HIDDEN, TWICE, SPECIAL, OTHER = "hidden", "linked twice", "no regular files", "o
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in the folder `root`: the names of its pictures and of the folders in it, in order (paths below `root`,
-    with /), and what is left out, by kind.
+    """What is in the folder or the archive `root`: the names of its pictures and of the folders in it, in order (paths
+    below `root`, with /), and what is left out, by kind.
     """
 
-    root: Path
+    root: Place
     names: list[str]
     folders: list[str]
     left_out: Counter[str]
@@ -50,14 +51,62 @@ def list_folder(root: Path) -> Listing:
         walk.down("/".join(heappop(walk.links)))
     if walk.closed:
         raise UserError(listed(walk.closed), "make it readable, or move it away")
-    if not walk.names:
-        instead = f", but {counted(walk.left_out)}" if walk.left_out else ""
+    return in_order(root, walk.names, walk.folders, walk.left_out)
+
+
+def list_archive(archive: Archive) -> Listing:
+    """Return what is in an archive, by the same rules.
+
+    Raises:
+        UserError: there is no picture in it.
+    """
+    names, left_out = list[str](), Counter(archive.left_out)
+    hidden = {top for name in archive.names if (top := hidden_part(name))}
+    for name in archive.names:
+        if kind := foreign(name):
+            left_out[kind] += not hidden_part(name)
+        elif not hidden_part(name):
+            names.append(name)
+    left_out[HIDDEN] += len(hidden)
+    folders = {name[:end] for name in names for end, sign in enumerate(name) if sign == "/"}
+    folders |= {folder for folder in archive.folders if folder and not hidden_part(folder)}
+    return in_order(archive, names, list(folders), +left_out)
+
+
+def in_order(root: Place, names: list[str], folders: list[str], left_out: Counter[str]) -> Listing:
+    """Return the listing of what was found.
+
+    Raises:
+        UserError: there is no picture.
+    """
+    if not names:
+        instead = f", but {counted(left_out)}" if left_out else ""
         raise UserError(
             f"{plain_name(root)} holds no picture{instead}",
             f"put some there, or name another folder; known kinds: {' '.join(SUFFIXES)}",
         )
-    names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (walk.names, walk.folders))
-    return Listing(root, names, folders, walk.left_out)
+    names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (names, folders))
+    return Listing(root, names, folders, left_out)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name, without those above it, is hidden, or left there by a system."""
+    return name.startswith(".") or name.lower() in STRAYS
+
+
+def hidden_part(name: str) -> str:
+    """Return the uppermost part of a path that is hidden, with what is above it; empty if nothing is."""
+    parts = name.split("/")
+    end = next((place for place, part in enumerate(parts, 1) if is_hidden(part)), 0)
+    return "/".join(parts[:end])
+
+
+def foreign(name: str) -> str:
+    """Return what a file is by its suffix, if it is no picture."""
+    suffix = f".{name.rpartition('.')[2].lower()}"
+    if suffix in SUFFIXES:
+        return ""
+    return suffix if re.fullmatch(r".+\.\w{1,8}", name.rpartition("/")[2]) else OTHER
 
 
 class Walk:
@@ -91,14 +140,14 @@ class Walk:
 
     def is_folder(self, entry: os.DirEntry[str], name: str) -> bool:
         """Take a note of what lies in a folder, `name` below the root, unless it is a folder to visit."""
-        if entry.name.startswith(".") or entry.name.lower() in STRAYS:
+        if is_hidden(entry.name):
             self.left_out[HIDDEN] += 1
         elif entry.is_dir(follow_symlinks=False):
             return True
         elif (mode := self.mode_of(entry)) and stat.S_ISDIR(mode):
             heappush(self.links, name.split("/"))
-        elif (suffix := f".{entry.name.rpartition('.')[2].lower()}") not in SUFFIXES:
-            self.left_out[suffix if re.fullmatch(r".+\.\w{1,8}", entry.name) else OTHER] += 1
+        elif kind := foreign(entry.name):
+            self.left_out[kind] += 1
         elif mode and not stat.S_ISREG(mode):
             self.left_out[SPECIAL] += 1
         else:
