@@ -11,6 +11,7 @@ from rich.console import Console
 from launchbay import UserError, __version__
 from launchbay.launch import errors
 from launchbay.launch.commands import new
+from launchbay.launch.config.data_names import check_names
 from launchbay.launch.config.run_options import find_run
 from launchbay.launch.terminal import unbreakable
 
@@ -89,9 +90,9 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     )
     evaluate = add("evaluate", help="the figures of a finished run, on its own or on other pictures", epilog=others)
     evaluate.add_argument("run", type=Path, metavar="RUN", help=RUN)
-    whole = "data sets, all of each (default: the run's validation sets)"
+    whole = "data sets, all of each, named as for training: a name, a path (default: the run's validation sets)"
     evaluate.add_argument("--val-data", nargs="+", default=(), metavar="NAME", help=whole)
-    roots = "their folder, or one for each; alone, folders of photographs"
+    roots = "their folder, or one for each; alone, folders or files of pictures"
     evaluate.add_argument("--val-root", nargs="+", default=(), type=Path, metavar="DIR", help=roots)
 
     less = "samples at a time: fewer need less memory; no figure depends on it (default: as in training)"
@@ -143,6 +144,7 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
 
             examine_machine(console)
         case "evaluate":
+            check_names([*arguments.val_data, *([arguments.data] if arguments.data else [])])
             from launchbay.launch.commands.evaluate import Named, evaluate_run
 
             named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root, arguments.batch_size)

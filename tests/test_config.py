@@ -165,7 +165,7 @@ def test_the_file_can_name_the_task(mistake: Mistake) -> None:
         (["--task", "superres", "--data", "phtos"], "there is no data set 'phtos'; did you mean 'photos'?"),
         (["--task", "superres", "--data-root", "x"], "the embedded photos have no --data-root"),
         (["--task", "superres", "--data", "folder"], "add --data-root DIR"),
-        (["--task", "superres", "--data", "."], "that is a folder → to train on it --data folder --data-root ."),
+        (["--task", "superres", "--data", "."], ". holds no picture"),
         (["--task", "superres", "--data", "MNIST"], "did you mean 'mnist'?"),
         (["--task", "superres", "--steps", "ten"], "<class 'int'>: invalid literal"),
         (["--task", "superres", "--batch-size", "10", "--accumulate", "4"], "try --batch-size 8 or 12"),
