@@ -202,8 +202,8 @@ class Archive:
             found = zip_contents(self.whole()) if self.is_zip else tar_contents(self.whole(), self.file.size)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            said = f"cannot read the archive {plain_name(path)}: {plain_name(reason)}"
-            raise UserError(said, "give a whole zip or tar, or unpack it and name the folder") from error
+            said = f"{plain_name(path)} is not a folder, and cannot be read as an archive: {plain_name(reason)}"
+            raise UserError(said, "give an existing folder, or a whole zip or tar") from error
         if found.locked:
             said = f"cannot use the archive {plain_name(path)}:\n{listed(found.locked)}"
             raise UserError(said, "unpack it with the program that made it, and name the folder")
@@ -229,6 +229,11 @@ class Archive:
         other = copy(self)
         other.top += f"{top}/"
         return other
+
+    @property
+    def sizes(self) -> list[int]:
+        """The bytes of each file, in the order of `names`."""
+        return self.rows[:, 2].tolist()
 
     def find(self, name: str) -> list[int]:
         """Return what is known of a file: see `Contents.rows`."""

@@ -81,7 +81,7 @@ class Files(ImageSet):
     def image(self, index: int) -> Tensor:
         """Return a picture, upright and in colour: uint8 3×H×W."""
         if self.kept is not None:
-            (height, width, _), start = self.headers[index], self.starts[index]
+            (height, width), start = self.size(index), self.starts[index]
             return self.kept[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
         image = decode(self.files[index])
         if image.shape[-2:] != self.size(index):

@@ -8,7 +8,7 @@ from launchbay import UserError
 from launchbay.data.archives import Archive
 from launchbay.data.files import DamagedPictures, Files
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand, unwrapped
-from launchbay.data.listing import Listing, list_archive, list_folder
+from launchbay.data.listing import Listing, list_archive, list_folder, what_reads
 from launchbay.data.reading import Problems
 from launchbay.data.words import counted, plain_name, some_of
 
@@ -98,7 +98,7 @@ def describe(images: Folder, counts: Sequence[str], note: str) -> str:
     if images.folders:
         empty = [plain_name(name) for name in empty_classes(images.listing, layout, images.folders)]
         said += [f"no picture in {some_of(empty)}"] if empty else []
-    said += [f"left out: {counted(layout.left_out)}"] if layout.left_out else []
+    said += [f"left out: {counted(layout.left_out)}{what_reads(layout.left_out)}"] if layout.left_out else []
     return "; ".join(said)
 
 

@@ -38,7 +38,7 @@ class Paths(Sequence[Item]):
 
 def examine(root: Place, names: Sequence[str]) -> tuple[list[Header], Problems]:
     """Return the header of each file, with nothing in it where that cannot be read, and why."""
-    headers, problems = [Header(0, 0, 0)] * len(names), Problems()
+    headers, problems = [Header(0, 0, 0, False)] * len(names), Problems()
 
     def look(places: range) -> None:
         for place in places:
@@ -60,13 +60,11 @@ def decode_all(root: Place, names: Sequence[str], headers: Sequence[Header], mem
 
     def fill(places: range) -> None:
         for place in places:
-            height, width, size = headers[place]
+            height, width, size, _ = headers[place]
             try:
                 if size:
-                    decoded = pixels_of(root / names[place])
-                    if decoded.shape != (height, width, 3):
-                        raise ValueError(f"its header says {width}×{height} pixels, but it has others")
-                    pixels[starts[place] : starts[place + 1]] = decoded.reshape(-1)
+                    into = pixels[starts[place] : starts[place + 1]].reshape(height, width, 3)
+                    pixels_of(root / names[place], into)
             except Exception as error:  # whatever bytes make of Pillow
                 problems[names[place]] = reason_of(error)
 
