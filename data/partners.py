@@ -81,7 +81,7 @@ def words_of(text: str) -> list[str]:
 
 def side_in(text: str) -> Side:
     """Return the side that a word of `text` says; pictures are what is not said to be anything else."""
-    sides = [WORDS[word] for word in words_of(text) if word in WORDS]
+    sides: list[Side] = [WORDS[word] for word in words_of(text) if word in WORDS]
     return next((side for side in sides if side != "picture"), sides[0] if sides else "")
 
 

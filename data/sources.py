@@ -13,10 +13,11 @@ from launchbay.data.base import ImageSet, LoadOptions, count_classes
 from launchbay.data.files import DamagedPictures, Listed
 from launchbay.data.folder import Folder
 from launchbay.data.pairs import Pairs, at_scale
+from launchbay.data.tables import Table
 from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
 from launchbay.data.words import some_of
 
-SIBLINGS = (Folder, Pairs)
+SIBLINGS = (Folder, Pairs, Table)
 """Sets that open their other splits; one derived from them may know more than they do."""
 Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""

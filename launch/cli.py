@@ -67,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(prog="launchbay", usage="launchbay VERB ...", description=BEGIN, formatter_class=shape)
     parser.add_argument("--version", action="version", version=f"launchbay {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="launchbay")
-    verbs.add_parser("train", add_help=False, help="train in this one process; launchbay train NAME --help has all options")
+    verbs.add_parser(
+        "train", add_help=False, help="train in this one process; launchbay train NAME --help has all options"
+    )
     verbs.add_parser("tasks", help="list the installed tasks and data sets")
     verbs.add_parser("doctor", help="what would run on this machine, and the command for it")
 
