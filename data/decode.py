@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
@@ -17,6 +16,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.data.archives import Item, Member
 from launchbay.data.formats import FORMATS, missing, other_content
 from launchbay.data.words import plain_name
 
@@ -55,7 +55,7 @@ class Header(NamedTuple):
     grey: bool
 
 
-def decode(path: Path) -> Tensor:
+def decode(path: Item) -> Tensor:
     """Return the picture in `path` as uint8, 3×H×W, upright.
 
     Grey pictures get three equal channels, 16-bit ones are scaled to 8 bits, transparency is dropped, of an animation
@@ -70,7 +70,7 @@ def decode(path: Path) -> Tensor:
         raise unreadable(path, error) from error
 
 
-def pixels_of(path: Path | str, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+def pixels_of(path: Item | str, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Return the picture in `path` as `decode` does, H×W×3, written to `into` if that is given; what is wrong with it
     is raised as it is found. It takes some 4 to 8 bytes per pixel beside what it returns.
 
@@ -124,7 +124,7 @@ def in_grey(image: Image.Image, *, black: int, white: int) -> NDArray[np.uint8]:
     return scaled.round().clip(0, 255).astype(np.uint8)[..., None]
 
 
-def read_header(path: Path | str) -> Header:
+def read_header(path: Item | str) -> Header:
     """Return what the head of the file `path` says, without decoding it; what is wrong with it is raised as it is
     found.
     """
@@ -139,7 +139,7 @@ def read_header(path: Path | str) -> Header:
 
 
 @contextmanager
-def opened(path: Path | str) -> Generator[tuple[Image.Image, int]]:
+def opened(path: Item | str) -> Generator[tuple[Image.Image, int]]:
     """Open the picture `path`, of whose pixels nothing is decoded yet, and say how many bytes its file has."""
     with open_regular(path) as (file, size):
         try:
@@ -175,13 +175,21 @@ def orientation(exif: Callable[[], Image.Exif]) -> int:
 
 
 @contextmanager
-def open_regular(path: Path | str) -> Generator[tuple[BinaryIO, int]]:
-    """Open the file `path`, and say how many bytes it has. A pipe, which would be waited for, or a device is refused.
+def open_regular(path: Item | str) -> Generator[tuple[BinaryIO, int]]:
+    """Open the file `path`, of a folder or an archive, and say how many bytes it has. A pipe, which would be waited
+    for, or a device is refused.
 
     Raises:
         ValueError: it is no regular file.
         OSError: it cannot be opened.
     """
+    if isinstance(path, Member):
+        file, size = path.open()
+        if not size:
+            raise ValueError("it is empty")
+        with file:
+            yield file, size
+        return
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
         known = os.fstat(descriptor)
@@ -218,7 +226,7 @@ def reason_of(error: Exception) -> str:
     return f"its content is damaged ({plain_name(f'{type(error).__name__}: {error}')})"
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
+def unreadable(path: Item, error: Exception) -> UserError:
     """Return what to tell a person about `path`, which gave `error`."""
     said = f"cannot read the picture {plain_name(path)}: {reason_of(error)}"
     return UserError(said, "repair it or take it out of the folder")

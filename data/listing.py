@@ -10,6 +10,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 
 from launchbay import UserError
+from launchbay.data.archives import Archive, Place
 from launchbay.data.formats import endings, unread_endings
 from launchbay.data.words import counted, listed, plain_name
 
@@ -24,11 +25,11 @@ HIDDEN, TWICE, SPECIAL, OTHER, EMPTY = "hidden", "linked twice", "no regular fil
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in the folder `root`: the names of its pictures and of the folders in it, in order (paths below `root`,
-    with /), and what is left out, by kind.
+    """What is in the folder or the archive `root`: the names of its pictures and of the folders in it, in order (paths
+    below `root`, with /), and what is left out, by kind.
     """
 
-    root: Path
+    root: Place
     names: list[str]
     folders: list[str]
     left_out: Counter[str]
@@ -50,14 +51,50 @@ def list_folder(root: Path) -> Listing:
         walk.down("/".join(heappop(walk.links)))
     if walk.closed:
         raise UserError(listed(walk.closed), "make it readable, or move it away")
-    if not walk.names:
-        instead = f", but {counted(walk.left_out)}" if walk.left_out else ""
+    return in_order(root, walk.names, walk.folders, walk.left_out)
+
+
+def list_archive(archive: Archive) -> Listing:
+    """Return what is in an archive, by the same rules.
+
+    Raises:
+        UserError: there is no picture in it.
+    """
+    names, hidden, left_out = list[str](), set[str](), Counter(archive.left_out)
+    for name, size in zip(archive.names, archive.sizes, strict=True):
+        if top := hidden_part(name):
+            hidden.add(top)
+        elif kind := kind_left_out(name.rpartition("/")[2]) or ("" if size else EMPTY):
+            left_out[kind] += 1
+        else:
+            names.append(name)
+    left_out[HIDDEN] += len(hidden)
+    folders = {name[:end] for name in names for end, sign in enumerate(name) if sign == "/"}
+    folders |= {folder for folder in archive.folders if folder and not hidden_part(folder)}
+    return in_order(archive, names, list(folders), +left_out)
+
+
+def in_order(root: Place, names: list[str], folders: list[str], left_out: Counter[str]) -> Listing:
+    """Return the listing of what was found.
+
+    Raises:
+        UserError: there is no picture.
+    """
+    if not names:
+        instead = f", but {counted(left_out)}" if left_out else ""
         raise UserError(
             f"{plain_name(root)} holds no picture{instead}",
-            f"put some there, or name another folder; known kinds: {' '.join(endings())}{what_reads(walk.left_out)}",
+            f"put some there, or name another folder; known kinds: {' '.join(endings())}{what_reads(left_out)}",
         )
-    names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (walk.names, walk.folders))
-    return Listing(root, names, folders, walk.left_out)
+    names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (names, folders))
+    return Listing(root, names, folders, left_out)
+
+
+def hidden_part(name: str) -> str:
+    """Return the uppermost part of a path that is hidden, with what is above it; empty if nothing is."""
+    parts = name.split("/")
+    end = next((place for place, part in enumerate(parts, 1) if kind_left_out(part) == HIDDEN), 0)
+    return "/".join(parts[:end])
 
 
 class Walk:

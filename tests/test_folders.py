@@ -15,7 +15,8 @@ from PIL import Image
 from launchbay import UserError
 from launchbay.data import count_classes, decode, find_pictures, listing
 from launchbay.data.base import digest
-from launchbay.data.folder import DamagedPictures, Folder
+from launchbay.data.files import DamagedPictures
+from launchbay.data.folder import Folder
 from launchbay.data.formats import endings
 from launchbay.data.sources import Source
 
@@ -71,7 +72,7 @@ def test_splits_without_classes_and_with_a_test_set() -> None:
         "imgs/1.png",
     )
     train, validation, said = opened("imgs")
-    assert [path.parent.name for path in (*train.files, *validation.files)] == ["train"] * 3 + ["val"] * 3
+    assert [name.split("/")[0] for name in (*train.files.names, *validation.files.names)] == ["train"] * 3 + ["val"] * 3
     assert not train.classes and not train.unlabelled
     assert said == "imgs: 3 to train, 3 to validate; 3 in test/ not used; left out: 2 beside test/, train/, val/"
     assert labels(Folder("all", Path("imgs"))) == {} and len(Folder("all", Path("imgs/test"))) == 3
@@ -270,7 +271,7 @@ def test_names_that_are_no_text(train: Callable[..., Path], capfd: pytest.Captur
     folder = Folder("all", Path("imgs"))
     assert folder.name(6) == r"imgs/dog/\xe9\nt\xe9.png"
     assert folder.classes == (r"c\xff\x1b[31mt", "dog") and folder.name(0) == r"imgs/c\xff\x1b[31mt/0.png"
-    expected = [part for path in folder.files for part in (os.fsencode(path)[5:], path.stat().st_size)]
+    expected = [part for name in folder.files.names for part in (os.fsencode(name), Path("imgs", name).stat().st_size)]
     assert folder.fingerprint() == digest(*expected), "bytes as they are: those of other names stay what they were"
     train("classify", "--data", "folder", "--data-root", "imgs", "--steps", 1, "--batch-size", 2)
     assert r"2 classes (c\xff\x1b[31mt, dog)" in capfd.readouterr().out

@@ -63,7 +63,12 @@ class Kind:
 
 PREFIXES: dict[str, Kind] = {}
 """By what stands before the colon."""
-FILES: dict[str, Kind] = {}
+ARCHIVE = Kind("FILE.zip", "a zip or tar of pictures, also .tar.gz, .tar.bz2, .tar.xz", "launchbay.data.folder:Folder")
+TABLE = Kind("FILE.csv", "a table of files and labels, also .tsv and .jsonl", "launchbay.data.tables:Table")
+FILES: dict[str, Kind] = {
+    **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ARCHIVE),
+    **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), TABLE),
+}
 """By how the name of a file ends, in small letters."""
 FOLDERS: dict[str, Kind] = {}
 """By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
