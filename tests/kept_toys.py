@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from toys import Gan, Noise, NoOptions, Single
 
 from launchbay.data import Load
@@ -108,6 +108,15 @@ class Loses(Single):
         if batch.step == FIRST_BAD - 1 and type(self).how is not None and Path("runs/it").exists():
             type(self).how(Path("runs/it"))  # pyright: ignore
         yield from super().training_step(batch)
+
+
+class LosesEarly(Loses):
+    """Its run folder goes while one sample is evaluated, before the first step."""
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        if type(self).how is not None and Path("runs/it").exists():
+            type(self).how(Path("runs/it"))  # pyright: ignore
+        return super().evaluate(batch)
 
 
 class Normalised(Single):

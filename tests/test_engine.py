@@ -209,11 +209,16 @@ def test_what_would_not_be_done_as_told_is_refused(
         ("PreviewsTooMany", "PreviewsTooMany.preview gives 'twice' as (2, 3, 8, 8) for one sample"),
         ("StacksGallery", "the picture 'all' has shape (2, 3, 8, 8)"),
         ("FigureIsNaN", "→ lower --lr if the losses grew before; otherwise look at how"),
-        ("StrangeOptimizer", "cannot be saved as tensors and JSON"),
     ],
 )
 def test_mistakes_of_task_authors_are_named(mistake: Mistake, task: str, said: str) -> None:
     assert said in mistake("--task", f"wrong_toys:{task}", "--steps", 2)
+
+
+@pytest.mark.parametrize("task", ["StrangeOptimizer", "ListsOptimizer"])
+def test_an_optimizer_that_cannot_be_saved_is_refused_before_a_step_is_lost(mistake: Mistake, task: str) -> None:
+    assert "cannot be saved as tensors and JSON" in mistake("--task", f"wrong_toys:{task}")
+    assert not Path("runs").exists()
 
 
 def test_a_mistake_in_a_loss_names_the_line_that_yielded_it(mistake: Mistake) -> None:
@@ -292,6 +297,12 @@ def test_averaged_weights_are_evaluated_and_saved(train: Train) -> None:
     assert [line["model/mse"] for line in lines(plain, "train")] == [
         line["model/mse"] for line in lines(run, "train")
     ], "averaging does not touch the training"
+
+
+def test_what_is_infinite_stays_so_in_the_average(train: Train) -> None:
+    run = train("kept_toys:Masked", "--ema", 0.5, "--steps", 2)
+    mask = load_file(run / "checkpoints/step-00000002/model.safetensors")["mask"]
+    assert torch.equal(mask, torch.full((8, 8), -torch.inf).triu(1))
 
 
 def test_a_profile_says_where_the_time_goes(train: Train, capfd: pytest.CaptureFixture[str]) -> None:

@@ -27,13 +27,18 @@ class Watch(AbstractContextManager["Watch"]):
     """Within it, a process that does not `beat` for `limit` seconds is reported, with its stack: on the terminal once
     for all processes, and in the log of each. The run is not ended: what seems stuck may be slow, and a network that
     was gone may come back.
+
+    Args:
+        limit: seconds.
+        logs: the folder of the logs, None while there is none.
+        before: what is done until the first step.
     """
 
-    def __init__(self, limit: float, logs: Path, rank: int, processes: int):
+    def __init__(self, limit: float, logs: Path | None, rank: int, processes: int, before: str = "the first step"):
         self.limit, self.logs, self.rank, self.processes = limit, logs, rank, processes
         self.thread, self.over = threading.Thread(target=self.look, daemon=True), threading.Event()
         self.trainer = threading.get_ident()
-        self.phase, self.last = "start", time.monotonic()
+        self.phase, self.last = before, time.monotonic()
         self.longest = 0.0  # pause between two steps
 
     def __enter__(self) -> "Watch":
@@ -50,7 +55,7 @@ class Watch(AbstractContextManager["Watch"]):
         now = time.monotonic()
         if not phase and not self.phase:
             self.longest = max(self.longest, now - self.last)
-        self.phase, self.last = phase, now
+        self.phase, self.last = f"{phase}, a part of the validation" * bool(phase), now
 
     def look(self) -> None:
         reported = 0.0  # the beat after which it was
@@ -63,14 +68,13 @@ class Watch(AbstractContextManager["Watch"]):
 
     def report(self) -> None:
         frames = traceback.extract_stack(sys._current_frames()[self.trainer])
-        LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
+        if self.logs:
+            LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
         waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
         answers = self.answers({"waits": waits, "place": [*errors.places(frames), *state_of_workers(frames)]})
         if answers:
-            title = f"no progress for {self.limit:g} s" + f" in {self.phase}, a part of the validation" * bool(
-                self.phase
-            )
-            errors.panel(title, self.lines(answers), self.hint(), "yellow")
+            where = f" in {self.phase}" * bool(self.phase)
+            errors.panel(f"no progress for {self.limit:g} s{where}", self.lines(answers), self.hint(), "yellow")
 
     def lines(self, answers: dict[int, Json]) -> list[str]:
         """Return who holds the run up: those that are silent or busy; if all wait, where they do."""
@@ -84,8 +88,8 @@ class Watch(AbstractContextManager["Watch"]):
         return lines
 
     def hint(self) -> str:
-        where = f"the whole stack of each process is in {self.logs}"
-        return f"{where}; Ctrl-C ends the run, --stuck-after {2 * self.limit:g}s reports later"
+        where = f"the whole stack of each process is in {self.logs}; " if self.logs else ""
+        return f"{where}Ctrl-C ends the run, --stuck-after {2 * self.limit:g}s reports later"
 
     def answers(self, mine: Json) -> dict[int, Json]:
         """Return what each process that answers says of itself, if this one is to speak for all; otherwise nothing."""

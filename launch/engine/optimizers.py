@@ -48,16 +48,22 @@ def without_dynamo(kind: type[Optimizer]) -> type[Optimizer]:
 
 def average(network: nn.Module, decay: float) -> AveragedModel:
     """Return an exponential moving average of the weights of `network`, and of its buffers, which belong to them.
-    Buffers of integers and truth values, such as counters, are taken over: rounded, they would stay what they were.
+    Buffers of integers and truth values, such as counters, are taken over: rounded, they would stay what they were; so
+    are infinite values, as masks of attention have them: there is no number between two of these.
     """
     move = get_ema_multi_avg_fn(decay)
+    floating = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    is_finite = all(buffer.isfinite().all() for buffer in floating)
 
     def follow(averages: PARAM_LIST, values: PARAM_LIST, steps: Tensor | int) -> None:
-        if averages[0].is_floating_point():  # all of them have one type
-            move(averages, values, steps)
-        else:
+        if not averages[0].is_floating_point():  # all of them have one type
             for mine, value in zip(averages, values, strict=True):
                 mine.copy_(value)
+            return
+        move(averages, values, steps)
+        if not is_finite:
+            for mine, value in zip(averages, values, strict=True):
+                mine.copy_(torch.where(mine.isnan(), value, mine))
 
     return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
 

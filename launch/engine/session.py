@@ -13,11 +13,12 @@ from launchbay.data.transforms import Transformed
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
-from launchbay.launch.config.options import AnyConfig
+from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import Stop
+from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.accumulate import describe_statistics
 from launchbay.launch.engine.evaluation import rehearse
 from launchbay.launch.engine.loop import Engine
@@ -57,7 +58,10 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     sources = open_sources(options.data)
     config = infer_options(task_type, config, next(iter(sources.values())))
     torch.manual_seed(key(options.optimization.seed, "weights"))
-    engine = Engine(build_task(task_type, config.options), config, accelerator, sources)
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    with Watch(seconds_of(options.run.stuck_after), None, rank, processes, "building the networks"):
+        task = build_task(task_type, config.options)
+    engine = Engine(task, config, accelerator, sources)
     check_used(sources)
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
@@ -125,6 +129,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
     """Make `folder` this process' own, while `stack` is open. Returns the checkpoint to go on from, if there is one."""
     stack.enter_context(run_folder.lock(folder))
     stack.callback(run_folder.remove_unused, folder)
+    stack.enter_context(run_folder.staying(folder))
     start = resume.find_start(folder, config.train.run.resume)
     if start is not None:
         saved, its_own = checkpoints.verify(start), start.parent == folder / "checkpoints"

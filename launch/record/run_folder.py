@@ -4,8 +4,8 @@ import os
 import platform
 import re
 import stat
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from errno import EACCES, EAGAIN
 from itertools import count
@@ -254,6 +254,23 @@ class Place:
                 if os.path.samestat(self.held, link.stat()) and (now := link.readlink()).is_file():
                     return now.parent
         return None
+
+
+@contextmanager
+def staying(folder: Path) -> Generator[None]:
+    """Say of what fails within the block whether it does since the run `folder`, which is locked, is where it was no
+    longer.
+
+    Raises:
+        UserError: it is not.
+    """
+    place = Place(folder)
+    try:
+        yield
+    except (OSError, UserError) as error:
+        if (gone := place.gone()) and gone not in str(error):
+            raise UserError(gone, "start it again, and leave the folder where it is") from error
+        raise
 
 
 def make_beside(folder: Path, what: str) -> Path:

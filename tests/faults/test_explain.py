@@ -72,6 +72,14 @@ def test_a_process_that_gets_nowhere_is_reported(capfd: pytest.CaptureFixture[st
     assert "time.sleep(5)" in Path("runs/it/logs/process-0.log").read_text()
 
 
+def test_so_is_one_that_builds_its_networks_for_long(capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--task", "wrong_toys:SlowToBuild", "--steps", "1", "--stuck-after", "1s", "--wandb", "off")
+    assert main(list(arguments)) == 0
+    said = capfd.readouterr().err
+    assert "no progress for 1 s in building the networks" in said and "time.sleep(3)" in said
+    assert "validation" not in said and "Traceback" not in said and "logs" not in said and said.count("╭") == 1
+
+
 def test_a_part_of_a_validation_that_takes_long_is_named(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

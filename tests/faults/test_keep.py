@@ -128,6 +128,12 @@ def test_a_run_folder_that_goes_away_is_missed(
     assert lines(Path("runs/on"), "val")[-1] == lines(whole, "val")[-1]
 
 
+def test_a_run_folder_that_goes_away_before_the_first_step(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_toys.LosesEarly, "how", staticmethod(kept_toys.moved))
+    said = mistake("--task", "kept_toys:LosesEarly", "--run", "it")
+    assert "runs/it was moved to" in said and "elsewhere" in said and "Errno" not in said
+
+
 def test_a_run_folder_that_goes_away_with_all_around_it(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_toys.Loses, "how", staticmethod(kept_toys.without_place))
     said = mistake("--task", "kept_toys:Loses", "--run", "it")
