@@ -10,7 +10,8 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
-from launchbay.data.folder import DamagedPictures, Folder, describe, sibling
+from launchbay.data.files import DamagedPictures
+from launchbay.data.folder import Folder, describe, sibling
 from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
 from launchbay.data.words import some_of
 

@@ -16,7 +16,8 @@ from launchbay import UserError
 from launchbay.data import count_classes, decode, find_pictures, listing
 from launchbay.data.base import digest
 from launchbay.data.decode import SUFFIXES
-from launchbay.data.folder import DamagedPictures, Folder
+from launchbay.data.files import DamagedPictures
+from launchbay.data.folder import Folder
 from launchbay.data.sources import Source
 
 Mistake = Callable[..., str]
