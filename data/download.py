@@ -111,8 +111,9 @@ def put_in_place(new: Path, folder: Path) -> None:
 
 
 @contextmanager
-def alone(lock: Path, name: str) -> Generator[None]:
-    """Keep other processes out of the block; wait for one that is in it, as long as its download grows.
+def alone(lock: Path, name: str, does: str = "downloads") -> Generator[None]:
+    """Keep other processes out of the block; wait for one that is in it, as long as what it `does` goes on: as its
+    temporary folder, called by `own_name`, grows.
 
     Raises:
         TimeoutError: it does not.
@@ -125,11 +126,11 @@ def alone(lock: Path, name: str) -> Generator[None]:
         except Timeout:
             at_work = sorted(lock.parent.glob(".download-*"))
             if size == -1:
-                print(f"waiting for another process, which downloads {name}: {described(at_work)}", flush=True)
+                print(f"waiting for another process, which {does} {name}: {described(at_work)}", flush=True)
             before, size = size, size_of(at_work)
             quiet = 0 if size != before else quiet + WAIT
             if quiet > transfer.TICK * transfer.MOST_SLOW_TICKS * 2:
-                said = f"another process downloads it ({described(at_work)}), and nothing comes of it"
+                said = f"another process {does} it ({described(at_work)}), and nothing comes of it"
                 raise TimeoutError(f"{said}; it holds {lock}") from None
             time.sleep(WAIT)
         except (OSError, NotImplementedError) as error:

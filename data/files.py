@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.data.archives import Place
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.decode import decode
 from launchbay.data.reading import Paths, Problems, decode_all, examine
@@ -40,7 +40,7 @@ class DamagedPictures(UserError):
 class Files(ImageSet):
     """The pictures at the place `root` that are called `names`; what cannot be read is in `problems`, and left out."""
 
-    def __init__(self, root: Path, names: Sequence[str]):
+    def __init__(self, root: Place, names: Sequence[str]):
         self.root = root
         self.problems = self._read(names)
 
@@ -81,7 +81,7 @@ class Files(ImageSet):
     def image(self, index: int) -> Tensor:
         """Return a picture, upright and in colour: uint8 3×H×W."""
         if self.kept is not None:
-            (height, width, _), start = self.headers[index], self.starts[index]
+            (height, width), start = self.size(index), self.starts[index]
             return self.kept[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
         image = decode(self.files[index])
         if image.shape[-2:] != self.size(index):

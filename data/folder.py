@@ -5,9 +5,10 @@ from copy import copy
 from pathlib import Path
 
 from launchbay import UserError
+from launchbay.data.archives import Archive
 from launchbay.data.files import DamagedPictures, Files
-from launchbay.data.layout import class_of, classes_of, empty_classes, understand
-from launchbay.data.listing import list_folder
+from launchbay.data.layout import class_of, classes_of, empty_classes, understand, unwrapped
+from launchbay.data.listing import Listing, list_archive, list_folder, what_reads
 from launchbay.data.reading import Problems
 from launchbay.data.words import counted, plain_name, some_of
 
@@ -26,8 +27,8 @@ class Folder(Files):
             raise UserError(
                 "--data folder does not say which folder", "add --data-root DIR, the folder of your pictures"
             )
-        self.root = root
-        self.listing = list_folder(root)
+        self.listing = look_into(root)
+        self.root = self.listing.root
         self.layout = understand(self.listing)
         self._take(split)
 
@@ -65,6 +66,15 @@ class Folder(Files):
         return self.labels[index] if self.classes else None
 
 
+def look_into(root: Path) -> Listing:
+    """Return what is in a folder, or in the archive `root`.
+
+    Raises:
+        UserError: there is no picture, or it is neither.
+    """
+    return unwrapped(list_archive(Archive(root))) if root.is_file() else list_folder(root)
+
+
 def sibling(images: Folder, split: str) -> Folder:
     """Return the pictures of another split, of the folder as it was when `images` was opened.
 
@@ -88,7 +98,7 @@ def describe(images: Folder, counts: Sequence[str], note: str) -> str:
     if images.folders:
         empty = [plain_name(name) for name in empty_classes(images.listing, layout, images.folders)]
         said += [f"no picture in {some_of(empty)}"] if empty else []
-    said += [f"left out: {counted(layout.left_out)}"] if layout.left_out else []
+    said += [f"left out: {counted(layout.left_out)}{what_reads(layout.left_out)}"] if layout.left_out else []
     return "; ".join(said)
 
 

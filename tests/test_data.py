@@ -165,10 +165,10 @@ def test_every_kind_of_picture_becomes_rgb(mode: str, value: int | tuple[int, ..
     assert tuple(picture[:, 0, 0].tolist()) == expected
 
 
-@pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("I", 70_000), ("I", -1)])
+@pytest.mark.parametrize(("mode", "value"), [("F", 0.5), ("I", 70_000), ("I", -1), ("I", 100)])
 def test_a_picture_whose_values_have_no_known_range_is_refused(mode: str, value: float) -> None:
     Image.new(mode, (3, 2), value).save("picture.tif")
-    with pytest.raises(UserError, match="its values are neither of 8 nor of 16 bits"):
+    with pytest.raises(UserError, match="which do not say what is black and what white"):
         decode(Path("picture.tif"))
 
 
@@ -191,7 +191,7 @@ def test_a_picture_stands_upright_and_its_size_is_known(
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "it is empty"), (b"no picture", "Pillow does not recognise"), (b"half", "truncated")],
+    [(b"no picture", "Pillow does not recognise"), (b"half", "truncated")],
 )
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_corrupt_picture_is_named(
