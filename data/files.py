@@ -87,3 +87,26 @@ class Files(ImageSet):
         if image.shape[-2:] != self.size(index):
             raise UserError(f"{self.name(index)} has changed since the run started", "put it back as it was")
         return image
+
+
+class LabelledFiles(Files):
+    """Files of pictures, and the class of each; with none, why not.
+
+    Raises:
+        DamagedPictures: some cannot be read.
+    """
+
+    def __init__(
+        self, root: Place, names: Sequence[str], labels: Sequence[int], classes: Sequence[str], unlabelled: str = ""
+    ):
+        super().__init__(root, names)
+        self.classes, self.unlabelled = tuple(map(plain_name, classes)), unlabelled
+        known = dict(zip(names, labels, strict=True))
+        self.labels = [known[name] for name in self.files.names]
+        if self.problems:
+            lines = [f"{plain_name(root / name)}: {reason}" for name, reason in sorted(self.problems.items())]
+            raise DamagedPictures(lines, self if self.files else None)
+
+    def label(self, index: int) -> int | None:
+        """Return the class of a picture, a number below that of the `classes`."""
+        return self.labels[index] if self.classes else None
