@@ -7,6 +7,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
@@ -105,8 +106,21 @@ class Stretch(io.RawIOBase):
         return wanted
 
 
-class Member:
-    """A file in an archive; `str` is what a person calls it."""
+class Content(ABC):
+    """A picture that is no file of its own; `str` is what a person calls it."""
+
+    @abstractmethod
+    def open(self) -> tuple[BinaryIO, int]:
+        """Return it as a file, and how many bytes it has.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        ...
+
+
+class Member(Content):
+    """A file in an archive."""
 
     def __init__(self, archive: "Archive", name: str):
         self.archive, self.name = archive, name
@@ -291,7 +305,11 @@ def tar_contents(file: BinaryIO, size: int) -> Contents:
     return found
 
 
-Place = Path | Archive
-"""Where files of pictures lie: `place / name` is one of them."""
-Item = Path | Member
-"""One of these."""
+Item = Path | Content
+"""One of the files of pictures at a place."""
+
+
+class Place(Protocol):
+    """Where files of pictures lie: `place / name` is one of them."""
+
+    def __truediv__(self, name: str, /) -> Item: ...

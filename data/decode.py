@@ -16,7 +16,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data.archives import Item, Member
+from launchbay.data.archives import Content, Item
 from launchbay.data.formats import FORMATS, missing, other_content
 from launchbay.data.words import plain_name
 
@@ -183,7 +183,7 @@ def open_regular(path: Item | str) -> Generator[tuple[BinaryIO, int]]:
         ValueError: it is no regular file.
         OSError: it cannot be opened.
     """
-    if isinstance(path, Member):
+    if isinstance(path, Content):
         file, size = path.open()
         if not size:
             raise ValueError("it is empty")

@@ -141,3 +141,26 @@ class Listed(ImageSet):
         if layout.left_out:
             said.append(f"left out: {counted(layout.left_out)}{what_reads(layout.left_out)}")
         return "; ".join(said)
+
+
+class LabelledFiles(Files):
+    """Files of pictures, and the class of each; with none, why not.
+
+    Raises:
+        DamagedPictures: some cannot be read.
+    """
+
+    def __init__(
+        self, root: Place, names: Sequence[str], labels: Sequence[int], classes: Sequence[str], unlabelled: str = ""
+    ):
+        super().__init__(root, names)
+        self.classes, self.unlabelled = tuple(map(plain_name, classes)), unlabelled
+        known = dict(zip(names, labels, strict=True))
+        self.labels = [known[name] for name in self.files.names]
+        if self.problems:
+            lines = [f"{plain_name(root / name)}: {reason}" for name, reason in sorted(self.problems.items())]
+            raise DamagedPictures(lines, self if self.files else None)
+
+    def label(self, index: int) -> int | None:
+        """Return the class of a picture, a number below that of the `classes`."""
+        return self.labels[index] if self.classes else None

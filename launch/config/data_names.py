@@ -23,11 +23,14 @@ DATA = ("data", "val_data")
 """Options whose values are such names."""
 TORCHVISION = (
     "CIFAR10", "CIFAR100", "CLEVRClassification", "Caltech101", "Caltech256", "CelebA", "Country211", "DTD", "EMNIST",
-    "EuroSAT", "FER2013", "FGVCAircraft", "FashionMNIST", "Flowers102", "Food101", "GTSRB", "INaturalist", "ImageNet",
-    "Imagenette", "KMNIST", "LFWPeople", "LSUN", "MNIST", "Omniglot", "OxfordIIITPet", "PCAM", "Places365", "QMNIST",
-    "RenderedSST2", "SEMEION", "STL10", "SUN397", "SVHN", "StanfordCars", "USPS",
+    "EMNIST:bymerge", "EMNIST:byclass", "EMNIST:letters", "EMNIST:digits", "EMNIST:mnist", "EuroSAT", "FER2013",
+    "FGVCAircraft", "FGVCAircraft:family", "FGVCAircraft:manufacturer", "FashionMNIST", "Flowers102", "Food101",
+    "GTSRB", "INaturalist", "INaturalist:mini", "ImageNet", "Imagenette", "Imagenette:320px", "Imagenette:160px",
+    "KMNIST", "LFWPeople", "LSUN", "MNIST", "Omniglot", "Omniglot:evaluation", "OxfordIIITPet", "PCAM", "Places365",
+    "Places365:small", "QMNIST", "RenderedSST2", "SEMEION", "STL10", "STL10:unlabeled", "SUN397", "SVHN", "SVHN:extra",
+    "StanfordCars", "USPS",
 )  # fmt: skip
-"""Torchvision's data sets of pictures that have a class each, or none."""
+"""Torchvision's data sets of pictures that have a class each, or none, and their variants."""
 OTHERS = {
     "boxes around things": "CocoDetection Kitti VOCDetection WIDERFace",
     "masks": "Cityscapes SBDataset VOCSegmentation",
@@ -61,7 +64,11 @@ class Kind:
     """Whether --data-root says where the data are."""
 
 
-PREFIXES: dict[str, Kind] = {}
+PREFIXES = {
+    "torchvision": Kind(
+        "torchvision:NAME", "a data set of torchvision", "launchbay.data.vision:open_torchvision", TORCHVISION, True
+    ),
+}
 """By what stands before the colon."""
 ARCHIVE = Kind("FILE.zip", "a zip or tar of pictures, also .tar.gz, .tar.bz2, .tar.xz", "launchbay.data.folder:Folder")
 TABLE = Kind("FILE.csv", "a table of files and labels, also .tsv and .jsonl", "launchbay.data.tables:Table")
