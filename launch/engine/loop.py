@@ -272,6 +272,7 @@ class Engine:
             "steps": self.steps,
             **asdict(self.state),
             "best_by": monitored(self.task, self.state.final, self.validation_sets) if self.state.best else "",
+            "lower_is_better": self.task.monitor.startswith("-"),
             "baseline_name": self.task.baseline_name,
             "world_size": self.accelerator.num_processes,
             "device": str(self.accelerator.device),
