@@ -1,7 +1,10 @@
 """Files of pictures at one place, by their names: headers, pixels, and what is wrong with any."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from itertools import accumulate
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -10,10 +13,12 @@ from launchbay import UserError
 from launchbay.data.archives import Place
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.decode import decode
+from launchbay.data.layout import Layout
+from launchbay.data.listing import what_reads
 from launchbay.data.reading import Paths, Problems, decode_all, examine
 from launchbay.data.samples import bytes_beside
 from launchbay.data.transforms import small_pictures
-from launchbay.data.words import listed, plain_name
+from launchbay.data.words import counted, listed, plain_name
 
 KEEP_BYTES = 2**30
 """Sets whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
@@ -69,6 +74,10 @@ class Files(ImageSet):
         header = self.headers[index]
         return header.height, header.width
 
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return (height, width) of each picture, by its name."""
+        return {name: self.size(index) for index, name in enumerate(self.files.names)}
+
     def name(self, index: int) -> str:
         """Return the path of a picture."""
         return plain_name(self.files[index])
@@ -87,6 +96,51 @@ class Files(ImageSet):
         if image.shape[-2:] != self.size(index):
             raise UserError(f"{self.name(index)} has changed since the run started", "put it back as it was")
         return image
+
+
+class Listed(ImageSet):
+    """A set that was understood from names: it says how, and opens its other splits as it was when it was opened."""
+
+    layout: Layout
+    """What its pictures are for."""
+    split: str
+
+    @abstractmethod
+    def _take(self, split: str) -> None:
+        """Become the pictures of `split`.
+
+        Raises:
+            UserError: there are none, or some cannot be used.
+        """
+        ...
+
+    @abstractmethod
+    def _understood(self) -> str:
+        """Return what the pictures are, in a few words, before how many there are."""
+        ...
+
+    def _remarks(self) -> list[str]:
+        """Return what else is to be said of them."""
+        return []
+
+    def sibling(self, split: str) -> Self:
+        """Return the pictures of another split.
+
+        Raises:
+            UserError: as for any split.
+        """
+        other = copy(self)
+        other._take(split)
+        return other
+
+    def describe(self, counts: Sequence[str], note: str) -> str:
+        """Return a line on what was understood, `counts` of the pictures, a `note` on them, and what was left out."""
+        layout = self.layout
+        together = f"from {layout.together}" if layout.together and self.split == "all" else note
+        said = [f"{self._understood()}{', '.join(filter(None, counts))}", *filter(None, [together]), *self._remarks()]
+        if layout.left_out:
+            said.append(f"left out: {counted(layout.left_out)}{what_reads(layout.left_out)}")
+        return "; ".join(said)
 
 
 class LabelledFiles(Files):

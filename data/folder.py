@@ -6,14 +6,14 @@ from pathlib import Path
 
 from launchbay import UserError
 from launchbay.data.archives import Archive
-from launchbay.data.files import DamagedPictures, Files
+from launchbay.data.files import DamagedPictures, Files, Listed
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand, unwrapped
-from launchbay.data.listing import Listing, list_archive, list_folder, what_reads
+from launchbay.data.listing import Listing, list_archive, list_folder
 from launchbay.data.reading import Problems
-from launchbay.data.words import counted, plain_name, some_of
+from launchbay.data.words import plain_name, some_of
 
 
-class Folder(Files):
+class Folder(Files, Listed):
     """The pictures under `root`, by name. DIR/train and DIR/val, or with one of the usual synonyms, are splits; without
     these, validation holds out every tenth picture (at least one), training has the others. `split="all"` has them all.
     If every picture is in a sub-folder (of its split), and there are several, their names are the classes.
@@ -65,6 +65,14 @@ class Folder(Files):
         """Return the class of a picture: the place of its sub-folder among `classes`."""
         return self.labels[index] if self.classes else None
 
+    def _understood(self) -> str:
+        names = f"{len(self.classes)} classes ({some_of(self.classes, 8)}), " if self.classes else ""
+        return f"{plain_name(self.root)}: {names}"
+
+    def _remarks(self) -> list[str]:
+        empty = empty_classes(self.listing, self.layout, self.folders) if self.folders else []
+        return [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
+
 
 def look_into(root: Path) -> Listing:
     """Return what is in a folder, or in the archive `root`.
@@ -73,33 +81,6 @@ def look_into(root: Path) -> Listing:
         UserError: there is no picture, or it is neither.
     """
     return unwrapped(list_archive(Archive(root))) if root.is_file() else list_folder(root)
-
-
-def sibling(images: Folder, split: str) -> Folder:
-    """Return the pictures of another split, of the folder as it was when `images` was opened.
-
-    Raises:
-        UserError: as for any folder.
-    """
-    other = copy(images)
-    other._take(split)  # pyright: ignore[reportPrivateUsage]
-    return other
-
-
-def describe(images: Folder, counts: Sequence[str], note: str) -> str:
-    """Return a line on what was understood of the folder, `counts` of its pictures, a `note` on them, and what was left
-    out.
-    """
-    layout, classes = images.layout, images.classes
-    names = f"{len(classes)} classes ({some_of(classes, 8)}), " if classes else ""
-    said = [f"{plain_name(images.root)}: {names}{', '.join(filter(None, counts))}"]
-    together = f"from {layout.together}" if layout.together and images.split == "all" else note
-    said += [together] if together else []
-    if images.folders:
-        empty = [plain_name(name) for name in empty_classes(images.listing, layout, images.folders)]
-        said += [f"no picture in {some_of(empty)}"] if empty else []
-    said += [f"left out: {counted(layout.left_out)}{what_reads(layout.left_out)}"] if layout.left_out else []
-    return "; ".join(said)
 
 
 def too_few(images: Folder) -> UserError:

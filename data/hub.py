@@ -15,7 +15,7 @@ import numpy as np
 from launchbay import UserError
 from launchbay.data.archives import Content
 from launchbay.data.base import ImageSet
-from launchbay.data.columns import Columns, find_columns, labels_of, place_in_table
+from launchbay.data.features import Columns, find_columns, labels_of, place_in_table
 from launchbay.data.files import LabelledFiles
 from launchbay.data.layout import HOLD_OUT, ROLES
 from launchbay.data.words import plain_name, some_of

@@ -18,6 +18,13 @@ from launchbay.launch.terminal import unbreakable
 DIFFERENT, NOT_FOUND_OUT = 1, 2
 """Exit codes of `compare`, as cmp and diff have them: the latter also for a bug of ours."""
 RUN = "run folder, such as runs/superres-1, or the name of one in runs/"
+BEGIN = """Train image models. Tasks are plugins. To begin with:
+
+  launchbay train superres                              train on photographs that come along
+  launchbay train superres --data DIR                   on your own
+  launchbay evaluate superres-1                         the figures of the run that this made
+  launchbay apply superres-1 small.png large.png        use it
+  accelerate launch -m launchbay.launch.run superres    train on many processes, GPUs or machines"""
 LESS_MEMORY = {
     "evaluate": "lower --batch-size, which changes no figure; or take smaller pictures, or a machine with more memory",
     "apply": "cut large pictures into pieces, or make them smaller; or take a machine with more memory",
@@ -38,7 +45,7 @@ def main() -> int:
 def obey() -> int:
     """Do what the command line says, and return the exit code."""
     try:
-        arguments, rest = parser().parse_known_args()
+        arguments, rest = parser().parse_known_args(sys.argv[1:] or ["--help"])
         if rest and arguments.verb != "evaluate":
             raise UserError(f"unrecognized arguments: {' '.join(rest)}", f"launchbay {arguments.verb} --help shows all")
         return run_verb(arguments, rest)
@@ -56,10 +63,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="launchbay", description="Train image models. Tasks are plugins.")
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="launchbay", usage="launchbay VERB ...", description=BEGIN, formatter_class=shape)
     parser.add_argument("--version", action="version", version=f"launchbay {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("train", add_help=False, help="train in this one process: launchbay train --task NAME [options]")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="launchbay")
+    verbs.add_parser(
+        "train", add_help=False, help="train in this one process; launchbay train NAME --help has all options"
+    )
     verbs.add_parser("tasks", help="list the installed tasks and data sets")
     verbs.add_parser("doctor", help="what would run on this machine, and the command for it")
 

@@ -17,7 +17,7 @@ from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import load_metric_networks, smallest_for
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import ImageMetricOptions, PatchOptions, check_unused, infer_patch
+from launchbay.tasks.options import ImageMetricOptions, PatchOptions, check_unused, infer_patch, refuse_changed
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class DenoiseConfig(ImageMetricOptions, PatchOptions):
 
 
 class Denoise(ImageToImage[DenoiseConfig]):
-    """The noisy picture is not clipped before the network sees it. Its own figures are of the clipped one, as a file
-    would have it (about 0.2 dB more)."""
+    """The noisy picture is that which the data set gives as "input" (`--data pairs`), or made: then it is not clipped
+    before the network sees it. Its own figures are of the clipped one, as a file would have it (about 0.2 dB more)."""
 
     defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 1000, "lr": 1e-3}
     baseline_name: ClassVar = "noisy"
+    uses: ClassVar = ("input",)
 
     def __init__(self, config: DenoiseConfig):
         super().__init__(config)
@@ -61,10 +62,15 @@ class Denoise(ImageToImage[DenoiseConfig]):
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
         config = self.config
-        train = load("train", crop=config.patch, channels=config.channels)
-        return train, load("val", channels=config.channels, smallest=smallest_for(config.metrics))
+        train = load("train", crop=config.patch, channels=config.channels, scale=1)
+        validation = load("val", channels=config.channels, smallest=smallest_for(config.metrics), scale=1)
+        if "input" in train.pictures and "input" in validation.pictures:
+            refuse_changed(config, ("sigma", "pixels"), "as noisy pictures are given")
+        return train, validation
 
     def degrade(self, batch: Batch) -> Tensor:
+        if "input" in batch.tensors:
+            return batch["input"]
         deviation = self.config.sigma / (2 if self.config.pixels == "signed" else 1)
         return batch.image + deviation * batch.randn(*batch.image.shape[1:])
 

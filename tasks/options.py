@@ -91,3 +91,11 @@ def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]])
                 f"--{option} {value} changes nothing with --{choice} {chosen}",
                 f"leave it out, or choose --{choice} {' or '.join(users)}",
             )
+
+
+def refuse_changed(config: object, options: Sequence[str], why: str) -> None:
+    """Raise a UserError if one of `options` was given, all of which change nothing, `why` says in a few words."""
+    for option in options:
+        value = getattr(config, option)
+        if value != getattr(type(config), option):
+            raise UserError(f"--{option} {value} changes nothing, {why}", "leave it out, or choose other --data")

@@ -29,23 +29,28 @@ C = TypeVar("C", bound=Dataclass)
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
-    """Return (--task or the file's `task:`, --config, the other arguments).
+    """Return (--task or the file's `task:`, --config, the other arguments). --task may be left out before the name of
+    a task where that comes first.
 
     Raises:
-        UserError: the file is wrong, or names code that the command line does not.
+        UserError: the file is wrong, or names code that the command line does not; or there are two tasks.
     """
+    argv = ["--task", *argv] if argv and not argv[0].startswith("-") else argv
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--task")
+    parser.add_argument("--task", action="append", default=[])
     parser.add_argument("--config", type=Path)
     try:
         known, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UserError(str(error), "write --task NAME [--config FILE] [options]; --help lists them") from error
+    if len(known.task) > 1:
+        raise UserError(f"two tasks are named: {' and '.join(known.task)}", "a run has one: leave the other out")
+    task = known.task[0] if known.task else None
     if known.config is None:
-        return known.task, None, rest
+        return task, None, rest
     given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")}
     name = read_task(known.config, given, shlex.join(argv))
-    return known.task or name, known.config, rest
+    return task or name, known.config, rest
 
 
 def check_given(argv: list[str]) -> None:

@@ -77,11 +77,17 @@ PREFIXES = {
     "hf": Kind("hf:ID[:CONFIG]", "a data set of the Hugging Face hub", f"{HUB}:open_hub", library="datasets"),
 }
 """By what stands before the colon."""
-FILES = {".parquet": Kind("FILE.parquet", "a table of pictures", f"{HUB}:open_parquet", library="datasets")}
+ARCHIVE = Kind("FILE.zip", "a zip or tar of pictures, also .tar.gz, .tar.bz2, .tar.xz", "launchbay.data.folder:Folder")
+TABLE = Kind("FILE.csv", "a table of files and labels, also .tsv and .jsonl", "launchbay.data.tables:Table")
+FILES: dict[str, Kind] = {
+    **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ARCHIVE),
+    **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), TABLE),
+    ".parquet": Kind("FILE.parquet", "a table of pictures", f"{HUB}:open_parquet", library="datasets"),
+}
 """By how the name of a file ends, in small letters."""
-TABLES = Kind("DIR", "a folder of such tables", f"{HUB}:open_parquet", library="datasets")
+PARQUET = Kind("DIR", "a folder of .parquet", f"{HUB}:open_parquet", library="datasets")
 SAVED = Kind("DIR", "what save_to_disk of datasets has written", f"{HUB}:open_saved", library="datasets")
-FOLDERS = {"dataset_dict.json": SAVED, "dataset_info.json": SAVED, "*.parquet": TABLES, "data/*.parquet": TABLES}
+FOLDERS = {"dataset_dict.json": SAVED, "dataset_info.json": SAVED, "*.parquet": PARQUET, "data/*.parquet": PARQUET}
 """By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
 PICTURES = Kind("DIR", "a folder of pictures", "launchbay.data.folder:Folder")
 CODE = Kind("module:Class", "a class of your own, seen from this folder; on the command line only", "")
