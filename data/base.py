@@ -51,6 +51,9 @@ class ImageSet(Dataset[dict[str, Any]], ABC):
     unlabelled: str = ""
     """Why there are no classes, where that may surprise a person."""
 
+    note: str = ""
+    """What was understood of the data and of which of them figures are, in the words that a run begins with."""
+
     @property
     def channels(self) -> int:
         """C: 1 is grey, 3 is RGB."""

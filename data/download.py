@@ -43,13 +43,15 @@ def fetch(name: str, tops: Sequence[str], find: Find, open: Callable[[str], obje
         UserError: they are not there and cannot be downloaded.
     """
     root = root or downloads()
-    place = f"{' and '.join(tops)} of {name} {'are' if len(tops) > 1 else 'is'} not in {plain_name(root)}"
+    files = name if name in tops else f"{name} ({' and '.join(tops)})"
+    place = f"{files} is not in {plain_name(root)}"
     elsewhere = "name the folder that has it with --data-root (of a finished run: data_root in its config.yaml)"
     try:
-        found = find(root)
-        if found is None and open is None:
+        if found := find(root):
+            return found
+        if open is None:
             raise UserError(place, f"put it there as torchvision has it, or {elsewhere}: it is not downloaded unasked")
-        return found or download(name, tops, find, open, root)
+        return download(name, tops, find, open, root)
     except (ConnectionError, TimeoutError, RuntimeError) as error:  # the last: torchvision's
         raise UserError(
             f"{place} and cannot be downloaded: {error}",

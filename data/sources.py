@@ -63,6 +63,8 @@ class Source:
 
     def describe(self) -> list[str]:
         """Return a line on each folder that was opened: its classes, what its pictures are for, what is left out."""
+        if line := self.noted():
+            return [line]
         train, validation = (self.opened.get(split) for split in ("train", "val"))
         to_train = f"{len(train):,} to train" if isinstance(train, Listed) else ""
         to_validate = f"{len(validation):,} to validate" if isinstance(validation, Listed) else ""
@@ -76,6 +78,15 @@ class Source:
         if isinstance(validation, Listed):
             lines.append(validation.describe([to_validate], ""))
         return lines
+
+    def noted(self) -> str:
+        """Return what the training set says of itself, and how many of its pictures are for what."""
+        train, validation = (self.opened.get(split) for split in ("train", "val"))
+        note = next((images.note for images in (train, validation) if images is not None and images.note), "")
+        if not note or self.validation is not None:
+            return ""
+        counts = {"to train": train, "to validate": validation}
+        return ", ".join([note, *(f"{len(images):,} {what}" for what, images in counts.items() if images is not None)])
 
     def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:
         images = self.open(split)

@@ -31,7 +31,7 @@ class Transfer(Thread):
     def run(self) -> None:
         try:
             request = Request(self.address, headers={"User-Agent": "launchbay"})
-            with urlopen(request, timeout=TICK * MOST_SLOW_TICKS) as response, self.target.open("wb") as file:
+            with urlopen(request, timeout=TICK * (MOST_SLOW_TICKS + 1)) as response, self.target.open("wb") as file:
                 self.whole = response.length or 0
                 while not self.over and (part := response.read1(2**16)):
                     file.write(part)
@@ -65,13 +65,15 @@ def for_torchvision() -> Generator[None]:
 
     ours = {"_is_remote_location_available": lambda: True, "_download_file_from_remote_location": fetch}
     theirs = {name: getattr(utils, name) for name in ours}
-    vars(utils).update(ours)
+    for name, value in ours.items():
+        setattr(utils, name, value)
     try:
         yield
     except RuntimeError as error:
         raise RuntimeError(str(error) if asked[-1] in str(error) else f"{error} ({asked[-1]})") from error
     finally:
-        vars(utils).update(theirs)
+        for name, value in theirs.items():
+            setattr(utils, name, value)
 
 
 def attempt(address: str, target: Path) -> None:

@@ -127,7 +127,10 @@ def open_torchvision(name: str, split: str, root: Path | None = None) -> ImageSe
     options = {"train": known.train, "val": known.val or known.train, "all": known.train + known.val}[split]
     held_out = split if not known.val else "all"
     downloaded = "" if known.by_hand else tops[0]
-    return read_or_explain(title, downloaded, where / tops[0], partial(read, name, where, options, held_out))
+    images = read_or_explain(title, downloaded, where / tops[0], partial(read, name, where, options, held_out))
+    if not known.val:
+        images.note = f"{name}: figures are of every tenth picture, which is not trained on"
+    return images
 
 
 def find_root(places: Sequence[str], root: Path) -> Path | None:

@@ -243,7 +243,8 @@ def test_folders_that_may_not_be_read_or_written() -> None:
     Path("linked").mkdir()
     Path("linked/to").symlink_to("../pictures/closed/data")
     Path("files").mkdir()
-    Path("files/secret.png").touch(mode=0)
+    Path("files/secret.png").write_bytes(b"not empty")
+    Path("files/secret.png").chmod(0)
     with nobody():
         with pytest.raises(UserError, match="cannot look into pictures/closed: Permission denied"):
             Folder("all", Path("pictures"))

@@ -321,6 +321,7 @@ def test_each_set_is_read_from_its_own_layout(name: str) -> None:
     assert train.classes == val.classes and bool(train.classes) != bool(train.unlabelled)
     assert train.fingerprint() != val.fingerprint() == open_torchvision(name, "val", root).fingerprint()
     if not SETS[name].val:
+        assert train.note == f"{name}: figures are of every tenth picture, which is not trained on"
         assert len(val) == -(-len(opened["all"]) // 10) and len(train) + len(val) == len(opened["all"])
     inside = root / SETS[name].places[0].partition("/")[0]
     if inside.is_dir():
@@ -416,7 +417,7 @@ def test_a_run_on_a_set_of_torchvision_goes_on_and_back_in(train: Train, mistake
     train("classify", "--config", run / "config.yaml", "--steps", 2)
     assert "step-00000001" in capfd.readouterr().out
     said = mistake("--task", "classify", "--data", "torchvision:Places365", "--data-root", "data")
-    assert "categories_places365.txt of Places365 is not in data" in said and "not downloaded unasked" in said
+    assert "Places365 (categories_places365.txt) is not in data" in said and "not downloaded unasked" in said
 
 
 def test_a_damaged_picture_is_told_by_its_path(mistake: Mistake) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -46,6 +47,9 @@ OTHERS = {
 """What its other data sets have instead of classes."""
 
 
+HUB = "launchbay.data.hub"
+
+
 @dataclass(frozen=True)
 class Kind:
     """A way to name data."""
@@ -62,12 +66,15 @@ class Kind:
     """All that may stand after the prefix, if that is known."""
     takes_root: bool = False
     """Whether --data-root says where the data are."""
+    library: str = ""
+    """What opens it, if not everyone has that: also the name of the extra that brings it."""
 
 
 PREFIXES = {
     "torchvision": Kind(
         "torchvision:NAME", "a data set of torchvision", "launchbay.data.vision:open_torchvision", TORCHVISION, True
     ),
+    "hf": Kind("hf:ID[:CONFIG]", "a data set of the Hugging Face hub", f"{HUB}:open_hub", library="datasets"),
 }
 """By what stands before the colon."""
 ARCHIVE = Kind("FILE.zip", "a zip or tar of pictures, also .tar.gz, .tar.bz2, .tar.xz", "launchbay.data.folder:Folder")
@@ -75,9 +82,12 @@ TABLE = Kind("FILE.csv", "a table of files and labels, also .tsv and .jsonl", "l
 FILES: dict[str, Kind] = {
     **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ARCHIVE),
     **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), TABLE),
+    ".parquet": Kind("FILE.parquet", "a table of pictures", f"{HUB}:open_parquet", library="datasets"),
 }
 """By how the name of a file ends, in small letters."""
-FOLDERS: dict[str, Kind] = {}
+PARQUET = Kind("DIR", "a folder of .parquet", f"{HUB}:open_parquet", library="datasets")
+SAVED = Kind("DIR", "what save_to_disk of datasets has written", f"{HUB}:open_saved", library="datasets")
+FOLDERS = {"dataset_dict.json": SAVED, "dataset_info.json": SAVED, "*.parquet": PARQUET, "data/*.parquet": PARQUET}
 """By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
 PICTURES = Kind("DIR", "a folder of pictures", "launchbay.data.folder:Folder")
 CODE = Kind("module:Class", "a class of your own, seen from this folder; on the command line only", "")
@@ -168,11 +178,20 @@ def find(name: str) -> Named:
     """
     match sort_of(name):
         case "prefix":
-            return find_in_library(name)
+            found = find_in_library(name)
         case "path":
-            return find_path(name)
+            found = find_path(name)
         case _:
             return Named(find_plugin(DATASETS, name))
+    check_library(found.meaning, name)
+    return found
+
+
+def check_library(kind: Plugin | Kind, name: str) -> None:
+    """Raise a UserError if what opens `name` is not installed."""
+    if isinstance(kind, Kind) and kind.library and find_spec(kind.library) is None:
+        said = f"{name} is opened by the library {kind.library}, which is not installed"
+        raise UserError(said, f"pip install 'launchbay[{kind.library}]'")
 
 
 def find_in_library(name: str) -> Named:

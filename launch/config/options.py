@@ -33,8 +33,8 @@ class DataOptions:
     """The data to train and to validate on."""
 
     data: str = "photos"
-    """What to train on: a folder of your own, by its path; the name of a data set, as `launchbay tasks` lists them;
-    torchvision:NAME; or module:Class. The default needs no download."""
+    """What to train on: a folder or a file of your own, by its path; the name of a data set, as `launchbay tasks` lists
+    them; torchvision:NAME; hf:ID[:CONFIG]; or module:Class. The default needs no download."""
     data_root: Path | None = None
     """Folder of a data set that has a name, if it needs one."""
     val_data: str | tuple[str, ...] | None = None
