@@ -11,7 +11,7 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
 from launchbay.data.folder import DamagedPictures, Folder, describe, sibling
-from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
+from launchbay.data.transforms import RATIO, Crops, Fitted, Multiples, ResizedCrops, UnsuitablePictures
 from launchbay.data.words import some_of
 
 Open = Callable[..., ImageSet]
@@ -117,7 +117,10 @@ def transform(images: ImageSet, options: LoadOptions) -> ImageSet:
     Raises:
         UnsuitablePictures: they cannot be.
     """
-    size, channels, crop = options.get("size"), options.get("channels"), options.get("crop")
+    size, channels, crop, area = (options.get(name) for name in ("size", "channels", "crop", "area"))
+    if size is not None and area is not None:
+        parts = images if channels in (None, images.channels) else Fitted(images, channels=channels)
+        return ResizedCrops(parts, size, area, options.get("ratio", RATIO))
     if size is not None or channels not in (None, images.channels):
         images = Fitted(images, size=size, channels=channels)
     if crop is not None:

@@ -87,7 +87,9 @@ def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]])
     for option, users in uses.items():
         value = getattr(config, option)
         if value != getattr(type(config), option) and chosen not in users:
+            choosing = "--" + choice.replace("_", "-")
+            given = f"without {choosing}" if chosen is None else f"with {choosing} {chosen}"
             raise UserError(
-                f"--{option} {value} changes nothing with --{choice} {chosen}",
-                f"leave it out, or choose --{choice} {' or '.join(users)}",
+                f"--{option.replace('_', '-')} {value} changes nothing {given}",
+                f"leave it out, or choose {choosing} {' or '.join(users)}",
             )
