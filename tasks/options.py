@@ -9,11 +9,13 @@ from annotated_types import Ge, Gt, Le
 
 from launchbay import UserError
 from launchbay.data import ImageSet, patch_of
+from launchbay.data.chains import Degraded, expand
 from launchbay.tasks.figures.metrics import ImageMetric
 
 LARGEST_PATCH = 64
 """Side of the squares cropped for training, in pixels, where nobody says otherwise."""
 O = TypeVar("O", bound="PatchOptions")  # noqa: E741
+D = TypeVar("D", bound="DegradeOptions")
 
 
 class Mark(Enum):
@@ -60,6 +62,16 @@ class ImageMetricOptions:
 
 
 @dataclass(frozen=True)
+class DegradeOptions:
+    """For tasks that restore pictures."""
+
+    degrade: tuple[str, ...] = ()
+    """What is done to pictures, which the network is to undo, by chance anew for each: light (a little blur, noise and
+    JPEG), real-esrgan (blur, resize, noise and JPEG, twice: Wang et al., 2021), a YAML file of such operations, or
+    operations: "blur: {sigma: [0.2, 3]}" "jpeg: {quality: [30, 95]}". Validation pictures get the same each time."""
+
+
+@dataclass(frozen=True)
 class JudgeOptions:
     """For tasks that draw samples, which a classifier can judge."""
 
@@ -74,6 +86,21 @@ def infer_patch(config: O, images: ImageSet) -> O:
     """Return `config` with the channels of the training `images`, and a patch that fits them."""
     channels, patch = config.channels or images.channels, config.patch or patch_of(images, LARGEST_PATCH)
     return replace(config, channels=channels, patch=patch)
+
+
+def infer_degrade(config: D, channels: int) -> D:
+    """Return `config` with the operations that --degrade names, for pictures of so many `channels`: a run keeps them if a
+    file changes.
+    """
+    if config.degrade and channels not in (1, 3):
+        said = f"--degrade is for grey or colour pictures, and these have {channels} channels"
+        raise UserError(said, "leave it out")
+    return replace(config, degrade=expand(config.degrade))
+
+
+def degraded(images: ImageSet, config: DegradeOptions, scale: int = 1) -> ImageSet:
+    """Return `images` as --degrade says: beside each an "input", `scale` times smaller."""
+    return Degraded(images, config.degrade, scale) if config.degrade else images
 
 
 def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]]) -> None:

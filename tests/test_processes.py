@@ -44,6 +44,7 @@ RUNS = {
     "augmented": ("--task", "classify", *EXACT, *AUGMENTED, "--batch-size", 8),
     "denoise": ("--task", "denoise", *EXACT, "--width", 8),
     "reconstruct": ("--task", "reconstruct", *EXACT),
+    "degraded": ("--task", "reconstruct", *EXACT, "--degrade", "real-esrgan"),
     "vae": ("--task", "vae", *EXACT, "--width", 8, "--binarize", "--classes", 10, "--samples", 11),
     "dcgan": ("--task", "dcgan", *EXACT, "--dropout", 0, "--spectral-norm", "--r1", 1, "--augment", "translation"),
     "unmix": ("--task", "unmix", *EXACT, "--data", "toys:Digits+toys:Patches", "--sync-batchnorm", "--lr", "1e-5"),
@@ -53,7 +54,7 @@ TOLERANCE = {name: 1e-6 if "fp32" in name else 1e-9 for name in RUNS} | {"unmix"
 
 
 STEPS = {"superres-fp64": 50, "gan-fp64": 50, "contrast-fp64": 20}
-TASKS = {"classify", "augmented", "denoise", "reconstruct", "vae", "dcgan", "unmix"}
+TASKS = {"classify", "augmented", "degraded", "denoise", "reconstruct", "vae", "dcgan", "unmix"}
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
