@@ -31,7 +31,7 @@ class Photos(ImageSet):
         if root is not None:
             raise UserError(
                 f"the embedded photos have no --data-root or --val-root ({root})",
-                "for a folder of photographs: --data folder",
+                "for a folder of photographs: --data DIR",
             )
         self.regions: list[Tensor] = []
         self.labels: list[int] = []

@@ -11,12 +11,20 @@ from rich.console import Console
 from launchbay import UserError, __version__
 from launchbay.launch import errors
 from launchbay.launch.commands import new
+from launchbay.launch.config.data_names import check_names
 from launchbay.launch.config.run_options import find_run
 from launchbay.launch.terminal import unbreakable
 
 DIFFERENT, NOT_FOUND_OUT = 1, 2
 """Exit codes of `compare`, as cmp and diff have them: the latter also for a bug of ours."""
 RUN = "run folder, such as runs/superres-1, or the name of one in runs/"
+BEGIN = """Train image models. Tasks are plugins. To begin with:
+
+  launchbay train superres                              train on photographs that come along
+  launchbay train superres --data DIR                   on your own
+  launchbay evaluate superres-1                         the figures of the run that this made
+  launchbay apply superres-1 small.png large.png        use it
+  accelerate launch -m launchbay.launch.run superres    train on many processes, GPUs or machines"""
 LESS_MEMORY = {
     "evaluate": "lower --batch-size, which changes no figure; or take smaller pictures, or a machine with more memory",
     "apply": "cut large pictures into pieces, or make them smaller; or take a machine with more memory",
@@ -37,7 +45,7 @@ def main() -> int:
 def obey() -> int:
     """Do what the command line says, and return the exit code."""
     try:
-        arguments, rest = parser().parse_known_args()
+        arguments, rest = parser().parse_known_args(sys.argv[1:] or ["--help"])
         if rest and arguments.verb != "evaluate":
             raise UserError(f"unrecognized arguments: {' '.join(rest)}", f"launchbay {arguments.verb} --help shows all")
         return run_verb(arguments, rest)
@@ -55,10 +63,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="launchbay", description="Train image models. Tasks are plugins.")
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="launchbay", usage="launchbay VERB ...", description=BEGIN, formatter_class=shape)
     parser.add_argument("--version", action="version", version=f"launchbay {__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    verbs.add_parser("train", add_help=False, help="train in this one process: launchbay train --task NAME [options]")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="launchbay")
+    verbs.add_parser("train", add_help=False, help="train in this one process; launchbay train NAME --help has all options")
     verbs.add_parser("tasks", help="list the installed tasks and data sets")
     verbs.add_parser("doctor", help="what would run on this machine, and the command for it")
 
@@ -89,9 +98,9 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     )
     evaluate = add("evaluate", help="the figures of a finished run, on its own or on other pictures", epilog=others)
     evaluate.add_argument("run", type=Path, metavar="RUN", help=RUN)
-    whole = "data sets, all of each (default: the run's validation sets)"
+    whole = "data sets, all of each, named as for training: a name, a path (default: the run's validation sets)"
     evaluate.add_argument("--val-data", nargs="+", default=(), metavar="NAME", help=whole)
-    roots = "their folder, or one for each; alone, folders of photographs"
+    roots = "their folder, or one for each; alone, folders or files of pictures"
     evaluate.add_argument("--val-root", nargs="+", default=(), type=Path, metavar="DIR", help=roots)
 
     less = "samples at a time: fewer need less memory; no figure depends on it (default: as in training)"
@@ -143,6 +152,7 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
 
             examine_machine(console)
         case "evaluate":
+            check_names([*arguments.val_data, *([arguments.data] if arguments.data else [])])
             from launchbay.launch.commands.evaluate import Named, evaluate_run
 
             named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root, arguments.batch_size)

@@ -6,7 +6,7 @@ import sys
 from launchbay import UserError
 from launchbay.launch import errors
 from launchbay.launch.config import plugins
-from launchbay.launch.config.command_line import parse, read_first
+from launchbay.launch.config.command_line import check_given, parse, read_first
 from launchbay.launch.config.options import seconds_of
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.signals import Stop
@@ -57,6 +57,7 @@ def run(argv: list[str], stop: Stop) -> None:
 
             show_help()
         return
+    check_given(rest)
     task_type, default = task_of(name)
     config, changes = parse(default, rest, file, quiet=process_rank() > 0)
     if config.train.run.max_time:

@@ -89,8 +89,8 @@ def infer_patch(config: O, images: ImageSet) -> O:
 
 
 def infer_degrade(config: D, channels: int) -> D:
-    """Return `config` with the operations that --degrade names, for pictures of so many `channels`: a run keeps them if a
-    file changes.
+    """Return `config` with the operations that --degrade names, for pictures of so many `channels`. A run keeps them,
+    whatever becomes of a file.
     """
     if config.degrade and channels not in (1, 3):
         said = f"--degrade is for grey or colour pictures, and these have {channels} channels"

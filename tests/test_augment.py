@@ -191,7 +191,19 @@ def test_an_odd_number_of_samples_is_not_mixed() -> None:
 
 
 def test_a_run_with_everything_goes_on_bit_for_bit(train: Train) -> None:
-    options = ("--steps", 4, "--batch-size", 8, "--log-every", 1, "--data", "toys:Digits", *EVERYTHING)
+    options = (
+        "--steps",
+        4,
+        "--batch-size",
+        8,
+        "--log-every",
+        1,
+        "--eval-every",
+        4,
+        "--data",
+        "toys:Digits",
+        *EVERYTHING,
+    )
     whole = train("classify", *options).rename("whole")
     forget_accelerator()
     argv = ("--task", "classify", "--run", "it", "--wandb", "off", "--max-time", "0.001s", *options)

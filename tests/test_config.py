@@ -14,6 +14,7 @@ from launchbay.launch.config.option_file import read_options, to_yaml
 from launchbay.launch.config.options import Config, TrainOptions
 
 TRAIN = TrainOptions().with_values(steps=100)
+Launchbay = Callable[..., tuple[int, str]]
 Mistake = Callable[..., str]
 
 
@@ -165,7 +166,7 @@ def test_the_file_can_name_the_task(mistake: Mistake) -> None:
         (["--task", "superres", "--data", "phtos"], "there is no data set 'phtos'; did you mean 'photos'?"),
         (["--task", "superres", "--data-root", "x"], "the embedded photos have no --data-root"),
         (["--task", "superres", "--data", "folder"], "add --data-root DIR"),
-        (["--task", "superres", "--data", "."], "that is a folder → to train on it --data folder --data-root ."),
+        (["--task", "superres", "--data", "."], ". holds no picture"),
         (["--task", "superres", "--data", "MNIST"], "did you mean 'mnist'?"),
         (["--task", "superres", "--steps", "ten"], "<class 'int'>: invalid literal"),
         (["--task", "superres", "--batch-size", "10", "--accumulate", "4"], "try --batch-size 8 or 12"),
@@ -214,3 +215,15 @@ def test_what_is_odd_in_the_folder_of_a_run_is_named(mistake: Mistake, odd: str,
 def test_an_output_folder_that_cannot_be_made(mistake: Mistake) -> None:
     Path("file").touch()
     assert "cannot make a run folder in file" in mistake("--task", "toys:Single", "--output-dir", "file")
+
+
+def test_the_name_of_a_task_may_stand_alone(launchbay: Launchbay, mistake: Mistake) -> None:
+    assert "--latent" in launchbay("train", "vae", "--help")[1]
+    assert "two tasks are named: denoise and vae" in mistake("denoise", "--task", "vae")
+
+
+def test_launchbay_alone_begins_with_commands_to_copy(launchbay: Launchbay, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        launchbay()
+    said = capfd.readouterr().out
+    assert ended.value.code == 0 and said.index("launchbay train superres") < said.index("positional arguments")

@@ -174,7 +174,20 @@ def test_what_is_no_chain_is_named(mistake: Mistake) -> None:
 
 def test_a_run_keeps_its_chain_and_goes_on_bit_for_bit(train: Train, mistake: Mistake, launchbay: Launchbay) -> None:
     FILE.write_text("- blur: {sigma: [0.5, 2]}\n- jpeg: {quality: [30, 90]}\n")
-    options: tuple[Any, ...] = ("--steps", 4, "--batch-size", 4, "--log-every", 1, "--patch", 24, "--degrade", FILE)
+    options: tuple[Any, ...] = (
+        "--steps",
+        4,
+        "--batch-size",
+        4,
+        "--log-every",
+        1,
+        "--patch",
+        24,
+        "--eval-every",
+        4,
+        "--degrade",
+        FILE,
+    )
     whole = train("reconstruct", *options).rename("whole")
     forget_accelerator()
     argv = ("--task", "reconstruct", "--run", "it", "--wandb", "off", "--max-time", "0.001s", *options)

@@ -209,11 +209,16 @@ def test_what_would_not_be_done_as_told_is_refused(
         ("PreviewsTooMany", "PreviewsTooMany.preview gives 'twice' as (2, 3, 8, 8) for one sample"),
         ("StacksGallery", "the picture 'all' has shape (2, 3, 8, 8)"),
         ("FigureIsNaN", "→ lower --lr if the losses grew before; otherwise look at how"),
-        ("StrangeOptimizer", "cannot be saved as tensors and JSON"),
     ],
 )
 def test_mistakes_of_task_authors_are_named(mistake: Mistake, task: str, said: str) -> None:
     assert said in mistake("--task", f"wrong_toys:{task}", "--steps", 2)
+
+
+@pytest.mark.parametrize("task", ["StrangeOptimizer", "ListsOptimizer"])
+def test_an_optimizer_that_cannot_be_saved_is_refused_before_a_step_is_lost(mistake: Mistake, task: str) -> None:
+    assert "cannot be saved as tensors and JSON" in mistake("--task", f"wrong_toys:{task}")
+    assert not Path("runs").exists()
 
 
 def test_a_mistake_in_a_loss_names_the_line_that_yielded_it(mistake: Mistake) -> None:

@@ -246,6 +246,6 @@ def test_help_shows_the_tasks_options_and_its_defaults(command: Command) -> None
 def test_doctor_gives_the_commands_of_a_checkout_there_and_otherwise_those_of_any_folder(launchbay: Launchbay) -> None:
     code, said = launchbay("doctor")
     assert code == 0 and "torch" in said and " for one process" in said
-    assert "launchbay train --task superres" in said and "accelerate_configs" not in said
+    assert "launchbay train superres" in said and "accelerate_configs" not in said
     Path("accelerate_configs").symlink_to(ROOT / "accelerate_configs")
     assert "accelerate launch --config_file accelerate_configs/multi_cpu.yaml" in launchbay("doctor")[1]

@@ -397,7 +397,9 @@ def test_state_of_part_of_a_parameter_is_refused() -> None:
 
 
 def test_optimizers_of_others_go_on() -> None:
-    """With keys and shapes of their own, numbers that are no tensors, counters in their groups; to the same bits."""
+    """With keys and shapes of their own, numbers that are no tensors, counters in their groups, which may be tensors,
+    and one around another; to the same bits.
+    """
     from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
 
     def step(network: nn.Module, optimizer: Optimizer) -> None:
@@ -405,7 +407,7 @@ def test_optimizers_of_others_go_on() -> None:
         network(torch.ones(1, 3, 6, 6)).square().sum().backward()
         optimizer.step()
 
-    for kind in ("adafactor", "adan", "lion", "rmsproptf"):
+    for kind in ("adafactor", "adafactorbv", "adan", "lamb", "lion", "rmsproptf", "lookahead_adam"):
         network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
         again = deepcopy(network)
         optimizer, other = (create_optimizer_v2(list(n.parameters()), opt=kind, lr=1e-3) for n in (network, again))
@@ -415,7 +417,7 @@ def test_optimizers_of_others_go_on() -> None:
         tensors: dict[str, Tensor] = {}
         described = json.loads(json.dumps(describe({"model": network}, optimizer, "model", tensors)))
         restore({"model": again}, other, "model", tensors, saved_optimizer(described))
-        for one in ((network, optimizer), (again, other)):
+        for one in ((network, optimizer), (again, other)) * 4:
             step(*one)
         for mine, theirs in zip(network.parameters(), again.parameters(), strict=True):
             assert torch.equal(mine, theirs), kind

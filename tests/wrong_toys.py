@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, Optimizer
 from toys import Gan, Noise, NoOptions, Noticing, Single
 
 from launchbay.data import Load
@@ -295,3 +295,17 @@ class StrangeOptimizer(Single):
         optimizer: Any = create(self.model.parameters())
         optimizer.param_groups[0]["callback"] = print
         return {"model": optimizer}
+
+
+class KeepsLists(Adam):
+    """Has a list of tensors for each parameter, once it has taken a step."""
+
+    def step(self, *_: Any) -> None:  # pyright: ignore
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["factors"] = [torch.zeros(2)]
+
+
+class ListsOptimizer(Single):
+    def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
+        return {"model": KeepsLists(self.model.parameters())}

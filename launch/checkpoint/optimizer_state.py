@@ -3,7 +3,7 @@
 import json
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -23,24 +23,55 @@ def describe(networks: Mapping[str, nn.Module], optimizer: Optimizer, name: str,
     """Return the state of the optimizer of network `name`: tensors go into `tensors`, what is returned is JSON."""
     names = parameter_names(networks)
     groups, values = [], {}
+    state = optimizer.state_dict()["state"]  # by number; one that is made of another hands on what that has
     for group in optimizer.param_groups:
-        groups.append({key: value for key, value in group.items() if key != "params"})
+        groups.append({key: as_json(value) for key, value in group.items() if key != "params"})
         groups[-1]["params"] = [names[id(parameter)] for parameter in group["params"]]
-        for parameter in group["params"]:
-            for key, value in optimizer.state.get(parameter, {}).items():
-                where = f"{names[id(parameter)]}.{key}"
-                if isinstance(value, Tensor):
-                    tensors[where] = value
-                else:
-                    values[where] = value
+    for number, parameter in enumerate(name for group in groups for name in group["params"]):
+        for key, value in state.get(number, {}).items():
+            where = f"{parameter}.{key}"
+            if isinstance(value, Tensor):
+                tensors[where] = value
+            else:
+                values[where] = value
+    check_json(optimizer, name, [groups, values])
+    return {"class": type(optimizer).__name__, "groups": groups, "values": values}
+
+
+def as_json(setting: object) -> object:
+    """Return what a checkpoint has for a setting of a group: a count may be a tensor, and what is set to a type of
+    numbers is set so again by the options.
+    """
+    if isinstance(setting, Tensor) and setting.numel() == 1:
+        return setting.item()
+    return str(setting) if isinstance(setting, torch.dtype) else setting
+
+
+def check_json(optimizer: Optimizer, name: str, values: object) -> None:
+    """Check that JSON can hold the `values` of the optimizer of network `name`.
+
+    Raises:
+        UserError: it cannot.
+    """
     try:
-        json.dumps([groups, values], allow_nan=False)
+        json.dumps(values, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UserError(
             f"the state of {name!r}'s {type(optimizer).__name__} cannot be saved as tensors and JSON: {error}",
             "choose an optimizer that keeps numbers and tensors only",
         ) from error
-    return {"class": type(optimizer).__name__, "groups": groups, "values": values}
+
+
+def check_savable(optimizer: Optimizer, name: str) -> None:
+    """Check before the first step, as far as can be found out, that the optimizer of network `name` can be saved.
+
+    Raises:
+        UserError: it cannot.
+    """
+    for group in optimizer.param_groups:
+        made = first_state(optimizer, group, group["params"][0], {}) or {}
+        settings = [as_json(value) for key, value in group.items() if key != "params"]
+        check_json(optimizer, name, settings + [value for value in made.values() if not isinstance(value, Tensor)])
 
 
 def restore(
@@ -100,21 +131,24 @@ def check_state(optimizer: Optimizer, names: Mapping[int, str], saved: Mapping[s
                 check_like(name, found, known[form], parameter)
 
 
-def twin_of(optimizer: Optimizer, group: Json, parameter: Tensor, gradient: float) -> tuple[Any, Tensor]:
+def twin_of(optimizer: Optimizer, group: Json, parameter: Tensor, gradient: float) -> Optimizer:
     """Return an optimizer like `optimizer`, of one parameter like `parameter` with gradients of one value, alone in a
-    group like `group`; and that parameter.
-
-    Raises:
-        TypeError: it is made of another one, which would take the steps of its twin.
+    group like `group`. What `optimizer` is made of has a twin, too.
     """
-    if any(isinstance(part, Optimizer) for part in vars(optimizer).values()):
-        raise TypeError
-    twin, sample = object.__new__(type(optimizer)), torch.zeros_like(parameter, requires_grad=True)
+    sample = torch.zeros_like(parameter, requires_grad=True)
     sample.grad = torch.full_like(parameter, gradient)
-    hooks = {name: OrderedDict[int, object]() for name in vars(optimizer) if name.endswith("_hooks")}
-    own = {"state": defaultdict[Tensor, Json](dict), "param_groups": [{**group, "params": [sample]}]}
-    vars(twin).update({**vars(optimizer), **hooks, **own})
-    return twin, sample
+    groups, states = [{**group, "params": [sample]}], dict[int, defaultdict[Tensor, Json]]()
+
+    def twin(optimizer: Optimizer) -> Optimizer:
+        own: Json = dict(vars(optimizer))
+        own |= {name: OrderedDict[int, object]() for name in own if name.endswith("_hooks")}
+        own |= {name: twin(part) for name, part in own.items() if isinstance(part, Optimizer)}
+        state = states.setdefault(id(optimizer.state), defaultdict(dict))
+        made = object.__new__(type(optimizer))
+        vars(made).update({**own, "state": state, "param_groups": groups})
+        return made
+
+    return twin(optimizer)
 
 
 def first_state(optimizer: Optimizer, group: Json, parameter: Tensor, wanted: Mapping[str, object]) -> Json | None:
@@ -122,13 +156,15 @@ def first_state(optimizer: Optimizer, group: Json, parameter: Tensor, wanted: Ma
     that of its first step, or of the first one that has all keys `wanted`. None if it cannot be asked.
     """
     try:
-        twin, sample = twin_of(optimizer, group, parameter, 0)
+        twin = twin_of(optimizer, group, parameter, 0)
+        made: Json = {}
         for _ in range(MOST_STEPS):
             type(optimizer).step(twin)
-            if wanted.keys() <= twin.state[sample].keys():
+            made = twin.state_dict()["state"].get(0, {})
+            if wanted.keys() <= made.keys():
                 break
-        return twin.state[sample] or None
-    except Exception:  # it is made of another one, or wants more than gradients
+        return made or None
+    except Exception:  # it wants more than gradients
         return None
 
 
@@ -139,24 +175,29 @@ def restore_counters(optimizer: Optimizer, described: SavedOptimizer, name: str)
         UserError: one is missing, or no number.
     """
     for group, saved in zip(optimizer.param_groups, described.groups, strict=True):
-        differing = {key for key, value in saved.settings.items() if key not in group or group[key] != value}
-        for key in counters(optimizer, group) if differing else ():
+        differing = {k for k, value in saved.settings.items() if k not in group or as_json(group[k]) != value}
+        for key, like in counters(optimizer, group).items() if differing else ():
             value = saved.settings.get(key)
             if not is_number(value):
                 raise UserError(f"the checkpoint has no number {key!r} for the optimizer of {name!r}", HINT)
-            group[key] = value
+            group[key] = torch.full_like(like, value) if isinstance(like, Tensor) else value
 
 
-def counters(optimizer: Optimizer, group: Json) -> list[str]:
-    """Return the numbers in `group` that a step of `optimizer` changes; none if it cannot be asked."""
+def counters(optimizer: Optimizer, group: Json) -> dict[str, object]:
+    """Return what `optimizer` counts in `group`: numbers that its steps change, as they make them; none if it cannot be
+    asked."""
     try:
-        twin, _ = twin_of(optimizer, group, group["params"][0], 1)
+        twin = twin_of(optimizer, group, group["params"][0], 1)
         for _ in range(2):
             type(optimizer).step(twin)
         after = twin.param_groups[0]
-    except Exception:  # it is made of another one, or wants more than gradients
-        return []
-    return [key for key, value in after.items() if is_number(value) and (key not in group or group[key] != value)]
+    except Exception:  # it wants more than gradients
+        return {}
+    return {
+        key: value
+        for key, value in after.items()
+        if is_number(as_json(value)) and (key not in group or as_json(group[key]) != as_json(value))
+    }
 
 
 def check_like(name: str, found: Json, made: Json | None, parameter: Tensor) -> None:
@@ -193,7 +234,7 @@ def mismatch(value: object, like: object) -> str:
     return "" if alike else f"is a {type(value).__name__}, and has to be a {type(like).__name__}"
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launchbay import UserError
+from launchbay.launch.config.data_names import DATA, placeless
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json, to_json
 from launchbay.models import checkpoints
@@ -39,6 +40,14 @@ def find_start(folder: Path, resume: str) -> Path | None:
     return checkpoints.open_checkpoint(Path(resume), "newest", f"--resume {resume}")
 
 
+def differs(name: str, before: Json, now: Json) -> bool:
+    """Return whether the option `name` has another value. Data may have moved; whether they are the same, their
+    fingerprints say.
+    """
+    values = before.get(name), now.get(name)
+    return values[0] != values[1] and (name not in DATA or placeless(values[0]) != placeless(values[1]))
+
+
 def check_same(
     saved: State,
     config: Json,
@@ -58,7 +67,7 @@ def check_same(
             f"{where} is of task {before['task']!r}, not {config['task']!r}", "choose another --run or --resume"
         )
     free = MAY_CHANGE | (NEW_RUN_MAY_CHANGE if steps is not None else set())
-    names = [name for name in {**before, **config} if name not in free and before.get(name) != config.get(name)]
+    names = [name for name in {**before, **config} if name not in free and differs(name, before, config)]
     if names:
         told = [f"{flag(name)} was {before.get(name)}, is now {config.get(name)}" for name in names]
         raise UserError(

@@ -59,7 +59,7 @@ def examine_machine(console: Console) -> None:
 def of_package(gpus: int) -> list[tuple[str, str]]:
     """Return the commands that start a training in any folder."""
     several = f"accelerate launch --multi_gpu --num_processes {gpus} -m launchbay.launch.run --task superres"
-    one = [("one GPU" if gpus else "one process on the CPU", "launchbay train --task superres")]
+    one = [("one GPU" if gpus else "one process on the CPU", "launchbay train superres")]
     return one + ([(f"{gpus} GPUs", several)] if gpus > 1 else [])
 
 

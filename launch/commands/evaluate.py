@@ -13,6 +13,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.data.sources import OnDemand, Open, Source
 from launchbay.launch.commands.trained import build_trained, restore
+from launchbay.launch.config import data_names
 from launchbay.launch.config.assembly import check_used, datasets, open_sources
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.engine.evaluation import evaluate_sets
@@ -51,7 +52,7 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, arg
     if others:
         values = {"val_data": tuple(named.data) or None, "val_root": tuple(named.roots) or None, "hold_out": 0.0}
         config = replace(config, train=config.train.with_values(**values))
-    closed = not_opened(asked) if ":" in asked and not named.training else None
+    closed = not_opened(asked) if data_names.is_code(asked) and not named.training else None
     sources = open_sources(config.train.data, closed)
     _, sets = datasets(task, {name: on_demand(source) for name, source in sources.items()})
     check_used(sources)

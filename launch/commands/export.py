@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from launchbay import UserError, printable
+from launchbay.launch.config.data_names import DATA, placeless
 from launchbay.launch.files import replacing
 from launchbay.launch.record.run_folder import config_file
 from launchbay.models import checkpoints
@@ -78,7 +79,9 @@ def check_names(where: Path, names: Iterable[str]) -> None:
 
 def without_paths(config: Mapping[str, object]) -> dict[str, object]:
     """Return the options in `config` but those that say where something is on the machine that trained."""
-    return {name: value for name, value in config.items() if name not in PLACES and not has_path(value)}
+    kept = {name: value for name, value in config.items() if name not in PLACES}
+    plain = {name: placeless(value) if name in DATA else value for name, value in kept.items()}
+    return {name: value for name, value in plain.items() if name in DATA or not has_path(value)}
 
 
 def has_path(value: object) -> bool:

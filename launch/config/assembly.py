@@ -14,7 +14,7 @@ from launchbay.data.held_out import split
 from launchbay.data.mixture import pair
 from launchbay.data.sources import OnDemand, Open, Source
 from launchbay.data.transforms import UnsuitablePictures
-from launchbay.launch.config import plugins
+from launchbay.launch.config import data_names, plugins
 from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions, all_of
 from launchbay.tasks.authors import (
     attribute_errors_to,
@@ -60,19 +60,19 @@ def open_sources(data: DataOptions, training: Open | None = None) -> dict[str, S
     if data.hold_out:
         train, held = map(cache, split(train, data.hold_out))
         first = {HELD_OUT: Source(train, data.data_root, held, data.data_root)}
-        reported = Path(data.validation_data()).name
+        reported = data_names.title_of(data.validation_data())
         others = {name or reported: other for name, other in others.items()}
         check_set_names([HELD_OUT, *(others or [reported])])
     else:
         first, reported = {}, ""
     if not others:
         return first | {reported: Source(train, data.data_root)}
-    sets = {name: Source(train, data.data_root, open_dataset(kind), root) for name, (kind, root) in others.items()}
+    sets = {name: Source(train, data.data_root, opened, root) for name, (opened, root) in others.items()}
     return first | sets
 
 
-def validation_sets(data: DataOptions) -> dict[str, tuple[str, Path | None]]:
-    """Return the data set and the folder of each validation set by its name, which is empty if there is one; none if
+def validation_sets(data: DataOptions) -> dict[str, tuple[Open, Path | None]]:
+    """Return what opens each validation set, and its folder, by its name, which is empty if there is one; none if
     figures are of what is held out of the training data.
 
     Raises:
@@ -82,19 +82,24 @@ def validation_sets(data: DataOptions) -> dict[str, tuple[str, Path | None]]:
         if given == ():
             raise UserError(f"{option} names nothing", "name one or several, or leave it out")
     kinds, roots = all_of(data.val_data), all_of(data.val_root)
-    names = kinds or tuple(root.resolve().name for root in roots)
-    kinds = kinds or ("folder",) * len(roots)
-    if len(roots) not in (0, 1, len(kinds)):
+    if len(roots) not in (0, 1, len(kinds) or len(roots)):
         raise UserError(
             f"--val-root names {len(roots)} folders, --val-data {len(kinds)} data set{'s' * (len(kinds) > 1)}",
             "give one folder for all, or one for each in their order",
         )
-    if len(kinds) > 1:
+    names = tuple(map(data_names.title_of, kinds)) or tuple(root.resolve().name for root in roots)
+    if len(names) > 1:
         check_set_names(names)
     else:
-        names = ("",) * len(kinds)
-    each: tuple[Path | None, ...] = roots if len(roots) == len(kinds) else (roots or (None,)) * len(kinds)
-    return {name: (kind, root) for name, kind, root in zip(names, kinds, each, strict=True)}
+        names = ("",) * len(names)
+    if not kinds:
+        return {name: (open_path(root), None) for name, root in zip(names, roots, strict=True)}
+    if len(roots) == len(kinds):
+        return {name: (open_dataset(kind), root) for name, kind, root in zip(names, kinds, roots, strict=True)}
+    # One folder for all is for those that need one; a path among them says where it is.
+    taking = [any(map(data_names.takes_root, data_names.parts_of(kind))) for kind in kinds]
+    each = [roots[0] if roots and (taken or not any(taking)) else None for taken in taking]
+    return {name: (open_dataset(kind), root) for name, kind, root in zip(names, kinds, each, strict=True)}
 
 
 def check_set_names(names: Sequence[str]) -> None:
@@ -115,17 +120,50 @@ def check_set_names(names: Sequence[str]) -> None:
 
 
 def open_dataset(name: str) -> Open:
-    """Return the data set called `name`; "A+B" is the pairs of two.
+    """Return what opens the data set called `name` (see `data_names`); "A+B" is the pairs of two.
 
     Raises:
         UserError: there is none of that name.
     """
-    names = name.split("+")
-    if len(names) > 2 or not all(names):
-        raise UserError(f"--data {name} is not a pair of data sets", "two can be paired: A+B, such as glyphs+photos")
-    found = [plugins.find_plugin(plugins.DATASETS, part) for part in names]
-    opened = [check_is_dataset(plugin, plugins.load_plugin(plugin)) for plugin in found]
-    return opened[0] if len(opened) == 1 else pair(*opened)
+    parts = data_names.parts_of(name)
+    opened = [open_part(part) for part in parts]
+    both = opened[0] if len(opened) == 1 else pair(*opened)
+    if any(map(data_names.takes_root, parts)):
+        return both
+
+    def rootless(split: str, root: Path | None = None) -> ImageSet:
+        if root is not None:
+            said = f"{name} itself says what to open; it takes no folder ({root})"
+            raise UserError(said, "leave --data-root (of validation data: --val-root) out")
+        return both(split)
+
+    return rootless
+
+
+def open_part(name: str) -> Open:
+    """Return what opens one data set. What is no plugin is looked for only then: who evaluates a run on other pictures
+    needs none of those that it was trained on.
+
+    Raises:
+        UserError: there is no plugin of that name.
+    """
+    if data_names.sort_of(name) in ("installed", "code"):
+        plugin = plugins.find_plugin(plugins.DATASETS, name)
+        return check_is_dataset(plugin, plugins.load_plugin(plugin))
+
+    def opened(split: str, root: Path | None = None) -> ImageSet:
+        return data_names.open_named(data_names.find(name), split, root)
+
+    return opened
+
+
+def open_path(path: Path) -> Open:
+    """Return what opens the file or folder `path`, also where a data set has the same name."""
+
+    def opened(split: str, root: Path | None = None) -> ImageSet:
+        return data_names.open_named(data_names.find_path(str(path)), split, None)
+
+    return opened
 
 
 def check_is_dataset(plugin: plugins.Plugin, found: Any) -> Open:

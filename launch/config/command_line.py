@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass, make_dataclass, replace
 from functools import cache
 from keyword import iskeyword
@@ -17,8 +17,9 @@ from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints
 
 from launchbay import UserError
+from launchbay.launch.config.data_names import check_names
 from launchbay.launch.config.option_file import read_options, read_task
-from launchbay.launch.config.options import GROUP_TYPES, Config, Dataclass, TrainOptions, declaring_class, flag
+from launchbay.launch.config.options import GROUP_TYPES, Config, Dataclass, TrainOptions, all_of, declaring_class, flag
 from launchbay.launch.config.run_options import marked
 from launchbay.launch.config.validation import validate_option
 
@@ -28,23 +29,42 @@ C = TypeVar("C", bound=Dataclass)
 
 
 def read_first(argv: list[str]) -> tuple[str | None, Path | None, list[str]]:
-    """Return (--task or the file's `task:`, --config, the other arguments).
+    """Return (--task or the file's `task:`, --config, the other arguments). --task may be left out before the name of
+    a task where that comes first.
 
     Raises:
-        UserError: the file is wrong, or names code that the command line does not.
+        UserError: the file is wrong, or names code that the command line does not; or there are two tasks.
     """
+    argv = ["--task", *argv] if argv and not argv[0].startswith("-") else argv
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument("--task")
+    parser.add_argument("--task", action="append", default=[])
     parser.add_argument("--config", type=Path)
     try:
         known, rest = parser.parse_known_args(argv)
     except argparse.ArgumentError as error:
         raise UserError(str(error), "write --task NAME [--config FILE] [options]; --help lists them") from error
+    if len(known.task) > 1:
+        raise UserError(f"two tasks are named: {' and '.join(known.task)}", "a run has one: leave the other out")
+    task = known.task[0] if known.task else None
     if known.config is None:
-        return known.task, None, rest
+        return task, None, rest
     given = {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in argv if word.startswith("--")}
     name = read_task(known.config, given, shlex.join(argv))
-    return known.task or name, known.config, rest
+    return task or name, known.config, rest
+
+
+def check_given(argv: list[str]) -> None:
+    """Check the names of data that the command line gives, at once. Whether the rest of it is right is found out later.
+
+    Raises:
+        UserError: one means nothing.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--data", default=())
+    parser.add_argument("--val-data", "--val_data", nargs="*", default=())
+    with suppress(argparse.ArgumentError):
+        given, _ = parser.parse_known_args(argv)
+        check_names([*all_of(given.data), *given.val_data])
 
 
 def parse(

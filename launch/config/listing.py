@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from launchbay.launch.config.data_names import CODE, FILES, FOLDERS, PICTURES, PREFIXES
 from launchbay.launch.config.plugins import DATASETS, KINDS, TASKS, installed
 
 USAGE = """[bold]launchbay[/bold] trains image models.
@@ -13,7 +14,7 @@ USAGE = """[bold]launchbay[/bold] trains image models.
 
 [bold]Examples[/bold]
   accelerate launch launch/run.py --task superres
-  accelerate launch launch/run.py --task superres --data folder --data-root DIR --scale 2 --model srcnn
+  accelerate launch launch/run.py --task superres --data DIR --scale 2 --model srcnn
   accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py --task superres
   python launch/run.py --config runs/superres-1/config.yaml --lr 5e-4
   python launch/run.py --task superres --help      all options, those of the task too
@@ -58,3 +59,10 @@ def show_plugins(console: Console) -> None:
             table.add_row(plugin.name, Text(clash if others else plugin.summary()), plugin.package, plugin.version)
         console.print(table)
         console.print()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("--data also takes", "what that is"):
+        table.add_column(heading)
+    for kind in (PICTURES, *FOLDERS.values(), *FILES.values(), *PREFIXES.values(), CODE):
+        table.add_row(kind.written, Text(kind.about))
+    console.print(table)
+    console.print()

@@ -9,6 +9,7 @@ from typing import TypeVar
 import yaml
 
 from launchbay import UserError
+from launchbay.launch.config import data_names
 from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, all_of, declaring_class, flag, plain
 from launchbay.launch.config.validation import validate_option
 from launchbay.launch.errors import did_you_mean
@@ -16,7 +17,7 @@ from launchbay.launch.files import Json
 from launchbay.yaml12 import Dumper, Loader, read_text, text_of
 
 C = TypeVar("C", bound=Dataclass)
-PLUGINS = ("task", "data", "val_data")
+PLUGINS = ("task", *data_names.DATA)
 """Options that name what is imported and called."""
 WITH = {"val_data": "val_root"}
 """An option that is given anew together with one of these."""
@@ -35,7 +36,7 @@ def read_task(file: Path, given: Collection[str], command: str) -> str | None:
     """
     values, lines = read_values(file)
     code = {name: names_in(values[name]) for name in PLUGINS if name in values and name not in given}
-    code = {name: names for name, names in code.items() if any(":" in each for each in names)}
+    code = {name: names for name, names in code.items() if any(is_code(name, each) for each in names)}
     if code:
         added = {
             option: names_in(values.get(option))
@@ -50,6 +51,11 @@ def read_task(file: Path, given: Collection[str], command: str) -> str | None:
         )
     task = values.get("task")
     return task if isinstance(task, str) else None
+
+
+def is_code(option: str, name: str) -> bool:
+    """Return whether the value `name` of an option would import what is not installed."""
+    return ":" in name if option == "task" else data_names.is_code(name)
 
 
 def names_in(value: object) -> tuple[str, ...]:

@@ -33,15 +33,16 @@ class DataOptions:
     """The data to train and to validate on."""
 
     data: str = "photos"
-    """Data set to train on; `launchbay tasks` lists them. The default needs no download."""
+    """What to train on: a folder of your own, by its path; the name of a data set, as `launchbay tasks` lists them; or
+    module:Class. The default needs no download."""
     data_root: Path | None = None
-    """Folder of the data set, if it needs one."""
+    """Folder of a data set that has a name, if it needs one."""
     val_data: str | tuple[str, ...] | None = None
-    """Another data set to validate on (all of it), or several: set5 set14. Figures of several begin with the name of
-    their set (set5/psnr); the first one decides which checkpoint is best."""
+    """Other data to validate on (all of them), named like --data, or several: set5 set14. Figures of several begin with
+    the name of their set (set5/psnr); the first one decides which checkpoint is best."""
     val_root: Path | tuple[Path, ...] | None = None
-    """Folder of the validation set; of several sets, one for all or one for each. Alone, it means a folder of
-    photographs."""
+    """Folder of the validation set; of several sets, one for all or one for each. Alone, it is what to validate on: a
+    folder or a file."""
     hold_out: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of the training pictures that is not trained on, but chooses the best checkpoint: 0.1 is usual. Without it
     the validation pictures choose, and the figures of the best checkpoint flatter it a little."""

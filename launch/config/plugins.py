@@ -142,9 +142,6 @@ def find_plugin(group: str, name: str) -> Plugin:
             f"uninstall one of them, or name the class: {' or '.join(plugin.target for plugin in chosen)}",
         )
     if not chosen:
-        if group == DATASETS and Path(name).is_dir():
-            said = f"there is no data set {name!r}; that is a folder"
-            raise UserError(said, f"to train on it --data folder --data-root {name}, to validate --val-root {name}")
         known = [plugin.name for plugin in plugins]
         raise UserError(
             f"there is no {kind} {name!r}" + did_you_mean(name, known),

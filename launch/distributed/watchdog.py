@@ -38,7 +38,7 @@ class Watch(AbstractContextManager["Watch"]):
         self.limit, self.logs, self.rank, self.processes = limit, logs, rank, processes
         self.thread, self.over = threading.Thread(target=self.look, daemon=True), threading.Event()
         self.trainer = threading.get_ident()
-        self.begun, self.phase, self.last = False, before, time.monotonic()
+        self.phase, self.last = before, time.monotonic()
         self.longest = 0.0  # pause between two steps
 
     def __enter__(self) -> "Watch":
@@ -55,7 +55,7 @@ class Watch(AbstractContextManager["Watch"]):
         now = time.monotonic()
         if not phase and not self.phase:
             self.longest = max(self.longest, now - self.last)
-        self.begun, self.phase, self.last = True, phase, now
+        self.phase, self.last = f"{phase}, a part of the validation" * bool(phase), now
 
     def look(self) -> None:
         reported = 0.0  # the beat after which it was
@@ -73,7 +73,7 @@ class Watch(AbstractContextManager["Watch"]):
         waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
         answers = self.answers({"waits": waits, "place": [*errors.places(frames), *state_of_workers(frames)]})
         if answers:
-            where = f" in {self.phase}" * bool(self.phase) + ", a part of the validation" * bool(self.begun and self.phase)
+            where = f" in {self.phase}" * bool(self.phase)
             errors.panel(f"no progress for {self.limit:g} s{where}", self.lines(answers), self.hint(), "yellow")
 
     def lines(self, answers: dict[int, Json]) -> list[str]:

@@ -32,7 +32,7 @@ from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
 
 EMBEDDED = {
-    "photos": "\nphotos are the few that scikit-image carries; for your own: --data folder --data-root DIR",
+    "photos": "\nphotos are the few that scikit-image carries; for your own: --data DIR",
     "glyphs": "\nglyphs are digits drawn with one font; for the real thing: --data mnist, --data cifar10",
     "glyphs+photos": "\nthis is what needs no download; for the real thing: --data mixture (MNIST and CIFAR-10)",
 }

@@ -18,6 +18,7 @@ from torch.profiler import record_function
 from launchbay import UserError
 from launchbay.data import key
 from launchbay.launch.checkpoint import storage
+from launchbay.launch.checkpoint.optimizer_state import check_savable
 from launchbay.launch.checkpoint.task_state import own_state
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
@@ -90,6 +91,8 @@ class Learner:
         self.trained_state = storage.TrainedState(task, self.networks, self.averages, self.plain)
         self.unchecked = True  # no step has been taken that shows whether --accumulate is possible
         self.trained_state.extra_state()  # what no checkpoint can hold is to be said before a step is lost
+        for name, optimizer in self.plain.items():
+            check_savable(optimizer, name)
         # A teacher follows networks between yields: what it then sees of them has to be the same on all processes.
         self.follows = accelerator.num_processes > 1 and bool(own_state(task, self.networks))
         self.optimizers = dict(self.plain)

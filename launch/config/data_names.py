@@ -1,0 +1,240 @@
+"""What the name of a data set means, as --data and --val-data give it. Nothing is imported before it is opened.
+
+A name is, in this order: PREFIX:NAME of a library (`PREFIXES`), module:Class, an installed data set, or a path: of a
+file, by its suffix (`FILES`), or of a folder, by what lies in it (`FOLDERS`). "A+B" is the pairs of two.
+"""
+
+import stat
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from launchbay import UserError
+from launchbay.launch.config.plugins import DATASETS, Plugin, find_plugin, installed
+
+if TYPE_CHECKING:
+    from launchbay.data import ImageSet
+
+DATA = ("data", "val_data")
+"""Options whose values are such names."""
+TORCHVISION = (
+    "CIFAR10", "CIFAR100", "CLEVRClassification", "Caltech101", "Caltech256", "CelebA", "Country211", "DTD", "EMNIST",
+    "EuroSAT", "FER2013", "FGVCAircraft", "FashionMNIST", "Flowers102", "Food101", "GTSRB", "INaturalist", "ImageNet",
+    "Imagenette", "KMNIST", "LFWPeople", "LSUN", "MNIST", "Omniglot", "OxfordIIITPet", "PCAM", "Places365", "QMNIST",
+    "RenderedSST2", "SEMEION", "STL10", "SUN397", "SVHN", "StanfordCars", "USPS",
+)  # fmt: skip
+"""Torchvision's data sets of pictures that have a class each, or none."""
+OTHERS = {
+    "boxes around things": "CocoDetection Kitti VOCDetection WIDERFace",
+    "masks": "Cityscapes SBDataset VOCSegmentation",
+    "captions": "CocoCaptions Flickr30k Flickr8k SBU",
+    "pairs of pictures": "LFWPairs PhotoTour",
+    "films": "HMDB51 Kinetics MovingMNIST UCF101",
+    "optical flow": "FlyingChairs FlyingThings3D HD1K KittiFlow Sintel",
+    "stereo pictures": "CREStereo CarlaStereo ETH3DStereo FallingThingsStereo InStereo2k Kitti2012Stereo "
+    "Kitti2015Stereo Middlebury2014Stereo SceneFlowStereo SintelStereo",
+    "whatever a folder has": "DatasetFolder ImageFolder",
+    "noise": "FakeData",
+}
+"""What its other data sets have instead of classes."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to name data."""
+
+    written: str
+    """How it is written, such as "hf:ID"."""
+    about: str
+    """What it stands for, in a line."""
+    opener: str
+    """What opens it, as "module:attribute": it takes a split ("train", "val", "all") and the path, and returns an
+    ImageSet. That of a prefix takes what stands after the colon, a split and, if it `takes_root`, that of --data-root.
+    """
+    names: tuple[str, ...] = ()
+    """All that may stand after the prefix, if that is known."""
+    takes_root: bool = False
+    """Whether --data-root says where the data are."""
+
+
+PREFIXES: dict[str, Kind] = {}
+"""By what stands before the colon."""
+FILES: dict[str, Kind] = {}
+"""By how the name of a file ends, in small letters."""
+FOLDERS: dict[str, Kind] = {}
+"""By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
+PICTURES = Kind("DIR", "a folder of pictures", "launchbay.data.folder:Folder")
+CODE = Kind("module:Class", "a class of your own, seen from this folder; on the command line only", "")
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a name means: opened by a plugin, or by a kind with what the name gives it."""
+
+    meaning: Plugin | Kind
+    rest: str = ""
+    """What stands after the prefix."""
+    path: Path | None = None
+    """Where the data are, if the name says it."""
+
+
+def parts_of(name: str) -> list[str]:
+    """Return the two names of the pair "A+B", or the one.
+
+    Raises:
+        UserError: there are more, or one is empty.
+    """
+    parts = [name] if mode_of(name) else name.split("+")
+    if len(parts) > 2 or not all(parts):
+        raise UserError(f"--data {name} is not a pair of data sets", "two can be paired: A+B, such as glyphs+photos")
+    return parts
+
+
+def sort_of(name: str) -> Literal["prefix", "code", "installed", "path"]:
+    """Return how one `name` is to be understood. What lies on the disk does not matter to that."""
+    prefix, colon, _ = name.partition(":")
+    if colon and prefix in PREFIXES:
+        return "prefix"
+    if colon and not set(name) & {"/", "\\"}:
+        return "code"
+    return "installed" if any(plugin.name == name for plugin in installed(DATASETS)) else "path"
+
+
+def is_code(name: str) -> bool:
+    """Return whether opening `name` would import what is not installed as a data set."""
+    return any(sort_of(part) == "code" for part in name.split("+"))
+
+
+def placeless(value: object) -> object:
+    """Return the value of an option that names data, without where on a machine these are."""
+    if isinstance(value, list | tuple):
+        return [placeless(name) for name in value]
+    if not isinstance(value, str):
+        return value
+    return "+".join("folder" if sort_of(part) == "path" else part for part in value.split("+"))
+
+
+def takes_root(name: str) -> bool:
+    """Return whether --data-root says where the data of one `name` are."""
+    match sort_of(name):
+        case "prefix":
+            return PREFIXES[name.partition(":")[0]].takes_root
+        case sort:
+            return sort != "path"
+
+
+def title_of(name: str) -> str:
+    """Return what to call a data set before its figures, and in names of files: without prefix and folders."""
+    titles = {"prefix": lambda part: part.partition(":")[2].rpartition("/")[2].replace(":", "-"), "path": name_of_path}
+    return "+".join(titles.get(sort_of(part), str)(part) for part in name.split("+"))
+
+
+def name_of_path(path: str) -> str:
+    return Path(path).resolve().name
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Check that all `names` mean something, before anything is imported.
+
+    Raises:
+        UserError: one does not.
+    """
+    for name in names:
+        for part in parts_of(name):
+            find(part)
+
+
+def find(name: str) -> Named:
+    """Return what one `name` means.
+
+    Raises:
+        UserError: nothing of that name is here.
+    """
+    match sort_of(name):
+        case "prefix":
+            return find_in_library(name)
+        case "path":
+            return find_path(name)
+        case _:
+            return Named(find_plugin(DATASETS, name))
+
+
+def find_in_library(name: str) -> Named:
+    """Return what `name` means, which begins with a prefix.
+
+    Raises:
+        UserError: the library has nothing of that name, or nothing that would be of use.
+    """
+    prefix, _, rest = name.partition(":")
+    kind = PREFIXES[prefix]
+    if rest and (not kind.names or rest in kind.names):
+        return Named(kind, rest)
+    said = f"there is no data set {name!r}{suggestion(name)}"
+    if prefix == "torchvision" and (has := [what for what, names in OTHERS.items() if rest in names.split()]):
+        said = f"{name} has {has[0]}, not a class for each picture"
+    raise UserError(said, f"write {kind.written}" + f", one of {', '.join(kind.names)}" * bool(kind.names))
+
+
+def find_path(name: str) -> Named:
+    """Return what the file or folder `name` is.
+
+    Raises:
+        UserError: it is not there, or of no known kind.
+    """
+    path, mode = Path(name), mode_of(name)
+    if stat.S_ISDIR(mode):
+        return Named(next((kind for pattern, kind in FOLDERS.items() if any(path.glob(pattern))), PICTURES), path=path)
+    if not mode:
+        raise missing(name)
+    suffix = max((suffix for suffix in FILES if name.lower().endswith(suffix)), key=len, default="")
+    if not suffix or not stat.S_ISREG(mode):
+        raise UserError(f"{name} is no data set", f"give a folder{', or a file: ' * bool(FILES)}{' '.join(FILES)}")
+    return Named(FILES[suffix], path=path)
+
+
+def mode_of(path: str) -> int:
+    """Return the kind of file that `path` is, 0 if there is none."""
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return 0
+
+
+def missing(name: str) -> UserError:
+    """Return what to say of a `name` that is neither an installed data set nor there."""
+    if set(name) & {"/", "\\"} or name.startswith("."):
+        return UserError(f"there is no {name}", f"looked for it in {Path.cwd()}; give a folder or file that is there")
+    known = ", ".join(plugin.name for plugin in installed(DATASETS)) or "none; is launchbay installed?"
+    ways = ", ".join(kind.written for kind in (*PREFIXES.values(), CODE))
+    hint = f"installed: {known}. Others: {ways}, or the path of a folder or file, looked for in {Path.cwd()}"
+    return UserError(f"there is no data set {name!r}{suggestion(name)}", hint)
+
+
+def suggestion(name: str) -> str:
+    """Return what to add to a message about an unknown `name`: what is like it, of all that could be meant."""
+    full = {plugin.name: plugin.name for plugin in installed(DATASETS)}
+    for prefix, kind in PREFIXES.items():
+        full |= {each.lower(): f"{prefix}:{each}" for each in kind.names if each.lower() not in full}
+    with suppress(OSError):
+        full |= {path.name.lower(): path.name for path in Path().iterdir() if path.is_dir() or path.suffix in FILES}
+    wanted = name.rpartition(":")[2].lower()
+    near = [*get_close_matches(wanted, full, n=1), *get_close_matches(wanted.replace("-", ""), full, n=1)]
+    return f"; did you mean {full[near[0]]!r}?" if near else ""
+
+
+def open_named(named: Named, split: str, root: Path | None) -> "ImageSet":
+    """Open a `split` of what a kind means. `root` is used by those that take one.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    assert isinstance(named.meaning, Kind)
+    module, _, attribute = named.meaning.opener.partition(":")
+    opener = getattr(import_module(module), attribute)
+    if named.path is not None:
+        return opener(split, named.path)
+    return opener(named.rest, split, root) if named.meaning.takes_root else opener(named.rest, split)
