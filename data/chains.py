@@ -51,11 +51,17 @@ class Bound:
     """Whether it is one number."""
 
     def read(self, value: object) -> float | Range:
-        numbers = [value] if not isinstance(value, list) else [] if self.single else value
+        """Return the number, or the range.
+
+        Raises:
+            ValueError: it is none, or not within bounds.
+        """
         kinds = (int,) if self.whole else (int, float)
-        if len(numbers) not in (1, 2) or any(isinstance(n, bool) or not isinstance(n, kinds) for n in numbers):
+        given: list[object] = [value] if not isinstance(value, list) else [] if self.single else list(value)
+        numbers = [float(one) for one in given if isinstance(one, kinds) and not isinstance(one, bool)]
+        if len(given) not in (1, 2) or len(numbers) < len(given):
             raise ValueError
-        low, high = float(numbers[0]), float(numbers[-1])
+        low, high = numbers[0], numbers[-1]
         if not (self.least <= low <= high <= self.largest) or (self.above and low == self.least):
             raise ValueError
         return low if self.single else (low, high)
@@ -73,10 +79,16 @@ class Names:
     known: tuple[str, ...]
 
     def read(self, value: object) -> tuple[str, ...]:
-        names = value if isinstance(value, list) else [value]
-        if not names or any(name not in self.known for name in names):
+        """Return the names.
+
+        Raises:
+            ValueError: one is unknown, or there is none.
+        """
+        given: list[object] = list(value) if isinstance(value, list) else [value]
+        names = tuple(one for one in given if isinstance(one, str) and one in self.known)
+        if not names or len(names) < len(given):
             raise ValueError
-        return tuple(names)
+        return names
 
     def __str__(self) -> str:
         return f"one or a list of {', '.join(self.known)}"

@@ -11,7 +11,8 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
 from launchbay.data.folder import DamagedPictures, Folder, describe, sibling
-from launchbay.data.transforms import RATIO, Crops, Fitted, Multiples, ResizedCrops, UnsuitablePictures
+from launchbay.data.random_parts import RATIO, ResizedCrops
+from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
 from launchbay.data.words import some_of
 
 Open = Callable[..., ImageSet]
@@ -118,7 +119,11 @@ def transform(images: ImageSet, options: LoadOptions) -> ImageSet:
         UnsuitablePictures: they cannot be.
     """
     size, channels, crop, area = (options.get(name) for name in ("size", "channels", "crop", "area"))
-    if size is not None and area is not None:
+    if area is not None:
+        if size is None:
+            raise UserError(
+                "load(..., area=...) lacks size", "say which side the random parts are brought to: size=224"
+            )
         parts = images if channels in (None, images.channels) else Fitted(images, channels=channels)
         return ResizedCrops(parts, size, area, options.get("ratio", RATIO))
     if size is not None or channels not in (None, images.channels):

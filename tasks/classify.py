@@ -18,7 +18,7 @@ from launchbay.data import ImageSet, Load, LoadOptions, count_classes, side_of, 
 from launchbay.data.augment import color_jitter, cutout, dihedral
 from launchbay.data.mixing import beta, cutmix, mixup, partners
 from launchbay.data.policies import BINS, OPERATIONS, RANDAUGMENT, TRIVIALAUGMENT, change
-from launchbay.data.transforms import RATIO
+from launchbay.data.random_parts import RATIO
 from launchbay.models.classify import build_classifier
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.plots import confusion_matrix
@@ -112,8 +112,8 @@ class Classify(Task[ClassifyConfig]):
     def datasets(self, load: Load) -> Datasets:
         config = self.config
         how: LoadOptions = {"size": config.size, "channels": config.channels, "classes": config.classes or 0}
-        parts: LoadOptions = {} if config.crop_area is None else {"area": config.crop_area, "ratio": config.crop_ratio}
-        train, validation = load("train", **how, **parts), load("val", **how)
+        parts: LoadOptions = {**how, "area": config.crop_area, "ratio": config.crop_ratio}
+        train, validation = load("train", **parts), load("val", **how)
         self.names = validation.classes
         return train, validation
 

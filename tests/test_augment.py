@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +19,8 @@ from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import TrainingOrder, fetch
 from launchbay.data.mixing import beta, cutmix, mixup, partners
 from launchbay.data.photos import Photos
+from launchbay.data.random_parts import draw_box
 from launchbay.data.sources import Source
-from launchbay.data.transforms import draw_box
 from launchbay.launch.engine.batches import to_batch
 from launchbay.launch.train import main
 from launchbay.tasks.classify import Classify, ClassifyConfig, mix
@@ -29,6 +29,7 @@ Train = Callable[..., Path]
 EVERYTHING: tuple[object, ...] = (
     *("--crop-area", 0.3, 1, "--auto-augment", "randaugment", "--mixup", 0.4, "--cutmix", 1, "--label-smoothing", 0.1),
 )
+SMALL: dict[str, Any] = {"channels": 3, "size": 8, "classes": 2, "shift": 0}
 TORCHVISION = dict(zip(policies.OPERATIONS, v2.RandAugment._AUGMENTATION_SPACE, strict=True))
 POLICIES = {policies.RANDAUGMENT: v2.RandAugment(), policies.TRIVIALAUGMENT: v2.TrivialAugmentWide()}
 
@@ -51,11 +52,9 @@ def test_operations_are_those_of_torchvision(name: str, photos: Tensor) -> None:
         for magnitude in range(0, 31, 3):
             for sign in (False, True):
                 amount = 0.0 if theirs is None else float(theirs[magnitude]) * (-1 if sign and signed else 1)
-                apply = transform._apply_image_or_video_transform
+                apply: Any = transform._apply_image_or_video_transform
                 for pixels in (photos, photos[:, :1]):
-                    wanted = torch.stack(
-                        [apply(cast(Any, one), TORCHVISION[name], amount, "nearest", {}) for one in pixels]
-                    )
+                    wanted = torch.stack([apply(one, TORCHVISION[name], amount, "nearest", {}) for one in pixels])
                     number = torch.full((5,), list(policies.OPERATIONS).index(name))
                     strength, signs = torch.full((5,), magnitude), torch.full((5,), sign)
                     given = policies.change(pixels / 255, space, number, strength, signs) * 255
@@ -181,7 +180,7 @@ def test_the_loss_is_that_of_soft_labels() -> None:
 )
 def test_options_that_cannot_be_or_change_nothing_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
-        Classify(ClassifyConfig(**{"channels": 3, "size": 8, "classes": 2, "shift": 0} | options))
+        Classify(ClassifyConfig(**{**SMALL, **options}))
 
 
 def test_an_odd_number_of_samples_is_not_mixed() -> None:
