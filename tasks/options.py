@@ -58,7 +58,7 @@ class ImageMetricOptions:
 
     metrics: Annotated[tuple[ImageMetric, ...], Mark.EVALUATION] = ("psnr", "ssim")
     """Figures of the output pictures (on RGB), beside those of the baseline. ssim does not see the outermost five
-    pixels. lpips needs AlexNet's weights."""
+    pixels. lpips needs AlexNet's weights. pyiqa:NAME, such as pyiqa:niqe: any figure of pyiqa (an extra)."""
 
 
 @dataclass(frozen=True)
