@@ -89,6 +89,13 @@ def side_in(text: str) -> Side:
     return sides[0] if sides else ""
 
 
+def are_sides(folders: Sequence[str]) -> bool:
+    """Return whether `folders`, which look like classes, are called as the two sides of pairs are."""
+    return len(folders) == 2 and {WORDS.get(folder.lower()) for folder in folders} in (
+        {"input", "target"}, {"picture", "mask"}
+    )  # fmt: skip
+
+
 def scale_in(text: str) -> int:
     found = re.search(rf"(?:^|{BETWEEN})(?:{SCALE})(?=$|{BETWEEN})", text.lower())
     found = found or re.search(r"(?<=[a-z0-9])x(\d{1,2})()[mwd]?\d?$", text.lower())

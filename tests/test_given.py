@@ -15,6 +15,7 @@ from rich.console import Console
 from launchbay import UserError
 from launchbay.data import LoadOptions
 from launchbay.data.decode import decode
+from launchbay.data.folder import Folder
 from launchbay.data.loader import TrainingOrder, samples
 from launchbay.data.pairs import Pairs
 from launchbay.data.partners import find_partners
@@ -80,6 +81,13 @@ def test_names_that_say_nothing_are_refused() -> None:
         Pairs("train", Path("imgs"))
     with pytest.raises(UserError, match="--data pairs does not say which"):
         Pairs("train", None)
+
+
+def test_a_folder_of_pairs_taken_for_classes_is_told() -> None:
+    draw_pairs("imgs/train")
+    source = Source(Folder, Path("imgs"))
+    source.open("train")
+    assert source.describe()[0].endswith("; if these are pairs: --data pairs --data-root imgs")
 
 
 def test_all_that_makes_no_pair_is_told_at_once(mistake: Mistake) -> None:
