@@ -195,6 +195,16 @@ def test_super_resolution_learns_from_given_pictures(train: Train, launchbay: Ve
         assert said in mistake("--task", task, *given)
 
 
+def test_a_chain_of_degradations_is_judged_on_given_pairs(train: Train, mistake: Mistake) -> None:
+    """What is made to train on, and what is given to judge by, go together; two inputs to train on do not."""
+    draw_pairs("imgs", low="noisy/{:02}.png", high="clean/{:02}.png")
+    made = ("denoise", "--degrade", "light", *QUICK)
+    run = train(*made, "--val-data", "pairs", "--val-root", "imgs")
+    assert json.loads((run / "summary.json").read_text())["baseline"]["psnr"] == 100, "what is given is not noisy"
+    said = mistake("--task", *made, "--data", "pairs", "--data-root", "imgs")
+    assert "--degrade makes what the network gets, but the data have that already" in said
+
+
 def test_denoising_learns_from_given_pictures_and_goes_on(train: Train, mistake: Mistake) -> None:
     draw_pairs("imgs", low="noisy/{:02}.png", high="clean/{:02}.png")
     given = ("--data", "pairs", "--data-root", "imgs", *QUICK)
