@@ -165,10 +165,13 @@ class Rows:
     """The pictures in the column `picture` of each split, called SPLIT/ROW."""
 
     def __init__(self, name: str, splits: dict[str, Any], picture: str):
-        self.name = name
+        self.name, self.splits, self.picture = name, splits, picture
         self.places = {part: place_in_table(found) for part, found in splits.items() if found._indices is not None}
         self.chunks = {part: found.data.column(picture).chunks for part, found in splits.items()}
         self.starts = {part: np.cumsum([0, *map(len, chunks)]) for part, chunks in self.chunks.items()}
+
+    def __reduce__(self) -> tuple[type["Rows"], tuple[object, ...]]:
+        return Rows, (self.name, self.splits, self.picture)  # tables in files are opened again, not copied
 
     def __truediv__(self, name: str) -> "Cell":
         part, _, row = name.rpartition("/")

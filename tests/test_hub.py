@@ -1,6 +1,7 @@
 """Pictures in tables of Hugging Face's `datasets`: its hub's (from the cache alone, here), Parquet, and saved ones."""
 
 import io
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_saved_and_parquet_and_the_cache_of_the_hub_have_the_same_pictures(cache
         assert train.note.endswith("3 classes (ape, bee, cow); figures are of test")
     assert len({open_dataset(name)("train").fingerprint() for name in names}) == 1
     assert cache.is_dir()
+    packed = pickle.dumps(open_hub("tiny", "train").files[3])
+    assert len(packed) < 5000 and pickle.loads(packed).open()[0].read() == encoded(3), "no table is copied to a worker"
 
 
 def decode_bytes(content: bytes) -> torch.Tensor:
@@ -197,6 +200,7 @@ OPTIONS = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_its_options_go_back_in(train: Train, mistake: Mistake) -> None:
     splits(train=table(11), test=table(4, 11)).save_to_disk("saved")
     train("classify", *OPTIONS, "--steps", 4, "--eval-every", 2, "--output-dir", "whole")
@@ -210,7 +214,9 @@ def test_a_run_goes_on_and_its_options_go_back_in(train: Train, mistake: Mistake
 
 @pytest.mark.slow
 def test_one_process_equals_two_with_workers(train: Train, accelerate: Command) -> None:
-    splits(train=table(11), test=table(4, 11)).save_to_disk("saved")
+    Path("saved").mkdir()
+    for split, part in {"train": table(11), "test": table(4, 11)}.items():
+        part.to_parquet(f"saved/{split}.parquet")
     train("classify", *OPTIONS, "--steps", 4, "--output-dir", "one")
     options = ("--task", "classify", *OPTIONS, "--steps", 4, "--workers", 2, "--run", "it", "--wandb", "off")
     done = accelerate("multi_cpu", "-m", "launchbay.launch.run", *options, "--output-dir", "two")
