@@ -161,6 +161,11 @@ class LoadOptions(TypedDict, total=False):
     """Each sample is a random square of so many pixels."""
     size: int | None
     """Each sample is the whole picture, shrunk or enlarged to a square of so many pixels (cut at its longer sides)."""
+    area: tuple[float, float] | None
+    """With `size`: each sample is a random part of the picture, anew at every visit, whose share of the area is between
+    these two, in (0, 1], brought to the square (random resized crop)."""
+    ratio: tuple[float, float]
+    """With `area`: width of the part / its height, between these two. Default: (3/4, 4/3)."""
     multiple: int
     """Each picture is cut (right and bottom) to a multiple of so many pixels."""
     smallest: int

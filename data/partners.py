@@ -54,7 +54,8 @@ def read_name(name: str) -> Named:
     """Return what the path of a picture says, below the root."""
     *folders, file = name.split("/")
     stem = file.rpartition(".")[0]
-    side, said, scale, role, rest = "", "", 0, "", list[str]()
+    side: Side = ""
+    said, scale, role, rest = "", 0, "", list[str]()
     for folder in folders:
         of_role = next((ROLES[word] for word in words_of(folder) if word in ROLES), "")
         of_side, of_scale = side_in(folder), scale_in(folder)
@@ -82,7 +83,10 @@ def words_of(text: str) -> list[str]:
 def side_in(text: str) -> Side:
     """Return the side that a word of `text` says; pictures are what is not said to be anything else."""
     sides: list[Side] = [WORDS[word] for word in words_of(text) if word in WORDS]
-    return next((side for side in sides if side != "picture"), sides[0] if sides else "")
+    for side in sides:
+        if side != "picture":
+            return side
+    return sides[0] if sides else ""
 
 
 def scale_in(text: str) -> int:

@@ -13,6 +13,7 @@ from launchbay.data.base import ImageSet, LoadOptions, count_classes
 from launchbay.data.files import DamagedPictures, Listed
 from launchbay.data.folder import Folder
 from launchbay.data.pairs import Pairs, at_scale
+from launchbay.data.random_parts import RATIO, ResizedCrops
 from launchbay.data.tables import Table
 from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
 from launchbay.data.words import some_of
@@ -135,7 +136,14 @@ def transform(images: ImageSet, options: LoadOptions) -> ImageSet:
     Raises:
         UnsuitablePictures: they cannot be.
     """
-    size, channels, crop = options.get("size"), options.get("channels"), options.get("crop")
+    size, channels, crop, area = (options.get(name) for name in ("size", "channels", "crop", "area"))
+    if area is not None:
+        if size is None:
+            raise UserError(
+                "load(..., area=...) lacks size", "say which side the random parts are brought to: size=224"
+            )
+        parts = images if channels in (None, images.channels) else Fitted(images, channels=channels)
+        return ResizedCrops(parts, size, area, options.get("ratio", RATIO))
     if size is not None or channels not in (None, images.channels):
         images = Fitted(images, size=size, channels=channels)
     if crop is not None:

@@ -11,17 +11,27 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
+from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import load_metric_networks, smallest_for
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import ImageMetricOptions, PatchOptions, check_unused, infer_patch, refuse_changed
+from launchbay.tasks.options import (
+    DegradeOptions,
+    ImageMetricOptions,
+    PatchOptions,
+    check_unused,
+    degraded,
+    infer_degrade,
+    infer_patch,
+    refuse_changed,
+)
 
 
 @dataclass(frozen=True)
-class DenoiseConfig(ImageMetricOptions, PatchOptions):
+class DenoiseConfig(ImageMetricOptions, PatchOptions, DegradeOptions):
     sigma: Annotated[float, Gt(0)] = 0.1
     """Standard deviation of the noise, in units of `pixels`."""
     pixels: Literal["signed", "unit"] = "signed"
@@ -52,12 +62,15 @@ class Denoise(ImageToImage[DenoiseConfig]):
         super().__init__(config)
         uses = {"width": ["conv4", "dncnn", "unet"], "depth": ["dncnn"], "blocks": ["unet"]}
         check_unused(config, "model", uses)
+        if config.degrade and (config.sigma, config.pixels) != (DenoiseConfig.sigma, DenoiseConfig.pixels):
+            raise UserError("--sigma and --pixels change nothing with --degrade", "leave them out")
         self.metrics = config.metrics
         self.model = build_network(config)
 
     @classmethod
     def infer_options(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
-        return infer_patch(config, images)
+        config = infer_patch(config, images)
+        return infer_degrade(config, config.channels or images.channels)
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
@@ -66,7 +79,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
         validation = load("val", channels=config.channels, smallest=smallest_for(config.metrics), scale=1)
         if "input" in train.pictures and "input" in validation.pictures:
             refuse_changed(config, ("sigma", "pixels"), "as noisy pictures are given")
-        return train, validation
+        return degraded(train, config), degraded(validation, config)
 
     def degrade(self, batch: Batch) -> Tensor:
         if "input" in batch.tensors:

@@ -9,11 +9,13 @@ from annotated_types import Ge, Gt, Le
 
 from launchbay import UserError
 from launchbay.data import ImageSet, patch_of
+from launchbay.data.chains import Degraded, expand
 from launchbay.tasks.figures.metrics import ImageMetric
 
 LARGEST_PATCH = 64
 """Side of the squares cropped for training, in pixels, where nobody says otherwise."""
 O = TypeVar("O", bound="PatchOptions")  # noqa: E741
+D = TypeVar("D", bound="DegradeOptions")
 
 
 class Mark(Enum):
@@ -56,7 +58,17 @@ class ImageMetricOptions:
 
     metrics: Annotated[tuple[ImageMetric, ...], Mark.EVALUATION] = ("psnr", "ssim")
     """Figures of the output pictures (on RGB), beside those of the baseline. ssim does not see the outermost five
-    pixels. lpips needs AlexNet's weights."""
+    pixels. lpips needs AlexNet's weights. pyiqa:NAME, such as pyiqa:niqe: any figure of pyiqa (an extra)."""
+
+
+@dataclass(frozen=True)
+class DegradeOptions:
+    """For tasks that restore pictures."""
+
+    degrade: tuple[str, ...] = ()
+    """What is done to pictures, which the network is to undo, by chance anew for each: light (a little blur, noise and
+    JPEG), real-esrgan (blur, resize, noise and JPEG, twice: Wang et al., 2021), a YAML file of such operations, or
+    operations: "blur: {sigma: [0.2, 3]}" "jpeg: {quality: [30, 95]}". Validation pictures get the same each time."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,28 @@ def infer_patch(config: O, images: ImageSet) -> O:
     return replace(config, channels=channels, patch=patch)
 
 
+def infer_degrade(config: D, channels: int) -> D:
+    """Return `config` with the operations that --degrade names, for pictures of so many `channels`. A run keeps them,
+    whatever becomes of a file.
+    """
+    if config.degrade and channels not in (1, 3):
+        said = f"--degrade is for grey or colour pictures, and these have {channels} channels"
+        raise UserError(said, "leave it out")
+    return replace(config, degrade=expand(config.degrade))
+
+
+def degraded(images: ImageSet, config: DegradeOptions, scale: int = 1) -> ImageSet:
+    """Return `images` as --degrade says: beside each an "input", `scale` times smaller.
+
+    Raises:
+        UserError: they come with one.
+    """
+    if config.degrade and "input" in images.pictures:
+        said = "--degrade makes what the network gets, but the data have that already"
+        raise UserError(said, "leave it out, or choose other --data")
+    return Degraded(images, config.degrade, scale) if config.degrade else images
+
+
 def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]]) -> None:
     """Raise a UserError if an option was given that the choice made for option `choice`, such as "model", does not use.
 
@@ -87,9 +121,11 @@ def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]])
     for option, users in uses.items():
         value = getattr(config, option)
         if value != getattr(type(config), option) and chosen not in users:
+            choosing = "--" + choice.replace("_", "-")
+            given = f"without {choosing}" if chosen is None else f"with {choosing} {chosen}"
             raise UserError(
-                f"--{option} {value} changes nothing with --{choice} {chosen}",
-                f"leave it out, or choose --{choice} {' or '.join(users)}",
+                f"--{option.replace('_', '-')} {value} changes nothing {given}",
+                f"leave it out, or choose {choosing} {' or '.join(users)}",
             )
 
 

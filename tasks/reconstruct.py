@@ -17,14 +17,21 @@ from launchbay.models.autoencoders import unpadded
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import load_metric_networks, smallest_for
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import ImageMetricOptions, PatchOptions, infer_patch
+from launchbay.tasks.options import (
+    DegradeOptions,
+    ImageMetricOptions,
+    PatchOptions,
+    degraded,
+    infer_degrade,
+    infer_patch,
+)
 
 SMALLEST = 5
 """Pixels that two convolutions without padding need."""
 
 
 @dataclass(frozen=True)
-class ReconstructConfig(ImageMetricOptions, PatchOptions):
+class ReconstructConfig(ImageMetricOptions, PatchOptions, DegradeOptions):
     width: Annotated[int, Gt(0)] = 32
     """Maps between the two convolutions. The code has 8: with as many in between, the border comes back blurred."""
 
@@ -48,16 +55,18 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
 
     @classmethod
     def infer_options(cls, config: ReconstructConfig, images: ImageSet) -> ReconstructConfig:
-        return infer_patch(config, images)
+        config = infer_patch(config, images)
+        return infer_degrade(config, config.channels or images.channels)
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
         config = self.config
         train = load("train", crop=config.patch, channels=config.channels)
-        return train, load("val", channels=config.channels, smallest=max(SMALLEST, smallest_for(config.metrics)))
+        val = load("val", channels=config.channels, smallest=max(SMALLEST, smallest_for(config.metrics)))
+        return degraded(train, config), degraded(val, config)
 
     def degrade(self, batch: Batch) -> Tensor:
-        return batch.image
+        return batch["input"] if "input" in batch.tensors else batch.image
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         return {"mse": mse_loss(output, target)}

@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from launchbay import UserError
-from launchbay.data import Load
+from launchbay.data import ImageSet, Load
 from launchbay.models.resize import Resampling, resample
 from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, smallest_for, ssim
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import ImageMetricOptions, Mark, check_unused
+from launchbay.tasks.options import DegradeOptions, ImageMetricOptions, Mark, check_unused, degraded, infer_degrade
 
 
 @dataclass(frozen=True)
-class SuperResConfig(ImageMetricOptions):
+class SuperResConfig(ImageMetricOptions, DegradeOptions):
     scale: Literal[2, 3, 4] = 4
     """How many times larger the output is, in width and in height."""
     model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] = "srresnet"
@@ -68,12 +68,17 @@ class SuperRes(ImageToImage[SuperResConfig]):
         self.metrics = config.metrics
         self.model = build_network(config)
 
+    @classmethod
+    def infer_options(cls, config: SuperResConfig, images: ImageSet) -> SuperResConfig:
+        return infer_degrade(config, CHANNELS)
+
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
         scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
         train = load("train", crop=self.config.patch, channels=CHANNELS, scale=scale)
         smallest = max(WINDOW + 3 * scale, smallest_for(self.config.metrics))
-        return train, load("val", multiple=scale, smallest=smallest, channels=CHANNELS, scale=scale)
+        val = load("val", multiple=scale, smallest=smallest, channels=CHANNELS, scale=scale)
+        return degraded(train, self.config, scale), degraded(val, self.config, scale)
 
     def degrade(self, batch: Batch) -> Tensor:
         if "input" in batch.tensors:

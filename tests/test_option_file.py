@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from launchbay import UserError
-from launchbay.launch.config.option_file import LARGEST, read_options, read_values, to_yaml
+from launchbay.launch.config.option_file import read_options, read_values, to_yaml
 from launchbay.launch.config.options import Config, TrainOptions
+from launchbay.yaml12 import LARGEST
 
 Mistake = Callable[..., str]
 FILE = Path("options.yaml")

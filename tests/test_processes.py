@@ -27,6 +27,7 @@ TASK = ("--data", "toys:Digits", "--batch-size", 4, "--steps", 4, "--log-every",
 EXACT = (*TASK, "--precision", "fp64")
 GAN = ("--task", "toys:Gan", "--precision", "fp64", *QUIET)
 FROM = ("--weights", "one/gan-fp64", "--freeze", "generator", "discriminator.0", "--freeze-for", 3)
+AUGMENTED = ("--crop-area", 0.3, 1, "--auto-augment", "randaugment", "--mixup", 0.4, "--cutmix", 1)
 RUNS = {
     "superres-fp32": ("--task", "superres", *SMALL, "--steps", 10),
     "superres-fp64": ("--task", "superres", *SMALL, "--steps", 50, "--precision", "fp64"),
@@ -40,8 +41,10 @@ RUNS = {
     "queue-fp64": ("--task", "stateful_tasks:Queue", "--steps", 10, "--precision", "fp64", "--sync-batchnorm", *QUIET),
     "critics-fp64": ("--task", "stateful_tasks:Critics", "--steps", 10, "--precision", "fp64", *QUIET),
     "classify": ("--task", "classify", *EXACT, "--rotate", 20, "--cutout", 4, "--ema", 0.9),
+    "augmented": ("--task", "classify", *EXACT, *AUGMENTED, "--batch-size", 8),
     "denoise": ("--task", "denoise", *EXACT, "--width", 8),
     "reconstruct": ("--task", "reconstruct", *EXACT),
+    "degraded": ("--task", "reconstruct", *EXACT, "--degrade", "real-esrgan"),
     "vae": ("--task", "vae", *EXACT, "--width", 8, "--binarize", "--classes", 10, "--samples", 11),
     "dcgan": ("--task", "dcgan", *EXACT, "--dropout", 0, "--spectral-norm", "--r1", 1, "--augment", "translation"),
     "unmix": ("--task", "unmix", *EXACT, "--data", "toys:Digits+toys:Patches", "--sync-batchnorm", "--lr", "1e-5"),
@@ -51,7 +54,7 @@ TOLERANCE = {name: 1e-6 if "fp32" in name else 1e-9 for name in RUNS} | {"unmix"
 
 
 STEPS = {"superres-fp64": 50, "gan-fp64": 50, "contrast-fp64": 20}
-TASKS = {"classify", "denoise", "reconstruct", "vae", "dcgan", "unmix"}
+TASKS = {"classify", "augmented", "degraded", "denoise", "reconstruct", "vae", "dcgan", "unmix"}
 
 
 @pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])

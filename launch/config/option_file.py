@@ -1,8 +1,6 @@
 """Files of options: flat YAML, read and written. Unknown keys and wrong values are errors that name file and line."""
 
-import os
 import shlex
-import stat
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -14,17 +12,15 @@ from launchbay import UserError
 from launchbay.launch.config import data_names
 from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, all_of, declaring_class, flag, plain
 from launchbay.launch.config.validation import validate_option
-from launchbay.launch.config.yaml12 import Dumper, Loader, text_of
 from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json
+from launchbay.yaml12 import Dumper, Loader, read_text, text_of
 
 C = TypeVar("C", bound=Dataclass)
 PLUGINS = ("task", *data_names.DATA)
 """Options that name what is imported and called."""
 WITH = {"val_data": "val_root"}
 """An option that is given anew together with one of these."""
-LARGEST = 2**18
-"""Bytes of a file of options: a run's has about two thousand, and reading takes seconds for so many."""
 REMEDY = "write each option on its own line, as `name: value`"
 
 
@@ -95,28 +91,6 @@ def read_values(file: Path) -> tuple[Json, dict[str, int]]:
         return values, lines
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the last two: "\UFFFFFFFF", a version of 5000 digits
         raise UserError(f"{file} is not valid YAML: {' '.join(str(error).split())}", REMEDY) from error
-
-
-def read_text(file: Path) -> str:
-    """Return the text of a file of options, which is not waited for: a pipe or a device is none.
-
-    Raises:
-        UserError: it is no file, cannot be read, is too large for options, or is no text.
-    """
-    remedy = "give a file of options, such as a run's config.yaml"
-    try:
-        with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:  # noqa: PTH123
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise UserError(f"{file} is not a file of options: it is a folder, a pipe or a device", remedy)
-            content = opened.read(LARGEST + 1)
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}", remedy) from error
-    if len(content) > LARGEST:
-        raise UserError(f"{file} is larger than {LARGEST:,} bytes, too large for a file of options", remedy)
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is no text in UTF-8: {error.reason} at byte {error.start}", remedy) from error
 
 
 def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, str]]:

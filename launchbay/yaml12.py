@@ -2,9 +2,12 @@
 `1e-3` is a string, `off` a truth value, `0100` is 64 and `1:30` is 90.
 """
 
+import os
 import re
+import stat
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unicodedata import category
 
@@ -16,8 +19,34 @@ from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
+from launchbay import UserError
+
+LARGEST = 2**18
+"""Bytes of a file of options: a run's has about two thousand, and reading takes seconds for so many."""
 DEEPEST = 20
 """Lists within lists. Without a bound a long row of [ takes PyYAML minutes, or all of Python's stack."""
+
+
+def read_text(file: Path) -> str:
+    """Return the text of a file of options, which is not waited for: a pipe or a device is none.
+
+    Raises:
+        UserError: it is no file, cannot be read, is too large for options, or is no text.
+    """
+    remedy = "give a file of options, such as a run's config.yaml"
+    try:
+        with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:  # noqa: PTH123
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise UserError(f"{file} is not a file of options: it is a folder, a pipe or a device", remedy)
+            content = opened.read(LARGEST + 1)
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}", remedy) from error
+    if len(content) > LARGEST:
+        raise UserError(f"{file} is larger than {LARGEST:,} bytes, too large for a file of options", remedy)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is no text in UTF-8: {error.reason} at byte {error.start}", remedy) from error
 
 
 @dataclass(frozen=True)
