@@ -18,7 +18,7 @@ from launchbay.data.download import fetch, read_or_explain
 from launchbay.data.files import LabelledFiles
 from launchbay.data.layout import HOLD_OUT
 from launchbay.data.mnist import IDX, open_idx
-from launchbay.data.resident import Resident
+from launchbay.data.resident import Resident, Unlabelled
 from launchbay.data.vision_parts import ARRAYS, arrays_of, list_files, names_of, open_class
 from launchbay.data.vision_stores import open_lsun, open_pcam
 from launchbay.data.words import some_of
@@ -173,10 +173,9 @@ def read(name: str, root: Path, options: Options, split: str) -> ImageSet:
         opened = [open_class(title, root, each) for each in options]
         pixels, labels = (torch.cat(part) for part in zip(*map(arrays_of, opened), strict=True))
         chosen = torch.tensor(places_of(split, len(pixels)))
-        classes = known.classes or names_of(opened[0])
-        images = Resident(pixels[chosen], None if known.unlabelled else labels[chosen], classes)
-        images.unlabelled = known.unlabelled
-        return images
+        if known.unlabelled:
+            return Unlabelled(pixels[chosen], known.unlabelled)
+        return Resident(pixels[chosen], labels[chosen], known.classes or names_of(opened[0]))
     if title == "PCAM":
         return open_pcam(root, options, known.classes)
     listed, classes = list_files(title, root, options)

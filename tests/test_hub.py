@@ -19,6 +19,7 @@ from PIL import Image
 
 from launchbay import UserError
 from launchbay.data.decode import decode
+from launchbay.data.files import Files
 from launchbay.data.hub import load_from_hub, open_hub, open_parquet, open_saved
 from launchbay.launch.config.assembly import open_dataset
 
@@ -75,7 +76,9 @@ def test_saved_and_parquet_and_the_cache_of_the_hub_have_the_same_pictures(cache
         assert train.note.endswith("3 classes (ape, bee, cow); figures are of test")
     assert len({open_dataset(name)("train").fingerprint() for name in names}) == 1
     assert cache.is_dir()
-    packed = pickle.dumps(open_hub("tiny", "train").files[3])
+    images = open_hub("tiny", "train")
+    assert isinstance(images, Files)
+    packed = pickle.dumps(images.files[3])
     assert len(packed) < 5000 and pickle.loads(packed).open()[0].read() == encoded(3), "no table is copied to a worker"
 
 
