@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from launchbay.launch.config import data_names
-from launchbay.launch.config.data_names import namesake, sort_of, title_of
+from launchbay.launch.config.data_names import is_code, namesake, sort_of, title_of
 
 Mistake = Callable[..., str]
 Train = Callable[..., Path]
@@ -107,6 +107,13 @@ def test_a_wrong_name_is_told_before_anything_is_loaded(name: str, mistake: Mist
     for option in ("--data", "--val-data"):
         assert WRONG[name] in mistake("--task", "a-task-that-is-not-there", option, name)
     assert WRONG[name] in launchbay("evaluate", "not-there", "--val-data", name)[1]
+
+
+def test_only_what_a_file_may_name_is_no_code() -> None:
+    for name in ("hf:owner/id:config", "torchvision:SVHN:extra", "glyphs+hf:id", "some/where", "imgs.zip"):
+        assert not is_code(name)
+    for name in ("evil:pictures", "glyphs+evil:pictures", "some/where+evil:pictures", "HF:id", "hf+x:y"):
+        assert is_code(name)
 
 
 def test_what_every_kind_opens_is_there() -> None:

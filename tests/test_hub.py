@@ -158,6 +158,9 @@ def test_what_is_not_clear_is_refused_by_name_and_can_be_chosen() -> None:
     Dataset.from_dict({"text": ["a"]}).to_parquet("text.parquet")
     with pytest.raises(UserError, match=r"text.parquet has no column of pictures: text \(string\)"):
         open_parquet("train", Path("text.parquet"))
+    Dataset.from_dict({"image": []}, Features(image=Picture())).to_parquet("empty.parquet")
+    with pytest.raises(UserError, match="empty.parquet has no row"):
+        open_parquet("train", Path("empty.parquet"))
     Path("broken.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UserError, match=r"cannot load broken.parquet: .*"):
         open_parquet("train", Path("broken.parquet"))
@@ -176,6 +179,15 @@ def test_the_hub_is_for_names_and_nothing_here_is_taken_for_it(mistake: Mistake)
         "cannot load hf:owner/elsewhere: Couldn't reach" in said
         and "without a network only what Hugging Face's" in said
     )
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    table(2).to_parquet("one.parquet")
+    Path("file").touch()
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", Path("file/below"))
+    with pytest.raises(UserError, match=r"cannot load one.parquet: .*file/below") as refused:
+        open_parquet("train", Path("one.parquet"))
+    assert "another folder for its cache (HF_HOME)" in refused.value.hint
 
 
 def test_without_the_library_its_extra_is_named(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
