@@ -4,6 +4,7 @@ from launchbay.data.augment import dihedral, warp
 from launchbay.data.base import ImageSet, Load, LoadOptions, count_classes, patch_of, side_of
 from launchbay.data.folder import Folder, find_pictures
 from launchbay.data.glyphs import Glyphs
+from launchbay.data.pairs import Pairs
 from launchbay.data.photos import Photos
 from launchbay.data.randomness import Index, generator, key
 
@@ -14,6 +15,7 @@ __all__ = [
     "Index",
     "Load",
     "LoadOptions",
+    "Pairs",
     "Photos",
     "count_classes",
     "dihedral",

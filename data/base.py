@@ -1,7 +1,7 @@
 """What a data set is: the contract between the loader and every source of pictures, built in or a plugin's."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Protocol, TypedDict, Unpack
 
@@ -30,18 +30,29 @@ class ImageSet(Dataset[dict[str, Any]], ABC):
     pictures: tuple[str, ...] = ("image",)
     """Names of the pictures that `__getitems__` gives, "image" among them: N×C×H×W, as high and wide as `image`, of
     uint8 or of floating point numbers in [0, 1]. They are cut, resized and turned as `image` is, and a task gets them
-    as floating point numbers in [0, 1]."""
+    as floating point numbers in [0, 1]. Those in `scales` are smaller."""
 
     masks: tuple[str, ...] = ()
     """Names of the masks that `__getitems__` gives: N×H×W or N×C×H×W, as high and wide as `image`, of integers, truth
     values or floating point numbers. They are cut, resized (by nearest neighbour) and turned as `image` is; their
     values stay as they are."""
 
+    scales: Mapping[str, int] = {}
+    """Those of `pictures` that are so many times smaller than `image`, in width and height: {"input": 4}. What is left
+    of `image` at the right and the bottom has no counterpart."""
+
+    essential: tuple[str, ...] = ()
+    """Those of `pictures` and `masks` without which the set makes no sense: only a task that has them in its `uses` can
+    be trained on it."""
+
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their labels."""
 
     unlabelled: str = ""
     """Why there are no classes, where that may surprise a person."""
+
+    note: str = ""
+    """What was understood of the data and of which of them figures are, in the words that a run begins with."""
 
     @property
     def channels(self) -> int:
@@ -159,6 +170,8 @@ class LoadOptions(TypedDict, total=False):
     """Each picture is cut (right and bottom) to a multiple of so many pixels."""
     smallest: int
     """Pictures with fewer pixels in width or height are refused."""
+    scale: int
+    """If the data set gives an "input" beside `image`, that has to be so many times smaller."""
     channels: int | None
     """`image` has so many: grey becomes so many equal channels, anything else is refused. Where `image` is grey, other
     pictures of one channel are repeated as it is; all others keep their channels."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay.data.download import File, Opener, fetch, original, read_or_explain
+from launchbay.data.download import fetch, find_files, original, read_or_explain
 from launchbay.data.resident import Resident
 
 FOLDER = "cifar-10-batches-py"
@@ -22,7 +22,7 @@ TRAINING = {
 }
 VALIDATION = {"test_batch": "f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831"}
 """The SHA-256 of each file of the original."""
-OTHERS = {"16019d7e3df5f24257cddd939b257f8d": "CIFAR-100", "f0ef6b0ae62326f3e7ffdfab6717acfc": "CIFAR-100"}
+OTHERS = {"16019d7e3df5f24257cddd939b257f8d": "CIFAR100", "f0ef6b0ae62326f3e7ffdfab6717acfc": "CIFAR100"}
 """Another data set by the same authors, by the MD5 of each of its files."""
 PART = 10_000
 """Photographs in each file."""
@@ -33,7 +33,7 @@ class CIFAR10(Resident):
     """50,000 photographs for training, 10,000 for validation. `root` is cifar-10-batches-py or the folder above."""
 
     def __init__(self, split: str, root: Path | None = None):
-        where = fetch("CIFAR-10", FOLDER, KNOWN, downloader, root)
+        where = fetch("CIFAR-10", [FOLDER], partial(find_files, folder=FOLDER, known=KNOWN), download, root)
         files = {"train": TRAINING, "val": VALIDATION, "all": TRAINING | VALIDATION}[split]
         # Straight to where they stay: joined afterwards they would take the memory twice.
         pixels = torch.empty((PART * len(files), 3, 32, 32), dtype=torch.uint8, memory_format=torch.channels_last)
@@ -46,10 +46,10 @@ class CIFAR10(Resident):
         super().__init__(pixels, labels, CLASSES)
 
 
-def downloader() -> tuple[Opener, list[File], str]:
+def download(root: str) -> object:
     from torchvision.datasets import CIFAR10  # takes as long to import as torch
 
-    return CIFAR10, [([CIFAR10.url], CIFAR10.tgz_md5)], ""
+    return CIFAR10(root, download=True)
 
 
 def read_batch(file: Path, digest: str) -> tuple[Tensor, Tensor]:

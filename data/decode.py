@@ -3,45 +3,59 @@
 import os
 import stat
 import warnings
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from threading import Lock
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.data.archives import Content, Item
+from launchbay.data.formats import FORMATS, missing, other_content
 from launchbay.data.words import plain_name
 
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What is ever decoded, whatever a file is called: Pillow would hand others (EPS) to another program."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".avif")
-"""How files of pictures are called."""
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
-"""What brings a picture upright that the camera held as EXIF's orientation says. Any other value says nothing."""
-WIDTH_TAG, HEIGHT_TAG, ORIENTATION_TAG = 0x0100, 0x0101, 0x0112
+TURNED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.transpose(1, 0, 2),
+    6: lambda upright: upright.transpose(1, 0, 2)[::-1],
+    7: lambda upright: upright.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda upright: upright.transpose(1, 0, 2)[:, ::-1],
+}
+"""A view of an upright picture as the camera held it, by EXIF's orientation. Any other value says nothing."""
+STRIP, LARGE = 2**22, 2**24
+"""Pixels that are turned into RGB at a time; pictures with more than `LARGE` are decoded one at a time."""
+WIDTH_TAG, HEIGHT_TAG, BITS_TAG, PHOTOMETRIC_TAG, ORIENTATION_TAG = 0x0100, 0x0101, 0x0102, 0x0106, 0x0112
+WHITE_IS_ZERO = 0
+GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
+"""Pillow's modes of pictures without colour."""
+one_large = Lock()
+"""Held by the thread that decodes a large picture: several at once would take a multiple of the memory."""
 
-# Pillow warns from half of the size that it refuses.
+# Pillow warns of pictures of half the size that it refuses, and of EXIF that it cannot read.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL|pillow_heif")
 
 
 class Header(NamedTuple):
-    """What is known of a picture before it is decoded: its sides, upright, and the bytes of its file."""
+    """What is known of a picture before it is decoded: its sides, upright, the bytes of its file, and whether it is
+    without colour.
+    """
 
     height: int
     width: int
     bytes: int
+    grey: bool
 
 
-def decode(path: Path) -> Tensor:
+def decode(path: Item) -> Tensor:
     """Return the picture in `path` as uint8, 3×H×W, upright.
 
     Grey pictures get three equal channels, 16-bit ones are scaled to 8 bits, transparency is dropped, of an animation
@@ -51,56 +65,131 @@ def decode(path: Path) -> Tensor:
         UserError: the file is missing, empty, cut short or not a picture; it is named.
     """
     try:
-        return torch.from_numpy(pixels_of(path).copy()).permute(2, 0, 1)
+        return torch.from_numpy(pixels_of(path)).permute(2, 0, 1)
     except Exception as error:
         raise unreadable(path, error) from error
 
 
-def pixels_of(path: Path | str) -> NDArray[np.uint8]:
-    """Return the picture in `path` as `decode` does, H×W×3; what is wrong with it is raised as it is found."""
-    with open_regular(path) as (file, _), Image.open(file, formats=FORMATS) as opened:
-        opened.load()
-        image = opened.transpose(UPRIGHT[turn]) if (turn := orientation(opened.getexif)) in UPRIGHT else opened
-        if image.mode.startswith(("I", "F")):  # 16 bits; Pillow would clip them to 255
-            values = np.asarray(image)
-            if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-                raise ValueError("its values are neither of 8 nor of 16 bits")
-            image = Image.fromarray((values.astype(np.float32) / 257).round().astype(np.uint8))
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+def pixels_of(path: Item | str, into: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Return the picture in `path` as `decode` does, H×W×3, written to `into` if that is given; what is wrong with it
+    is raised as it is found. It takes some 4 to 8 bytes per pixel beside what it returns.
+
+    Raises:
+        ValueError: `into` is of another shape.
+    """
+    with opened(path) as (image, _), one_large if image.width * image.height > LARGE else nullcontext():
+        values_of = meaning(image)
+        image.load()
+        turn = orientation(image.getexif)
+        height, width = (image.width, image.height) if turn >= 5 else (image.height, image.width)
+        upright = np.empty((height, width, 3), np.uint8) if into is None else into
+        if upright.shape != (height, width, 3):
+            raise ValueError(f"its header says {upright.shape[1]}×{upright.shape[0]} pixels, but it has others")
+        held = TURNED[turn](upright) if turn in TURNED else upright
+        rows = max(1, STRIP // image.width)
+        for top in range(0, image.height, rows):
+            bottom = min(top + rows, image.height)
+            strip = image if rows >= image.height else image.crop((0, top, image.width, bottom))
+            held[top:bottom] = values_of(strip)
+        return upright
 
 
-def read_header(path: Path | str) -> Header:
+def meaning(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    """Return what makes of the pixels of `image`, or of a strip of it, H×W×3 of RGB or H×W×1 of grey.
+
+    Raises:
+        ValueError: nobody knows which of its values are black and white.
+    """
+    if not image.mode.startswith(("I", "F")):
+        return in_colour
+    tags = tiff_tags(image)
+    if image.mode == "F" or (image.mode == "I" and tags):
+        kind = "floating point numbers" if image.mode == "F" else "signed numbers, or of 32 bits"
+        raise ValueError(f"its values are {kind}, which do not say what is black and what white: save 8 or 16 bits")
+    white = 4095 if tags.get(BITS_TAG) in (12, (12,)) else 65535  # of a PNG or PPM Pillow makes 16 bits
+    black, white = (white, 0) if tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO else (0, white)
+    return partial(in_grey, black=black, white=white)
+
+
+def in_colour(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of `image` as RGB, H×W×3."""
+    if image.mode == "La":
+        image = image.convert("LA")
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def in_grey(image: Image.Image, *, black: int, white: int) -> NDArray[np.uint8]:
+    """Return the pixels of `image`, of more than 8 bits, as H×W×1: `black` becomes 0, `white` 255."""
+    scaled = (np.asarray(image).astype(np.float32) - black) * (255 / (white - black))
+    return scaled.round().clip(0, 255).astype(np.uint8)[..., None]
+
+
+def read_header(path: Item | str) -> Header:
     """Return what the head of the file `path` says, without decoding it; what is wrong with it is raised as it is
     found.
     """
-    with open_regular(path) as (file, size), Image.open(file, formats=FORMATS) as image:
+    with opened(path) as (image, size):
         width, height = image.size
         # A PNG's own `getexif` decodes it, for what may stand behind the pixels.
-        is_brief = image.format == "PNG" and not says_more_at_its_end(file)
+        is_brief = image.format == "PNG" and not says_more_at_its_end(image.fp)
         turn = orientation(lambda: Image.Image.getexif(image) if is_brief else image.getexif())
-        if image.format == "TIFF":  # whose `size` is that of the upright picture or not, as Pillow's version has it
-            exif = image.getexif()
-            width, height = int(exif[WIDTH_TAG]), int(exif[HEIGHT_TAG])
-        return Header(*((width, height) if turn >= 5 else (height, width)), size)
+        if tags := tiff_tags(image):  # whose `size` is that of the upright picture or not, as Pillow's version has it
+            width, height = int(tags[WIDTH_TAG]), int(tags[HEIGHT_TAG])
+        return Header(*((width, height) if turn >= 5 else (height, width)), size, image.mode in GREY)
+
+
+@contextmanager
+def opened(path: Item | str) -> Generator[tuple[Image.Image, int]]:
+    """Open the picture `path`, of whose pixels nothing is decoded yet, and say how many bytes its file has."""
+    with open_regular(path) as (file, size):
+        try:
+            image = Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError:
+            file.seek(0)
+            head = file.read(64)
+            file.seek(0)
+            if said := other_content(head):
+                raise ValueError(said) from None
+            if head[4:8] != b"ftyp" or "HEIF" in missing():
+                raise
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+            image = Image.open(file, formats=("HEIF",))
+        with image:
+            yield image, size
+
+
+def tiff_tags(image: Image.Image) -> Mapping[int, Any]:
+    """Return what a TIFF says of itself, by tag; nothing of another picture."""
+    return image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
 
 
 def orientation(exif: Callable[[], Image.Exif]) -> int:
     """Return EXIF's orientation of a picture, 1 where it says nothing that can be understood."""
     try:
         value = exif().get(ORIENTATION_TAG, 1)
-        return value if isinstance(value, int) and value in UPRIGHT else 1
+        return value if isinstance(value, int) and value in TURNED else 1
     except Exception:  # whatever its bytes make of Pillow's parser
         return 1
 
 
 @contextmanager
-def open_regular(path: Path | str) -> Generator[tuple[BinaryIO, int]]:
-    """Open the file `path`, and say how many bytes it has. A pipe, which would be waited for, or a device is refused.
+def open_regular(path: Item | str) -> Generator[tuple[BinaryIO, int]]:
+    """Open the file `path`, of a folder or an archive, and say how many bytes it has. A pipe, which would be waited
+    for, or a device is refused.
 
     Raises:
         ValueError: it is no regular file.
         OSError: it cannot be opened.
     """
+    if isinstance(path, Content):
+        file, size = path.open()
+        if not size:
+            raise ValueError("it is empty")
+        with file:
+            yield file, size
+        return
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as file:
         known = os.fstat(descriptor)
@@ -129,7 +218,7 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"Pillow does not recognise its content as one of {', '.join(FORMATS)}"
     if isinstance(error, Image.DecompressionBombError):
-        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels: cut it into several pictures"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, UserError | ValueError | OSError) and str(error):
@@ -137,7 +226,7 @@ def reason_of(error: Exception) -> str:
     return f"its content is damaged ({plain_name(f'{type(error).__name__}: {error}')})"
 
 
-def unreadable(path: Path, error: Exception) -> UserError:
+def unreadable(path: Item, error: Exception) -> UserError:
     """Return what to tell a person about `path`, which gave `error`."""
     said = f"cannot read the picture {plain_name(path)}: {reason_of(error)}"
     return UserError(said, "repair it or take it out of the folder")

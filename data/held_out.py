@@ -4,7 +4,7 @@ reported have chosen nothing.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,9 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.randomness import Index, generator
-from launchbay.data.sources import Open
+
+if TYPE_CHECKING:
+    from launchbay.data.sources import Open
 
 
 class Part(ImageSet):
@@ -22,6 +24,7 @@ class Part(ImageSet):
         self.images, self.places = images, places
         self.classes, self.uniform = images.classes, images.uniform
         self.pictures, self.masks = images.pictures, images.masks
+        self.scales, self.essential = images.scales, images.essential
 
     def __len__(self) -> int:
         return len(self.places)
@@ -56,7 +59,7 @@ class Part(ImageSet):
         return Index(place, index.key) if isinstance(index, Index) else place
 
 
-def split(training: Open, share: float) -> tuple[Open, Open]:
+def split(training: "Open", share: float) -> "tuple[Open, Open]":
     """Return two data sets: `training` without a `share` of its training pictures, and that share. Which these are is
     drawn once for all runs, whatever their seed.
     """

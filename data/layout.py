@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from launchbay import UserError
+from launchbay.data.archives import Archive
 from launchbay.data.listing import Listing
 from launchbay.data.words import plain_name, some_of
 
@@ -32,6 +33,20 @@ class Layout:
     """What training and validation do with a folder called test, if there is one."""
     together: str = ""
     """The folders that `all` is of, if there are several."""
+
+
+def unwrapped(listing: Listing) -> Listing:
+    """Return `listing`, that of an archive, as it is in the folder that all is in, if there is such a one: most
+    archives are of a folder. One called train stays, and says what it is for.
+    """
+    tops = {name.partition("/")[0] if "/" in name else "" for name in listing.names}
+    top = tops.pop()
+    if tops or not top or top.lower() in ROLES or not isinstance(listing.root, Archive):
+        return listing
+    start = f"{top}/"
+    names = [name.removeprefix(start) for name in listing.names]
+    folders = [folder.removeprefix(start) for folder in listing.folders if folder.startswith(start)]
+    return unwrapped(Listing(listing.root.inside(top), names, folders, listing.left_out))
 
 
 def understand(listing: Listing) -> Layout:

@@ -10,7 +10,8 @@ from heapq import heappop, heappush
 from pathlib import Path
 
 from launchbay import UserError
-from launchbay.data.decode import SUFFIXES
+from launchbay.data.archives import Archive, Place
+from launchbay.data.formats import endings, unread_endings
 from launchbay.data.words import counted, listed, plain_name
 
 STRAYS = {
@@ -18,17 +19,17 @@ STRAYS = {
     "system volume information",
 }  # fmt: skip
 """What systems leave in folders of people, beside what begins with a dot."""
-HIDDEN, TWICE, SPECIAL, OTHER = "hidden", "linked twice", "no regular files", "of no known kind"
+HIDDEN, TWICE, SPECIAL, OTHER, EMPTY = "hidden", "linked twice", "no regular files", "of no known kind", "empty"
 """Kinds of what is left out, beside the suffixes of files."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What is in the folder `root`: the names of its pictures and of the folders in it, in order (paths below `root`,
-    with /), and what is left out, by kind.
+    """What is in the folder or the archive `root`: the names of its pictures and of the folders in it, in order (paths
+    below `root`, with /), and what is left out, by kind.
     """
 
-    root: Path
+    root: Place
     names: list[str]
     folders: list[str]
     left_out: Counter[str]
@@ -50,14 +51,50 @@ def list_folder(root: Path) -> Listing:
         walk.down("/".join(heappop(walk.links)))
     if walk.closed:
         raise UserError(listed(walk.closed), "make it readable, or move it away")
-    if not walk.names:
-        instead = f", but {counted(walk.left_out)}" if walk.left_out else ""
+    return in_order(root, walk.names, walk.folders, walk.left_out)
+
+
+def list_archive(archive: Archive) -> Listing:
+    """Return what is in an archive, by the same rules.
+
+    Raises:
+        UserError: there is no picture in it.
+    """
+    names, hidden, left_out = list[str](), set[str](), Counter(archive.left_out)
+    for name, size in zip(archive.names, archive.sizes, strict=True):
+        if top := hidden_part(name):
+            hidden.add(top)
+        elif kind := kind_left_out(name.rpartition("/")[2]) or ("" if size else EMPTY):
+            left_out[kind] += 1
+        else:
+            names.append(name)
+    left_out[HIDDEN] += len(hidden)
+    folders = {name[:end] for name in names for end, sign in enumerate(name) if sign == "/"}
+    folders |= {folder for folder in archive.folders if folder and not hidden_part(folder)}
+    return in_order(archive, names, list(folders), +left_out)
+
+
+def in_order(root: Place, names: list[str], folders: list[str], left_out: Counter[str]) -> Listing:
+    """Return the listing of what was found.
+
+    Raises:
+        UserError: there is no picture.
+    """
+    if not names:
+        instead = f", but {counted(left_out)}" if left_out else ""
         raise UserError(
             f"{plain_name(root)} holds no picture{instead}",
-            f"put some there, or name another folder; known kinds: {' '.join(SUFFIXES)}",
+            f"put some there, or name another folder; known kinds: {' '.join(endings())}{what_reads(left_out)}",
         )
-    names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (walk.names, walk.folders))
-    return Listing(root, names, folders, walk.left_out)
+    names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (names, folders))
+    return Listing(root, names, folders, left_out)
+
+
+def hidden_part(name: str) -> str:
+    """Return the uppermost part of a path that is hidden, with what is above it; empty if nothing is."""
+    parts = name.split("/")
+    end = next((place for place, part in enumerate(parts, 1) if kind_left_out(part) == HIDDEN), 0)
+    return "/".join(parts[:end])
 
 
 class Walk:
@@ -91,32 +128,54 @@ class Walk:
 
     def is_folder(self, entry: os.DirEntry[str], name: str) -> bool:
         """Take a note of what lies in a folder, `name` below the root, unless it is a folder to visit."""
-        if entry.name.startswith(".") or entry.name.lower() in STRAYS:
-            self.left_out[HIDDEN] += 1
-        elif entry.is_dir(follow_symlinks=False):
+        kind = kind_left_out(entry.name)
+        if kind != HIDDEN and entry.is_dir(follow_symlinks=False):
             return True
-        elif (mode := self.mode_of(entry)) and stat.S_ISDIR(mode):
+        known = None if kind == HIDDEN else self.look_at(entry)
+        if known and stat.S_ISDIR(known.st_mode):
             heappush(self.links, name.split("/"))
-        elif (suffix := f".{entry.name.rpartition('.')[2].lower()}") not in SUFFIXES:
-            self.left_out[suffix if re.fullmatch(r".+\.\w{1,8}", entry.name) else OTHER] += 1
-        elif mode and not stat.S_ISREG(mode):
-            self.left_out[SPECIAL] += 1
+        elif kind or (known and (kind := kind_of_file(known))):
+            self.left_out[kind] += 1
         else:
             self.names.append(name)
         return False
 
-    def mode_of(self, entry: os.DirEntry[str]) -> int:
-        """Return the kind of what `entry` stands or is a link for; 0 where it is known, or a link to nowhere, which is
-        named when it is opened.
+    def look_at(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """Return what the system knows of what `entry` is or is a link for; nothing if that is nowhere, which is named
+        when it is opened.
         """
-        if entry.is_file(follow_symlinks=False):
-            return 0
         try:
-            return entry.stat().st_mode
+            return entry.stat()
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ELOOP):
                 self.closed.append(f"cannot look into {plain_name(entry.path)}: {error.strerror}")
-            return 0
+            return None
+
+
+def kind_left_out(name: str) -> str:
+    """Return as which kind a file called `name` (without its folder) is left out, empty if it is called like a picture
+    that can be read here. A folder is left out if it is hidden.
+    """
+    if name.startswith(".") or name.lower() in STRAYS:
+        return HIDDEN
+    suffix = f".{name.rpartition('.')[2].lower()}"
+    if suffix in endings():
+        return ""
+    return suffix if re.fullmatch(r".+\.\w{1,8}", name) else OTHER
+
+
+def kind_of_file(known: os.stat_result) -> str:
+    """Return as which kind a file that is called like a picture is left out, empty if it may be one."""
+    if not stat.S_ISREG(known.st_mode):
+        return SPECIAL
+    return "" if known.st_size else EMPTY
+
+
+def what_reads(left_out: Counter[str]) -> str:
+    """Return in parentheses what would read pictures that are left out here, empty if there is nothing."""
+    unread = {ending: unread_endings()[ending] for ending in sorted(left_out) if ending in unread_endings()}
+    said = [f"{what} reads {', '.join(name for name in unread if unread[name] == what)}" for what in {*unread.values()}]
+    return f" ({'; '.join(sorted(said))})" * bool(said)
 
 
 def below(folder: str, name: str) -> str:

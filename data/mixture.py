@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.randomness import Index
 from launchbay.data.transforms import Crops, Fitted
@@ -28,6 +29,9 @@ class Mixture(ImageSet):
     pictures = ("image", "first", "second")
 
     def __init__(self, first: ImageSet, second: ImageSet, shuffle: bool):
+        if essential := (*first.essential, *second.essential):
+            said = f"a mixture makes no use of {essential[0]!r}, which the pairs of one of its data sets are made of"
+            raise UserError(said, "mix other data sets")
         self.first, self.second = (fit(images) for images in (first, second))
         self.both_classes = (first.classes, second.classes)
         self.shuffle = shuffle

@@ -4,11 +4,11 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
-from pathlib import Path
 from typing import overload
 
 from torch import Tensor
 
+from launchbay.data.archives import Item, Place
 from launchbay.data.decode import Header, pixels_of, read_header, reason_of
 
 PART = 64
@@ -17,33 +17,33 @@ Problems = dict[str, str]
 """Why files cannot be read, by their names."""
 
 
-class Paths(Sequence[Path]):
+class Paths(Sequence[Item]):
     """The paths of files below `root`: made when they are asked for, since a million take more memory than pictures."""
 
-    def __init__(self, root: Path, names: Sequence[str]):
+    def __init__(self, root: Place, names: Sequence[str]):
         self.root, self.names = root, names
 
     def __len__(self) -> int:
         return len(self.names)
 
     @overload
-    def __getitem__(self, index: int) -> Path: ...
+    def __getitem__(self, index: int) -> Item: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Path]: ...
-    def __getitem__(self, index: int | slice) -> Path | list[Path]:
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
         if isinstance(index, slice):
             return [self.root / name for name in self.names[index]]
         return self.root / self.names[index]
 
 
-def examine(root: Path, names: Sequence[str]) -> tuple[list[Header], Problems]:
+def examine(root: Place, names: Sequence[str]) -> tuple[list[Header], Problems]:
     """Return the header of each file, with nothing in it where that cannot be read, and why."""
-    headers, problems = [Header(0, 0, 0)] * len(names), Problems()
+    headers, problems = [Header(0, 0, 0, False)] * len(names), Problems()
 
     def look(places: range) -> None:
         for place in places:
             try:
-                headers[place] = read_header(f"{root}/{names[place]}")
+                headers[place] = read_header(root / names[place])
             except Exception as error:  # whatever bytes make of Pillow
                 problems[names[place]] = reason_of(error)
 
@@ -51,7 +51,7 @@ def examine(root: Path, names: Sequence[str]) -> tuple[list[Header], Problems]:
     return headers, problems
 
 
-def decode_all(root: Path, names: Sequence[str], headers: Sequence[Header], memory: Tensor) -> Problems:
+def decode_all(root: Place, names: Sequence[str], headers: Sequence[Header], memory: Tensor) -> Problems:
     """Write the pixels of all pictures that have a header to `memory`, one after the other. Return what is found to be
     wrong on the way.
     """
@@ -60,13 +60,11 @@ def decode_all(root: Path, names: Sequence[str], headers: Sequence[Header], memo
 
     def fill(places: range) -> None:
         for place in places:
-            height, width, size = headers[place]
+            height, width, size, _ = headers[place]
             try:
                 if size:
-                    decoded = pixels_of(f"{root}/{names[place]}")
-                    if decoded.shape != (height, width, 3):
-                        raise ValueError(f"its header says {width}×{height} pixels, but it has others")
-                    pixels[starts[place] : starts[place + 1]] = decoded.reshape(-1)
+                    into = pixels[starts[place] : starts[place + 1]].reshape(height, width, 3)
+                    pixels_of(root / names[place], into)
             except Exception as error:  # whatever bytes make of Pillow
                 problems[names[place]] = reason_of(error)
 

@@ -97,10 +97,11 @@ def check_form(images: ImageSet, indices: Sequence[int], name: str, values: Valu
         hint = "give N×H×W or N×C×H×W, of integers, truth values or floating point numbers"
     if not good or value.layout != torch.strided:
         refuse(images, f"names {name!r} in `{place}`, but gives it as {describe(value)}", hint)
-    (height, width), (rows, columns) = value.shape[-2:], values["image"].shape[-2:]
-    if (height, width) != (rows, columns):
+    (height, width), (rows, columns), scale = value.shape[-2:], values["image"].shape[-2:], images.scales.get(name, 1)
+    if (height, width) != (rows // scale, columns // scale):
         said = f"gives {name!r} with {width}×{height} pixels for {images.name(indices[0])}, which has {columns}×{rows}"
-        refuse(images, said, f"give it in the picture's size; if `{place}` does not name it, it may have any size")
+        hint = f"give it in the picture's size; if `{place}` does not name it, it may have any size"
+        refuse(images, said, hint if scale == 1 else f"give it {scale} times smaller, as `scales` says")
     if place == "pictures" and value.is_floating_point():
         check_range(images, indices, name, value)
 

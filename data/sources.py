@@ -10,11 +10,16 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
-from launchbay.data.folder import DamagedPictures, Folder, describe, sibling
+from launchbay.data.files import DamagedPictures, Listed
+from launchbay.data.folder import Folder
+from launchbay.data.pairs import Pairs, at_scale
 from launchbay.data.random_parts import RATIO, ResizedCrops
+from launchbay.data.tables import Table
 from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
 from launchbay.data.words import some_of
 
+SIBLINGS = (Folder, Pairs, Table)
+"""Sets that open their other splits; one derived from them may know more than they do."""
 Open = Callable[..., ImageSet]
 """What an entry point of `launchbay.datasets` names: takes a split ("train", "val", "all") and the root folder."""
 
@@ -53,25 +58,36 @@ class Source:
         if split == "val" and self.validation is not None:
             return self.validation("all", self.validation_root)
         training = self.opened.get("train")
-        if split == "val" and type(training) is Folder:  # as it was when it was opened, and looked through once
-            return sibling(training, split)
+        if split == "val" and isinstance(training, Listed) and type(training) in SIBLINGS:
+            return training.sibling(split)  # as it was when it was opened, and looked through once
         return self.train(split, self.train_root)
 
     def describe(self) -> list[str]:
         """Return a line on each folder that was opened: its classes, what its pictures are for, what is left out."""
+        if line := self.noted():
+            return [line]
         train, validation = (self.opened.get(split) for split in ("train", "val"))
-        to_train = f"{len(train):,} to train" if isinstance(train, Folder) else ""
-        to_validate = f"{len(validation):,} to validate" if isinstance(validation, Folder) else ""
-        first = train if isinstance(train, Folder) else validation
+        to_train = f"{len(train):,} to train" if isinstance(train, Listed) else ""
+        to_validate = f"{len(validation):,} to validate" if isinstance(validation, Listed) else ""
+        first = train if isinstance(train, Listed) else validation
         if self.validation is None:
-            return [describe(first, [to_train, to_validate], first.layout.note)] if isinstance(first, Folder) else []
+            return [first.describe([to_train, to_validate], first.layout.note)] if isinstance(first, Listed) else []
         lines: list[str] = []
-        if isinstance(train, Folder):
+        if isinstance(train, Listed):
             unused = len(train.layout.splits["all"]) - len(train)
-            lines.append(describe(train, [to_train, f"{unused:,} not used" * bool(unused)], ""))
-        if isinstance(validation, Folder):
-            lines.append(describe(validation, [to_validate], ""))
+            lines.append(train.describe([to_train, f"{unused:,} not used" * bool(unused)], ""))
+        if isinstance(validation, Listed):
+            lines.append(validation.describe([to_validate], ""))
         return lines
+
+    def noted(self) -> str:
+        """Return what the training set says of itself, and how many of its pictures are for what."""
+        train, validation = (self.opened.get(split) for split in ("train", "val"))
+        note = next((images.note for images in (train, validation) if images is not None and images.note), "")
+        if not note or self.validation is not None:
+            return ""
+        counts = {"to train": train, "to validate": validation}
+        return ", ".join([note, *(f"{len(images):,} {what}" for what, images in counts.items() if images is not None)])
 
     def __call__(self, split: str, **options: Unpack[LoadOptions]) -> ImageSet:
         images = self.open(split)
@@ -81,9 +97,11 @@ class Source:
             check_labels(images, classes)
             check_same_classes(images, self.opened.get("train", images))
         try:
+            if scale := options.get("scale"):
+                images = self.opened[split] = at_scale(images, scale)
             return transform(images, options)
         except UnsuitablePictures as error:
-            error.split = split
+            error.split, error.essential = split, images.essential
             raise
 
 

@@ -3,6 +3,7 @@ data set names in `pictures` and `masks` is cut and fitted alike.
 """
 
 from collections.abc import Callable, Sequence
+from math import lcm
 
 import torch
 from torch import Tensor
@@ -12,13 +13,16 @@ from launchbay import UserError
 from launchbay.data.base import ImageSet, picture_and_label
 from launchbay.data.randomness import Index
 from launchbay.data.samples import Values, check, declared, join
-from launchbay.data.words import listed
+from launchbay.data.words import listed, some_of
 
 
 class UnsuitablePictures(UserError):
     """Pictures that are not as `load` was asked for: `option` is what it was asked for, "crop", "channels" or nothing
     that a task chooses. Who knows the task's own options can give a better hint.
     """
+
+    essential: tuple[str, ...] = ()
+    """What the data set makes no sense without."""
 
     def __init__(self, message: str, hint: str, option: str = "", channels: int = 0, split: str = ""):
         super().__init__(message, hint)
@@ -49,6 +53,7 @@ class Transformed(ImageSet):
     def __init__(self, images: ImageSet):
         self.images, self.classes, self.uniform = images, images.classes, images.uniform
         self.names, self.pictures, self.masks = declared(images), images.pictures, images.masks
+        self.scales, self.essential = images.scales, images.essential
         self.source: ImageSet = images.source if isinstance(images, Transformed) else images
 
     def __len__(self) -> int:
@@ -70,8 +75,10 @@ class Transformed(ImageSet):
     def fingerprint(self) -> str:
         return self.images.fingerprint()
 
-    def cut(self, pictures: Tensor) -> Tensor:
-        """Of N×C×H×W, all of one size; of masks too (N×H×W as well), unless `cut_masks` says otherwise."""
+    def cut(self, pictures: Tensor, scale: int = 1) -> Tensor:
+        """Of N×C×H×W, all of one size, `scale` times smaller than `image`; of masks too (N×H×W as well), unless
+        `cut_masks` says otherwise.
+        """
         return pictures
 
     def cut_masks(self, masks: Tensor) -> Tensor:
@@ -81,7 +88,7 @@ class Transformed(ImageSet):
         """Return `values` with its pictures and masks cut."""
         return {
             **values,
-            **{name: self.cut(values[name]) for name in self.pictures},
+            **{name: self.cut(values[name], self.scales.get(name, 1)) for name in self.pictures},
             **{name: self.cut_masks(values[name]) for name in self.masks},
         }
 
@@ -127,7 +134,12 @@ class Crops(Transformed):
 
     def __init__(self, images: ImageSet, side: int):
         super().__init__(images)
-        self.crop, self.uniform = side, True
+        self.crop, self.uniform, self.step = side, True, lcm(*images.scales.values())
+        if side % self.step:
+            said = (
+                f"squares of {side}×{side} pixels are no whole number of pixels of pictures {self.step} times smaller"
+            )
+            raise UnsuitablePictures(said, f"choose a multiple of {self.step}", "crop")
         self.whole = images.uniform and images.size(0) == (side, side)
         check_sizes(images, side, "crop")
 
@@ -142,9 +154,18 @@ class Crops(Transformed):
         assert isinstance(index, Index)
         height, width = part["image"].shape[-2:]
         down, across = torch.rand(2, generator=index.generator()).tolist()
-        top, left = int(down * (height - self.crop + 1)), int(across * (width - self.crop + 1))
-        squares = {name: part[name][..., top : top + self.crop, left : left + self.crop] for name in self.names}
+        step = self.step  # so that the square begins and ends between pixels of smaller pictures, too
+        top, left = (
+            int(share * (length // step - self.crop // step + 1)) * step
+            for share, length in ((down, height), (across, width))
+        )
+        squares = {name: self.square_of(part[name], top, left, self.scales.get(name, 1)) for name in self.names}
         return {**part, **squares}
+
+    def square_of(self, picture: Tensor, top: int, left: int, scale: int) -> Tensor:
+        """Return of a picture, `scale` times smaller than `image`, the square that is at `top` and `left` of this."""
+        rows, columns = (slice(start // scale, (start + self.crop) // scale) for start in (top, left))
+        return picture[..., rows, columns]
 
     def to(self, device: torch.device) -> None:
         if self.whole:
@@ -159,15 +180,16 @@ class Multiples(Transformed):
 
     def __init__(self, images: ImageSet, multiple: int, smallest: int):
         super().__init__(images)
-        self.multiple = multiple
-        check_sizes(images, max(multiple, smallest))
+        self.multiple = lcm(multiple, *images.scales.values())
+        check_sizes(images, max(self.multiple, smallest))
 
     def size(self, index: int) -> tuple[int, int]:
         height, width = (length // self.multiple * self.multiple for length in self.images.size(index))
         return height, width
 
-    def cut(self, pictures: Tensor) -> Tensor:
-        height, width = (length // self.multiple * self.multiple for length in pictures.shape[-2:])
+    def cut(self, pictures: Tensor, scale: int = 1) -> Tensor:
+        multiple = self.multiple // scale
+        height, width = (length // multiple * multiple for length in pictures.shape[-2:])
         return pictures[..., :height, :width]
 
 
@@ -181,6 +203,9 @@ class Fitted(Transformed):
     def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None):
         super().__init__(images)
         self.side, self.uniform = size, images.uniform or size is not None
+        if size is not None and images.scales:
+            said = f"the data set gives {some_of(tuple(images.scales))} in another size than its pictures"
+            raise UnsuitablePictures(said, "choose a task that does not bring all pictures to one size")
         self.wanted = None if channels == images.channels else channels
         if self.wanted is not None and images.channels != 1:
             message = f"the pictures have {images.channels} channels, the network takes {channels}"
@@ -198,7 +223,7 @@ class Fitted(Transformed):
         if self.side is None or self.images.size(0) == (self.side, self.side):
             super().to(device)
 
-    def cut(self, pictures: Tensor) -> Tensor:
+    def cut(self, pictures: Tensor, scale: int = 1) -> Tensor:
         if self.wanted is not None and pictures.shape[1] == 1:
             pictures = pictures.expand(-1, self.wanted, -1, -1)
         return self.fit(pictures, resize)

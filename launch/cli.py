@@ -67,9 +67,20 @@ def parser() -> argparse.ArgumentParser:
     parser = Parser(prog="launchbay", usage="launchbay VERB ...", description=BEGIN, formatter_class=shape)
     parser.add_argument("--version", action="version", version=f"launchbay {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", prog="launchbay")
-    verbs.add_parser("train", add_help=False, help="train in this one process; launchbay train NAME --help has all options")
+    verbs.add_parser(
+        "train", add_help=False, help="train in this one process; launchbay train NAME --help has all options"
+    )
     verbs.add_parser("tasks", help="list the installed tasks and data sets")
     verbs.add_parser("doctor", help="what would run on this machine, and the command for it")
+
+    listed = verbs.add_parser("runs", help="the runs of a folder in a table: figures, state, what differs")
+    listed.add_argument("folder", type=Path, metavar="DIR", nargs="?", default="runs", help="(default: runs)")
+    listed.add_argument("--sort", metavar="FIGURE", default="", help="the best first, such as psnr (default: by time)")
+    listed.add_argument("--task", metavar="NAME", default="", help="only the runs of this task")
+    form = listed.add_mutually_exclusive_group()
+    for name in ("json", "csv"):
+        said = f"write {name.upper()}, with all figures and options"
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=said)
 
     runs = add_verbs_of_runs(verbs.add_parser)
 
@@ -85,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
     )
 
-    for verb in (*runs, check, write):
+    for verb in (*runs, listed, check, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -147,6 +158,11 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             from launchbay.launch.config.listing import show_plugins
 
             show_plugins(console)
+        case "runs":
+            from launchbay.launch.commands.runs import show_runs
+
+            chosen = arguments.sort, arguments.task, arguments.form
+            return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
         case "doctor":
             from launchbay.launch.commands.doctor import examine_machine
 

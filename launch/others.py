@@ -2,14 +2,19 @@
 
 import os
 import platform
+import socket
 import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+TIME_TO_CLOSE = 0.2
+"""Seconds that the connections of a launcher which was killed may outlive it."""
 
 
 def process_rank() -> int:
@@ -20,6 +25,20 @@ def process_rank() -> int:
 def process_count() -> int:
     """Return the number of processes of the run, as the launcher has told it."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launch_command() -> list[str]:
+    """Return the command line of the `accelerate launch` that started this process; empty if nothing of
+    the kind did.
+    """
+    import psutil
+
+    try:
+        command = psutil.Process(os.getppid()).cmdline()
+    except psutil.Error:
+        return []
+    names = ("accelerate", "accelerate-launch", "accelerate.commands.launch")
+    return command if any(Path(word).name in names for word in command) else []
 
 
 def which_process() -> str:
@@ -82,8 +101,17 @@ def attempt() -> str:
 
 
 def store() -> "TCPStore":
-    """Return the launcher's table of what its processes tell each other, by a connection of this caller's own."""
+    """Return the launcher's table of what its processes tell each other, by a connection of this caller's own.
+
+    Raises:
+        OSError: nobody keeps it any more.
+    """
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    with socket.create_connection((address, int(port)), timeout=5) as probe:
+        probe.settimeout(TIME_TO_CLOSE)
+        with suppress(TimeoutError):  # it says nothing of itself
+            probe.recv(1)
+            raise ConnectionError("the launcher is ending")  # torch would wait for it, and write a page
     return TCPStore(address, int(port), process_count(), False, timedelta(seconds=5), wait_for_workers=False)

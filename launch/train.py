@@ -1,6 +1,7 @@
 """Train: from the command line to the exit code. Nothing heavy is imported before it is needed: help, and most
 mistakes, are answered at once."""
 
+import os
 import sys
 
 from launchbay import UserError
@@ -9,8 +10,8 @@ from launchbay.launch.config import plugins
 from launchbay.launch.config.command_line import check_given, parse, read_first
 from launchbay.launch.config.options import seconds_of
 from launchbay.launch.config.setup import task_of
-from launchbay.launch.distributed.signals import Stop
-from launchbay.launch.others import process_rank
+from launchbay.launch.distributed.signals import Stop, end_with_parent
+from launchbay.launch.others import launch_command, process_rank
 from launchbay.launch.terminal import unbreakable
 
 
@@ -23,8 +24,11 @@ def main(argv: list[str]) -> int:
 
 def train(argv: list[str]) -> int:
     stop = Stop()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a process that is gone is named by us, not by a C++ stack
     try:
         with stop:
+            if launch_command():
+                end_with_parent()  # before what takes long, so that no process is left over if that is killed now
             run(argv, stop)
         leave_processes()
         # Several processes end here and now: at Python's exit torch's threads abort one of them now and then.

@@ -201,6 +201,9 @@ class Task(nn.Module, ABC, Generic[C]):
     """The figure of `evaluate` or `summarize` that says which checkpoint is best: "psnr" (higher is better) or "-mse"
     (lower is). Among equals, and without one, the newest is. Of several validation sets it is that of the first, or of
     the one it names: "set5/psnr"."""
+    uses: ClassVar[Sequence[str]] = ()
+    """What it takes from a batch beside `image` and `label`: ("input",). A data set that makes no sense without
+    something else, such as `--data pairs` without its inputs, is refused."""
     baseline_name: ClassVar[str] = "baseline"
     """What stands beside the result: the heading of its column."""
 
@@ -280,9 +283,7 @@ class Task(nn.Module, ABC, Generic[C]):
         return {}
 
     def preview(self, batch: Batch) -> dict[str, Tensor]:
-        """Return pictures for the sample grid: one column of N×C×H×W, values in [0, 1], per heading. Some validation
-        samples, asked for one by one.
-        """
+        """Return pictures of a validation sample, for the grid: a column of N×C×H×W, in [0, 1], per heading."""
         return {}
 
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from launchbay.tasks.options import (
     degraded,
     infer_degrade,
     infer_patch,
+    refuse_changed,
 )
 
 
@@ -50,11 +51,12 @@ class DenoiseConfig(ImageMetricOptions, PatchOptions, DegradeOptions):
 
 
 class Denoise(ImageToImage[DenoiseConfig]):
-    """The noisy picture is not clipped before the network sees it. Its own figures are of the clipped one, as a file
-    would have it (about 0.2 dB more)."""
+    """The noisy picture is that which the data set gives as "input" (`--data pairs`), or made: then it is not clipped
+    before the network sees it. Its own figures are of the clipped one, as a file would have it (about 0.2 dB more)."""
 
     defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 1000, "lr": 1e-3}
     baseline_name: ClassVar = "noisy"
+    uses: ClassVar = ("input",)
 
     def __init__(self, config: DenoiseConfig):
         super().__init__(config)
@@ -73,9 +75,11 @@ class Denoise(ImageToImage[DenoiseConfig]):
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
         config = self.config
-        train = load("train", crop=config.patch, channels=config.channels)
-        val = load("val", channels=config.channels, smallest=smallest_for(config.metrics))
-        return degraded(train, config), degraded(val, config)
+        train = load("train", crop=config.patch, channels=config.channels, scale=1)
+        validation = load("val", channels=config.channels, smallest=smallest_for(config.metrics), scale=1)
+        if "input" in train.pictures and "input" in validation.pictures:
+            refuse_changed(config, ("sigma", "pixels"), "as noisy pictures are given")
+        return degraded(train, config), degraded(validation, config)
 
     def degrade(self, batch: Batch) -> Tensor:
         if "input" in batch.tensors:

@@ -10,6 +10,7 @@ from torch.nn.functional import l1_loss
 from launchbay.data import Load, dihedral
 from launchbay.tasks.authors import describe_value, raise_author_error
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
+from launchbay.tasks.figures.iqa import PREFIX
 from launchbay.tasks.figures.metrics import METRICS, ImageMetric, image_figures, quantize
 
 C = TypeVar("C")
@@ -28,7 +29,8 @@ class ImageToImage(Task[C]):
     baseline_name: ClassVar[str] = "input"
     """The heading of the figures of `baseline`."""
     metrics: Sequence[ImageMetric] = ("psnr", "ssim")
-    """Some of psnr (dB, at most 100), ssim (at most 1), and mse, mae, lpips, of which lower is better."""
+    """Some of psnr (dB, at most 100), ssim, ms_ssim (at most 1), mse, mae, lpips, of which lower is better, and
+    pyiqa:NAME."""
     model: nn.Module
     """The network, which `__init__` sets: N×C×H×W in, the target's shape out."""
 
@@ -107,7 +109,7 @@ class ImageToImage(Task[C]):
 
     def figures(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Return how well each of N pictures is restored: N values per name."""
-        if unknown := [name for name in self.metrics if name not in METRICS]:
+        if unknown := [name for name in self.metrics if name not in METRICS and not name.startswith(PREFIX)]:
             raise_author_error(self, "metrics", f"has {unknown[0]!r}", f"choose some of {', '.join(METRICS)}")
         return image_figures(self.metrics, output, target)
 

@@ -58,7 +58,7 @@ class ImageMetricOptions:
 
     metrics: Annotated[tuple[ImageMetric, ...], Mark.EVALUATION] = ("psnr", "ssim")
     """Figures of the output pictures (on RGB), beside those of the baseline. ssim does not see the outermost five
-    pixels. lpips needs AlexNet's weights."""
+    pixels. lpips needs AlexNet's weights. pyiqa:NAME, such as pyiqa:niqe: any figure of pyiqa (an extra)."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,14 @@ def infer_degrade(config: D, channels: int) -> D:
 
 
 def degraded(images: ImageSet, config: DegradeOptions, scale: int = 1) -> ImageSet:
-    """Return `images` as --degrade says: beside each an "input", `scale` times smaller."""
+    """Return `images` as --degrade says: beside each an "input", `scale` times smaller.
+
+    Raises:
+        UserError: they come with one.
+    """
+    if config.degrade and "input" in images.pictures:
+        said = "--degrade makes what the network gets, but the data have that already"
+        raise UserError(said, "leave it out, or choose other --data")
     return Degraded(images, config.degrade, scale) if config.degrade else images
 
 
@@ -120,3 +127,11 @@ def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]])
                 f"--{option.replace('_', '-')} {value} changes nothing {given}",
                 f"leave it out, or choose {choosing} {' or '.join(users)}",
             )
+
+
+def refuse_changed(config: object, options: Sequence[str], why: str) -> None:
+    """Raise a UserError if one of `options` was given, all of which change nothing, `why` says in a few words."""
+    for option in options:
+        value = getattr(config, option)
+        if value != getattr(type(config), option):
+            raise UserError(f"--{option} {value} changes nothing, {why}", "leave it out, or choose other --data")

@@ -47,13 +47,15 @@ class SuperResConfig(ImageMetricOptions, DegradeOptions):
 
 
 class SuperRes(ImageToImage[SuperResConfig]):
-    """The small picture is rounded to 8 bits, as if it had been saved. Figures with `_y` are on the Y channel of YCbCr
-    with `scale` pixels shaved off each side, as papers report them; the others are on RGB without shaving.
+    """The small picture is that which the data set gives as "input" (`--data pairs`), or is made, and rounded to 8
+    bits, as if it had been saved. Figures with `_y` are on the Y channel of YCbCr with `scale` pixels shaved off each
+    side, as papers report them; the others are on RGB without shaving.
     """
 
     defaults: ClassVar = {"data": "photos", "batch_size": 16, "steps": 4000, "lr": 1e-3}
     monitor: ClassVar = "psnr_y"
     baseline_name: ClassVar = "bicubic"
+    uses: ClassVar = ("input",)
 
     def __init__(self, config: SuperResConfig):
         super().__init__(config)
@@ -73,9 +75,9 @@ class SuperRes(ImageToImage[SuperResConfig]):
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
         scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
-        train = load("train", crop=self.config.patch, channels=CHANNELS)
+        train = load("train", crop=self.config.patch, channels=CHANNELS, scale=scale)
         smallest = max(WINDOW + 3 * scale, smallest_for(self.config.metrics))
-        val = load("val", multiple=scale, smallest=smallest, channels=CHANNELS)
+        val = load("val", multiple=scale, smallest=smallest, channels=CHANNELS, scale=scale)
         return degraded(train, self.config, scale), degraded(val, self.config, scale)
 
     def degrade(self, batch: Batch) -> Tensor:

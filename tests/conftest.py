@@ -17,6 +17,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
+from launchbay.data import formats
 from launchbay.launch import cli
 from launchbay.launch.record import curves
 from launchbay.launch.train import main
@@ -58,6 +59,18 @@ def is_in(module: ModuleType, folder: Path) -> bool:
 def with_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process draw curves.png too."""
     monkeypatch.setattr(curves, "draw_curves", DRAW_CURVES)
+
+
+@pytest.fixture
+def without_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As where the extra `heif` is not installed."""
+    known = (formats.missing, formats.endings, formats.unread_endings)
+    monkeypatch.setattr(formats, "find_spec", lambda _: None)
+    for function in known:
+        function.cache_clear()
+    yield
+    for function in known:
+        function.cache_clear()
 
 
 def forget_accelerator() -> None:

@@ -173,7 +173,6 @@ class InThisProcess:
         monkeypatch.setenv("PATH", f"{BINARIES}{os.pathsep}{os.environ['PATH']}")
         monkeypatch.setattr(sys, "path", [str(Path.cwd()), *sys.path])
         monkeypatch.setattr(accelerator, "launch_command", lambda: self.launcher)
-        monkeypatch.setattr(accelerator, "end_with_parent", lambda: None)
         monkeypatch.setattr(sys, "dont_write_bytecode", True)
         self.contract = suite.CONTRACT
         monkeypatch.setattr(glyphs, "COUNT", {"train": 500, "val": 100})

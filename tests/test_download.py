@@ -59,8 +59,7 @@ def serve_mnist(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str
             file.write_bytes(gzip.compress(content))
             originals[part][file.stem] = hashlib.sha256(content).hexdigest()
             resources.append((file.name, hashlib.md5(file.read_bytes()).hexdigest()))
-    monkeypatch.setattr(mnist, "TRAINING", originals["train"])
-    monkeypatch.setattr(mnist, "VALIDATION", originals["t10k"])
+    monkeypatch.setitem(mnist.IDX, "MNIST", mnist.Idx(originals["train"], originals["t10k"]))
     return resources
 
 
@@ -74,7 +73,7 @@ def test_a_download_is_checked_and_happens_once(
     monkeypatch.setattr(datasets.MNIST, "resources", [(name, "0" * 32) for name, _ in resources])
     with pytest.raises(UserError, match="corrupted") as caught:
         MNIST("train")
-    assert "train-images-idx3-ubyte.gz" in caught.value.hint and "--data-root" in caught.value.hint
+    assert "train-images-idx3-ubyte.gz" in caught.value.message and "--data-root" in caught.value.hint
     assert not list((tmp_path / "cache/launchbay").iterdir()), "nothing is left of the attempt"
 
     monkeypatch.setattr(datasets.MNIST, "resources", resources)
@@ -131,7 +130,8 @@ def test_a_server_that_misbehaves_is_named_in_bounded_time(
         monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
         with pytest.raises(UserError, match=said) as refused:
             MNIST("train", Path("root"))
-        assert f"{address}train-images-idx3-ubyte.gz: " in refused.value.message and "unpack" in refused.value.hint
+        assert f"{address}train-images-idx3-ubyte.gz: " in refused.value.message
+        assert "copy MNIST into root, or name" in refused.value.hint
     assert not Path("root").exists(), "nothing is left of the attempt"
     assert kind != "trickles" or "train-images-idx3-ubyte.gz: 0.0 of 1.0 MB" in capfd.readouterr().out
 
@@ -164,7 +164,7 @@ def test_a_disk_without_locks_is_downloaded_to(
 
 @pytest.mark.parametrize(
     ("name", "file", "place"),
-    [("mnist", "train-images-idx3-ubyte.gz", "not/here/MNIST/raw"), ("cifar10", "cifar-10-python", "not/here")],
+    [("mnist", "train-images-idx3-ubyte.gz", "MNIST"), ("cifar10", "cifar-10-python", "cifar-10-batches-py")],
 )
 def test_without_a_network_it_says_which_file_to_put_where(
     name: str, file: str, place: str, mistake: Mistake, monkeypatch: pytest.MonkeyPatch
@@ -172,7 +172,12 @@ def test_without_a_network_it_says_which_file_to_put_where(
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
     said = mistake("--task", "classify", "--data", name, "--data-root", "not/here")
-    assert "cannot be downloaded" in said and file in said and f"into {place}, or" in said and "--data glyphs" in said
+    assert (
+        "cannot be downloaded" in said
+        and file in said
+        and f"copy {place} into not/here, or" in said
+        and "--data glyphs" in said
+    )
     assert not Path("not").exists(), "nothing is left of the attempt"
 
 
@@ -203,12 +208,10 @@ def test_another_data_set_in_its_place_is_called_by_its_name(monkeypatch: pytest
         file.with_suffix(".gz").write_bytes(gzip.compress(place.encode()))
         if not packed:
             file.write_bytes(place.encode())
-        monkeypatch.setitem(mnist.OTHERS, hashlib.md5(place.encode()).hexdigest(), "Fashion-MNIST")
-        with pytest.raises(
-            UserError, match=f"MNIST is not in data/MNIST/raw: {place} is that of Fashion-MNIST"
-        ) as said:
+        monkeypatch.setitem(mnist.OTHERS, hashlib.md5(place.encode()).hexdigest(), "FashionMNIST")
+        with pytest.raises(UserError, match=f"MNIST is not in data/MNIST/raw: {place} is that of FashionMNIST") as said:
             MNIST("train" if "train" in place else "val", Path("data"))
-        assert said.value.hint.startswith("name the folder that has MNIST with --data-root, or another one")
+        assert said.value.hint.startswith("these are FashionMNIST: --data torchvision:FashionMNIST; for MNIST name the")
 
 
 @pytest.mark.parametrize("root", ["cifar-10-batches-py", ".", ".."])
@@ -240,7 +243,8 @@ def test_folders_that_may_not_be_read_or_written() -> None:
     Path("linked").mkdir()
     Path("linked/to").symlink_to("../pictures/closed/data")
     Path("files").mkdir()
-    Path("files/secret.png").touch(mode=0)
+    Path("files/secret.png").write_bytes(b"not empty")
+    Path("files/secret.png").chmod(0)
     with nobody():
         with pytest.raises(UserError, match="cannot look into pictures/closed: Permission denied"):
             Folder("all", Path("pictures"))
@@ -251,4 +255,4 @@ def test_folders_that_may_not_be_read_or_written() -> None:
         for root in (Path("read-only"), Path("pictures/closed/data")):
             with pytest.raises(UserError, match=r"cannot be put there: .*Permission denied") as refused:
                 MNIST("train", root)
-            assert "name the folder that MNIST is in with --data-root" in refused.value.hint
+            assert "name the folder that has it with --data-root" in refused.value.hint

@@ -6,6 +6,7 @@ adds a row with another kind of file adds its maker to `MAKERS`.
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -39,7 +40,25 @@ def picture(path: Path) -> None:
     Image.fromarray(pixels).save(path)
 
 
+def shrunk(path: Path) -> None:
+    """Write a picture a quarter as wide and high."""
+    Image.new("RGB", (8, 6)).save(path)
+
+
+def mask(path: Path) -> None:
+    Image.new("L", (32, 24), 1).save(path)
+
+
+def table(path: Path) -> None:
+    """Write a table of ten pictures in the folder of its name."""
+    rows = [f"{path.stem}/{number}.jpg,{('cat', 'dog')[number % 2]}" for number in range(1, 11)]
+    path.write_text("\n".join(["file,label", *rows]))
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
+    r".*/X4/.*": shrunk,
+    r".*/masks/.*": mask,
+    r".*\.csv": table,
     r"(?i)(.*/)?[^._][^/]*\.(png|jpg|webp|tif|bmp|gif|avif)": picture,
     r".*": Path.touch,
 }
@@ -84,6 +103,10 @@ def make(name: str) -> None:
 def test_what_the_page_says_of_each_row_is_so(row: Row) -> None:
     for name in row.files:
         make(name)
+    for name in [name for name in row.files if name.endswith(".zip")]:
+        Path(name).unlink()
+        shutil.make_archive(name.removesuffix(".zip"), "zip", ".", name.removesuffix(".zip"))
+        shutil.rmtree(name.removesuffix(".zip"))
     config, _ = parse(task_of(TASK)[1], row.options, None, quiet=True)
     (source,) = open_sources(config.train.data).values()
     training, validation = source("train"), source("val")

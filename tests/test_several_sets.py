@@ -65,6 +65,22 @@ def test_each_set_has_its_own_figures_and_pictures(folders: tuple[Path, Path], t
     assert code == 0 and "toys:Patches/psnr" in said and f"folder/psnr {line['light/psnr']:.4f}" in said, said
 
 
+def test_evaluate_names_what_it_evaluated_on(folders: tuple[Path, Path], train: Train, launchbay: Verb) -> None:
+    """The set or the folder, not where it lies; nor a set that the task does not ask for."""
+
+    def title(*argv: object) -> str:
+        code, said = launchbay("evaluate", *argv)
+        assert code == 0, said
+        return said.partition("validation on ")[2].partition(" ┏")[0]
+
+    run = train("Opens", *OPENS, "--val-root", folders[0].resolve())
+    assert title(run, "--task", "toys:Opens", "--data", "toys:Patches") == "light"
+    other = (run, "--task", "toys:Opens", "--val-root", folders[1].resolve())
+    assert title(*other) == "dark" and title(*other, "--val-data", "folder") == "folder"
+    own = train("Single", "--run", "own", "--steps", 1).with_name("own")
+    assert title(own, "--task", "toys:Single") == "data of its own"
+
+
 def test_a_run_goes_on_only_with_the_same_sets(folders: tuple[Path, Path], train: Train, mistake: Mistake) -> None:
     train("Opens", *OPENS, "--val-root", *folders)
     train("Opens", *OPENS, "--val-root", *folders, "--steps", 3)

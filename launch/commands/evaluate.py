@@ -15,7 +15,7 @@ from launchbay.data.sources import OnDemand, Open, Source
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config import data_names
 from launchbay.launch.config.assembly import check_used, datasets, open_sources
-from launchbay.launch.config.options import TrainOptions
+from launchbay.launch.config.options import OWN_DATA, TrainOptions
 from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.record.progress import results
 
@@ -62,7 +62,8 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, arg
     figures, _ = evaluate_sets(task, sets, accelerator, size, options, moment=moment)
     for line in dict.fromkeys(line for source in sources.values() for line in source.describe()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    data_name = str(named.roots[0]) if len(named.roots) == 1 and not named.data else config.train.data.validation_data()
+    loaded = any("val" in source.opened for source in sources.values())
+    data_name = config.train.data.validation_data() if loaded else OWN_DATA
     console.print(results(config.task, figures, task.baseline_name, data_name))
     if pointer == "best" and task.monitor and not others and not config.train.data.hold_out:
         console.print(FLATTERED, highlight=False)

@@ -244,6 +244,7 @@ def training_and_validation(task: AnyTask, load: Load) -> tuple[ImageSet, dict[s
     try:
         loaded: object = task.datasets(load)
     except UnsuitablePictures as error:
+        check_uses(task, error.essential)
         raise UserError(error.message, better_hint(error, task)) from error
     match loaded:
         case (ImageSet() as training, ImageSet() as validation):
@@ -255,12 +256,24 @@ def training_and_validation(task: AnyTask, load: Load) -> tuple[ImageSet, dict[s
         case other:
             hint = "return the training and the validation set: return load('train'), load('val')"
             raise_author_error(task, "datasets", f"returns {describe_value(other)}", hint)
+    for images in (training, *sets.values()):
+        check_uses(task, images.essential)
     here = [images for images in (training, *sets.values()) if not isinstance(images, OnDemand)]
     if not sets or not all(map(len, here)):
         raise_author_error(
             task, "datasets", "returns a data set without a sample", "give some to train and to validate on"
         )
     return training, sets
+
+
+def check_uses(task: AnyTask, essential: Sequence[str]) -> None:
+    """Raise a UserError if `task` makes no use of something that a data set makes no sense without."""
+    if unused := [name for name in essential if name not in task.uses]:
+        raise UserError(
+            f"{type(task).__name__} makes no use of {unused[0]!r}, which the pairs of the data set are made of",
+            "choose a task that has it in its `uses`: superres and denoise take inputs; to learn from one side alone "
+            "name its folder: --data DIR/high",
+        )
 
 
 def check_used(sources: Mapping[str, Source]) -> None:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,11 +24,14 @@ DATA = ("data", "val_data")
 """Options whose values are such names."""
 TORCHVISION = (
     "CIFAR10", "CIFAR100", "CLEVRClassification", "Caltech101", "Caltech256", "CelebA", "Country211", "DTD", "EMNIST",
-    "EuroSAT", "FER2013", "FGVCAircraft", "FashionMNIST", "Flowers102", "Food101", "GTSRB", "INaturalist", "ImageNet",
-    "Imagenette", "KMNIST", "LFWPeople", "LSUN", "MNIST", "Omniglot", "OxfordIIITPet", "PCAM", "Places365", "QMNIST",
-    "RenderedSST2", "SEMEION", "STL10", "SUN397", "SVHN", "StanfordCars", "USPS",
+    "EMNIST:bymerge", "EMNIST:byclass", "EMNIST:letters", "EMNIST:digits", "EMNIST:mnist", "EuroSAT", "FER2013",
+    "FGVCAircraft", "FGVCAircraft:family", "FGVCAircraft:manufacturer", "FashionMNIST", "Flowers102", "Food101",
+    "GTSRB", "INaturalist", "INaturalist:mini", "ImageNet", "Imagenette", "Imagenette:320px", "Imagenette:160px",
+    "KMNIST", "LFWPeople", "LSUN", "MNIST", "Omniglot", "Omniglot:evaluation", "OxfordIIITPet", "PCAM", "Places365",
+    "Places365:small", "QMNIST", "RenderedSST2", "SEMEION", "STL10", "STL10:unlabeled", "SUN397", "SVHN", "SVHN:extra",
+    "StanfordCars", "USPS",
 )  # fmt: skip
-"""Torchvision's data sets of pictures that have a class each, or none."""
+"""Torchvision's data sets of pictures that have a class each, or none, and their variants."""
 OTHERS = {
     "boxes around things": "CocoDetection Kitti VOCDetection WIDERFace",
     "masks": "Cityscapes SBDataset VOCSegmentation",
@@ -41,6 +45,9 @@ OTHERS = {
     "noise": "FakeData",
 }
 """What its other data sets have instead of classes."""
+
+
+HUB = "launchbay.data.hub"
 
 
 @dataclass(frozen=True)
@@ -59,13 +66,28 @@ class Kind:
     """All that may stand after the prefix, if that is known."""
     takes_root: bool = False
     """Whether --data-root says where the data are."""
+    library: str = ""
+    """What opens it, if not everyone has that: also the name of the extra that brings it."""
 
 
-PREFIXES: dict[str, Kind] = {}
+PREFIXES = {
+    "torchvision": Kind(
+        "torchvision:NAME", "a data set of torchvision", "launchbay.data.vision:open_torchvision", TORCHVISION, True
+    ),
+    "hf": Kind("hf:ID[:CONFIG]", "a data set of the Hugging Face hub", f"{HUB}:open_hub", library="datasets"),
+}
 """By what stands before the colon."""
-FILES: dict[str, Kind] = {}
+ARCHIVE = Kind("FILE.zip", "a zip or tar of pictures, also .tar.gz, .tar.bz2, .tar.xz", "launchbay.data.folder:Folder")
+TABLE = Kind("FILE.csv", "a table of files and labels, also .tsv and .jsonl", "launchbay.data.tables:Table")
+FILES: dict[str, Kind] = {
+    **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ARCHIVE),
+    **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), TABLE),
+    ".parquet": Kind("FILE.parquet", "a table of pictures", f"{HUB}:open_parquet", library="datasets"),
+}
 """By how the name of a file ends, in small letters."""
-FOLDERS: dict[str, Kind] = {}
+PARQUET = Kind("DIR", "a folder of .parquet", f"{HUB}:open_parquet", library="datasets")
+SAVED = Kind("DIR", "what save_to_disk of datasets has written", f"{HUB}:open_saved", library="datasets")
+FOLDERS = {"dataset_dict.json": SAVED, "dataset_info.json": SAVED, "*.parquet": PARQUET, "data/*.parquet": PARQUET}
 """By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
 PICTURES = Kind("DIR", "a folder of pictures", "launchbay.data.folder:Folder")
 CODE = Kind("module:Class", "a class of your own, seen from this folder; on the command line only", "")
@@ -156,11 +178,20 @@ def find(name: str) -> Named:
     """
     match sort_of(name):
         case "prefix":
-            return find_in_library(name)
+            found = find_in_library(name)
         case "path":
-            return find_path(name)
+            found = find_path(name)
         case _:
             return Named(find_plugin(DATASETS, name))
+    check_library(found.meaning, name)
+    return found
+
+
+def check_library(kind: Plugin | Kind, name: str) -> None:
+    """Raise a UserError if what opens `name` is not installed."""
+    if isinstance(kind, Kind) and kind.library and find_spec(kind.library) is None:
+        said = f"{name} is opened by the library {kind.library}, which is not installed"
+        raise UserError(said, f"pip install 'launchbay[{kind.library}]'")
 
 
 def find_in_library(name: str) -> Named:

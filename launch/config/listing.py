@@ -62,7 +62,7 @@ def show_plugins(console: Console) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("--data also takes", "what that is"):
         table.add_column(heading)
-    for kind in (PICTURES, *FOLDERS.values(), *FILES.values(), *PREFIXES.values(), CODE):
+    for kind in dict.fromkeys((PICTURES, *FILES.values(), *FOLDERS.values(), *PREFIXES.values(), CODE)):
         table.add_row(kind.written, Text(kind.about))
     console.print(table)
     console.print()

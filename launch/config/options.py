@@ -24,6 +24,8 @@ class Dataclass(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
 
+OWN_DATA = "data of its own"
+"""What the figures of a task are of that opens its data itself."""
 C_co = TypeVar("C_co", bound=Dataclass, covariant=True)
 V = TypeVar("V")
 
@@ -33,8 +35,8 @@ class DataOptions:
     """The data to train and to validate on."""
 
     data: str = "photos"
-    """What to train on: a folder of your own, by its path; the name of a data set, as `launchbay tasks` lists them; or
-    module:Class. The default needs no download."""
+    """What to train on: a folder or a file of your own, by its path; the name of a data set, as `launchbay tasks` lists
+    them; torchvision:NAME; hf:ID[:CONFIG]; or module:Class. The default needs no download."""
     data_root: Path | None = None
     """Folder of a data set that has a name, if it needs one."""
     val_data: str | tuple[str, ...] | None = None
@@ -50,10 +52,11 @@ class DataOptions:
     """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
 
     def validation_data(self) -> str:
-        """Return the name of the data set that figures are of, or the names of several."""
+        """Return the name of the data set that figures are of, or the names of several. Folders have their own."""
         roots = all_of(self.val_root)
-        folders = ["folder"] if len(roots) == 1 else [root.name for root in roots]
-        return ", ".join(all_of(self.val_data) or folders) or self.data
+        if not roots and not self.val_data and self.data == "folder":
+            roots = all_of(self.data_root)
+        return ", ".join(all_of(self.val_data) or [root.resolve().name for root in roots]) or self.data
 
 
 @dataclass(frozen=True)

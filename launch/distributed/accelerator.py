@@ -17,9 +17,8 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.meeting import meet
-from launchbay.launch.distributed.signals import end_with_parent
 from launchbay.launch.files import Json
-from launchbay.launch.others import introduce, process_count, process_rank
+from launchbay.launch.others import introduce, launch_command, process_count, process_rank
 
 OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -36,8 +35,6 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     check_environment(options)
     torch.set_default_dtype(torch.float64 if options.hardware.precision == "fp64" else torch.float32)
     launcher = launch_command()
-    if launcher:
-        end_with_parent()
     if process_count() > 1 and not distributed.is_initialized():
         store = meet(seconds_of(options.run.stuck_after))  # kept open until accelerate has one
         if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher):
@@ -126,20 +123,6 @@ def join_processes(store: TCPStore) -> None:
     attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
     of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
     distributed.init_process_group("gloo", store=of_attempt, rank=process_rank(), world_size=process_count())
-
-
-def launch_command() -> list[str]:
-    """Return the command line of the `accelerate launch` that started this process; empty if nothing of
-    the kind did.
-    """
-    import psutil
-
-    try:
-        command = psutil.Process(os.getppid()).cmdline()
-    except psutil.Error:
-        return []
-    names = ("accelerate", "accelerate-launch", "accelerate.commands.launch")
-    return command if any(Path(word).name in names for word in command) else []
 
 
 def config_in_force(launcher: list[str]) -> Path | None:

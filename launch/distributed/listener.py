@@ -59,8 +59,9 @@ class Listener:
         signal.set_wakeup_fd(self.before)
         self.theirs.send(b"\0")
         self.thread.join(TO_SPEAK)
-        self.ours.close()
-        self.theirs.close()
+        if not self.thread.is_alive():  # it may wait for what is gone
+            self.ours.close()
+            self.theirs.close()
 
     def listen(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import socket
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NoReturn
 
 from torch.distributed import DistError, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
@@ -16,6 +17,8 @@ from launchbay.launch.others import process_count, process_rank
 PATIENCE = 10
 """Times --stuck-after: how long a process waits for the others."""
 SECONDS_BETWEEN_LOOKS = 0.1
+TIME_OF_LAUNCHER = 20
+"""Seconds that the store of a launcher may not answer. It was there before the launcher started this process."""
 TIME_OF_STORE = timedelta(seconds=60)
 """That an answer of the store may take."""
 
@@ -33,8 +36,7 @@ class Place:
         Raises:
             UserError: this process should keep it, and cannot.
         """
-        of_launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
-        keeps = process_rank() == 0 and not of_launcher
+        keeps = process_rank() == 0 and not has_launcher()
         if not keeps and not self.answers():
             return None
         try:
@@ -70,7 +72,7 @@ def meet(limit: float) -> TCPStore:
     meanwhile. Return the store that they share.
 
     Raises:
-        Missing: some have not come in ten times that time.
+        Missing: some have not come in ten times that time, or their launcher is gone.
         UserError: the processes were not told how to find each other.
     """
     place = place_to_meet()
@@ -82,6 +84,8 @@ def meet(limit: float) -> TCPStore:
         if store is not None and not (missing := missing_ranks(store)):
             return store
         waited = time.monotonic() - begin
+        if store is None and has_launcher() and waited > TIME_OF_LAUNCHER:
+            without_launcher(place)
         if waited > PATIENCE * limit:
             give_up(missing, place, waited)
         if waited > limit and not said:
@@ -100,6 +104,11 @@ def place_to_meet() -> Place:
     return Place(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
 
 
+def has_launcher() -> bool:
+    """Return whether the launcher keeps the store, not process 0."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)
+
+
 def key(rank: int) -> str:
     return f"launchbay/here/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{rank}"
 
@@ -109,11 +118,14 @@ def missing_ranks(store: TCPStore) -> list[int]:
     return [rank for rank in range(process_count()) if not store.check([key(rank)])]
 
 
+def this_one() -> str:
+    return f"process {process_rank()} of {process_count()} (pid {os.getpid()} on {platform.node()})"
+
+
 def lines(missing: list[int], place: Place) -> list[str]:
     """Return who waits for whom, and where."""
-    me = f"process {process_rank()} of {process_count()} (pid {os.getpid()} on {platform.node()})"
     named = ", ".join(map(str, missing[:8])) + ", ..." * (len(missing) > 8)
-    return [f"{me} waits at {place} for process{'es' * (len(missing) > 1)} {named}"]
+    return [f"{this_one()} waits at {place} for process{'es' * (len(missing) > 1)} {named}"]
 
 
 def speaks() -> bool:
@@ -128,7 +140,7 @@ def say(missing: list[int], place: Place, limit: float) -> None:
         panel("waiting for other processes", lines(missing, place), hint, "yellow")
 
 
-def give_up(missing: list[int], place: Place, waited: float) -> None:
+def give_up(missing: list[int], place: Place, waited: float) -> NoReturn:
     if not speaks():
         raise Elsewhere
     (said,) = lines(missing, place)
@@ -136,3 +148,10 @@ def give_up(missing: list[int], place: Place, waited: float) -> None:
         f"{said}: not there after {waited:.0f} s",
         "look at what became of them, and start all again; --stuck-after 5m waits for ten times that",
     )
+
+
+def without_launcher(place: Place) -> NoReturn:
+    if not speaks():
+        raise Elsewhere
+    said = f"the launcher that started {this_one()} does not answer at {place}: it has ended, or cannot be reached"
+    raise Missing(said, "start all again")

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.assembly import datasets
-from launchbay.launch.config.options import AnyConfig, seconds_of
+from launchbay.launch.config.options import OWN_DATA, AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
 from launchbay.launch.distributed.watchdog import Watch
@@ -45,7 +45,7 @@ class Engine:
 
     def __init__(self, task: AnyTask, config: AnyConfig, accelerator: Accelerator, loads: Mapping[str, Load]):
         self.task, self.config, self.options, self.accelerator = task, config, config.train, accelerator
-        self.data = "data of its own"
+        self.data = OWN_DATA
         noticed = {name: self.notice(load) for name, load in loads.items()}
         self.training_set, self.validation_sets = datasets(task, noticed)
         self.fingerprints = {"training": self.training_set.fingerprint()}
@@ -272,6 +272,7 @@ class Engine:
             "steps": self.steps,
             **asdict(self.state),
             "best_by": monitored(self.task, self.state.final, self.validation_sets) if self.state.best else "",
+            "lower_is_better": self.task.monitor.startswith("-"),
             "baseline_name": self.task.baseline_name,
             "world_size": self.accelerator.num_processes,
             "device": str(self.accelerator.device),

@@ -18,13 +18,15 @@ from launchbay import UserError
 from launchbay.launch.files import synchronize, writing
 from launchbay.models.checkpoints import list_checkpoints
 from launchbay.models.reading import Unfit, read_json, refuse_link
-from launchbay.models.saved import Count, Word
+from launchbay.models.saved import Count, Figures, Word
 
 LOCK = ".lock"
 OWNER = re.compile(r"(?P<pid>\d{1,9}) on (?P<host>[\w.-]{1,255}) since (?P<start>\d{0,15})", re.ASCII)
 """What is in it."""
 MOST_OF_OWNER = 300
 SUMMARY = "summary.json"
+PLACE_OPTIONS = ("task", "run", "output_dir", "resume", "debug", "wandb")
+"""Options that do not tell what a run learns."""
 FOLDERS = ("", "checkpoints", "logs", "samples", "wandb")
 FILES = (
     LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "profile.json", "wandb_id", "checkpoints/last",
@@ -40,6 +42,14 @@ class Summary:
     """What is read of a run's summary.json."""
 
     status: Word
+    task: Word | None = None
+    data: Word | None = None
+    step: Count = 0
+    steps: Count = 0
+    best: Figures = field(default_factory=dict)
+    baseline: Figures = field(default_factory=dict)
+    best_by: Word = ""
+    lower_is_better: bool = False
     world_size: Count | None = None
     device: Word | None = None
     threads: Count | None = None
@@ -218,6 +228,18 @@ def without_locks(folder: Path, owner: str) -> UserError | None:
             f"if that process is not there any more, empty the file {folder / LOCK}",
         )
     return in_use(folder, owner) if start_of(int(known["pid"])) == known["start"] else None
+
+
+def owner_lives(folder: Path) -> bool | None:
+    """Return whether the process that its lock file names is there; None if it is on another machine."""
+    try:
+        with (folder / LOCK).open(encoding="utf-8", errors="replace") as file:
+            known = OWNER.fullmatch(file.read(MOST_OF_OWNER))
+    except OSError:
+        known = None
+    if known is None:
+        return False
+    return None if known["host"] != platform.node() else start_of(int(known["pid"])) == known["start"]
 
 
 def start_of(pid: int) -> str:

@@ -131,11 +131,19 @@ def precision_and_recall(real: Tensor, other: Tensor, nearest: int = 3) -> tuple
     equation 1): quality and variety apart, 0 to 1. A feature lies among a set if it is as near to one of its members as
     that one's `nearest`-th neighbour in the set. Grows with the number of samples: compare like with like.
     """
-    radii = [torch.cdist(one, one).kthvalue(nearest + 1, dim=1).values for one in (real.double(), other.double())]
-    distance = torch.cdist(real.double(), other.double())
-    precision = (distance <= radii[0][:, None]).any(dim=0).double().mean()
-    recall = (distance <= radii[1][None, :]).any(dim=1).double().mean()
-    return float(precision), float(recall)
+    real, other = real.double(), other.double()
+    precision = among(other, real, nearest)
+    recall = among(real, other, nearest)
+    return precision, recall
+
+
+def among(features: Tensor, others: Tensor, nearest: int, part: int = 1000) -> float:
+    """Return the share of `features` that lie among the `others`. A `part` of the distances at a time: those of 50,000
+    pictures are 20 GB.
+    """
+    radii = torch.cat([torch.cdist(some, others).kthvalue(nearest + 1).values for some in others.split(part)])
+    inside = [(torch.cdist(some, others) <= radii).any(dim=1) for some in features.split(part)]
+    return float(torch.cat(inside).double().mean())
 
 
 def class_coverage(probabilities: Tensor, real: Tensor) -> float:

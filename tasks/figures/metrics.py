@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterable
 from functools import cache
 from math import log
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import StringConstraints
 from torch import Tensor
 
 from launchbay import UserError
 from launchbay.models.resize import quantize
+from launchbay.tasks.figures.iqa import PREFIX, load_pyiqa, pyiqa_figure
 
 IDENTICAL = 1e-10
 """Mean squared error that identical pictures are given: 100 dB instead of infinity, so that averages stay finite."""
@@ -18,23 +20,31 @@ WINDOW = 11
 SCALES = 5
 """Of MS-SSIM, each half as large as the one before."""
 
-ImageMetric = Literal["psnr", "ssim", "ms_ssim", "mse", "mae", "lpips"]
+PyiqaMetric = Annotated[str, StringConstraints(pattern=f"^{PREFIX}.+")]
+"""The name of one that pyiqa has: pyiqa:niqe."""
+ImageMetric = Literal["psnr", "ssim", "ms_ssim", "mse", "mae", "lpips"] | PyiqaMetric
 """The name of a figure of single pictures."""
 
 
 def image_figures(names: Iterable[ImageMetric], output: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Return the metrics called `names` of each picture."""
-    return {name: METRICS[name](output, target) for name in dict.fromkeys(names)}
+    return {
+        name: pyiqa_figure(name, output, target) if name.startswith(PREFIX) else METRICS[name](output, target)
+        for name in dict.fromkeys(names)
+    }
 
 
 def load_metric_networks(names: Iterable[ImageMetric]) -> None:
     """Have now what these metrics need, or be refused: the first validation may be hours away.
 
     Raises:
-        UserError: AlexNet's weights are neither here nor to be had.
+        UserError: AlexNet's weights are neither here nor to be had, or pyiqa or its weights are not here.
     """
-    if "lpips" in names:
-        lpips_network()
+    for name in names:
+        if name == "lpips":
+            lpips_network()
+        elif name.startswith(PREFIX):
+            load_pyiqa(name)
 
 
 def smallest_for(names: Iterable[ImageMetric]) -> int:
@@ -154,7 +164,7 @@ def lpips_network() -> Any:
         ) from error
 
 
-METRICS: dict[ImageMetric, Callable[[Tensor, Tensor], Tensor]] = {
+METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "psnr": psnr,
     "ssim": ssim,
     "ms_ssim": ms_ssim,

@@ -60,7 +60,7 @@ def test_a_signal_is_obeyed_where_it_waits(place: str, workers: int) -> None:
         output = process.communicate(timeout=25)[0]
     assert process.returncode == 75 and output.count("╭") == 1, output
     assert "SIGTERM: stopped after step" in output and (", before its validation" in output) == owed, output
-    assert saved().owes_validation == owed and saved().step >= 3
+    assert saved().owes_validation == owed and saved().step >= 2  # one batch is looked at before the first
     assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
 
 

@@ -133,6 +133,15 @@ def test_a_process_whose_partner_never_comes_says_so_and_ends(rank: int, command
     assert not Path("runs").exists()
 
 
+@SLOW
+def test_a_process_whose_launcher_was_killed_before_it_began_ends(command: Command) -> None:
+    """It has no parent that it could be told of, and the table at which processes meet is gone."""
+    argv = (ROOT / "launch/run.py", *LONG, "--run", "it")
+    done = command(sys.executable, *argv, **alone(0), TORCHELASTIC_USE_AGENT_STORE="True")
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 2 and "the launcher that started process 0 of 2" in said, done.stderr
+
+
 @pytest.mark.parametrize(("rank", "number"), [(0, signal.SIGTERM), pytest.param(1, signal.SIGINT, marks=SLOW)])
 def test_a_signal_is_heard_while_others_are_waited_for(rank: int, number: signal.Signals) -> None:
     argv = (sys.executable, ROOT / "launch/run.py", *LONG, "--run", "it", "--stuck-after", "0.1h")

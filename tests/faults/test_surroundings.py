@@ -18,7 +18,7 @@ from conftest import ROOT, Command, forget_accelerator, lines
 from PIL import Image
 from test_continue import assert_same
 
-from launchbay.data import folder
+from launchbay.data import files
 from launchbay.launch.record import run_folder, tracking
 from launchbay.launch.train import main
 from launchbay.models import checkpoints
@@ -36,7 +36,7 @@ DENOISE = (*PICTURES, *LENGTH)
 @pytest.fixture
 def pictures(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twelve photographs of different sizes, of which each is decoded anew whenever it is needed."""
-    monkeypatch.setattr(folder, "KEEP_BYTES", 0)
+    monkeypatch.setattr(files, "KEEP_BYTES", 0)
     Path("pictures").mkdir()
     for number in range(12):
         draw(Path(f"pictures/{number:02}.png"), 20 + number)

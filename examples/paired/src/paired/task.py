@@ -18,6 +18,7 @@ class PairedConfig:
 
 class Paired(ImageToImage[PairedConfig]):
     defaults: ClassVar = {"data": "paired", "batch_size": 8, "steps": 400, "optimizer": "adamw", "lr": 2e-3}
+    uses: ClassVar = ("input",)
 
     def __init__(self, config: PairedConfig):
         super().__init__(config)

@@ -32,6 +32,7 @@ class Segmentation(Task[SegmentationConfig]):
     defaults: ClassVar = {"data": "scenes", "batch_size": 16, "steps": 2000, "lr": 4e-3}
     monitor: ClassVar = "mean_iou"
     baseline_name: ClassVar = "background"
+    uses: ClassVar = ("mask",)
 
     def __init__(self, config: SegmentationConfig):
         super().__init__(config)

@@ -1,0 +1,115 @@
+"""Which columns of a table have pictures and their classes: by the kinds that its features say, and by usual names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launchbay import UserError
+from launchbay.data.columns import NAMES
+
+PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "webp")
+LABELS = NAMES["label"]
+"""What columns are called, if several could be meant or their kind does not say it."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a data set have what."""
+
+    picture: str
+    label: str
+    """Empty if there is none."""
+    classes: tuple[str, ...]
+    values: Mapping[object, int]
+    """The numbers of the classes by what stands in the column, if these are no numbers of classes themselves."""
+    unlabelled: str
+
+
+def find_columns(name: str, found: dict[str, Any], wanted: str) -> Columns:
+    """Return the columns that pictures and classes are in: by their kinds, and where several could be meant by names.
+
+    Args:
+        wanted: the name of a column that is to be used, whichever of the two it is; empty for none.
+
+    Raises:
+        UserError: there are no pictures, or it is not clear which column to use.
+    """
+    features: Mapping[str, Any] = next(iter(found.values())).features
+    if wanted and wanted not in features:
+        raise UserError(f"{name} has no column {wanted!r}", f"it has {', '.join(features)}")
+    pictures = [each for each, kind in features.items() if has_pictures(each, kind)]
+    picture = only(name, "pictures", pictures, PICTURES, wanted)
+    if not picture:
+        said = ", ".join(f"{each} ({describe(kind)})" for each, kind in features.items())
+        raise UserError(
+            f"{name} has no column of pictures: {said}",
+            "give one whose features say Image, or that has the bytes of files",
+        )
+    kinds = {each: type(kind).__name__ for each, kind in features.items()}
+    classes = [each for each, kind in kinds.items() if kind == "ClassLabel"]
+    plain = [each for each, kind in features.items() if is_plain(kind)]
+    named = [each for each in plain if each.lower() in LABELS]
+    label = only(name, "classes", [wanted] if wanted in plain else classes or named, LABELS, wanted)
+    if not label:
+        return Columns(picture, "", (), {}, f"{name} has no column of classes: {', '.join(features)}")
+    if kinds[label] == "ClassLabel":
+        return Columns(picture, label, tuple(features[label].names), {}, "")
+    values = sorted({value for part in found.values() for value in part.unique(label) if value is not None})
+    return Columns(picture, label, tuple(map(str, values)), {value: n for n, value in enumerate(values)}, "")
+
+
+def only(name: str, what: str, columns: Sequence[str], usual: Sequence[str], wanted: str) -> str:
+    """Return the one of `columns` that is meant: the `wanted` one, the only one, or the only one with a usual name.
+
+    Raises:
+        UserError: several could be.
+    """
+    if wanted in columns:
+        return wanted
+    named = [each for each in columns if each.lower() in usual[:1]] or [
+        each for each in columns if each.lower() in usual
+    ]
+    if len(columns) > 1 and len(named) != 1:
+        said = f"{name} has {what} in several columns: {', '.join(columns)}"
+        raise UserError(said, "name one: hf:ID@COLUMN; of files, keep one of them")
+    return named[0] if named else columns[0] if columns else ""
+
+
+def has_pictures(name: str, kind: Any) -> bool:
+    """Return whether a column holds files of pictures: its feature says so, or it is as Parquet keeps them."""
+    if type(kind).__name__ == "Image":
+        return True
+    if isinstance(kind, Mapping):
+        return set(kind) == {"bytes", "path"}
+    return getattr(kind, "dtype", "") in ("binary", "large_binary") and name.lower() in PICTURES
+
+
+def is_plain(kind: Any) -> bool:
+    """Return whether a column holds whole numbers or words."""
+    dtype = getattr(kind, "dtype", "")
+    return type(kind).__name__ == "Value" and bool(re.fullmatch(r"u?int\d+|(large_)?string|bool", str(dtype)))
+
+
+def describe(kind: Any) -> str:
+    return str(getattr(kind, "dtype", "")) if type(kind).__name__ == "Value" else type(kind).__name__
+
+
+def labels_of(part: Any, columns: Columns, places: Sequence[int]) -> list[int]:
+    """Return the numbers of the classes of some rows, -1 where there is none; 0 where no column has any."""
+    if not columns.label:
+        return [0] * len(places)
+    values = part.data.column(columns.label).take(place_in_table(part)[places]).to_pylist()
+    if columns.values:
+        return [columns.values.get(value, -1) for value in values]
+    return [-1 if value is None else int(value) for value in values]
+
+
+def place_in_table(part: Any) -> NDArray[np.int64]:
+    """Return which row of the table each row of a split is: others, where it was shuffled or filtered."""
+    if part._indices is None:
+        return np.arange(len(part))
+    return part._indices.column(0).to_numpy().astype(np.int64)

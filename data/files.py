@@ -1,0 +1,166 @@
+"""Files of pictures at one place, by their names: headers, pixels, and what is wrong with any."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from copy import copy
+from itertools import accumulate
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from launchbay import UserError
+from launchbay.data.archives import Place
+from launchbay.data.base import ImageSet, digest
+from launchbay.data.decode import decode
+from launchbay.data.layout import Layout
+from launchbay.data.listing import what_reads
+from launchbay.data.reading import Paths, Problems, decode_all, examine
+from launchbay.data.samples import bytes_beside
+from launchbay.data.transforms import small_pictures
+from launchbay.data.words import counted, listed, plain_name
+
+KEEP_BYTES = 2**30
+"""Sets whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
+
+
+class DamagedPictures(UserError):
+    """Pictures that cannot be read: `lines` has one for each, `rest` is the data set without them, if any are left."""
+
+    def __init__(self, lines: Sequence[str], rest: ImageSet | None):
+        self.lines, self.rest = lines, rest
+        if len(lines) == 1:
+            super().__init__(f"cannot read the picture {lines[0]}", "repair it or take it out of the folder")
+        else:
+            said = f"cannot use {len(lines):,} pictures:\n{listed(lines)}"
+            super().__init__(said, "repair them or take them out of the folder")
+
+    def with_small(self, smallest: int) -> "DamagedPictures":
+        """Return this with those of the rest that have fewer than `smallest` pixels in width or height."""
+        small = small_pictures(self.rest, smallest) if self.rest is not None else []
+        needed = f", but {smallest}×{smallest} are needed"
+        return DamagedPictures([*self.lines, *(line + needed for line in small)], self.rest)
+
+
+class Files(ImageSet):
+    """The pictures at the place `root` that are called `names`; what cannot be read is in `problems`, and left out."""
+
+    def __init__(self, root: Place, names: Sequence[str]):
+        self.root = root
+        self.problems = self._read(names)
+
+    def _read(self, names: Sequence[str]) -> Problems:
+        """Become the pictures of these `names`. Return why some of their files cannot be read: they are left out."""
+        headers, problems = examine(self.root, names)
+        sides = [3 * header.height * header.width for header in headers]
+        self.kept = None
+        if sum(sides) <= KEEP_BYTES:
+            self.kept = torch.empty(sum(sides), dtype=torch.uint8)
+            problems |= decode_all(self.root, names, headers, self.kept)
+        good = [place for place, name in enumerate(names) if name not in problems]
+        starts = [0, *accumulate(sides)]
+        self.files = Paths(self.root, [names[place] for place in good])
+        self.headers = [headers[place] for place in good]
+        self.starts = [starts[place] for place in good]
+        self.uniform = len({(header.height, header.width) for header in self.headers}) <= 1
+        return problems
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.files)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width), which was read from the file's header."""
+        header = self.headers[index]
+        return header.height, header.width
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return (height, width) of each picture, by its name."""
+        return {name: self.size(index) for index, name in enumerate(self.files.names)}
+
+    def name(self, index: int) -> str:
+        """Return the path of a picture."""
+        return plain_name(self.files[index])
+
+    def fingerprint(self) -> str:
+        """Return what tells this set from another: from the paths within `root` and the sizes of all files."""
+        known = zip(self.files.names, (header.bytes for header in self.headers), strict=True)
+        return digest(*(part for each in known for part in each), *bytes_beside(self))
+
+    def image(self, index: int) -> Tensor:
+        """Return a picture, upright and in colour: uint8 3×H×W."""
+        if self.kept is not None:
+            (height, width), start = self.size(index), self.starts[index]
+            return self.kept[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
+        image = decode(self.files[index])
+        if image.shape[-2:] != self.size(index):
+            raise UserError(f"{self.name(index)} has changed since the run started", "put it back as it was")
+        return image
+
+
+class Listed(ImageSet):
+    """A set that was understood from names: it says how, and opens its other splits as it was when it was opened."""
+
+    layout: Layout
+    """What its pictures are for."""
+    split: str
+
+    @abstractmethod
+    def _take(self, split: str) -> None:
+        """Become the pictures of `split`.
+
+        Raises:
+            UserError: there are none, or some cannot be used.
+        """
+        ...
+
+    @abstractmethod
+    def _understood(self) -> str:
+        """Return what the pictures are, in a few words, before how many there are."""
+        ...
+
+    def _remarks(self) -> list[str]:
+        """Return what else is to be said of them."""
+        return []
+
+    def sibling(self, split: str) -> Self:
+        """Return the pictures of another split.
+
+        Raises:
+            UserError: as for any split.
+        """
+        other = copy(self)
+        other._take(split)
+        return other
+
+    def describe(self, counts: Sequence[str], note: str) -> str:
+        """Return a line on what was understood, `counts` of the pictures, a `note` on them, and what was left out."""
+        layout = self.layout
+        together = f"from {layout.together}" if layout.together and self.split == "all" else note
+        said = [f"{self._understood()}{', '.join(filter(None, counts))}", *filter(None, [together]), *self._remarks()]
+        if layout.left_out:
+            said.append(f"left out: {counted(layout.left_out)}{what_reads(layout.left_out)}")
+        return "; ".join(said)
+
+
+class LabelledFiles(Files):
+    """Files of pictures, and the class of each; with none, why not.
+
+    Raises:
+        DamagedPictures: some cannot be read.
+    """
+
+    def __init__(
+        self, root: Place, names: Sequence[str], labels: Sequence[int], classes: Sequence[str], unlabelled: str = ""
+    ):
+        super().__init__(root, names)
+        self.classes, self.unlabelled = tuple(map(plain_name, classes)), unlabelled
+        known = dict(zip(names, labels, strict=True))
+        self.labels = [known[name] for name in self.files.names]
+        if self.problems:
+            lines = [f"{plain_name(root / name)}: {reason}" for name, reason in sorted(self.problems.items())]
+            raise DamagedPictures(lines, self if self.files else None)
+
+    def label(self, index: int) -> int | None:
+        """Return the class of a picture, a number below that of the `classes`."""
+        return self.labels[index] if self.classes else None

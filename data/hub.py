@@ -1,0 +1,210 @@
+"""Data sets in Arrow and Parquet, through Hugging Face's library `datasets`: hf:ID[:CONFIG] of its hub, and files.
+
+Of the library's work only the tables are used, mapped into memory: pictures are decoded by the rules of any folder.
+"""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from launchbay import UserError
+from launchbay.data.archives import Content
+from launchbay.data.base import ImageSet
+from launchbay.data.features import Columns, find_columns, labels_of, place_in_table
+from launchbay.data.files import LabelledFiles
+from launchbay.data.layout import HOLD_OUT, ROLES
+from launchbay.data.words import plain_name, some_of
+
+Parts = list[tuple[str, Sequence[int]]]
+"""Rows of some splits of theirs."""
+UNREACHABLE = "without a network only what Hugging Face's cache has is found (HF_HOME says where that is)"
+
+
+def open_hub(name: str, split: str) -> ImageSet:
+    """Return the pictures of ID[:CONFIG][@COLUMN], a data set of the hub: downloaded once, to the library's cache.
+
+    Raises:
+        UserError: there is none, it cannot be had, or has no pictures.
+    """
+    address, _, column = name.partition("@")
+    identity, _, config = address.partition(":")
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as packaged  # these would read what lies here
+
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", identity) or identity in packaged or identity.startswith("buckets/"):
+        hint = "write hf:ID or hf:OWNER/ID, as the address of its page ends; for files here give the path: --data PATH"
+        raise UserError(f"{identity!r} cannot be a data set of the hub", hint)
+    if Path(identity).exists():
+        said = f"hf:{identity} is meant to be on the hub, but there is a file or folder {identity} here, too"
+        raise UserError(said, f"for that one: --data ./{identity}; for the other start in another folder")
+    return pictures_of(f"hf:{name}", load_from_hub(identity, config), split, column)
+
+
+@cache
+def load_from_hub(identity: str, config: str) -> dict[str, Any]:
+    """Return the splits of a data set: asked for once, since where the hub does not answer that takes half a minute."""
+    import datasets
+
+    name = f"hf:{identity}" + f":{config}" * bool(config)
+    return load(name, lambda: datasets.load_dataset(identity, config or None))
+
+
+def open_parquet(split: str, path: Path) -> ImageSet:
+    """Return the pictures in a file of Parquet, or in those of a folder, whose names say what they are for.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    import datasets
+
+    place = str(path.resolve())
+    where, files = (place, None) if path.is_dir() else ("parquet", place)
+    name = plain_name(path)
+    return pictures_of(name, load(name, lambda: datasets.load_dataset(where, data_files=files)), split)
+
+
+def open_saved(split: str, path: Path) -> ImageSet:
+    """Return the pictures that `save_to_disk` has written to the folder `path`.
+
+    Raises:
+        UserError: they cannot be read.
+    """
+    import datasets
+
+    name = plain_name(path)
+    return pictures_of(name, load(name, lambda: datasets.load_from_disk(str(path))), split)
+
+
+def load(name: str, open: Callable[[], Any]) -> dict[str, Any]:
+    """Return what `open` loads, by the names of its splits.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        found = open()
+    except Exception as error:  # whatever network, disk and the contents of files come to
+        chain: list[BaseException] = [error]
+        while cause := chain[-1].__cause__ or chain[-1].__context__:
+            chain.append(cause)
+        away = any(isinstance(each, ConnectionError | TimeoutError) for each in chain)
+        said = " ".join(f"{error or type(error).__name__}".split())
+        hint = (
+            UNREACHABLE if away else "name it as its page does, hf:ID or hf:ID:CONFIG, or give files that can be read"
+        )
+        raise UserError(f"cannot load {name}: {said}", hint) from error
+    return dict(found) if isinstance(found, Mapping) else {"train": found}
+
+
+def pictures_of(name: str, found: dict[str, Any], split: str, column: str = "") -> ImageSet:
+    """Return the pictures of a split of ours.
+
+    Raises:
+        UserError: there are none, or it is not clear which.
+    """
+    columns = find_columns(name, found, column)
+    parts, note = parts_of(name, found, columns)
+    rows = Rows(name, found, columns.picture)
+    chosen = parts[split]
+    names = [f"{part}/{row}" for part, places in chosen for row in places]
+    labels = [label for part, places in chosen for label in labels_of(found[part], columns, places)]
+    missing = next((place for place, label in enumerate(labels) if label < 0), None)
+    if missing is not None:
+        raise UserError(
+            f"{rows / names[missing]} has no class", "leave such rows out, or name another column of labels"
+        )
+    images = LabelledFiles(rows, names, labels, columns.classes, columns.unlabelled)
+    classes = f"{len(images.classes)} classes ({some_of(images.classes, 8)}); " * bool(images.classes)
+    images.note = f"{name}: {classes}{note}"
+    return images
+
+
+def parts_of(name: str, found: dict[str, Any], columns: Columns) -> tuple[dict[str, Parts], str]:
+    """Return which rows of which splits of theirs are for each of ours, and a note on what training and validation do.
+
+    Raises:
+        UserError: two splits are for the same, or none is to train on.
+    """
+    usable = [part for part in found if len(found[part]) and not is_unlabelled(found[part], columns)]
+    roles: dict[str, str] = {}
+    for part in usable:
+        role = ROLES.get(part.lower(), "")
+        if role in roles:
+            raise UserError(
+                f"{name} has the splits {roles[role]} and {part}, which are for the same", "name another CONFIG"
+            )
+        if role:
+            roles[role] = part
+    every: Parts = [(part, range(len(found[part]))) for part in usable]
+    training = roles.get("train") or (usable[0] if len(usable) == 1 else "")
+    if not training:
+        said = f"{name} has the splits {some_of(list(found))}, and none of them is called train"
+        raise UserError(said, "name another CONFIG, or another data set")
+    rows = range(len(found[training]))
+    validation = roles.get("val") or roles.get("test", "")
+    if validation and validation != training:
+        parts: dict[str, Parts] = {"train": [(training, rows)], "val": [(validation, range(len(found[validation])))]}
+        note = f"figures are of {validation}"
+    else:
+        parts = {"train": [(training, [row for row in rows if row % HOLD_OUT])], "val": [(training, rows[::HOLD_OUT])]}
+        note = f"figures are of every tenth picture of {training}, which is not trained on"
+    unused = [f"{len(found[part]):,} in {plain_name(part)}" for part in found if part not in (training, validation)]
+    return parts | {"all": every}, note + f"; not used: {', '.join(unused)}" * bool(unused)
+
+
+def is_unlabelled(part: Any, columns: Columns) -> bool:
+    """Return whether a split has no classes, where others have: the hub marks that by -1."""
+    return labels_of(part, columns, range(1))[0] < 0
+
+
+class Rows:
+    """The pictures in the column `picture` of each split, called SPLIT/ROW."""
+
+    def __init__(self, name: str, splits: dict[str, Any], picture: str):
+        self.name = name
+        self.places = {part: place_in_table(found) for part, found in splits.items() if found._indices is not None}
+        self.chunks = {part: found.data.column(picture).chunks for part, found in splits.items()}
+        self.starts = {part: np.cumsum([0, *map(len, chunks)]) for part, chunks in self.chunks.items()}
+
+    def __truediv__(self, name: str) -> "Cell":
+        part, _, row = name.rpartition("/")
+        return Cell(self, part, int(row))
+
+    def value(self, part: str, row: int) -> Any:
+        """Return what is in a row, as Arrow has it: nothing is copied."""
+        row = int(self.places[part][row]) if part in self.places else row
+        number = int(np.searchsorted(self.starts[part], row, side="right")) - 1
+        return self.chunks[part][number][row - int(self.starts[part][number])]
+
+
+class Cell(Content):
+    """A picture in a row of a table."""
+
+    def __init__(self, rows: Rows, part: str, row: int):
+        self.rows, self.part, self.row = rows, part, row
+
+    def __str__(self) -> str:
+        return f"{self.rows.name}, row {self.row} of {self.part}"
+
+    def open(self) -> tuple[BinaryIO, int]:
+        import pyarrow
+
+        value = self.rows.value(self.part, self.row)
+        content = value.get("bytes") if isinstance(value, pyarrow.StructScalar) else value
+        if content is None or not content.is_valid:
+            return self.open_file(value)
+        buffer = content.as_buffer()
+        return io.BufferedReader(pyarrow.BufferReader(buffer)), buffer.size  # pyright: ignore
+
+    def open_file(self, value: Any) -> tuple[BinaryIO, int]:
+        """Open the file that a row names instead of holding it."""
+        path = value["path"].as_py() if value.is_valid and "path" in value else None
+        if not path:
+            raise ValueError("it is empty")
+        if not Path(path).is_file():
+            raise ValueError(f"there is no file {path}")
+        return Path(path).open("rb"), Path(path).stat().st_size

@@ -1,0 +1,197 @@
+"""Pairs from folders of the same names: what is given and what it should become, or pictures and their masks."""
+
+from collections import Counter
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from launchbay import UserError
+from launchbay.data.base import ImageSet, digest
+from launchbay.data.files import Files, Listed
+from launchbay.data.folder import look_into
+from launchbay.data.held_out import Part
+from launchbay.data.layout import HOLD_OUT, Layout
+from launchbay.data.masks import Masks
+from launchbay.data.partners import SAID, Partners, find_partners
+from launchbay.data.transforms import UnsuitablePictures
+from launchbay.data.words import listed, plain_name, some_of
+
+USUAL = 4
+"""How many times smaller inputs are taken to be where there are several, before a task says which it takes."""
+
+
+class Pairs(Listed):
+    """Pairs of pictures below `root`, a folder or an archive, found by their names (see `launchbay.data.partners`):
+    "image" and, beside it, "input", as large or a whole number of times smaller; or "image" and "mask", whose values
+    stay as they are. Splits are as in any folder.
+
+    Raises:
+        UserError: the names do not say what belongs together, or some pictures have no partner, several, or one of
+            another size: they are named, all at once.
+    """
+
+    unlabelled = "pairs have none"
+
+    def __init__(self, split: str, root: Path | None = None):
+        if root is None:
+            raise UserError("--data pairs does not say which", "add --data-root DIR, with folders such as low and high")
+        self.listing = look_into(root)
+        self.root = self.listing.root
+        partners = find_partners(self.listing.names)
+        if partners is None:
+            raise not_told(self.root, self.listing.names)
+        self.partners = partners
+        self.essential = (partners.kind,)
+        self.given = USUAL if USUAL in partners.pairs else max(partners.pairs, default=0)
+        self.cut: dict[str, int] = {}
+        self._take(split)
+
+    def _take(self, split: str) -> None:
+        pairs = self.partners.pairs.get(self.given, [])
+        self.layout = layout_of(pairs, self.partners, self.listing.left_out)
+        self.split, names = split, self.layout.splits[split]
+        if not names and pairs:
+            said = f"{plain_name(self.root)} has no pairs to {'train' if split == 'train' else 'validate'} on"
+            raise UserError(said, "add some; without folders train and val every tenth pair is held out")
+        partner = dict(pairs)
+        self._read(names, [partner[name] for name in names])
+        if problems := [*self.partners.problems, *self._problems()]:
+            rest = [name for name in self.layout.splits["all"] if name not in {*names}]
+            self._read(rest, [partner[name] for name in rest])
+            problems += self._problems()
+            said = f"{plain_name(self.root)} has {len(problems):,} pictures that make no pair"
+            if len(problems) == 1:
+                raise UserError(f"{plain_name(self.root)}: {problems[0]}", "mend it, or take it away")
+            raise UserError(f"{said}:\n{listed(problems)}", "mend them, or take them away")
+
+    def _read(self, names: Sequence[str], others: Sequence[str]) -> None:
+        """Become the pairs of these names."""
+        self.names, self.beside = names, others
+        self.images = Files(self.root, names)
+        self.others: Files | Masks
+        if self.partners.kind == "mask":
+            self.others, self.masks = Masks(self.root, others, keep=self.images.kept is not None), ("mask",)
+        else:
+            self.others, self.pictures = Files(self.root, others), ("image", "input")
+        self.uniform = self.images.uniform and self.others.uniform
+
+    def _problems(self) -> list[str]:
+        """Return what is wrong with the pictures that were read, and find out the scale."""
+        damaged = self.images.problems | self.others.problems
+        good = [pair for pair in zip(self.names, self.beside, strict=True) if not {*pair} & damaged.keys()]
+        images, others = self.images.sizes(), self.others.sizes()
+        sizes = [(*images[name], *others[other]) for name, other in good]
+        ratios = Counter(height // rows for height, width, rows, columns in sizes if height // rows == width // columns)
+        likely = max(1, ratios.most_common(1)[0][0]) if ratios else 1
+        scale = 1 if self.partners.kind == "mask" else self.given or likely
+        self.scales = {"input": scale} if scale > 1 else {}
+        self.cut[self.split] = sum(1 for height, width, _, _ in sizes if height % scale or width % scale)
+        needed = f"{scale} times smaller" if scale > 1 else "as large"
+        return [
+            *(f"{plain_name(name)}: {reason}" for name, reason in sorted(damaged.items())),
+            *(
+                f"{plain_name(name)} has {width}×{height} pixels, {plain_name(other)} {columns}×{rows}, which is not "
+                f"{needed}"
+                for (name, other), (height, width, rows, columns) in zip(good, sizes, strict=True)
+                if (height // scale, width // scale) != (rows, columns)
+            ),
+        ]
+
+    def at(self, scale: int) -> "Pairs":
+        """Return the pairs whose inputs are `scale` times smaller than their targets.
+
+        Raises:
+            UnsuitablePictures: there are none.
+        """
+        if self.partners.kind == "mask" or self.scales.get("input", 1) == scale:
+            return self
+        if scale in self.partners.pairs:
+            other = copy(self)
+            other.given, other.cut = scale, {}
+            other._take(self.split)
+            return other.at(scale)
+        there = sorted({self.scales.get("input", 1), *filter(None, self.partners.pairs)})
+        said = f"the inputs in {plain_name(self.root)} are {' or '.join(map(str, there))} times smaller, not {scale}"
+        said = said.replace("are 1 times smaller", "are as large as the targets").replace("not 1", "not as large")
+        hint = "choose superres with --scale 2, 3 or 4 for smaller inputs, denoise for those that are as large"
+        raise UnsuitablePictures(said, hint, "scale")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def channels(self) -> int:
+        return self.images.channels
+
+    def image(self, index: int) -> Tensor:
+        return self.images.image(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self.images.size(index)
+
+    def name(self, index: int) -> str:
+        return self.images.name(index)
+
+    def fingerprint(self) -> str:
+        return digest(self.images.fingerprint(), self.others.fingerprint())
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        beside = torch.stack([self.others.image(index) for index in indices])
+        return {**super().__getitems__(indices), self.partners.kind: beside}
+
+    def _understood(self) -> str:
+        others, images = self.partners.places
+        scale = self.scales.get("input", 1)
+        smaller = f", {scale} times smaller" if scale > 1 else ""
+        what = "masks" if self.partners.kind == "mask" else "inputs"
+        return f"{plain_name(self.root)}: pairs, {images} with {what} from {others}{smaller}: "
+
+    def _remarks(self) -> list[str]:
+        scale = self.scales.get("input", 1)
+        return [f"{cut:,} cut by up to {scale - 1} pixels to fit"] if (cut := sum(self.cut.values())) else []
+
+
+def layout_of(pairs: Sequence[tuple[str, str]], partners: Partners, left_out: Counter[str]) -> Layout:
+    """Return what pairs are for: what their folders say, or every tenth for validation."""
+    names = [name for name, _ in pairs]
+    of_role = {role: [name for name in names if partners.roles[name] == role] for role in ("", "train", "val", "test")}
+    left_out = left_out + partners.left_out
+    if not of_role["val"] and not of_role["test"]:
+        training = [name for place, name in enumerate(names) if place % HOLD_OUT]
+        return Layout({"train": training, "val": names[::HOLD_OUT], "all": names}, 0, left_out)
+    training = [name for name in names if partners.roles[name] in ("", "train")]
+    note = f"{len(of_role['test']):,} to test not used" if of_role["val"] and of_role["test"] else ""
+    splits = {"train": training, "val": of_role["val"] or of_role["test"], "all": names}
+    return Layout(splits, 0, left_out, note or "figures are of those to test" * (not of_role["val"]))
+
+
+def at_scale(images: ImageSet, scale: int) -> ImageSet:
+    """Return `images`, whose inputs are `scale` times smaller, if there are any.
+
+    Raises:
+        UnsuitablePictures: they are not.
+    """
+    if isinstance(images, Pairs):
+        return images.at(scale)
+    if isinstance(images, Part):
+        return Part(at_scale(images.images, scale), images.places)
+    if "input" in images.pictures and images.scales.get("input", 1) != scale:
+        said = f"the data set gives inputs that are {images.scales.get('input', 1)} times smaller, not {scale}"
+        raise UnsuitablePictures(said, "choose another data set, or another --scale", "scale")
+    return images
+
+
+def not_told(root: object, names: Sequence[str]) -> UserError:
+    """Return what to tell a person whose names do not say what belongs together."""
+    tops = sorted({name.rpartition("/")[0] or name for name in names})
+    there = some_of([plain_name(top) for top in tops], 5)
+    words = {side: said.split() for side, said in SAID.items()}
+    return UserError(
+        f"{plain_name(root)} does not say what belongs together: it has {there}",
+        f"call two folders by what they are: {', '.join(words['input'][:6])} … for what is given, "
+        f"{', '.join(words['target'][:6])} … for what it should become; or images and masks",
+    )

@@ -1,0 +1,81 @@
+"""`launchbay runs`: what there is, how it stands, and what differs."""
+
+import csv
+import io
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from launchbay.launch.commands.runs import show_runs
+from launchbay.launch.record.run_folder import lock
+
+STATES = {"slow": "killed", "middle": "stopped", "fast": "done"}
+Train = Callable[..., Path]
+Launchbay = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def runs(train: Train) -> Path:
+    """Three finished runs: that of the largest learning rate learns most."""
+    for name, rate in (("slow", 1e-5), ("fast", 1e-2), ("middle", 1e-3)):
+        train("Single", "--lr", rate).rename(f"runs/{name}")
+    return Path("runs")
+
+
+def summary(run: Path, **changes: object) -> None:
+    """Change what a run has said of itself last."""
+    file = run / "summary.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def test_runs_are_listed_with_what_differs(runs: Path, launchbay: Launchbay) -> None:
+    code, said = launchbay("runs")
+    figures = {run.name: json.loads((run / "summary.json").read_text())["best"]["error"] for run in runs.iterdir()}
+    assert code == 0 and "slow: --lr 1e-05" in said and "fast: --lr 0.01" in said
+    assert all(f"{name} done 3 {figure:.4f} error" in said for name, figure in figures.items()), said
+    assert "--run" not in said and "--wandb" not in said
+
+
+def test_the_best_comes_first_also_where_less_is_better(runs: Path, launchbay: Launchbay) -> None:
+    _, said = launchbay("runs", "--sort", "error", "--json")
+    found = json.loads(said)
+    assert [run["best"]["error"] for run in found] == sorted(run["best"]["error"] for run in found)
+    assert found[0]["run"] == "fast" and found[0]["options"]["lr"] == 0.01
+    code, said = launchbay("runs", "--sort", "psnr")
+    assert code == 2 and "no run has the figure 'psnr'" in said and "they have error" in said
+
+
+def test_a_table_for_other_programs(runs: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    assert show_runs(runs, "error", "", "csv", Console())
+    rows = list(csv.DictReader(io.StringIO(capfd.readouterr().out)))
+    assert [(row["run"], row["--lr"]) for row in rows] == [("fast", "0.01"), ("middle", "0.001"), ("slow", "1e-05")]
+    assert float(rows[0]["best/error"]) < float(rows[1]["best/error"]) and rows[0]["status"] == "done"
+
+
+def test_how_it_stands_with_each(runs: Path, launchbay: Launchbay) -> None:
+    """A run whose process is gone without a word is not running; one that writes nothing has stalled."""
+    summary(runs / "slow", status="running")
+    summary(runs / "middle", status="stopped")
+    (runs / "broken").mkdir()
+    (runs / "broken/config.yaml").write_text("lr: [")
+    code, said = launchbay("runs")
+    assert code == 2 and "broken: runs/broken/config.yaml" in said
+    assert all(f"{name} toys:Single data of its own {status}" in said for name, status in STATES.items()), said
+    long_ago = time.time() - 7200
+    with lock(runs / "slow"):
+        assert "own running" in launchbay("runs")[1]
+        for path in (runs / "slow/metrics.jsonl", runs / "slow/summary.json", runs / "slow"):
+            os.utime(path, (long_ago, long_ago))
+        assert "own stalled for 2 h" in launchbay("runs")[1]
+
+
+def test_only_those_of_a_task(runs: Path, launchbay: Launchbay) -> None:
+    code, said = launchbay("runs", "--task", "superres")
+    assert code == 2 and "there is no run of task superres in runs" in said
+    assert launchbay("runs", "--task", "toys:Single")[0] == 0
