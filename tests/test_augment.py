@@ -117,7 +117,8 @@ def test_mixtures_are_those_of_torchvision() -> None:
         top, left, y, x = 0, 0, int(down * 20), int(across * 30)
         top, bottom, left, right = max(y - tall, 0), min(y + tall, 20), max(x - wide, 0), min(x + wide, 30)
         wanted = transform.transform(image, {**params, "box": (left, top, right, bottom)})
-        weight = rectangles(*(torch.tensor([value] * 2) for value in (share, down, across)), (20, 30))
+        drawn = (torch.tensor([share] * 2), torch.tensor([down] * 2), torch.tensor([across] * 2))
+        weight = rectangles(*drawn, (20, 30))
         assert torch.equal(mixed(image, weight), wanted)
         assert torch.allclose(weight.mean(dim=(1, 2, 3)), torch.tensor(1 - (bottom - top) * (right - left) / 600))
 
