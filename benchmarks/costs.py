@@ -282,8 +282,9 @@ def answers(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    children = {"child-torch": child_torch, "child-first-step": child_first_step}
-    children |= {"child-checkpoint": child_checkpoint, "child-step": child_step}
+    children = {
+        run.__name__.replace("_", "-"): run for run in (child_torch, child_first_step, child_checkpoint, child_step)
+    }
     if sys.argv[1:] and sys.argv[1] in children:
         return children[sys.argv[1]](sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
