@@ -23,8 +23,8 @@ from launchbay.data.transforms import small_pictures
 from launchbay.data.words import counted, listed, plain_name
 
 KEEP_BYTES = 2**30
-"""Sets whose decoded pictures fit in this many bytes are decoded once, at the start, and kept. All processes of a run on
-a machine share it.
+"""Sets whose decoded pictures fit in this many bytes are decoded once, at the start, and kept. It is what all processes
+of a run on one machine may keep together.
 """
 
 
