@@ -160,6 +160,9 @@ class SavingOptions:
 
     eval_every: Annotated[int | None, Gt(0)] = None
     """Steps between two validations. Default: a tenth of the training."""
+    patience: Annotated[int | None, Gt(0)] = None
+    """End the training early, after this many validations in a row that are no better than the best one before, by
+    the figure that chooses the best checkpoint. Default: train to the last step."""
     eval_first: bool = False
     """Validate before the first step too: figures and pictures of the untrained network."""
     shown: Annotated[int, Gt(0)] = 6
