@@ -89,7 +89,12 @@ FILES: dict[str, Kind] = {
 """By how the name of a file ends, in small letters."""
 PARQUET = Kind("DIR", "a folder of .parquet", f"{HUB}:open_parquet", library="datasets")
 SAVED = Kind("DIR", "what save_to_disk of datasets has written", f"{HUB}:open_saved", library="datasets")
-FOLDERS = {"dataset_dict.json": SAVED, "dataset_info.json": SAVED, "*.parquet": PARQUET, "data/*.parquet": PARQUET}
+PACK = Kind("DIR", "a pack, as launchbay pack writes it", "launchbay.data.pack:Pack")
+FOLDERS = {
+    "pack.json": PACK,
+    **dict.fromkeys(("dataset_dict.json", "dataset_info.json"), SAVED),
+    **dict.fromkeys(("*.parquet", "data/*.parquet"), PARQUET),
+}
 """By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
 PICTURES = Kind("DIR", "a folder of pictures", "launchbay.data.folder:Folder")
 CODE = Kind("module:Class", "a class of your own, seen from this folder; on the command line only", "")
