@@ -48,7 +48,7 @@ def small_pictures(images: ImageSet, smallest: int) -> list[str]:
 
 
 def check_one_size(images: ImageSet) -> None:
-    """Raise UnsuitablePictures if some of what belongs to a picture is smaller, and could not be brought to one size."""
+    """Raise UnsuitablePictures if some of what belongs to a picture is smaller, and cannot be brought to its size."""
     if images.scales:
         said = f"the data set gives {some_of(tuple(images.scales))} in another size than its pictures"
         raise UnsuitablePictures(said, "choose a task that does not bring all pictures to one size")
