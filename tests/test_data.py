@@ -226,7 +226,7 @@ def test_folders_that_cannot_be_trained_on(pictures: Path, mistake: Mistake) -> 
     Path("one").mkdir()
     Path("file").touch()
     assert "file is not a folder" in said("--data", "folder", "--data-root", "file")
-    assert "MNIST is not in file/MNIST and cannot be put there: [Errno 17] File exists: 'file'" in mistake(
+    assert "MNIST is not in file and cannot be put there: [Errno 17] File exists: 'file'" in mistake(
         "--task", "classify", "--data", "mnist", "--data-root", "file"
     )
     (pictures / "0/00.png").rename("one/only.png")
