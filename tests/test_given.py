@@ -13,10 +13,12 @@ from PIL import Image
 from rich.console import Console
 
 from launchbay import UserError
-from launchbay.data import LoadOptions
+from launchbay.data import Index, LoadOptions
 from launchbay.data.decode import decode
 from launchbay.data.folder import Folder
+from launchbay.data.held_out import split
 from launchbay.data.loader import TrainingOrder, samples
+from launchbay.data.mixture import pair
 from launchbay.data.pairs import Pairs
 from launchbay.data.partners import find_partners
 from launchbay.data.sources import Source
@@ -132,8 +134,9 @@ def test_both_are_cut_at_one_place(scale: int) -> None:
     cut = "; 8 cut by up to 2 pixels to fit" if scale == 3 else ""
     source.open("val")
     assert source.describe() == [f"imgs: pairs, high/ with inputs from low/{smaller}: 10 to train, 2 to validate{cut}"]
-    _, whole = load("imgs", "val", multiple=scale, scale=scale)
+    _, whole = load("imgs", "val", multiple=2, scale=scale)
     assert whole["image"].shape[-2:] == tuple(scale * length for length in whole["input"].shape[-2:])
+    assert not any(length % 2 for length in whole["image"].shape[-2:])
 
 
 def test_of_several_scales_the_tasks_is_taken() -> None:
@@ -147,6 +150,16 @@ def test_of_several_scales_the_tasks_is_taken() -> None:
         assert len(source.open("val")) == 2
     with pytest.raises(UnsuitablePictures, match="the inputs in imgs are 2 or 4 times smaller, not 3"):
         load("imgs", "train", crop=9, scale=3)
+
+
+def test_a_part_of_pairs_is_of_pairs_and_a_mixture_is_not() -> None:
+    draw_pairs("imgs", scale=2)
+    for part in split(Pairs, 0.3):
+        images = Source(part, Path("imgs"))("train", crop=8, scale=2)
+        assert images.__getitems__([Index(0, 1)])["input"].shape == (1, 3, 4, 4)
+        assert images.essential == ("input",)
+    with pytest.raises(UserError, match="a mixture makes no use of 'input'"):
+        pair(Pairs, Pairs)("train", Path("imgs"))
 
 
 def test_masks_keep_their_values() -> None:
