@@ -89,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
     options = "its options and those of all tasks, such as --data-root DIR, as for training; NAME --help lists them"
     check.add_argument("options", metavar="...", nargs=argparse.REMAINDER, help=options)
 
+    pack = verbs.add_parser("pack", help="write a data set as a few tars with an index, for very many pictures")
+    pack.add_argument("data", metavar="DATA", help="what to pack, named as for --data: a folder, a file, a name")
+    pack.add_argument("target", type=Path, metavar="OUT", help="the folder to write; train on it with --data OUT")
+    pack.add_argument("--data-root", type=Path, metavar="DIR", help="folder of a data set that has a name")
+
     write = verbs.add_parser("new", help="write a package of your own: a task that works, its network, test and README")
     write.add_argument("name", metavar="NAME", help="what to call the task, the package and its folder, such as deblur")
     write.add_argument("--kind", choices=new.TASK_KINDS, default=new.TASK_KINDS[0], help="(default: image-to-image)")
@@ -96,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
     )
 
-    for verb in (*runs, listed, check, write):
+    for verb in (*runs, listed, check, pack, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -127,10 +132,10 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     where = "file to write, or a folder for it (default: RUN's name + .safetensors, in this folder)"
     export.add_argument("target", type=Path, metavar="OUT", nargs="?", default=".", help=where)
 
-    exit_code = "Exit code: 0 if records and tensors are the same, 1 if not, 2 if that could not be found out."
-    compare = add("compare", help="where two runs that should agree first differ", epilog=exit_code)
+    exit_code = "Exit code: of two runs 0 if records and tensors are the same, 1 if not; 2 if one cannot be read."
+    compare = add("compare", help="the figures of runs, what differs, and where two first part", epilog=exit_code)
     compare.add_argument("run", type=Path, metavar="RUN", help=RUN)
-    compare.add_argument("other", type=Path, metavar="RUN", help="another one")
+    compare.add_argument("others", type=Path, metavar="RUN", nargs="+", help="others")
 
     code = "what the run was trained {}, if that is not installed: module:Class, seen from this folder"
     evaluate.add_argument("--data", metavar="NAME", help=code.format("on"))
@@ -151,8 +156,8 @@ def positive(text: str) -> int:
 def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
     """Do what the verb says; `rest` are options of the run's task. Returns the exit code."""
     console = Console()
-    for name in {"run", "other"} & vars(arguments).keys():
-        setattr(arguments, name, Path(find_run(str(getattr(arguments, name)))))
+    if "run" in arguments:
+        arguments.run = Path(find_run(str(arguments.run)))
     match arguments.verb:
         case "tasks":
             from launchbay.launch.config.listing import show_plugins
@@ -183,13 +188,19 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
 
             export_run(arguments.run, arguments.checkpoint, arguments.target, console)
         case "compare":
-            from launchbay.launch.commands.compare import compare_runs
+            from launchbay.launch.commands.compare import compare
 
-            return errors.DONE if compare_runs(arguments.run, arguments.other, console) else DIFFERENT
+            others = [Path(find_run(str(other))) for other in arguments.others]
+            return errors.DONE if compare([arguments.run, *others], console) else DIFFERENT
         case "check":
             from launchbay.launch.check.command import check_named
 
             check_named(arguments.task, arguments.options, console)
+        case "pack":
+            check_names([arguments.data])
+            from launchbay.launch.commands.pack import pack_data
+
+            pack_data(arguments.data, arguments.data_root, arguments.target, console)
         case "new":
             new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE

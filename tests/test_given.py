@@ -246,3 +246,9 @@ def test_two_processes_get_the_parts_of_one_batch() -> None:
     for name in ("image", "input"):
         for one, left, right in zip(whole, first, second, strict=True):
             assert torch.equal(one[name], torch.cat([left[name], right[name]]))
+
+
+def test_degradations_are_not_for_given_inputs(mistake: Mistake) -> None:
+    draw_pairs("set", 20, scale=1)
+    said = mistake("--task", "denoise", "--data", "pairs", "--data-root", "set", "--patch", 16, "--degrade", "light")
+    assert "--degrade makes what the network gets, but the data have that already" in said

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -79,3 +80,18 @@ def test_only_those_of_a_task(runs: Path, launchbay: Launchbay) -> None:
     code, said = launchbay("runs", "--task", "superres")
     assert code == 2 and "there is no run of task superres in runs" in said
     assert launchbay("runs", "--task", "toys:Single")[0] == 0
+
+
+def test_figures_come_first_and_repeats_are_summed_up(train: Train, launchbay: Launchbay) -> None:
+    """The mean and the deviation of the same run with other seeds; of another one, what differs."""
+    for seed in (0, 1, 2):
+        train("Single", "--seed", seed).rename(f"runs/seed{seed}")
+    train("Single", "--lr", 0.5).rename("runs/other")
+    code, said = launchbay("compare", *(f"seed{seed}" for seed in (0, 1, 2)), "other")
+    values = [json.loads(Path(f"runs/seed{seed}/summary.json").read_text())["best"]["error"] for seed in (0, 1, 2)]
+    assert code == 0 and all(f"runs/seed{seed} 3 {value:.4f}" in said for seed, value in enumerate(values)), said
+    assert f"3 seeds of runs/seed0 {np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in said
+    assert "runs/other: --lr 0.5" in said and "seeds of runs/other" not in said
+    assert launchbay("compare", "seed0", "other")[0] == 1
+    code, said = launchbay("compare", "seed0", "nothing", "other")
+    assert code == 2 and "nothing is not a run folder" in said

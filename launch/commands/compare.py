@@ -1,7 +1,7 @@
-"""`launchbay compare RUN RUN`: where two runs that should agree first differ, and what they were made with."""
+"""`launchbay compare RUN RUN...`: figures of runs, what they were made with, and where two of them first differ."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,8 @@ from rich.text import Text
 from torch import Tensor
 
 from launchbay import UserError, printable
+from launchbay.launch.commands.figures import figures_of
+from launchbay.launch.commands.runs import differing, read_row
 from launchbay.launch.config.option_file import read_values
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json
@@ -46,6 +48,28 @@ class Run:
     damaged: dict[str, str]
     newest: str
     """Name of the newest checkpoint, intact or not; empty if there is none."""
+
+
+def compare(folders: Sequence[Path], console: Console) -> bool:
+    """Print the figures of the runs in `folders` beside each other; then of two where they part bit by bit, of more
+    what options differ. Return False if two runs part.
+
+    Raises:
+        UserError: one of them is no run, or cannot be read.
+    """
+    for folder in folders:
+        config_file(folder)
+    rows = [replace(read_row(folder), name=str(folder)) for folder in folders]
+    console.print(figures_of(rows), highlight=False)
+    if len(folders) == 2:
+        return compare_runs(*folders, console)
+    for row in rows:
+        if row.damage:
+            raise UserError(row.damage, "compare the others, or put back what it had")
+    for name, options in differing(rows).items():
+        if options:
+            print_line(f"{name}: {options}", console)
+    return True
 
 
 def compare_runs(first: Path, second: Path, console: Console) -> bool:

@@ -1,0 +1,48 @@
+"""The figures of several runs beside each other, with those of repeats as their mean and deviation."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+from rich.table import Table
+from rich.text import Text
+
+from launchbay import printable
+from launchbay.launch.commands.runs import ABSENT, Row, shown
+from launchbay.launch.files import Json, to_json
+from launchbay.launch.record.run_folder import PLACE_OPTIONS
+
+
+def figures_of(rows: Sequence[Row]) -> Table:
+    """Return a table of the figures at the best step of each run, below those of the baseline; and of runs that differ
+    in their seed only, mean ± standard deviation.
+    """
+    names = list(dict.fromkeys(name for row in rows if row.summary for name in row.summary.best if name != "step"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("best step of")
+    for name in ("step", *names):
+        table.add_column(Text(printable(name)), justify="right")
+    baselines = [row.summary.baseline for row in rows if row.summary and row.summary.baseline]
+    if baselines and all(baseline == baselines[0] for baseline in baselines):
+        table.add_row("the baseline", ABSENT, *(shown(baselines[0].get(name)) for name in names))
+    for row in rows:
+        step = row.best("step")
+        cells = [ABSENT if step is None else f"{step:,.0f}", *(shown(row.best(name)) for name in names)]
+        table.add_row(Text(row.name), *cells)
+    for repeats in repeated(rows):
+        values = [[value for row in repeats if (value := row.best(name)) is not None] for name in names]
+        cells = [f"{mean(of):.4f} ± {stdev(of):.4f}" if len(of) > 1 else ABSENT for of in values]
+        table.add_row(Text(f"{len(repeats)} seeds of {repeats[0].name}"), "", *cells)
+    return table
+
+
+def repeated(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the groups of runs that have the same options but for their seed."""
+    groups: dict[str, dict[object, Row]] = {}
+    for row in rows:
+        groups.setdefault(to_json(but_seed(row.options)), {})[row.options.get("seed")] = row
+    return [list(group.values()) for group in groups.values() if len(group) > 1]
+
+
+def but_seed(options: Json) -> Json:
+    kept = (name for name in sorted(options) if name == "task" or name not in ("seed", *PLACE_OPTIONS))
+    return {name: options[name] for name in kept}
