@@ -208,6 +208,7 @@ def test_super_resolution_learns_from_given_pictures(train: Train, launchbay: Ve
         assert said in mistake("--task", task, *given)
 
 
+@pytest.mark.slow
 def test_a_chain_of_degradations_is_judged_on_given_pairs(train: Train, mistake: Mistake) -> None:
     """What is made to train on, and what is given to judge by, go together; two inputs to train on do not."""
     draw_pairs("imgs", low="noisy/{:02}.png", high="clean/{:02}.png")

@@ -138,6 +138,7 @@ def test_tables_that_cannot_be_understood(table: str, text: str, said: str) -> N
         Table("train", Path(table))
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_from_a_table(train: Train) -> None:
     draw(*(file for file, _ in ROWS))
     Path("labels.csv").write_text(joined(",", ("file", "label"), *ROWS))
