@@ -162,7 +162,7 @@ class Pairs(Listed):
 
     def _remarks(self) -> list[str]:
         scale = self.scales.get("input", 1)
-        return [f"{cut:,} cut by up to {scale - 1} pixels to fit"] if (cut := sum(self.cut.values())) else []
+        return [f"{cut:,} cut to a multiple of {scale} pixels"] if (cut := sum(self.cut.values())) else []
 
 
 def layout_of(pairs: Sequence[tuple[str, str]], partners: Partners, left_out: Counter[str]) -> Layout:

@@ -131,7 +131,7 @@ def test_both_are_cut_at_one_place(scale: int) -> None:
     assert torch.equal(image[:, 2, ::scale, ::scale], low[:, 2])
     assert len({(int(at[0, 0, 0]), int(at[1, 0, 0])) for at in image}) > 4, "at another place each time"
     smaller = ", 3 times smaller" if scale == 3 else ""
-    cut = "; 8 cut by up to 2 pixels to fit" if scale == 3 else ""
+    cut = "; 8 cut to a multiple of 3 pixels" if scale == 3 else ""
     source.open("val")
     assert source.describe() == [f"imgs: pairs, high/ with inputs from low/{smaller}: 10 to train, 2 to validate{cut}"]
     _, whole = load("imgs", "val", multiple=2, scale=scale)
