@@ -87,7 +87,9 @@ def validation_sets(data: DataOptions) -> dict[str, tuple[Open, Path | None]]:
             f"--val-root names {len(roots)} folders, --val-data {len(kinds)} data set{'s' * (len(kinds) > 1)}",
             "give one folder for all, or one for each in their order",
         )
-    names = tuple(map(data_names.title_of, kinds)) or tuple(root.resolve().name for root in roots)
+    names, places = tuple(map(data_names.title_of, kinds)), tuple(root.resolve().name for root in roots)
+    if len(set(names)) < len(names) == len(roots) or not names:  # pairs of several folders, for example
+        names = places
     if len(names) > 1:
         check_set_names(names)
     else:
