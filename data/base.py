@@ -54,6 +54,9 @@ class ImageSet(Dataset[dict[str, Any]], ABC):
     note: str = ""
     """What was understood of the data and of which of them figures are, in the words that a run begins with."""
 
+    shards: Sequence[int] = ()
+    """How many of its samples lie in each of the files that they are in, one after the other, if they do."""
+
     @property
     def channels(self) -> int:
         """C: 1 is grey, 3 is RGB."""

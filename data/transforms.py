@@ -53,7 +53,7 @@ class Transformed(ImageSet):
     def __init__(self, images: ImageSet):
         self.images, self.classes, self.uniform = images, images.classes, images.uniform
         self.names, self.pictures, self.masks = declared(images), images.pictures, images.masks
-        self.scales, self.essential = images.scales, images.essential
+        self.scales, self.essential, self.shards = images.scales, images.essential, images.shards
         self.source: ImageSet = images.source if isinstance(images, Transformed) else images
 
     def __len__(self) -> int:

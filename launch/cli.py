@@ -89,6 +89,11 @@ def parser() -> argparse.ArgumentParser:
     options = "its options and those of all tasks, such as --data-root DIR, as for training; NAME --help lists them"
     check.add_argument("options", metavar="...", nargs=argparse.REMAINDER, help=options)
 
+    pack = verbs.add_parser("pack", help="write a data set as a few tars with an index, for very many pictures")
+    pack.add_argument("data", metavar="DATA", help="what to pack, named as for --data: a folder, a file, a name")
+    pack.add_argument("target", type=Path, metavar="OUT", help="the folder to write; train on it with --data OUT")
+    pack.add_argument("--data-root", type=Path, metavar="DIR", help="folder of a data set that has a name")
+
     write = verbs.add_parser("new", help="write a package of your own: a task that works, its network, test and README")
     write.add_argument("name", metavar="NAME", help="what to call the task, the package and its folder, such as deblur")
     write.add_argument("--kind", choices=new.TASK_KINDS, default=new.TASK_KINDS[0], help="(default: image-to-image)")
@@ -96,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
     )
 
-    for verb in (*runs, listed, check, write):
+    for verb in (*runs, listed, check, pack, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -191,6 +196,11 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             from launchbay.launch.check.command import check_named
 
             check_named(arguments.task, arguments.options, console)
+        case "pack":
+            check_names([arguments.data])
+            from launchbay.launch.commands.pack import pack_data
+
+            pack_data(arguments.data, arguments.data_root, arguments.target, console)
         case "new":
             new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE

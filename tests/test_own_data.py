@@ -55,11 +55,25 @@ def table(path: Path) -> None:
     path.write_text("\n".join(["file,label", *rows]))
 
 
+def parquet(path: Path) -> None:
+    """Write 20 pictures of two classes."""
+    from datasets import ClassLabel, Dataset, Features, Image
+
+    rows: dict[str, list[object]] = {"image": [], "label": [number % 2 for number in range(20)]}
+    for number in range(20):
+        file = path.with_name(f"{number}.png")
+        picture(file)
+        rows["image"].append({"bytes": file.read_bytes(), "path": None})
+        file.unlink()
+    Dataset.from_dict(rows, Features(image=Image(), label=ClassLabel(names=["cat", "dog"]))).to_parquet(path)
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     r".*/X4/.*": shrunk,
     r".*/masks/.*": mask,
     r".*\.csv": table,
     r"(?i)(.*/)?[^._][^/]*\.(png|jpg|webp|tif|bmp|gif|avif)": picture,
+    r".*\.parquet": parquet,
     r".*": Path.touch,
 }
 """By what the whole path of a file looks like, what writes it: the first that fits."""
