@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from inspect import isabstract, signature
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import cast, get_type_hints
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
@@ -168,7 +168,7 @@ def open_path(path: Path) -> Open:
     return opened
 
 
-def check_is_dataset(plugin: plugins.Plugin, found: Any) -> Open:
+def check_is_dataset(plugin: plugins.Plugin, found: object) -> Open:
     """Return `found`, which `plugin` names: a class of data sets, or a function that says it returns one, unless it
     is installed as such. It is called only after that.
 
@@ -194,7 +194,7 @@ def check_is_dataset(plugin: plugins.Plugin, found: Any) -> Open:
     return cast(Open, found)
 
 
-def returned_by(found: Any) -> object:
+def returned_by(found: object) -> object:
     """Return what the annotation of the function `found` says that it returns; None if it has none, or none that can
     be understood."""
     try:
