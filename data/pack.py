@@ -12,7 +12,7 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.archives import Content, Item, Preads
-from launchbay.data.base import digest
+from launchbay.data.base import digest_of
 from launchbay.data.files import Files
 from launchbay.data.headers import Headers
 from launchbay.data.pack_format import (
@@ -120,6 +120,9 @@ class Pack(Files):
         classes = f": {len(self.classes)} classes ({some_of(self.classes, 8)})" * bool(self.classes)
         self.note = f"{rows.place}, {len(rows.shards)} shards of {self.description.name}{classes}"
 
+    def _total(self) -> int:
+        return sum(self.description.splits.values())
+
     @property
     def channels(self) -> int:
         return self.description.channels
@@ -133,8 +136,8 @@ class Pack(Files):
 
     def fingerprint(self) -> str:
         """Return what tells this set from another: as for the files that were packed."""
-        known = zip(self.files.names, self.headers.bytes.tolist(), strict=True)
-        return digest(*(part for each in known for part in each))
+        known = zip(map(self.files.name_of, self.files.rows), self.headers.bytes.tolist(), strict=True)
+        return digest_of(part for each in known for part in each)
 
 
 def rows_of(description: Description, split: str) -> range:
