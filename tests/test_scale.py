@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,7 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from launchbay import UserError
-from launchbay.data import known, reading
+from launchbay.data import known, reading, shards
 from launchbay.data.files import KEEP_BYTES, keep_bytes
 from launchbay.data.folder import Folder
 from launchbay.data.loader import TrainingOrder
@@ -25,6 +26,7 @@ from launchbay.data.packing import write_pack
 from launchbay.data.resident import Resident
 from launchbay.data.shuffle import feistel, windowed
 from launchbay.launch.commands.pack import pack_data
+from launchbay.launch.config.assembly import open_dataset
 
 
 def paint(path: Path, side: int = 8, seed: int = 0) -> None:
@@ -170,11 +172,11 @@ def test_a_feistel_permutation_looks_random() -> None:
 
 
 def test_a_window_holds_whole_shards() -> None:
-    shards = (40, 0, 30, 50, 20, 60)
-    order = windowed(np.arange(200), shards, 2, 1, 0)
+    of = (40, 0, 30, 50, 20, 60)
+    order = windowed(np.arange(200), of, 2, 1, 0)
     assert sorted(order.tolist()) == list(range(200))
-    of_shard = np.repeat(np.arange(6), shards)[order]
-    starts = np.cumsum(shards)
+    of_shard = np.repeat(np.arange(6), of)[order]
+    starts = np.cumsum(of)
     seen, at = [], 0
     while at < 200:  # each part of the epoch has the samples of two shards, mixed
         end = next(end for end in range(at + 1, 201) if len({*of_shard[at:end]}) == 3 or end == 200)
@@ -183,8 +185,8 @@ def test_a_window_holds_whole_shards() -> None:
         at = end
     assert len(seen) == 3 and set.union(*seen) == {0, 2, 3, 4, 5}
     assert starts[-1] == 200
-    assert (windowed(np.array([150, 7]), shards, 2, 1, 0) == order[[150, 7]]).all()
-    assert not (windowed(np.arange(200), shards, 2, 1, 1) == order).all()
+    assert (windowed(np.array([150, 7]), of, 2, 1, 0) == order[[150, 7]]).all()
+    assert not (windowed(np.arange(200), of, 2, 1, 1) == order).all()
 
 
 def test_an_order_in_windows_is_the_same_on_two_processes() -> None:
@@ -313,3 +315,58 @@ def test_damage_of_a_shard_is_found(pack: Path, monkeypatch: pytest.MonkeyPatch)
         Pack("train", pack)
     shutil.rmtree(pack)
     assert not pack.exists()
+
+
+@pytest.fixture
+def away(pack: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """The pack, at an address in the memory of this process."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("launchbay.data.files.KEEP_BYTES", 0)
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    for file in pack.iterdir():
+        system.pipe_file(f"/bucket/pack/{file.name}", file.read_bytes())
+    return "memory://bucket/pack"
+
+
+def shards_here() -> set[str]:
+    return {path.name for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*.tar")}
+
+
+def test_a_pack_at_an_address_is_fetched_as_it_is_read(away: str, pack: Path) -> None:
+    here, there = Pack("train", pack), open_dataset(away)("train", None)
+    assert there.fingerprint() == here.fingerprint() and not shards_here()
+    assert torch.equal(there.image(0), here.image(0))
+    assert shards_here() == {"shard-00000.tar"}
+    fsspec.filesystem("memory").store.pop("/bucket/pack/shard-00000.tar")
+    again = open_dataset(away)("train", None)
+    assert torch.equal(again.image(1), here.image(1))
+    with pytest.raises(UserError, match=r"memory://bucket/pack/shard-00001\.tar"):
+        fsspec.filesystem("memory").store.pop("/bucket/pack/shard-00001.tar")
+        again.image(5)
+
+
+def test_the_cache_of_shards_is_bounded(away: str, pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(shards.LIMIT, "0.000013")
+    here, there = Pack("train", pack), open_dataset(away)("train", None)
+    for index in (0, 9, 20, 0, 26):
+        assert torch.equal(there.image(index), here.image(index))
+        assert len(shards_here()) <= 2
+    monkeypatch.setenv(shards.LIMIT, "much")
+    with pytest.raises(UserError, match="much"):
+        open_dataset(away)("train", None).image(12)
+
+
+def test_an_address_that_brings_nothing(away: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, said in {
+        "memory://bucket/other": "cannot get memory://bucket/other/pack.json",
+        "reference://x": "is no address of a pack",
+        "s3://": "is no address of a pack",
+        "memory://x::file://y": "is no address of a pack",
+    }.items():
+        with pytest.raises(UserError, match=said):
+            open_dataset(name)("train", None)
+    monkeypatch.setattr(shards, "QUIET", 0.2)
+    monkeypatch.setattr(type(fsspec.filesystem("memory")), "get_file", lambda *_: time.sleep(1))
+    with pytest.raises(UserError, match="nothing has come"):
+        open_dataset(away)("train", None)
