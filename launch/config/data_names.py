@@ -251,9 +251,8 @@ def find_address(name: str) -> Named:
     try:
         get_filesystem_class(scheme)
     except ImportError as error:
-        raise UserError(
-            f"{name} cannot be read: {error}", "pip install 'launchbay[remote]', or what is named"
-        ) from error
+        hint = "pip install 'launchbay[remote]' for s3, http and https; for others what is named"
+        raise UserError(f"{name} cannot be read: {error}", hint) from error
     return Named(ADDRESS, name)
 
 
