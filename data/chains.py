@@ -257,6 +257,7 @@ class Degraded(Transformed):
             raise UserError("the data set gives an input of its own for each picture", "leave --degrade out")
         self.pictures = (*images.pictures, "input")
         self.names = (*self.names, "input")
+        self.scales = {**images.scales, "input": scale}
 
     def size(self, index: int) -> tuple[int, int]:
         return self.images.size(index)

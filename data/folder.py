@@ -12,6 +12,7 @@ from launchbay.data.files import DamagedPictures, Files, Listed
 from launchbay.data.headers import Headers
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand, unwrapped
 from launchbay.data.listing import Listing, list_archive, list_folder
+from launchbay.data.partners import are_sides
 from launchbay.data.reading import Problems, examine
 from launchbay.data.words import plain_name, some_of
 
@@ -86,7 +87,10 @@ class Folder(Files, Listed):
 
     def _remarks(self) -> list[str]:
         empty = empty_classes(self.listing, self.layout, self.folders) if self.folders else []
-        return [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
+        said = [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
+        if are_sides(self.folders):
+            said.append(f"if these are pairs: --data pairs --data-root {plain_name(self.root)}")
+        return said
 
 
 def look_into(root: Path) -> Listing:

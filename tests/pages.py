@@ -192,6 +192,8 @@ class InThisProcess:
                 code = min(1, train.main(self.shortened(options_of(words))))  # the launcher has no other codes
             case ["python", "launch/run.py", *options] | ["python", "-m", "launchbay.launch.run", *options]:
                 code = train.main(self.shortened(options))
+            case ["launchbay", "train", task, *options]:
+                code = train.main(self.shortened(["--task", task, *options]))
             case ["launchbay", *options]:
                 wanted = {*CHECKS, *(ONE_MORE[name] for name in options if name in ONE_MORE)}
                 few = tuple(check for check in self.contract if check.__name__ in wanted)

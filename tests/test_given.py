@@ -15,6 +15,7 @@ from rich.console import Console
 from launchbay import UserError
 from launchbay.data import LoadOptions
 from launchbay.data.decode import decode
+from launchbay.data.folder import Folder
 from launchbay.data.loader import TrainingOrder, samples
 from launchbay.data.pairs import Pairs
 from launchbay.data.partners import find_partners
@@ -80,6 +81,13 @@ def test_names_that_say_nothing_are_refused() -> None:
         Pairs("train", Path("imgs"))
     with pytest.raises(UserError, match="--data pairs does not say which"):
         Pairs("train", None)
+
+
+def test_a_folder_of_pairs_taken_for_classes_is_told() -> None:
+    draw_pairs("imgs/train")
+    source = Source(Folder, Path("imgs"))
+    source.open("train")
+    assert source.describe()[0].endswith("; if these are pairs: --data pairs --data-root imgs")
 
 
 def test_all_that_makes_no_pair_is_told_at_once(mistake: Mistake) -> None:
@@ -185,6 +193,16 @@ def test_super_resolution_learns_from_given_pictures(train: Train, launchbay: Ve
     assert "are 2 times smaller, not as large" in mistake("--task", "denoise", *given)
     for task, said in {"vae": "VAE makes no use of 'input'", "reconstruct": "'input'", "classify": "no labels"}.items():
         assert said in mistake("--task", task, *given)
+
+
+def test_a_chain_of_degradations_is_judged_on_given_pairs(train: Train, mistake: Mistake) -> None:
+    """What is made to train on, and what is given to judge by, go together; two inputs to train on do not."""
+    draw_pairs("imgs", low="noisy/{:02}.png", high="clean/{:02}.png")
+    made = ("denoise", "--degrade", "light", *QUICK)
+    run = train(*made, "--val-data", "pairs", "--val-root", "imgs")
+    assert json.loads((run / "summary.json").read_text())["baseline"]["psnr"] == 100, "what is given is not noisy"
+    said = mistake("--task", *made, "--data", "pairs", "--data-root", "imgs")
+    assert "--degrade makes what the network gets, but the data have that already" in said
 
 
 def test_denoising_learns_from_given_pictures_and_goes_on(train: Train, mistake: Mistake) -> None:

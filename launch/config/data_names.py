@@ -79,6 +79,8 @@ PREFIXES = {
 """By what stands before the colon."""
 ARCHIVE = Kind("FILE.zip", "a zip or tar of pictures, also .tar.gz, .tar.bz2, .tar.xz", "launchbay.data.folder:Folder")
 TABLE = Kind("FILE.csv", "a table of files and labels, also .tsv and .jsonl", "launchbay.data.tables:Table")
+MEANT = {"hf": "hf", "huggingface": "hf", "torchvision": "torchvision"}
+"""What may be written instead."""
 FILES: dict[str, Kind] = {
     **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ARCHIVE),
     **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), TABLE),
@@ -189,6 +191,9 @@ def find(name: str) -> Named:
             found = find_in_library(name)
         case "path":
             found = find_path(name)
+        case "code" if meant := MEANT.get(name.partition(":")[0].lower()):
+            said = f"there is no {name}; did you mean {meant}:{name.partition(':')[2]}?"
+            raise UserError(said, f"write {PREFIXES[meant].written}")
         case _:
             return Named(find_plugin(DATASETS, name))
     check_library(found.meaning, name)
@@ -267,7 +272,8 @@ def mode_of(path: str) -> int:
 def missing(name: str) -> UserError:
     """Return what to say of a `name` that is neither an installed data set nor there."""
     if set(name) & {"/", "\\"} or name.startswith("."):
-        return UserError(f"there is no {name}", f"looked for it in {Path.cwd()}; give a folder or file that is there")
+        hub = f"; of the Hugging Face hub: hf:{name}" if name.count("/") == 1 and name[0].isalnum() else ""
+        return UserError(f"there is no {name}", f"looked for it in {Path.cwd()}; give a folder or file there{hub}")
     known = ", ".join(plugin.name for plugin in installed(DATASETS)) or "none; is launchbay installed?"
     ways = ", ".join(kind.written for kind in (*PREFIXES.values(), CODE))
     hint = f"installed: {known}. Others: {ways}, or the path of a folder or file, looked for in {Path.cwd()}"
@@ -284,6 +290,12 @@ def suggestion(name: str) -> str:
     wanted = name.rpartition(":")[2].lower()
     near = [*get_close_matches(wanted, full, n=1), *get_close_matches(wanted.replace("-", ""), full, n=1)]
     return f"; did you mean {full[near[0]]!r}?" if near else ""
+
+
+def namesake(name: str) -> str:
+    """Return a line on what lies here under the name of an installed data set; empty if nothing does."""
+    here = [part for part in name.split("+") if sort_of(part) == "installed" and mode_of(part)]
+    return f"note: {here[0]} is a data set of that name; for what lies here: --data ./{here[0]}" if here else ""
 
 
 def open_named(named: Named, split: str, root: Path | None) -> "ImageSet":

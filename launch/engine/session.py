@@ -13,7 +13,8 @@ from launchbay.data.transforms import Transformed
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
-from launchbay.launch.config.options import AnyConfig, seconds_of
+from launchbay.launch.config.data_names import namesake
+from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
@@ -71,6 +72,8 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
             told += on_wandb
+            names = [options.data.data, *all_of(options.data.val_data)]
+            told += [line for name in names if (line := namesake(name))]
             told += [OWN_COURSE] if has_own_course(engine.task) else []
             told += overlaps(engine) if start is None else []
             print(run_header(config, data, accelerator, folder, engine.steps), *changes, *told, sep="\n  ")
