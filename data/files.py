@@ -4,6 +4,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from copy import copy
+from itertools import chain
 from typing import Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.archives import Place
-from launchbay.data.base import ImageSet, digest
+from launchbay.data.base import ImageSet, digest_of
 from launchbay.data.decode import decode
 from launchbay.data.headers import Headers
 from launchbay.data.layout import Layout
@@ -46,6 +47,10 @@ class DamagedPictures(UserError):
         return DamagedPictures([*self.lines, *(line + needed for line in small)], self.rest)
 
 
+KEEP_COUNT = 100_000
+"""Of more pictures none is kept: decoding them all takes longer than a person waits for a run to start."""
+
+
 def keep_bytes() -> int:
     """Return how many bytes of decoded pictures this process may keep of a set."""
     processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
@@ -76,11 +81,15 @@ class Files(ImageSet):
         """Return what the heads of the files `names` say, and why some cannot be read."""
         return examine(self.root, names)
 
+    def _total(self) -> int:
+        """Return how many pictures there are in all splits."""
+        return len(self.headers)
+
     def _keep(self) -> dict[int, str]:
         """Decode all pictures and keep them, if they are not too many. Return why some cannot be decoded."""
         sides = self.headers.pixels()
         self.starts, self.kept = np.cumsum(sides) - sides, None
-        if sides.sum() > keep_bytes():
+        if self._total() > KEEP_COUNT or sides.sum() > keep_bytes():
             return {}
         self.kept = torch.empty(int(sides.sum()), dtype=torch.uint8)
         return decode_all(self.files, self.headers, self.kept)
@@ -104,7 +113,7 @@ class Files(ImageSet):
     def fingerprint(self) -> str:
         """Return what tells this set from another: from the paths within `root` and the sizes of all files."""
         known = zip(self.files.names, self.headers.bytes.tolist(), strict=True)
-        return digest(*(part for each in known for part in each), *bytes_beside(self))
+        return digest_of(chain((part for each in known for part in each), bytes_beside(self)))
 
     def image(self, index: int) -> Tensor:
         """Return a picture, upright and in colour: uint8 3×H×W."""

@@ -66,6 +66,9 @@ class Folder(Files, Listed):
             self.labels = np.array([number[class_of(name, self.layout.depth)] for name in self.files.names], np.int64)
         return problems
 
+    def _total(self) -> int:
+        return len(self.layout.splits["all"])
+
     def _examine(self, names: Sequence[str]) -> tuple[Headers, Problems]:
         if self.examined is None:
             self.examined = examine(self.root, self.layout.splits["all"])  # for all splits at once

@@ -1,7 +1,7 @@
 """Headers of many pictures, as columns: a million of them take 17 MB."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Self, overload
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ class Headers(Sequence[Header]):
     @classmethod
     def empty(cls, count: int) -> Self:
         """Return headers of `count` pictures of which nothing is known."""
-        return cls(*(np.zeros(count, kind) for kind in cls.TYPES))
+        numbers = np.zeros(count, np.int32), np.zeros(count, np.int32), np.zeros(count, np.int64)
+        return cls(*numbers, np.zeros(count, np.bool_))
 
     def __len__(self) -> int:
         return len(self.height)
@@ -50,7 +51,7 @@ class Headers(Sequence[Header]):
         for name, column in self.columns().items():
             column[places] = getattr(others, name)
 
-    def columns(self) -> dict[str, NDArray[np.generic]]:
+    def columns(self) -> dict[str, NDArray[Any]]:
         """Return the columns by their names."""
         return {name: getattr(self, name) for name in self.COLUMNS}
 

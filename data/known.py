@@ -182,7 +182,7 @@ def examine_once(root: Path, names: Sequence[str], look: Look) -> tuple[Headers,
             headers.take(old, index.headers.at(places[old]))
         problems = look(root, names, new, headers)
         good = np.flatnonzero((headers.height > 0) & settled(stamps))
-        kept = names_now if len(good) == len(names) else packed([names[place] for place in good])
+        kept = names_now if len(good) == len(names) else packed([names[place] for place in map(int, good)])
         if len(good):
             write_index(file, Known(kept, stamps[good], headers.at(good)))
         return headers, problems

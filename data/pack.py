@@ -11,8 +11,8 @@ import numpy as np
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data.archives import Content, Item, Preads
-from launchbay.data.base import digest
+from launchbay.data.archives import Content, Item
+from launchbay.data.base import digest_of
 from launchbay.data.files import Files
 from launchbay.data.headers import Headers
 from launchbay.data.pack_format import (
@@ -25,7 +25,8 @@ from launchbay.data.pack_format import (
     read_description,
     refused,
 )
-from launchbay.data.words import some_of
+from launchbay.data.shards import Away, Here, Shards, bring
+from launchbay.data.words import plain_name, some_of
 
 
 class Packed(Content):
@@ -45,7 +46,7 @@ class Packed(Content):
         """
         columns = self.rows.columns
         offset, size = int(columns["offset"][self.row]), int(columns["bytes"][self.row])
-        content = self.rows.shards[columns["shard"][self.row]].read(offset, size)
+        content = self.rows.shards.read(int(columns["shard"][self.row]), offset, size)
         if crc32(content) != columns["crc"][self.row]:
             raise ValueError("the pack is damaged there: its bytes have another checksum")
         return io.BytesIO(content), size
@@ -54,7 +55,7 @@ class Packed(Content):
 class Rows(Sequence[Item]):
     """The pictures of `rows` of a pack's index, of which nothing is made before it is asked for."""
 
-    def __init__(self, place: object, columns: Columns, shards: Sequence[Preads], rows: range):
+    def __init__(self, place: object, columns: Columns, shards: Shards, rows: range):
         self.place, self.columns, self.shards, self.rows = place, columns, shards, rows
 
     def __len__(self) -> int:
@@ -91,19 +92,23 @@ class Pack(Files):
     def __init__(self, split: str, root: Path):
         try:
             with (root / DESCRIPTION).open("rb") as file:
-                self.description = read_description(file.read(LARGEST))
-            columns = read_columns(root / INDEX, self.description)
-            shards = [Preads(root / shard.file) for shard in self.description.shards]
-            for shard, opened in zip(self.description.shards, shards, strict=True):
-                if opened.size != shard.bytes:
-                    raise ValueError(f"{shard.file} has {opened.size:,} bytes, not {shard.bytes:,}")
+                description = read_description(file.read(LARGEST))
+            columns, shards = read_columns(root / INDEX, description), Here(description.shards, root)
         except (OSError, ValueError) as error:
             raise refused(root, error) from error
-        self.root = root
-        self._take_rows(Rows(root, columns, shards, rows_of(self.description, split)))
+        self._open(split, root, description, columns, shards)
+
+    def _open(self, split: str, place: object, description: Description, columns: Columns, shards: Shards) -> None:
+        """Become the pictures of a `split` of the pack at `place`.
+
+        Raises:
+            UserError: there are none.
+        """
+        self.description = description
+        self._take_rows(Rows(place, columns, shards, rows_of(description, split)))
         if not self.files:
-            has = ", ".join(f"{count:,} to {split}" for split, count in self.description.splits.items())
-            raise UserError(f"{root} has no pictures for {split!r}: {has}", "name other data, or pack them together")
+            has = ", ".join(f"{count:,} to {split}" for split, count in description.splits.items())
+            raise UserError(f"{place} has no pictures for {split!r}: {has}", "name other data, or pack them together")
 
     def _take_rows(self, rows: Rows) -> None:
         """Become the pictures of these `rows`."""
@@ -120,6 +125,9 @@ class Pack(Files):
         classes = f": {len(self.classes)} classes ({some_of(self.classes, 8)})" * bool(self.classes)
         self.note = f"{rows.place}, {len(rows.shards)} shards of {self.description.name}{classes}"
 
+    def _total(self) -> int:
+        return sum(self.description.splits.values())
+
     @property
     def channels(self) -> int:
         return self.description.channels
@@ -133,8 +141,25 @@ class Pack(Files):
 
     def fingerprint(self) -> str:
         """Return what tells this set from another: as for the files that were packed."""
-        known = zip(self.files.names, self.headers.bytes.tolist(), strict=True)
-        return digest(*(part for each in known for part in each))
+        known = zip(map(self.files.name_of, self.files.rows), self.headers.bytes.tolist(), strict=True)
+        return digest_of(part for each in known for part in each)
+
+
+class AwayPack(Pack):
+    """The pictures of the pack at `address`, whose shards are brought here when they are read.
+
+    Raises:
+        UserError: it cannot be read, or has no such split.
+    """
+
+    def __init__(self, address: str, split: str):
+        address = address.rstrip("/")
+        try:
+            folder, description = bring(address)
+            columns = read_columns(folder / INDEX, description)
+        except (OSError, ValueError) as error:
+            raise refused(address, error) from error
+        self._open(split, plain_name(address), description, columns, Away(description.shards, address, folder))
 
 
 def rows_of(description: Description, split: str) -> range:

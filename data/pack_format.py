@@ -142,4 +142,7 @@ def refused(place: object, error: Exception) -> UserError:
     """Return what to tell a person about a pack that cannot be read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     said = f"{plain_name(place)} is no pack that can be read: {plain_name(reason)}"
-    return UserError(said, "write it again with launchbay pack, or copy it again as a whole")
+    return UserError(
+        said,
+        "write it again with launchbay pack, or copy it again as a whole; look after the network if it is far away",
+    )

@@ -22,7 +22,7 @@ from launchbay.data.archives import BLOCK
 from launchbay.data.base import ImageSet
 from launchbay.data.decode import open_regular
 from launchbay.data.files import Files
-from launchbay.data.pack_format import COLUMNS, DESCRIPTION, INDEX, VERSION, Description, Shard, shard_name
+from launchbay.data.pack_format import COLUMNS, DESCRIPTION, INDEX, VERSION, Columns, Description, Shard, shard_name
 from launchbay.data.progress import progress
 
 SHARD_BYTES = 2**27
@@ -69,8 +69,9 @@ class Writer:
 
     def write_index(self) -> str:
         """Write the index, and return its SHA-256."""
-        columns = {name: np.frombuffer(self.columns[name], np.int64).astype(kind) for name, kind in COLUMNS.items()}
-        columns["names"] = np.frombuffer(bytes(self.names), np.uint8)
+        columns: Columns = {"names": np.frombuffer(bytes(self.names), np.uint8)}
+        for name, kind in COLUMNS.items():
+            columns[name] = np.frombuffer(self.columns[name], np.int64).astype(kind)
         save_file({name: torch.tensor(column) for name, column in columns.items()}, self.folder / INDEX)
         (self.folder / INDEX).chmod(0o666 & ~umask())  # safetensors lets nobody else read it
         return sha256((self.folder / INDEX).read_bytes()).hexdigest()

@@ -52,7 +52,7 @@ def look_at(root: Place, names: Sequence[str], places: NDArray[np.int64], header
     problems = Problems()
 
     def look(part: range) -> None:
-        for place in places[part.start : part.stop].tolist():
+        for place in map(int, places[part.start : part.stop]):
             try:
                 headers.put(place, read_header(root / names[place]))
             except Exception as error:  # whatever bytes make of Pillow

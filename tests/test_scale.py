@@ -1,30 +1,24 @@
-"""Very many pictures: the index of a folder, packs, and orders that nobody can keep."""
+"""Very many pictures: the index of a folder, and orders that nobody can keep."""
 
-import json
 import os
-import shutil
-import tarfile
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 from launchbay import UserError
 from launchbay.data import known, reading
+from launchbay.data.decode import Header
 from launchbay.data.files import KEEP_BYTES, keep_bytes
 from launchbay.data.folder import Folder
 from launchbay.data.loader import TrainingOrder
-from launchbay.data.pack import Pack
-from launchbay.data.packing import write_pack
-from launchbay.data.resident import Resident
 from launchbay.data.shuffle import feistel, windowed
-from launchbay.launch.commands.pack import pack_data
 
 
 def paint(path: Path, side: int = 8, seed: int = 0) -> None:
@@ -101,7 +95,7 @@ def lie(file: Path) -> None:
 
 @pytest.mark.parametrize("harm", [cut, swap, lie])
 def test_an_index_that_is_damaged_is_made_anew_aloud(
-    pictures: Path, looked: list[str], harm, capsys: pytest.CaptureFixture[str]
+    pictures: Path, looked: list[str], harm: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Folder("train", pictures)
     [file] = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.safetensors")
@@ -126,7 +120,7 @@ def test_one_process_looks_and_others_take_what_it_found(
 ) -> None:
     begun, read = threading.Event(), reading.read_header
 
-    def slow(path: Path):
+    def slow(path: Path) -> Header:
         begun.set()
         time.sleep(0.01)
         return read(path)
@@ -170,11 +164,11 @@ def test_a_feistel_permutation_looks_random() -> None:
 
 
 def test_a_window_holds_whole_shards() -> None:
-    shards = (40, 0, 30, 50, 20, 60)
-    order = windowed(np.arange(200), shards, 2, 1, 0)
+    of = (40, 0, 30, 50, 20, 60)
+    order = windowed(np.arange(200), of, 2, 1, 0)
     assert sorted(order.tolist()) == list(range(200))
-    of_shard = np.repeat(np.arange(6), shards)[order]
-    starts = np.cumsum(shards)
+    of_shard = np.repeat(np.arange(6), of)[order]
+    starts = np.cumsum(of)
     seen, at = [], 0
     while at < 200:  # each part of the epoch has the samples of two shards, mixed
         end = next(end for end in range(at + 1, 201) if len({*of_shard[at:end]}) == 3 or end == 200)
@@ -183,133 +177,16 @@ def test_a_window_holds_whole_shards() -> None:
         at = end
     assert len(seen) == 3 and set.union(*seen) == {0, 2, 3, 4, 5}
     assert starts[-1] == 200
-    assert (windowed(np.array([150, 7]), shards, 2, 1, 0) == order[[150, 7]]).all()
-    assert not (windowed(np.arange(200), shards, 2, 1, 1) == order).all()
+    assert (windowed(np.array([150, 7]), of, 2, 1, 0) == order[[150, 7]]).all()
+    assert not (windowed(np.arange(200), of, 2, 1, 1) == order).all()
 
 
 def test_an_order_in_windows_is_the_same_on_two_processes() -> None:
-    how = {"size": 60, "batch_size": 8, "seed": 2, "shards": (20, 25, 15), "window": 2}
-    whole = [[*batch] for batch in TrainingOrder(steps=range(12), **how)]
-    parts = [[[*batch] for batch in TrainingOrder(steps=range(12), rank=rank, world=2, **how)] for rank in range(2)]
-    assert whole == [[*one, *two] for one, two in zip(*parts, strict=True)]
-    assert [[*batch] for batch in TrainingOrder(steps=range(5, 12), **how)] == whole[5:]
+    def batches(steps: range, rank: int = 0, world: int = 1) -> list[list[int]]:
+        shards = {"shards": (20, 25, 15), "window": 2}
+        order = TrainingOrder(size=60, batch_size=8, seed=2, steps=steps, rank=rank, world=world)
+        return [[*batch] for batch in replace(order, **shards)]
 
-
-@pytest.fixture
-def pack(pictures: Path) -> Path:
-    Path("pack").mkdir()
-    sets = {split: Folder(split, pictures) for split in ("train", "val")}
-    write_pack(sets, "pictures", Path("pack"), shard_bytes=5000)
-    return Path("pack")
-
-
-def test_a_pack_has_what_was_packed(pictures: Path, pack: Path) -> None:
-    for split in ("train", "val"):
-        before, after = Folder(split, pictures), Pack(split, pack)
-        assert after.fingerprint() == before.fingerprint()
-        assert after.classes == before.classes and after.uniform
-        for index in range(len(before)):
-            assert torch.equal(after.image(index), before.image(index))
-            assert after.label(index) == before.label(index) and after.size(index) == before.size(index)
-        assert sum(after.shards) == len(after) and len(after.shards) > (split == "train")
-    assert len(Pack("all", pack)) == 30
-    files = {}
-    for shard in sorted(pack.glob("*.tar")):
-        with tarfile.open(shard) as opened:
-            files |= {each.name: opened.extractfile(each).read() for each in opened}  # pyright: ignore
-    assert files == {str(file.relative_to(pictures)): file.read_bytes() for file in pictures.rglob("*.png")}
-
-
-def test_pack_writes_whole_or_not_at_all(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    console = Console(quiet=True)
-    pack_data("pictures", None, Path("out"), console)
-    assert len(Pack("train", Path("out"))) == 27
-    with pytest.raises(UserError, match="exists already"):
-        pack_data("pictures", None, Path("out"), console)
-    (pictures / "a/02.png").write_text("no picture")
-    with pytest.raises(UserError, match=r"02\.png"):
-        pack_data("pictures", None, Path("other"), console)
-    (pictures / "a/02.png").unlink()
-    pictures.rename("others")
-    monkeypatch.setattr("launchbay.data.packing.Writer.write_index", lambda _: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        pack_data("others", None, Path("other"), console)
-    assert {path.name for path in Path().iterdir()} == {"others", "out"}
-
-
-def test_a_pack_of_grey_pictures_without_files() -> None:
-    pixels = torch.arange(10 * 64, dtype=torch.int64).remainder(251).to(torch.uint8).view(10, 1, 8, 8)
-    before = Resident(pixels, torch.arange(10) % 3, ["x", "y", "z"])
-    Path("out").mkdir()
-    write_pack({"train": before}, "numbers", Path("out"))
-    after = Pack("train", Path("out"))
-    assert after.channels == 1 and after.classes == before.classes
-    assert torch.equal(after.image(7), before.image(7)) and after.label(7) == before.label(7)
-    with pytest.raises(UserError, match="no pictures for 'val'"):
-        Pack("val", Path("out"))
-
-
-def rewritten(pack: Path, name: str, change) -> None:
-    """Change a column of the index, and say so in pack.json, as a stranger may."""
-    from hashlib import sha256
-
-    tensors = load_file(pack / "index.safetensors")
-    tensors[name] = change(tensors[name])
-    save_file(tensors, pack / "index.safetensors")
-    said = json.loads((pack / "pack.json").read_text())
-    said["index"] = sha256((pack / "index.safetensors").read_bytes()).hexdigest()
-    (pack / "pack.json").write_text(json.dumps(said))
-
-
-COLUMN_HARMS = {
-    "offset": lambda column: column + 2**40,
-    "bytes": lambda column: -column,
-    "shard": lambda column: column + 1,
-    "label": lambda column: column + 2,
-    "ends": lambda column: column[::-1].copy(),
-    "height": lambda column: column * 0,
-    "crc": lambda column: column.astype(np.int32),
-}
-
-
-@pytest.mark.parametrize("name", COLUMN_HARMS)
-def test_a_stranger_s_index_leads_nowhere(pack: Path, name: str) -> None:
-    rewritten(pack, name, COLUMN_HARMS[name])
-    with pytest.raises(UserError, match="is no pack that can be read"):
-        Pack("train", pack)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda said: said["shards"][0].update(file="../pictures/a/00.png"),
-        lambda said: said["shards"][0].update(samples=-1),
-        lambda said: said["shards"][0].update(bytes=10**30),
-        lambda said: said.update(version=2),
-        lambda said: said.update(splits={"train": 5}),
-        lambda said: said.update(channels=7),
-        lambda said: said.pop("classes"),
-        lambda said: said.update(index="0"),
-    ],
-)
-def test_a_stranger_s_description_is_refused(pack: Path, change) -> None:
-    said = json.loads((pack / "pack.json").read_text())
-    change(said)
-    (pack / "pack.json").write_text(json.dumps(said))
-    with pytest.raises(UserError, match="is no pack that can be read"):
-        Pack("train", pack)
-
-
-def test_damage_of_a_shard_is_found(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launchbay.data.files.KEEP_BYTES", 0)
-    shard = pack / "shard-00000.tar"
-    content = bytearray(shard.read_bytes())
-    content[700] ^= 1
-    shard.write_bytes(content)
-    with pytest.raises(UserError, match=r"a/02\.png.*another checksum"):
-        Pack("train", pack).image(0)
-    shard.write_bytes(content[:-1])
-    with pytest.raises(UserError, match=r"shard-00000\.tar has"):
-        Pack("train", pack)
-    shutil.rmtree(pack)
-    assert not pack.exists()
+    whole, (first, second) = batches(range(12)), (batches(range(12), rank, 2) for rank in range(2))
+    assert whole == [[*one, *two] for one, two in zip(first, second, strict=True)]
+    assert batches(range(5, 12)) == whole[5:]

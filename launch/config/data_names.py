@@ -97,6 +97,9 @@ FOLDERS = {
 }
 """By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
 PICTURES = Kind("DIR", "a folder of pictures", "launchbay.data.folder:Folder")
+SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "http", "https", "hf", "ftp", "sftp", "file", "memory")
+"""Kinds of addresses that a pack may lie at."""
+ADDRESS = Kind("s3://PACK", f"a pack at an address: {', '.join(SCHEMES)}", "launchbay.data.pack:AwayPack")
 CODE = Kind("module:Class", "a class of your own, seen from this folder; on the command line only", "")
 
 
@@ -117,7 +120,7 @@ def parts_of(name: str) -> list[str]:
     Raises:
         UserError: there are more, or one is empty.
     """
-    parts = [name] if mode_of(name) else name.split("+")
+    parts = [name] if mode_of(name) or "://" in name else name.split("+")
     if len(parts) > 2 or not all(parts):
         raise UserError(f"--data {name} is not a pair of data sets", "two can be paired: A+B, such as glyphs+photos")
     return parts
@@ -227,6 +230,8 @@ def find_path(name: str) -> Named:
         UserError: it is not there, or of no known kind.
     """
     path, mode = Path(name), mode_of(name)
+    if not mode and "://" in name:
+        return find_address(name)
     if stat.S_ISDIR(mode):
         return Named(next((kind for pattern, kind in FOLDERS.items() if any(path.glob(pattern))), PICTURES), path=path)
     if not mode:
@@ -235,6 +240,25 @@ def find_path(name: str) -> Named:
     if not suffix or not stat.S_ISREG(mode):
         raise UserError(f"{name} is no data set", f"give a folder{', or a file: ' * bool(FILES)}{' '.join(FILES)}")
     return Named(FILES[suffix], path=path)
+
+
+def find_address(name: str) -> Named:
+    """Return what the address `name` means: a pack.
+
+    Raises:
+        UserError: it is of an unknown kind, or what reads that kind is not installed.
+    """
+    scheme, _, rest = name.partition("://")
+    if scheme not in SCHEMES or not rest or "::" in rest:
+        raise UserError(f"{name} is no address of a pack", f"known kinds: {', '.join(SCHEMES)}")
+    from fsspec import get_filesystem_class
+
+    try:
+        get_filesystem_class(scheme)
+    except ImportError as error:
+        hint = "pip install 'launchbay[remote]' for s3, http and https; for others what is named"
+        raise UserError(f"{name} cannot be read: {error}", hint) from error
+    return Named(ADDRESS, name)
 
 
 def mode_of(path: str) -> int:

@@ -42,11 +42,19 @@ class TrainingBatches:
                     parts = [to_batch(next(loaded), *given) for _ in range(accumulate)]
                 yield parts
 
-    def order(self, steps: range, **part: int) -> TrainingOrder:
-        """Return the index lists of `steps`, for the part of each batch that `part` names."""
-        size, options = len(self.images), self.options
-        how = {"shards": tuple(self.images.shards), "window": self.window} if self.window else {}
-        return TrainingOrder(size=size, batch_size=options.batch_size, steps=steps, seed=options.seed, **how, **part)
+    def order(self, steps: range, *, rank: int, world: int, accumulate: int) -> TrainingOrder:
+        """Return the index lists of `steps`, for the part of each batch that the others say."""
+        return TrainingOrder(
+            size=len(self.images),
+            batch_size=self.options.batch_size,
+            steps=steps,
+            seed=self.options.seed,
+            rank=rank,
+            world=world,
+            accumulate=accumulate,
+            shards=tuple(self.images.shards),
+            window=self.window,
+        )
 
     def moment(self, step: int) -> Moment:
         """Return how far the training is after `step` steps."""
