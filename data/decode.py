@@ -8,7 +8,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from ctypes import CDLL
 from functools import partial
 from logging import NullHandler, getLogger
-from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
