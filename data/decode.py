@@ -41,8 +41,8 @@ GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 one_large = Lock()
 """Held by the thread that decodes a large picture: several at once would take a multiple of the memory."""
 
-# What cannot be used is refused by name. Pillow also warns: of pictures of half the size that it refuses, of EXIF that it
-# cannot read; and libtiff, which it brings along, prints whatever it finds.
+# What cannot be used is refused by name. Pillow also warns: of pictures of half the size that it refuses, of EXIF that
+# it cannot read; and libtiff, which it brings along, prints whatever it finds.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL|pillow_heif")
 getLogger("PIL").addHandler(NullHandler())
