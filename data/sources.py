@@ -34,6 +34,8 @@ class Source:
     validation_root: Path | None = None
     opened: dict[str, ImageSet] = field(default_factory=dict)
     damaged: dict[str, DamagedPictures] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
+    """What is to be said of how pictures are cut, by split."""
 
     def open(self, split: str) -> ImageSet:
         """Return the pictures of a split as they are. What is damaged is told when they are loaded for a task, which
@@ -63,7 +65,12 @@ class Source:
         return self.train(split, self.train_root)
 
     def describe(self) -> list[str]:
-        """Return a line on each folder that was opened: its classes, what its pictures are for, what is left out."""
+        """Return a line on each folder that was opened: its classes, what its pictures are for, what is left out; and
+        on how pictures are cut.
+        """
+        return [*self.understood(), *filter(None, self.remarks.values())]
+
+    def understood(self) -> list[str]:
         if line := self.noted():
             return [line]
         train, validation = (self.opened.get(split) for split in ("train", "val"))
@@ -99,10 +106,13 @@ class Source:
         try:
             if scale := options.get("scale"):
                 images = self.opened[split] = at_scale(images, scale)
-            return transform(images, options)
+            cut = transform(images, options)
         except UnsuitablePictures as error:
             error.split, error.essential = split, images.essential
             raise
+        if isinstance(cut, Multiples):
+            self.remarks[split] = cut.remark()
+        return cut
 
 
 def smallest_side(options: LoadOptions) -> int:

@@ -3,7 +3,7 @@ data set names in `pictures` and `masks` is cut and fitted alike.
 """
 
 from collections.abc import Callable, Sequence
-from math import lcm
+from math import lcm, prod
 
 import torch
 from torch import Tensor
@@ -182,8 +182,24 @@ class Crops(Transformed):
         return super().__getitems__(indices) if self.whole else join(self.source, indices, self.apart(indices))
 
 
+LARGEST = 2048
+"""Pixels in height and width of a picture that is evaluated whole, which takes a network some 3 GiB. Those of DIV2K are
+smaller."""
+
+
+def at_once(images: ImageSet, most: int) -> int:
+    """Return how many pictures are evaluated together: at most as many as `most`, and as memory is taken for one of the
+    largest.
+    """
+    if not images.uniform:
+        return 1
+    return min(most, max(1, LARGEST**2 // prod(images.size(0)))) if isinstance(images, Transformed) else most
+
+
 class Multiples(Transformed):
-    """The pictures of `images`, cut at the right and the bottom to multiples of `multiple` pixels."""
+    """The pictures of `images`, cut at the right and the bottom to multiples of `multiple` pixels; the middle of those
+    that are larger than `LARGEST`.
+    """
 
     def __init__(self, images: ImageSet, multiple: int, smallest: int):
         super().__init__(images)
@@ -191,13 +207,26 @@ class Multiples(Transformed):
         check_sizes(images, max(self.multiple, smallest))
 
     def size(self, index: int) -> tuple[int, int]:
-        height, width = (length // self.multiple * self.multiple for length in self.images.size(index))
+        height, width = (self.middle(length // self.multiple)[1] * self.multiple for length in self.images.size(index))
         return height, width
+
+    def middle(self, units: int) -> tuple[int, int]:
+        """Return where what is taken of a length begins, and how long it is, in multiples of pixels."""
+        taken = min(units, LARGEST // self.multiple)
+        return (units - taken) // 2, taken
 
     def cut(self, pictures: Tensor, scale: int = 1) -> Tensor:
         multiple = self.multiple // scale
-        height, width = (length // multiple * multiple for length in pictures.shape[-2:])
-        return pictures[..., :height, :width]
+        (top, height), (left, width) = (self.middle(length // multiple) for length in pictures.shape[-2:])
+        return pictures[..., top * multiple : (top + height) * multiple, left * multiple : (left + width) * multiple]
+
+    def remark(self) -> str:
+        """Return what to say of those that are cut to their middle; empty if none is."""
+        large = [index for index in range(len(self)) if max(self.images.size(index)) >= LARGEST + self.multiple]
+        if not large:
+            return ""
+        what = f"{len(large):,} picture{'s are' if len(large) > 1 else ' is'} larger than {LARGEST}×{LARGEST} pixels"
+        return f"{what}, such as {self.name(large[0])}: of these the middle is used"
 
 
 class Fitted(Transformed):

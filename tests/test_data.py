@@ -18,7 +18,7 @@ from torchvision.transforms.v2.functional import (
 )
 
 from launchbay import UserError
-from launchbay.data import Index, LoadOptions, dihedral
+from launchbay.data import Index, LoadOptions, dihedral, transforms
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.data.decode import decode
 from launchbay.data.folder import Folder
@@ -29,7 +29,7 @@ from launchbay.data.photos import FILES, Photos
 from launchbay.data.randomness import splitmix64
 from launchbay.data.sources import Source
 from launchbay.data.test_sets import open_test_set
-from launchbay.data.transforms import Crops, Fitted, Multiples
+from launchbay.data.transforms import Crops, Fitted, Multiples, at_once
 
 Mistake = Callable[..., str]
 
@@ -332,6 +332,24 @@ def test_fitted_pictures_have_one_size_and_the_channels_asked_for(pictures: Path
     assert torch.equal(batch["image"][0, 0], batch["image"][0, 2]) and batch["label"].tolist() == [0]
     with pytest.raises(UserError, match="have 3 channels, the network takes 1"):
         Fitted(Folder("all", pictures), channels=1)
+
+
+def test_of_huge_pictures_the_middle_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whole multiples, also of what is beside them, smaller by a scale; and it is said."""
+    monkeypatch.setattr(transforms, "LARGEST", 14)
+    Path("imgs").mkdir()
+    rows, columns = np.mgrid[:29, :22]
+    Image.fromarray(np.stack([rows, columns, rows], axis=2).astype(np.uint8)).save("imgs/0.png")
+    Image.fromarray(np.zeros((13, 12, 3), np.uint8)).save("imgs/1.png")
+    source = Source(Folder, Path("imgs"), Folder, Path("imgs"))
+    images = source("val", multiple=4)
+    assert images.size(0) == (12, 12) and images.size(1) == (12, 12)
+    middle = images.image(0)
+    assert middle[0, :, 0].tolist() == list(range(8, 20)) and middle[1, 0].tolist() == list(range(4, 16))
+    assert isinstance(images, Multiples)
+    assert images.cut(torch.arange(14)[:, None].expand(1, 14, 11), 2)[0, :, 0].tolist() == list(range(4, 10))
+    assert [at_once(Fitted(images, size=side), 8) for side in (2, 7, 14, 28)] == [8, 4, 1, 1]
+    assert "1 picture is larger than 14×14 pixels, such as imgs/0.png: of these the middle" in source.describe()[-1]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet
 from launchbay.data.loader import EvaluationOrder, fetch, samples
 from launchbay.data.randomness import with_keys
+from launchbay.data.transforms import at_once
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
 from launchbay.launch.distributed.signals import check, interruptible
@@ -107,7 +108,7 @@ def evaluate(
     device = accelerator.device
     order = EvaluationOrder(
         size=len(images),
-        batch_size=batch_size if images.uniform else 1,
+        batch_size=at_once(images, batch_size),
         seed=options.optimization.seed,
         rank=accelerator.process_index,
         world=accelerator.num_processes,

@@ -116,9 +116,9 @@ def overlaps(engine: Engine) -> list[str]:
     for name, images in engine.validation_sets.items():
         validation = source_of(images)
         if pairs := find_alike(validation, training, PIXELS_COMPARED):
-            one, other = pairs[0]
+            (one, other), count = pairs[0], len(dict(pairs))
             told.append(
-                f"note: validation pictures {f'of {name} ' * bool(name)}that are trained on: {len(dict(pairs))}, such as "
+                f"note: validation pictures {f'of {name} ' * bool(name)}that are trained on: {count}, such as "
                 f"{validation.name(one)}, like {training.name(other)}. Their figures say little of new pictures"
             )
     return told
