@@ -2,9 +2,9 @@
 
     python benchmarks/many.py --most 1000000
 
-For each number of 16×16 PNGs, from a folder, a pack and a file of Parquet: the first start and a later one, in CPU seconds
-of a process of its own, from opening to a fingerprint; MiB of memory that others do not share; 2,000 random decodes; samples
-per CPU second in batches of 64, without workers. Files are read once before: the disk is warm.
+For each number of 16×16 PNGs, from a folder, a pack and a file of Parquet: the first start and a later one, in CPU
+seconds of a process of its own, from opening to a fingerprint; MiB of memory that others do not share; 2,000 random
+decodes; samples per CPU second in batches of 64, without workers. Files are read once before: the disk is warm.
 """
 
 import argparse
