@@ -46,7 +46,7 @@ def obey() -> int:
     """Do what the command line says, and return the exit code."""
     try:
         arguments, rest = parser().parse_known_args(sys.argv[1:] or ["--help"])
-        if rest and arguments.verb != "evaluate":
+        if rest and arguments.verb not in ("evaluate", "sweep"):
             raise UserError(f"unrecognized arguments: {' '.join(rest)}", f"launchbay {arguments.verb} --help shows all")
         return run_verb(arguments, rest)
     except (Exception, KeyboardInterrupt) as error:
@@ -81,6 +81,14 @@ def parser() -> argparse.ArgumentParser:
     for name in ("json", "csv"):
         said = f"write {name.upper()}, with all figures and options"
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=said)
+
+    several = "its options as for training; each that has several values is tried with all of them: --seed 0 1 2"
+    sweep = verbs.add_parser("sweep", help="a run for each combination of values, and a table", epilog=several)
+    sweep.add_argument("task", metavar="NAME", help="the task, then its options")
+    sweep.add_argument("--name", default="", help="of the sweep; the same command goes on with it (default: a new one)")
+    sweep.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at the same time (default: 1)")
+    with_what = "what starts each run: 'accelerate launch --num_processes 2' (default: this Python, one process)"
+    sweep.add_argument("--launcher", default="", metavar="COMMAND", help=with_what)
 
     runs = add_verbs_of_runs(verbs.add_parser)
 
@@ -149,7 +157,7 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
 def positive(text: str) -> int:
     """Return the number that `text` is, larger than 0."""
     if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of samples")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of them")
     return int(text)
 
 
@@ -168,6 +176,10 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
 
             chosen = arguments.sort, arguments.task, arguments.form
             return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
+        case "sweep":
+            from launchbay.launch.commands.sweep import sweep
+
+            return sweep([arguments.task, *rest], arguments.name, arguments.jobs, arguments.launcher, console)
         case "doctor":
             from launchbay.launch.commands.doctor import examine_machine
 

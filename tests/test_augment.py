@@ -8,19 +8,21 @@ from typing import Any
 import pytest
 import torch
 from conftest import difference, forget_accelerator, lines
+from pair_toys import Scenes
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resized_crop
 
 from launchbay import UserError
-from launchbay.data import Index, policies
+from launchbay.data import Index, LoadOptions, policies
 from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import TrainingOrder, fetch
 from launchbay.data.mixing import beta, mixed, partners, rectangles
 from launchbay.data.photos import Photos
-from launchbay.data.random_parts import draw_box
+from launchbay.data.random_parts import RATIO, draw_box
 from launchbay.data.sources import Source
+from launchbay.data.transforms import nearest
 from launchbay.launch.engine.batches import to_batch
 from launchbay.launch.train import main
 from launchbay.tasks.classify import Classify, ClassifyConfig, mix
@@ -85,6 +87,22 @@ def test_random_parts_are_resized_as_torchvision_does() -> None:
     assert torch.equal(parts.__getitems__([index])["image"][0], wanted)
     other = parts.__getitems__([Index(2, key=8)])["image"][0]
     assert other.shape == wanted.shape and not torch.equal(other, wanted)
+
+
+def test_random_parts_of_masks_are_cut_at_the_same_place() -> None:
+    images, index = Scenes("train"), Index(4, key=9)
+    how: LoadOptions = {"size": 24, "area": (0.2, 0.6)}
+    given = Source(lambda split, root: images, None)("train", **how).__getitems__([index])
+    whole = images.__getitems__([index])
+    height, width = whole["image"].shape[-2:]
+    box = draw_box(height, width, (0.2, 0.6), RATIO, index.generator())
+    for name in images.masks:
+        assert torch.equal(given[name], nearest(box.of(whole[name]), 24, 24))
+    images.scales = {"input": 2}
+    with pytest.raises(UserError, match="gives input in another size than its pictures"):
+        Source(lambda split, root: images, None)("train", **how)
+    with pytest.raises(UserError, match="lacks size"):
+        Source(lambda split, root: images, None)("train", area=(0.2, 0.6))
 
 
 def test_random_parts_have_the_area_and_the_form_asked_for() -> None:

@@ -159,7 +159,7 @@ def test_what_is_not_clear_is_refused_by_name_and_can_be_chosen() -> None:
     with pytest.raises(UserError, match=r"text.parquet has no column of pictures: text \(string\)"):
         open_parquet("train", Path("text.parquet"))
     Dataset.from_dict({"image": []}, Features(image=Picture())).to_parquet("empty.parquet")
-    with pytest.raises(UserError, match=r"empty\.parquet has no row"):
+    with pytest.raises(UserError, match=r"cannot load empty.parquet: .*no data"):
         open_parquet("train", Path("empty.parquet"))
     Path("broken.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UserError, match=r"cannot load broken.parquet: .*"):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, TypeVar, get_args, get_type_hints
 
 from launchbay import UserError
 from launchbay.launch.config.options import Config, Dataclass, RunOptions, flag
@@ -65,12 +65,12 @@ def with_evaluation_options(config: Config[C], argv: Sequence[str]) -> tuple[Con
 
     from launchbay.tasks.options import Mark
 
-    own: Any = type(config.options)
+    own = type(config.options)
     names = marked(own, Mark.EVALUATION)
     check_given(config, argv, names)
     hints = get_type_hints(own, include_extras=True)
     before = {name: getattr(config.options, name) for name in names}
-    kind: Any = make_dataclass("Options", [(name, hints[name], field(default=before[name])) for name in names])
+    kind = make_dataclass("Options", [(name, hints[name], field(default=before[name])) for name in names])
     answers = vars(tyro.cli(kind, args=list(argv), prog="launchbay evaluate RUN"))
     changed = {name: value for name, value in answers.items() if value != before[name]}
     for name, value in changed.items():
