@@ -36,7 +36,7 @@ def find_alike(images: ImageSet, others: ImageSet, budget: float = float("inf"))
 
 
 def count_pixels(images: ImageSet) -> int:
-    """Return about how many pixels `images` have. To open a file takes as long as those of a small one, if not longer."""
+    """Return about how many pixels `images` have; a file that is opened for them counts as so many, too."""
     height, width = images.size(0)
     opened = isinstance(images, Files) and images.kept is None
     return len(images) * max(height * width, OPENING * opened)
