@@ -1,6 +1,6 @@
 """What very many pictures cost, by where they lie. See speed.md for what it said.
 
-    python benchmarks/many.py --most 1000000
+    python benchmarks/sizes.py many --most 1000000
 
 For each number of 16×16 PNGs, from a folder, a pack and a file of Parquet: the first start and a later one, in CPU
 seconds of a process of its own, from opening to a fingerprint; MiB of memory that others do not share; 2,000 random
@@ -109,14 +109,14 @@ def child(*argv: str) -> dict[str, float]:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["measure"]:
-        return measure(sys.argv[2])
-    if sys.argv[1:2] == ["write"]:
-        return write(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+    """Do in a process of its own what `many` asks for."""
+    if sys.argv[1] == "measure":
+        measure(sys.argv[2])
+    else:
+        write(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+
+
+def many(arguments: argparse.Namespace) -> None:
     rows = list[list[str]]()
     for count in (1_000, 20_000, 200_000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
