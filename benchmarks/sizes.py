@@ -3,6 +3,7 @@
     python benchmarks/sizes.py photographs --data DATA    a decode-bound epoch beside a plain loader with Pillow
     python benchmarks/sizes.py memory --data DATA --peers PEERS    the peak resident set of a run on CIFAR-10
     python benchmarks/sizes.py batch | image | set | files         speed, start and memory by size
+    python benchmarks/sizes.py many --most 1000000    very many files, packs and parquet (many.py)
     python benchmarks/sizes.py processes --data DATA               two processes of one thread, or one of two
 
 DATA has cifar-10-batches-py, photos_png and photos_jpg (speed.py makes them); PEERS the scripts peer_*.py.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from costs import ROOT, age, show
+from many import many
 
 PEERS = ("torch", "accelerate", "timm")
 PLAIN = ("--optimizer", "adam", "--lr", "1e-3", "--schedule", "constant", "--warmup", "0", "--wandb", "off")
@@ -284,11 +286,12 @@ def main() -> None:
     if sys.argv[1:] and sys.argv[1] in children:
         return children[sys.argv[1]](sys.argv[2:])
     tables = {"photographs": photographs, "memory": memory, "batch": batch, "image": image}
-    tables |= {"set": set_size, "files": files, "processes": processes}
+    tables |= {"set": set_size, "files": files, "processes": processes, "many": many}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=tables)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--peers", type=Path)
+    parser.add_argument("--most", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     tables[arguments.table](arguments)

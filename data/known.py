@@ -26,6 +26,7 @@ from launchbay import __version__
 from launchbay.data.download import downloads
 from launchbay.data.formats import FORMATS, missing
 from launchbay.data.headers import Headers
+from launchbay.data.progress import SOON
 from launchbay.data.words import plain_name
 
 FEW = 2000
@@ -130,10 +131,14 @@ def still_known(index: Known | None, names: Sequence[str], packed_names: bytes, 
 @contextmanager
 def alone(file: Path) -> Generator[None]:
     """Keep other processes of this machine out of the block, if that can be done, for no longer than `WAIT`."""
-    lock = FileLock(file.with_suffix(".lock"), timeout=WAIT)
+    lock = FileLock(file.with_suffix(".lock"))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        try:
+            lock.acquire(timeout=SOON)
+        except Timeout:
+            print("waiting for another process, which looks at the same pictures", flush=True)
+            lock.acquire(timeout=WAIT)
     except Timeout:
         print(f"another process holds {plain_name(file.with_suffix('.lock'))} for {WAIT} s: not waited for", flush=True)
     except (OSError, NotImplementedError):

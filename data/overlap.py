@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 from launchbay.data.base import ImageSet
+from launchbay.data.files import Files
 from launchbay.data.randomness import Index
 
 THUMBNAIL, ALIKE = 16, 0.95
@@ -16,6 +17,8 @@ THUMBNAIL, ALIKE = 16, 0.95
 at another size correlates by 0.99, no two others by more than 0.9."""
 SMALLEST = 48
 """Pixels that a photograph's side has at least. Smaller pictures, as of digits, are alike by nature."""
+OPENING = 64 * 64
+"""Pixels that could be looked at while a file is opened."""
 
 
 def find_alike(images: ImageSet, others: ImageSet, budget: float = float("inf")) -> list[tuple[int, int]]:
@@ -33,9 +36,10 @@ def find_alike(images: ImageSet, others: ImageSet, budget: float = float("inf"))
 
 
 def count_pixels(images: ImageSet) -> int:
-    """Return about how many pixels `images` have."""
+    """Return about how many pixels `images` have; a file that is opened for them counts as so many, too."""
     height, width = images.size(0)
-    return len(images) * height * width
+    opened = isinstance(images, Files) and images.kept is None
+    return len(images) * max(height * width, OPENING * opened)
 
 
 def pictures(images: ImageSet, share: float) -> Iterator[tuple[int, Tensor]]:

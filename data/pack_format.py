@@ -73,8 +73,9 @@ def read_description(content: bytes) -> Description:
             raise ValueError(f"it is of version {said['version']!r}, not {VERSION}")
         shards = tuple(Shard(each["file"], int(each["bytes"]), int(each["samples"])) for each in said["shards"])
         splits = {str(split): int(count) for split, count in said["splits"].items()}
-        classes = tuple(map(str, said["classes"]))
-        name, unlabelled, channels = str(said["name"]), str(said["unlabelled"]), int(said["channels"])
+        classes = tuple(map(plain_name, said["classes"]))
+        name, unlabelled = plain_name(said["name"]), plain_name(said["unlabelled"])
+        channels = int(said["channels"])
         found = Description(name, splits, classes, unlabelled, channels, shards, str(said["index"]))
     except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"it does not have what it should ({type(error).__name__}: {error})") from error

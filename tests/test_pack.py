@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
@@ -144,6 +147,14 @@ def test_a_stranger_s_description_is_refused(pack: Path, change: Callable[[Any],
         Pack("train", pack)
 
 
+def test_a_stranger_s_words_obey_no_terminal(pack: Path) -> None:
+    said = json.loads((pack / "pack.json").read_text())
+    said.update(name="\x1b[2J", classes=["\x1b]0;x\x07", "b\n"])
+    (pack / "pack.json").write_text(json.dumps(said))
+    images = Pack("train", pack)
+    assert "\x1b" not in images.note + "".join(images.classes) and "\n" not in images.note
+
+
 def test_damage_of_a_shard_is_found(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launchbay.data.files.KEEP_BYTES", 0)
     shard = pack / "shard-00000.tar"
@@ -212,3 +223,22 @@ def test_an_address_that_brings_nothing(away: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "get_file", lambda *_: time.sleep(1))
     with pytest.raises(UserError, match="nothing has come"):
         open_dataset(away)("train", None)
+
+
+@pytest.mark.slow
+def test_one_process_learns_from_a_pack_as_two_with_workers_and_a_stop(pictures: Path, pack: Path) -> None:
+    options = "classify --data pack --steps 12 --batch-size 8 --shuffle-window 2 --wandb off --eval-every 12 --size 16"
+    alone = [sys.executable, "-m", "launchbay.launch.run", *options.split()]
+    config = ROOT / "accelerate_configs/multi_cpu.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config), *alone[1:]]
+    together = [*launch, "--workers", "2"]
+    subprocess.run([*together, "--run", "two", "--schedule", "constant"], check=True)
+    subprocess.run([*alone, "--run", "three", "--schedule", "constant"], check=True)
+    subprocess.run([*together, "--run", "four", "--schedule", "constant", "--steps", "6"], check=True)
+    subprocess.run([*together, "--run", "four", "--schedule", "constant"], check=True)
+    two, three, four = (
+        load_file(Path(f"runs/{run}/checkpoints/step-00000012/model.safetensors")) for run in ("two", "three", "four")
+    )
+    for name, tensor in two.items():
+        assert np.array_equal(tensor, four[name]), name
+        assert np.allclose(tensor, three[name], rtol=1e-4, atol=1e-6), name

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -18,6 +19,7 @@ from launchbay.data.decode import Header
 from launchbay.data.files import KEEP_BYTES, keep_bytes
 from launchbay.data.folder import Folder
 from launchbay.data.loader import TrainingOrder
+from launchbay.data.overlap import count_pixels
 from launchbay.data.shuffle import feistel, windowed
 
 
@@ -190,3 +192,12 @@ def test_an_order_in_windows_is_the_same_on_two_processes() -> None:
     whole, (first, second) = batches(range(12)), (batches(range(12), rank, 2) for rank in range(2))
     assert whole == [[*one, *two] for one, two in zip(first, second, strict=True)]
     assert batches(range(5, 12)) == whole[5:]
+
+
+def test_few_of_very_many_small_files_are_compared(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Folder("train", pictures)
+    monkeypatch.setattr("launchbay.data.files.KEEP_COUNT", 10)
+    opened = Folder("train", pictures)
+    assert kept.kept is not None and opened.kept is None
+    assert count_pixels(opened) == 64 * count_pixels(kept)
+    assert torch.equal(opened.image(3), kept.image(3))
