@@ -118,8 +118,8 @@ def overlaps(engine: Engine) -> list[str]:
         if pairs := find_alike(validation, training, PIXELS_COMPARED):
             one, other = pairs[0]
             told.append(
-                f"note: validation pictures {f'of {name} ' * bool(name)}that are trained on: {len(dict(pairs))}, such as "
-                f"{validation.name(one)}, like {training.name(other)}. Their figures say little of new pictures"
+                f"note: validation pictures {f'of {name} ' * bool(name)}that are trained on: {len(dict(pairs))}, "
+                f"such as {validation.name(one)}, like {training.name(other)}. Their figures say little of new pictures"
             )
     return told
 
