@@ -9,12 +9,12 @@ from ctypes import CDLL
 from functools import partial
 from logging import NullHandler, getLogger
 from threading import Lock
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from launchbay import UserError
@@ -138,7 +138,8 @@ def read_header(path: Item | str) -> Header:
     with opened(path) as (image, size):
         width, height = image.size
         # A PNG's own `getexif` decodes it, for what may stand behind the pixels.
-        is_brief = image.format == "PNG" and not says_more_at_its_end(image.fp)
+        png = image.fp if image.format == "PNG" else None
+        is_brief = png is not None and not says_more_at_its_end(png)
         turn = orientation(lambda: Image.Image.getexif(image) if is_brief else image.getexif())
         if tags := tiff_tags(image):  # whose `size` is that of the upright picture or not, as Pillow's version has it
             width, height = int(tags[WIDTH_TAG]), int(tags[HEIGHT_TAG])
@@ -146,7 +147,7 @@ def read_header(path: Item | str) -> Header:
 
 
 @contextmanager
-def opened(path: Item | str) -> Generator[tuple[Image.Image, int]]:
+def opened(path: Item | str) -> Generator[tuple[ImageFile.ImageFile, int]]:
     """Open the picture `path`, of whose pixels nothing is decoded yet, and say how many bytes its file has."""
     with open_regular(path) as (file, size):
         try:
@@ -207,7 +208,7 @@ def open_regular(path: Item | str) -> Generator[tuple[BinaryIO, int]]:
         yield file, known.st_size
 
 
-def says_more_at_its_end(png: BinaryIO) -> bool:
+def says_more_at_its_end(png: IO[bytes]) -> bool:
     """Return whether anything stands behind the pixels of a PNG file, which is left where it was."""
     before = png.tell()
     png.seek(len(b"\x89PNG\r\n\x1a\n"))

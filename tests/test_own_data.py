@@ -96,7 +96,12 @@ def rows() -> list[Row]:
     """Return the rows of the table, in its order."""
     section = PAGE.read_text(encoding="utf-8").partition("## What do you have?")[2].partition("\n## ")[0]
     cells = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")][2:]
-    return [Row(have, names_in(files), shlex.split(*quoted(given)), quoted(said)) for have, files, given, said in cells]
+    return [Row(have, names_in(files), options_in(given), quoted(said)) for have, files, given, said in cells]
+
+
+def options_in(cell: str) -> list[str]:
+    [options] = quoted(cell)
+    return shlex.split(options)
 
 
 def names_in(cell: str) -> list[str]:

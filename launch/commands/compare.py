@@ -62,7 +62,8 @@ def compare(folders: Sequence[Path], console: Console) -> bool:
     rows = [replace(read_row(folder), name=str(folder)) for folder in folders]
     console.print(figures_of(rows), highlight=False)
     if len(folders) == 2:
-        return compare_runs(*folders, console)
+        first, second = folders
+        return compare_runs(first, second, console)
     for row in rows:
         if row.damage:
             raise UserError(row.damage, "compare the others, or put back what it had")
