@@ -282,10 +282,10 @@ def answers(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    children = {"child-torch": child_torch, "child-first-step": child_first_step}
-    children |= {"child-checkpoint": child_checkpoint, "child-step": child_step}
-    if sys.argv[1:] and sys.argv[1] in children:
-        return children[sys.argv[1]](sys.argv[2:])
+    children = (child_torch, child_first_step, child_checkpoint, child_step)
+    for child in children:
+        if sys.argv[1:2] == [child.__name__.replace("_", "-")]:
+            return child(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     tables = {"first-step": first_step, "checkpoint": checkpoints, "step": steps, "answers": answers}
     parser.add_argument("table", choices=tables)
@@ -293,8 +293,7 @@ def main() -> None:
     parser.add_argument("--task", action="append", help="step: which tasks (default: all)")
     parser.add_argument("--blocks", type=int, default=12, help=f"step: blocks of {BLOCK} steps")
     parser.add_argument("--data", type=Path, help="first-step: the folder above cifar-10-batches-py")
-    arguments = parser.parse_args()
-    tables[arguments.table](arguments)
+    tables[(arguments := parser.parse_args()).table](arguments)
 
 
 if __name__ == "__main__":

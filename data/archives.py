@@ -214,7 +214,7 @@ class Archive:
                 self.file = Preads(unpack_once(path, opener))
             self.is_zip = zipfile.is_zipfile(self.whole())
             found = zip_contents(self.whole()) if self.is_zip else tar_contents(self.whole(), self.file.size)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
+        except Exception as error:  # whatever bytes make of zipfile and tarfile
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             said = f"{plain_name(path)} is not a folder, and cannot be read as an archive: {plain_name(reason)}"
             raise UserError(said, "give an existing folder, or a whole zip or tar") from error
@@ -269,10 +269,10 @@ def zip_contents(file: BinaryIO) -> Contents:
                 continue
             if each.flag_bits & 1:
                 found.locked.append(f"{plain_name(each.filename)} needs a password")
-            elif each.compress_type not in (STORED, *UNPACK) and not each.is_dir():
+            elif each.compress_type not in (STORED, *UNPACK) and not each.filename.endswith("/"):
                 found.locked.append(f"{plain_name(each.filename)} is packed in an unknown way ({each.compress_type})")
             row = each.header_offset, each.compress_size, each.file_size, each.compress_type, each.CRC
-            found.add(each.filename, is_folder=each.is_dir(), row=row)
+            found.add(each.filename, is_folder=each.filename.endswith("/"), row=row)
     return found
 
 

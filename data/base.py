@@ -1,7 +1,7 @@
 """What a data set is: the contract between the loader and every source of pictures, built in or a plugin's."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Protocol, TypedDict, Unpack
 
@@ -53,6 +53,9 @@ class ImageSet(Dataset[dict[str, Any]], ABC):
 
     note: str = ""
     """What was understood of the data and of which of them figures are, in the words that a run begins with."""
+
+    shards: Sequence[int] = ()
+    """How many of its samples lie in each of the files that they are in, one after the other, if they do."""
 
     @property
     def channels(self) -> int:
@@ -117,6 +120,11 @@ def picture_and_label(images: ImageSet, index: int) -> Values:
 
 def digest(*parts: object) -> str:
     """SHA-256 of all `parts`, in hexadecimal."""
+    return digest_of(parts)
+
+
+def digest_of(parts: Iterable[object]) -> str:
+    """SHA-256 of `parts`, of which there may be millions, as `digest` has it."""
     hashed = sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else str(part).encode(errors="surrogateescape")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +107,8 @@ KINDS: Mapping[str, tuple[Callable[..., Operation], Mapping[str, Bound | Names]]
 """The operations, what makes them, and their settings."""
 GROUPS: Mapping[str, Callable[..., OneOf | AllOf]] = {"one-of": OneOf, "all-of": AllOf, "any-order": AnyOrder}
 """What holds a list of operations."""
+LARGEST = 8
+"""How many times higher and wider pictures may become on the way."""
 NEEDED = {"blur": ("sigma",), "ringing": ("cutoff",), "resize": ("factor",), "jpeg": ("quality",)}
 
 
@@ -170,16 +172,21 @@ def parse(lines: Sequence[str]) -> tuple[Operation, ...]:
     for line in lines:
         reader = Reader(line, f"--degrade {printable(line)!r}", of_file=False)
         operations.append(reader.operation(reader.root))
-    count = sum(fits(operation) for operation in operations)
+    count = sum(isinstance(operation, Fit) for operation in flat(operations))
     if count > 1:
         raise UserError("--degrade: the size that the network takes is fitted twice", "keep one `fit`")
+    largest = math.prod(max(1, one.factor[1]) for one in flat(operations) if isinstance(one, Resize))
+    if largest > LARGEST:
+        said = f"--degrade: all of its resizes together enlarge up to {largest:g} times, at most {LARGEST} is allowed"
+        raise UserError(said, "lower the largest factors")
     return tuple(operations if count else [*operations, Fit()])
 
 
-def fits(operation: Operation) -> int:
-    if isinstance(operation, Fit):
-        return 1
-    return sum(map(fits, operation.parts)) if isinstance(operation, OneOf | AllOf) else 0
+def flat(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Return all of them, with those in lists."""
+    for operation in operations:
+        yield operation
+        yield from flat(operation.parts) if isinstance(operation, OneOf | AllOf) else ()
 
 
 class Reader:
@@ -257,6 +264,7 @@ class Degraded(Transformed):
             raise UserError("the data set gives an input of its own for each picture", "leave --degrade out")
         self.pictures = (*images.pictures, "input")
         self.names = (*self.names, "input")
+        self.scales = {**images.scales, "input": scale}
 
     def size(self, index: int) -> tuple[int, int]:
         return self.images.size(index)

@@ -56,7 +56,9 @@ def read_rows(table: Path) -> Rows:
         text = decoded(file.read(0, file.size))
         read = read_json if table.suffix.lower() in (".jsonl", ".ndjson") else read_csv
         names, cells = read(text, table)
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever bytes make of csv and json
         raise UserError(f"cannot read the table {plain_name(table)}: {plain_name(error)}", "mend it") from error
     if not cells:
         raise UserError(f"{plain_name(table)} has no row", "give one with a line for each picture")

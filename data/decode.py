@@ -4,8 +4,10 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from ctypes import CDLL
 from functools import partial
+from logging import NullHandler, getLogger
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
@@ -39,9 +41,13 @@ GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 one_large = Lock()
 """Held by the thread that decodes a large picture: several at once would take a multiple of the memory."""
 
-# Pillow warns of pictures of half the size that it refuses, and of EXIF that it cannot read.
+# What cannot be used is refused by name. Pillow also warns: of pictures of half the size that it refuses, of EXIF that
+# it cannot read; and libtiff, which it brings along, prints whatever it finds.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL|pillow_heif")
+getLogger("PIL").addHandler(NullHandler())
+with suppress(AttributeError, OSError):  # a libtiff that is built in cannot be reached
+    CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 class Header(NamedTuple):
@@ -84,7 +90,8 @@ def pixels_of(path: Item | str, into: NDArray[np.uint8] | None = None) -> NDArra
         height, width = (image.width, image.height) if turn >= 5 else (image.height, image.width)
         upright = np.empty((height, width, 3), np.uint8) if into is None else into
         if upright.shape != (height, width, 3):
-            raise ValueError(f"its header says {upright.shape[1]}×{upright.shape[0]} pixels, but it has others")
+            expected = f"{upright.shape[1]}×{upright.shape[0]}"
+            raise ValueError(f"it has {width}×{height} pixels, but {expected} by its header when that was read")
         held = TURNED[turn](upright) if turn in TURNED else upright
         rows = max(1, STRIP // image.width)
         for top in range(0, image.height, rows):

@@ -1,18 +1,21 @@
 """Files of pictures at one place, by their names: headers, pixels, and what is wrong with any."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from copy import copy
-from itertools import accumulate
+from itertools import chain
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.archives import Place
-from launchbay.data.base import ImageSet, digest
+from launchbay.data.base import ImageSet, digest_of
 from launchbay.data.decode import decode
+from launchbay.data.headers import Headers
 from launchbay.data.layout import Layout
 from launchbay.data.listing import what_reads
 from launchbay.data.reading import Paths, Problems, decode_all, examine
@@ -21,7 +24,9 @@ from launchbay.data.transforms import small_pictures
 from launchbay.data.words import counted, listed, plain_name
 
 KEEP_BYTES = 2**30
-"""Sets whose decoded pictures fit in this many bytes are decoded once, at the start, and kept."""
+"""Sets whose decoded pictures fit in this many bytes are decoded once, at the start, and kept. It is what all processes
+of a run on one machine may keep together.
+"""
 
 
 class DamagedPictures(UserError):
@@ -42,6 +47,16 @@ class DamagedPictures(UserError):
         return DamagedPictures([*self.lines, *(line + needed for line in small)], self.rest)
 
 
+KEEP_COUNT = 100_000
+"""Of more pictures none is kept: decoding them all takes longer than a person waits for a run to start."""
+
+
+def keep_bytes() -> int:
+    """Return how many bytes of decoded pictures this process may keep of a set."""
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return KEEP_BYTES // max(1, int(processes) if processes.isdecimal() else 1)
+
+
 class Files(ImageSet):
     """The pictures at the place `root` that are called `names`; what cannot be read is in `problems`, and left out."""
 
@@ -51,19 +66,33 @@ class Files(ImageSet):
 
     def _read(self, names: Sequence[str]) -> Problems:
         """Become the pictures of these `names`. Return why some of their files cannot be read: they are left out."""
-        headers, problems = examine(self.root, names)
-        sides = [3 * header.height * header.width for header in headers]
-        self.kept = None
-        if sum(sides) <= KEEP_BYTES:
-            self.kept = torch.empty(sum(sides), dtype=torch.uint8)
-            problems |= decode_all(self.root, names, headers, self.kept)
-        good = [place for place, name in enumerate(names) if name not in problems]
-        starts = [0, *accumulate(sides)]
-        self.files = Paths(self.root, [names[place] for place in good])
-        self.headers = [headers[place] for place in good]
-        self.starts = [starts[place] for place in good]
-        self.uniform = len({(header.height, header.width) for header in self.headers}) <= 1
+        self.headers, problems = self._examine(names)
+        self.files = Paths(self.root, names)
+        damaged = self._keep()
+        problems |= {names[place]: reason for place, reason in damaged.items()}
+        if problems:
+            good = [place for place, name in enumerate(names) if name not in problems]
+            self.files = Paths(self.root, [names[place] for place in good])
+            self.headers, self.starts = self.headers.at(np.array(good, np.int64)), self.starts[good]
+        self.uniform = self.headers.are_uniform()
         return problems
+
+    def _examine(self, names: Sequence[str]) -> tuple[Headers, Problems]:
+        """Return what the heads of the files `names` say, and why some cannot be read."""
+        return examine(self.root, names)
+
+    def _total(self) -> int:
+        """Return how many pictures there are in all splits."""
+        return len(self.headers)
+
+    def _keep(self) -> dict[int, str]:
+        """Decode all pictures and keep them, if they are not too many. Return why some cannot be decoded."""
+        sides = self.headers.pixels()
+        self.starts, self.kept = np.cumsum(sides) - sides, None
+        if self._total() > KEEP_COUNT or sides.sum() > keep_bytes():
+            return {}
+        self.kept = torch.empty(int(sides.sum()), dtype=torch.uint8)
+        return decode_all(self.files, self.headers, self.kept)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -71,8 +100,7 @@ class Files(ImageSet):
 
     def size(self, index: int) -> tuple[int, int]:
         """Return (height, width), which was read from the file's header."""
-        header = self.headers[index]
-        return header.height, header.width
+        return int(self.headers.height[index]), int(self.headers.width[index])
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Return (height, width) of each picture, by its name."""
@@ -84,13 +112,13 @@ class Files(ImageSet):
 
     def fingerprint(self) -> str:
         """Return what tells this set from another: from the paths within `root` and the sizes of all files."""
-        known = zip(self.files.names, (header.bytes for header in self.headers), strict=True)
-        return digest(*(part for each in known for part in each), *bytes_beside(self))
+        known = zip(self.files.names, self.headers.bytes.tolist(), strict=True)
+        return digest_of(chain((part for each in known for part in each), bytes_beside(self)))
 
     def image(self, index: int) -> Tensor:
         """Return a picture, upright and in colour: uint8 3×H×W."""
         if self.kept is not None:
-            (height, width), start = self.size(index), self.starts[index]
+            (height, width), start = self.size(index), int(self.starts[index])
             return self.kept[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
         image = decode(self.files[index])
         if image.shape[-2:] != self.size(index):

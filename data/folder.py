@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
+import numpy as np
+
 from launchbay import UserError
 from launchbay.data.archives import Archive
 from launchbay.data.files import DamagedPictures, Files, Listed
+from launchbay.data.headers import Headers
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand, unwrapped
 from launchbay.data.listing import Listing, list_archive, list_folder
-from launchbay.data.reading import Problems
+from launchbay.data.partners import are_sides
+from launchbay.data.reading import Problems, examine
 from launchbay.data.words import plain_name, some_of
 
 
@@ -30,6 +34,7 @@ class Folder(Files, Listed):
         self.listing = look_into(root)
         self.root = self.listing.root
         self.layout = understand(self.listing)
+        self.examined: tuple[Headers, Problems] | None = None
         self._take(split)
 
     def _take(self, split: str) -> None:
@@ -58,12 +63,23 @@ class Folder(Files, Listed):
         problems = super()._read(names)
         if self.classes:
             number = {name: place for place, name in enumerate(self.folders)}
-            self.labels = [number[class_of(name, self.layout.depth)] for name in self.files.names]
+            self.labels = np.array([number[class_of(name, self.layout.depth)] for name in self.files.names], np.int64)
         return problems
+
+    def _total(self) -> int:
+        return len(self.layout.splits["all"])
+
+    def _examine(self, names: Sequence[str]) -> tuple[Headers, Problems]:
+        if self.examined is None:
+            self.examined = examine(self.root, self.layout.splits["all"])  # for all splits at once
+        headers, problems = self.examined
+        place = {name: place for place, name in enumerate(self.layout.splits["all"])}
+        found = headers.at(np.array([place[name] for name in names], np.int64))
+        return found, {name: problems[name] for name in names if name in problems} if problems else {}
 
     def label(self, index: int) -> int | None:
         """Return the class of a picture: the place of its sub-folder among `classes`."""
-        return self.labels[index] if self.classes else None
+        return int(self.labels[index]) if self.classes else None
 
     def _understood(self) -> str:
         names = f"{len(self.classes)} classes ({some_of(self.classes, 8)}), " if self.classes else ""
@@ -71,7 +87,10 @@ class Folder(Files, Listed):
 
     def _remarks(self) -> list[str]:
         empty = empty_classes(self.listing, self.layout, self.folders) if self.folders else []
-        return [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
+        said = [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
+        if are_sides(self.folders):
+            said.append(f"if these are pairs: --data pairs --data-root {plain_name(self.root)}")
+        return said
 
 
 def look_into(root: Path) -> Listing:

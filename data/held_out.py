@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +26,9 @@ class Part(ImageSet):
         self.classes, self.uniform = images.classes, images.uniform
         self.pictures, self.masks = images.pictures, images.masks
         self.scales, self.essential = images.scales, images.essential
+        ends = np.cumsum(np.array(images.shards, np.int64))
+        if len(ends):
+            self.shards = np.bincount(np.searchsorted(ends, places, side="right"), minlength=len(ends)).tolist()
 
     def __len__(self) -> int:
         return len(self.places)

@@ -22,7 +22,6 @@ from launchbay.data.words import plain_name, some_of
 
 Parts = list[tuple[str, Sequence[int]]]
 """Rows of some splits of theirs."""
-UNREACHABLE = "without a network only what Hugging Face's cache has is found (HF_HOME says where that is)"
 
 
 def open_hub(name: str, split: str) -> ImageSet:
@@ -88,16 +87,20 @@ def load(name: str, open: Callable[[], Any]) -> dict[str, Any]:
     try:
         found = open()
     except Exception as error:  # whatever network, disk and the contents of files come to
-        chain: list[BaseException] = [error]
-        while cause := chain[-1].__cause__ or chain[-1].__context__:
-            chain.append(cause)
-        away = any(isinstance(each, ConnectionError | TimeoutError) for each in chain)
         said = " ".join(f"{error or type(error).__name__}".split())
-        hint = (
-            UNREACHABLE if away else "name it as its page does, hf:ID or hf:ID:CONFIG, or give files that can be read"
-        )
-        raise UserError(f"cannot load {name}: {said}", hint) from error
+        raise UserError(f"cannot load {name}: {said}", remedy_for(error)) from error
     return dict(found) if isinstance(found, Mapping) else {"train": found}
+
+
+def remedy_for(error: BaseException | None) -> str:
+    """Return what to do about an `error` of the library, by what has caused it."""
+    while error is not None:
+        if isinstance(error, ConnectionError | TimeoutError):
+            return "without a network only what Hugging Face's cache has is found (HF_HOME says where that is)"
+        if isinstance(error, OSError) and error.errno:
+            return "give the library another folder for its cache (HF_HOME), or more room"
+        error = error.__cause__ or error.__context__
+    return "name it as its page does, hf:ID or hf:ID:CONFIG; or give files that are whole"
 
 
 def pictures_of(name: str, found: dict[str, Any], split: str, column: str = "") -> ImageSet:
@@ -165,10 +168,13 @@ class Rows:
     """The pictures in the column `picture` of each split, called SPLIT/ROW."""
 
     def __init__(self, name: str, splits: dict[str, Any], picture: str):
-        self.name = name
+        self.name, self.splits, self.picture = name, splits, picture
         self.places = {part: place_in_table(found) for part, found in splits.items() if found._indices is not None}
         self.chunks = {part: found.data.column(picture).chunks for part, found in splits.items()}
         self.starts = {part: np.cumsum([0, *map(len, chunks)]) for part, chunks in self.chunks.items()}
+
+    def __reduce__(self) -> tuple[type["Rows"], tuple[object, ...]]:
+        return Rows, (self.name, self.splits, self.picture)  # tables in files are opened again, not copied
 
     def __truediv__(self, name: str) -> "Cell":
         part, _, row = name.rpartition("/")

@@ -86,7 +86,7 @@ def in_order(root: Place, names: list[str], folders: list[str], left_out: Counte
             f"{plain_name(root)} holds no picture{instead}",
             f"put some there, or name another folder; known kinds: {' '.join(endings())}{what_reads(left_out)}",
         )
-    names, folders = (sorted(found, key=lambda name: name.split("/")) for found in (names, folders))
+    names, folders = (sorted(found, key=lambda name: name.replace("/", "\0")) for found in (names, folders))
     return Listing(root, names, folders, left_out)
 
 

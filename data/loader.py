@@ -3,18 +3,17 @@
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from launchbay.data.base import ImageSet
-from launchbay.data.randomness import Index, generator, with_keys
+from launchbay.data.randomness import Index, with_keys
 from launchbay.data.samples import Values
+from launchbay.data.shuffle import shuffled, windowed
 from launchbay.data.transforms import together
 from launchbay.data.workers import Failure, batches_of, is_worker, received, shared
 
@@ -64,6 +63,10 @@ class TrainingOrder:
     rank: int = 0
     world: int = 1
     accumulate: int = 1
+    shards: tuple[int, ...] = ()
+    """How many samples are in each shard of the data set."""
+    window: int | None = None
+    """Samples are shuffled within so many shards. None: all of them."""
 
     def __iter__(self) -> Iterator[list[Index]]:
         share = self.batch_size // (self.accumulate * self.world)
@@ -76,13 +79,12 @@ class TrainingOrder:
         places: list[int] = []
         while len(places) < count:
             epoch, place = divmod(start + len(places), self.size)
-            places += permutation(self.size, self.seed, epoch)[place : place + count - len(places)].tolist()
+            part = np.arange(place, min(place + count - len(places), self.size))
+            if self.window:
+                places += windowed(part, self.shards, self.window, self.seed, epoch).tolist()
+            else:
+                places += shuffled(part, self.size, self.seed, "order", epoch).tolist()
         return with_keys(places, self.seed, "train", np.arange(start, start + count))
-
-
-@lru_cache(maxsize=2)
-def permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return torch.randperm(size, generator=generator(seed, "order", epoch)).numpy()  # cut faster than a tensor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ class Masks:
     def __init__(self, root: Place, names: Sequence[str], *, keep: bool):
         self.files = Paths(root, names)
         self.headers, self.problems = examine(root, names)
-        self.uniform = len({(header.height, header.width) for header in self.headers}) <= 1
+        self.uniform = self.headers.are_uniform()
         self.kept: list[Tensor] | None = None
         if keep and not self.problems:
             self.kept = [self._keep(name, self.files[place]) for place, name in enumerate(names)]

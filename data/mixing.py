@@ -30,36 +30,33 @@ def beta(chance: Tensor, alpha: float) -> Tensor:
     return torch.from_numpy(quantiles).to(chance.device, chance.dtype)
 
 
-def mixup(image: Tensor, share: Tensor) -> Tensor:
-    """Return each picture, weighted by its `share`, plus the rest of its partner (Zhang et al., 2018,
-    https://arxiv.org/abs/1710.09412).
+def mixed(image: Tensor, weight: Tensor) -> Tensor:
+    """Return each picture times its `weight`, plus its partner times the rest.
 
     Args:
         image: N×C×H×W.
-        share: N numbers in [0, 1].
+        weight: in [0, 1], N×1×1×1 for mixup (Zhang et al., 2018, https://arxiv.org/abs/1710.09412), or N×1×H×W.
     """
-    share = share[:, None, None, None]
-    return image * share + partners(image) * (1 - share)
+    others = partners(image.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # channels last, as they lie in memory
+    return torch.lerp(others, image, weight)
 
 
-def cutmix(image: Tensor, share: Tensor, down: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each picture with a rectangle of its partner's, and the share of it that is left (Yun et al., 2019,
-    https://arxiv.org/abs/1905.04899). The rectangle has the picture's form, but for what is beyond its border.
+def rectangles(share: Tensor, down: Tensor, across: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the weights of CutMix (Yun et al., 2019, https://arxiv.org/abs/1905.04899), N×1×H×W: 0 in a rectangle of
+    the picture's form, as far as it is in the picture, and 1 around it.
 
     Args:
-        image: N×C×H×W.
-        share: N numbers in [0, 1]: what would be left without a border.
-        down, across: N numbers in [0, 1): where the middle of the rectangle is.
+        share: N numbers in [0, 1]: what is left around a rectangle, if all of it is in the picture.
+        down, across: N numbers in [0, 1): where its middle is.
+        size: (H, W).
     """
-    height, width = image.shape[-2:]
+    height, width = size
     half = (1 - share).sqrt() / 2
     rows, columns = (
         inside((middle * side).floor(), (half * side).floor(), side)
         for middle, side in ((down, height), (across, width))
     )
-    cut = rows[:, :, None] & columns[:, None, :]
-    left = 1 - cut.sum(dim=(1, 2)).to(share.dtype) / (height * width)
-    return torch.where(cut[:, None], partners(image), image), left
+    return 1 - (rows[:, :, None] & columns[:, None, :])[:, None].to(share.dtype)
 
 
 def inside(middle: Tensor, half: Tensor, side: int) -> Tensor:

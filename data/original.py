@@ -1,6 +1,7 @@
 """One picture file as it is: grey or in colour, 8 or 16 bits, with its transparency, colour profile and EXIF."""
 
 import struct
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
@@ -113,7 +114,9 @@ def decode_png(head: bytes, file: BinaryIO) -> NDArray[np.uint16]:
     from torchvision.io import ImageReadMode, decode_image
 
     data = torch.frombuffer(bytearray(head + file.read()), dtype=torch.uint8)
-    return decode_image(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).contiguous().numpy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchvision says that another package will have this one day
+        return decode_image(data, ImageReadMode.UNCHANGED).permute(1, 2, 0).contiguous().numpy()
 
 
 def deep_tiff(path: Item, image: Image.Image) -> NDArray[np.uint16] | None:

@@ -34,7 +34,8 @@ class Pairs(Listed):
             another size: they are named, all at once.
     """
 
-    unlabelled = "pairs have none"
+    unlabelled: str = "pairs have none"
+    """Why there are no classes."""
 
     def __init__(self, split: str, root: Path | None = None):
         if root is None:
@@ -121,25 +122,34 @@ class Pairs(Listed):
         raise UnsuitablePictures(said, hint, "scale")
 
     def __len__(self) -> int:
+        """Return the number of pairs."""
         return len(self.images)
 
     @property
     def channels(self) -> int:
+        """C of the pictures, not of what is beside them."""
         return self.images.channels
 
     def image(self, index: int) -> Tensor:
+        """Return the picture of a pair: uint8 3×H×W."""
         return self.images.image(index)
 
     def size(self, index: int) -> tuple[int, int]:
+        """Return (height, width) of the picture."""
         return self.images.size(index)
 
     def name(self, index: int) -> str:
+        """Return the path of the picture."""
         return self.images.name(index)
 
     def fingerprint(self) -> str:
+        """Return what tells these pairs from others: names and sizes of all files."""
         return digest(self.images.fingerprint(), self.others.fingerprint())
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        """{"image": uint8 N×3×H×W} and {"input": uint8 N×3×h×w} or {"mask": N×H×W}, which is uint8, or int32 where it
+        has more than 8 bits.
+        """
         beside = torch.stack([self.others.image(index) for index in indices])
         return {**super().__getitems__(indices), self.partners.kind: beside}
 
@@ -152,7 +162,7 @@ class Pairs(Listed):
 
     def _remarks(self) -> list[str]:
         scale = self.scales.get("input", 1)
-        return [f"{cut:,} cut by up to {scale - 1} pixels to fit"] if (cut := sum(self.cut.values())) else []
+        return [f"{cut:,} cut to a multiple of {scale} pixels"] if (cut := sum(self.cut.values())) else []
 
 
 def layout_of(pairs: Sequence[tuple[str, str]], partners: Partners, left_out: Counter[str]) -> Layout:

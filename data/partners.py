@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from launchbay.data.layout import ROLES
@@ -57,23 +58,25 @@ def read_name(name: str) -> Named:
     side: Side = ""
     said, scale, role, rest = "", 0, "", list[str]()
     for folder in folders:
-        of_role = next((ROLES[word] for word in words_of(folder) if word in ROLES), "")
-        of_side, of_scale = side_in(folder), scale_in(folder)
-        if of_side == "picture" and of_scale:  # image_SRF_4/ has both
-            of_side = ""
+        of_side, of_scale, of_role = read_folder(folder)
         if not (of_role and not role) and not (of_side and not side) and not of_scale:
             rest.append(folder)
-        role = role or of_role
         if of_side and not side:
             side, said = of_side, f"{folder}/"
-        scale = of_scale or scale
+        role, scale = role or of_role, of_scale or scale
     if not side and (of_stem := side_in(stem)):
-        side, said = (
-            of_stem,
-            next(f"*{word}*" for word in re.split(BETWEEN, stem) if WORDS.get(word.lower()) == of_stem),
-        )
+        words = re.split(BETWEEN, stem)
+        side, said = of_stem, next((f"*{word}*" for word in words if WORDS.get(word.lower()) == of_stem), f"*{stem}*")
     ending = scale_in(stem)
     return Named(name, side, said, scale or (0 if said.endswith("/") else ending), ending, role, tuple(rest), stem)
+
+
+@lru_cache
+def read_folder(folder: str) -> tuple[Side, int, str]:
+    """Return what the name of a folder says: the side, the scale, and what its pictures are for."""
+    side, scale = side_in(folder), scale_in(folder)
+    role = next((ROLES[word] for word in words_of(folder) if word in ROLES), "")
+    return "" if side == "picture" and scale else side, scale, role  # image_SRF_4/ has both sides
 
 
 def words_of(text: str) -> list[str]:
@@ -87,6 +90,13 @@ def side_in(text: str) -> Side:
         if side != "picture":
             return side
     return sides[0] if sides else ""
+
+
+def are_sides(folders: Sequence[str]) -> bool:
+    """Return whether `folders`, which look like classes, are called as the two sides of pairs are."""
+    return len(folders) == 2 and {WORDS.get(folder.lower()) for folder in folders} in (
+        {"input", "target"}, {"picture", "mask"}
+    )  # fmt: skip
 
 
 def scale_in(text: str) -> int:

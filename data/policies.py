@@ -19,6 +19,9 @@ from launchbay.data.augment import GREY, moved
 BINS = 31
 """Magnitudes that each operation has, from 0 on."""
 
+CACHED = 2**17
+"""Values that a CPU changes at once."""
+
 
 @dataclass(frozen=True)
 class Space:
@@ -52,12 +55,15 @@ def change(image: Tensor, space: Space, operation: Tensor, magnitude: Tensor, si
     """
     pixels = (image * 255).round_().byte()
     chosen = operation.tolist()  # where a GPU is waited for
+    # More at once would not stay in a processor's cache.
+    together = len(image) if image.is_cuda else max(1, CACHED // image[0].numel())
     for number, (name, apply) in enumerate(OPERATIONS.items()):
         if rows := [row for row, one in enumerate(chosen) if one == number]:
-            some = torch.tensor(rows, device=image.device)
-            amount = magnitudes(name, space, *image.shape[-2:]).to(image.device)[magnitude[some]]
-            amount = torch.where(sign[some] & (name in SIGNED), -amount, amount)
-            pixels[some] = apply(pixels[some], amount)
+            levels = magnitudes(name, space, *image.shape[-2:]).to(image.device)
+            for some in torch.tensor(rows, device=image.device).split(together):
+                amount = levels[magnitude[some]]
+                amount = torch.where(sign[some] & (name in SIGNED), -amount, amount)
+                pixels[some] = apply(pixels[some], amount)
     return pixels.to(image.dtype).div_(255)
 
 
@@ -174,12 +180,11 @@ def sharpness(pixels: Tensor, amount: Tensor) -> Tensor:
 
 
 def posterize(pixels: Tensor, amount: Tensor) -> Tensor:
-    step = 2 ** (8 - amount.int())[:, None, None, None]
-    return (pixels // step * step).byte()
+    return pixels & (256 - 2 ** (8 - amount.int())).byte()[:, None, None, None]
 
 
 def solarize(pixels: Tensor, amount: Tensor) -> Tensor:
-    return torch.where(pixels >= (255 * amount)[:, None, None, None], 255 - pixels, pixels)
+    return torch.where(pixels >= (255 * amount).ceil().byte()[:, None, None, None], 255 - pixels, pixels)
 
 
 def autocontrast(pixels: Tensor, amount: Tensor) -> Tensor:

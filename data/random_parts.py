@@ -10,7 +10,7 @@ from torch import Tensor
 from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index
 from launchbay.data.samples import Values, join
-from launchbay.data.transforms import Transformed, apart, nearest, resize
+from launchbay.data.transforms import Transformed, apart, check_one_size, nearest, resize
 
 RATIO = (3 / 4, 4 / 3)
 """Least and largest width / height of a random part."""
@@ -27,6 +27,7 @@ class ResizedCrops(Transformed):
 
     def __init__(self, images: ImageSet, side: int, area: tuple[float, float], ratio: tuple[float, float] = RATIO):
         super().__init__(images)
+        check_one_size(images)
         self.side, self.area, self.ratio, self.uniform = side, area, ratio, True
 
     def size(self, index: int) -> tuple[int, int]:

@@ -3,18 +3,21 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
+from pathlib import Path
 from typing import overload
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from launchbay.data.archives import Item, Place
-from launchbay.data.decode import Header, pixels_of, read_header, reason_of
+from launchbay.data.decode import pixels_of, read_header, reason_of
+from launchbay.data.headers import Headers
+from launchbay.data.known import FEW, Problems, examine_once
+from launchbay.data.progress import progress
 
 PART = 64
 """Pictures that a thread takes at a time."""
-Problems = dict[str, str]
-"""Why files cannot be read, by their names."""
 
 
 class Paths(Sequence[Item]):
@@ -36,27 +39,35 @@ class Paths(Sequence[Item]):
         return self.root / self.names[index]
 
 
-def examine(root: Place, names: Sequence[str]) -> tuple[list[Header], Problems]:
+def examine(root: Place, names: Sequence[str]) -> tuple[Headers, Problems]:
     """Return the header of each file, with nothing in it where that cannot be read, and why."""
-    headers, problems = [Header(0, 0, 0, False)] * len(names), Problems()
+    if isinstance(root, Path) and len(names) >= FEW:
+        return examine_once(root, names, look_at)
+    headers = Headers.empty(len(names))
+    return headers, look_at(root, names, np.arange(len(names)), headers)
 
-    def look(places: range) -> None:
-        for place in places:
+
+def look_at(root: Place, names: Sequence[str], places: NDArray[np.int64], headers: Headers) -> Problems:
+    """Read the headers of the files at `places`. Return what is wrong with some."""
+    problems = Problems()
+
+    def look(part: range) -> None:
+        for place in map(int, places[part.start : part.stop]):
             try:
-                headers[place] = read_header(root / names[place])
+                headers.put(place, read_header(root / names[place]))
             except Exception as error:  # whatever bytes make of Pillow
                 problems[names[place]] = reason_of(error)
 
-    in_parallel(look, len(names))
-    return headers, problems
+    in_parallel(look, len(places), "looking at pictures")
+    return problems
 
 
-def decode_all(root: Place, names: Sequence[str], headers: Sequence[Header], memory: Tensor) -> Problems:
+def decode_all(files: Sequence[Item], headers: Headers, memory: Tensor) -> dict[int, str]:
     """Write the pixels of all pictures that have a header to `memory`, one after the other. Return what is found to be
-    wrong on the way.
+    wrong on the way, by the place of the picture.
     """
-    problems, pixels = Problems(), memory.numpy()
-    starts = [0, *accumulate(3 * header.height * header.width for header in headers)]
+    problems, pixels = dict[int, str](), memory.numpy()
+    starts = [0, *np.cumsum(headers.pixels()).tolist()]
 
     def fill(places: range) -> None:
         for place in places:
@@ -64,20 +75,23 @@ def decode_all(root: Place, names: Sequence[str], headers: Sequence[Header], mem
             try:
                 if size:
                     into = pixels[starts[place] : starts[place + 1]].reshape(height, width, 3)
-                    pixels_of(root / names[place], into)
+                    pixels_of(files[place], into)
             except Exception as error:  # whatever bytes make of Pillow
-                problems[names[place]] = reason_of(error)
+                problems[place] = reason_of(error)
 
-    in_parallel(fill, len(names))
+    in_parallel(fill, len(files), "decoding pictures")
     return problems
 
 
-def in_parallel(function: Callable[[range], None], count: int) -> None:
-    """Call `function` with parts of range(`count`), in threads. Ctrl-C ends it soon."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+def in_parallel(function: Callable[[range], None], count: int, what: str) -> None:
+    """Call `function` with parts of range(`count`), in threads. Ctrl-C ends it soon. Show how far it is, if that takes
+    more than a moment.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress(what, count) as done:
         tasks = [pool.submit(function, range(start, min(start + PART, count))) for start in range(0, count, PART)]
         try:
-            for task in tasks:
+            for number, task in enumerate(tasks, 1):
                 task.result()
+                done(min(number * PART, count))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -9,12 +9,12 @@ from launchbay.data.base import ImageSet
 
 
 class Resident(ImageSet):
-    """`pixels`, uint8 N×C×H×W, and their `labels`, integers of `classes`, or none."""
+    """`pixels`, uint8 N×C×H×W, and their `labels`, integers of `classes`."""
 
-    def __init__(self, pixels: Tensor, labels: Tensor | None, classes: Sequence[str]):
+    def __init__(self, pixels: Tensor, labels: Tensor, classes: Sequence[str]):
         # Channels last, as networks get them: a batch of CIFAR-10 is ready in a fifth of the time.
         self.pixels = pixels.contiguous(memory_format=torch.channels_last)
-        self.labels, self.classes = None if labels is None else labels.long(), tuple(classes)
+        self.labels, self.classes = labels.long(), tuple(classes)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -23,17 +23,30 @@ class Resident(ImageSet):
         return self.pixels[index]
 
     def label(self, index: int) -> int | None:
-        return None if self.labels is None else int(self.labels[index])
+        return int(self.labels[index])
 
     def to(self, device: torch.device) -> None:
         """Move the pictures to `device`, unless they would fill more than half of what is free there."""
         if device.type != "cuda" or self.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
-            self.pixels = self.pixels.to(device)
-            self.labels = None if self.labels is None else self.labels.to(device)
+            self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         # From pinned memory: copying anything else to a GPU would wait for it.
         chosen = torch.tensor(indices, pin_memory=self.pixels.is_cuda).to(self.pixels.device, non_blocking=True)
         # Seen as N×H×W×C, as they lie in memory, each picture is one piece to copy.
         pixels = self.pixels.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
-        return {"image": pixels} if self.labels is None else {"image": pixels, "label": self.labels[chosen]}
+        return {"image": pixels, "label": self.labels[chosen]}
+
+
+class Unlabelled(Resident):
+    """Pictures alone; `why` they have no classes."""
+
+    def __init__(self, pixels: Tensor, why: str):
+        super().__init__(pixels, torch.zeros(len(pixels)), ())
+        self.unlabelled = why
+
+    def label(self, index: int) -> None:
+        return None
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        return {"image": super().__getitems__(indices)["image"]}

@@ -39,7 +39,8 @@ def open_test_set(name: str, split: str, root: Path | None) -> ImageSet:
     if len(images) != count:
         raise UserError(
             f"{folder} holds {len(images)} pictures, {name} has {count}",
-            "keep the high-resolution ones only; for another set: --val-root DIR alone",
+            "keep the high-resolution ones only, or, if those of low resolution are there too, give --val-data pairs "
+            f"--val-root {folder}; for another set: --val-root DIR alone",
         )
     return images
 

@@ -47,13 +47,20 @@ def small_pictures(images: ImageSet, smallest: int) -> list[str]:
     return [f"{images.name(n)} has {w}×{h} pixels" for n, h, w in sizes if min(h, w) < smallest]
 
 
+def check_one_size(images: ImageSet) -> None:
+    """Raise UnsuitablePictures if some of what belongs to a picture is smaller, and cannot be brought to its size."""
+    if images.scales:
+        said = f"the data set gives {some_of(tuple(images.scales))} in another size than its pictures"
+        raise UnsuitablePictures(said, "choose a task that does not bring all pictures to one size")
+
+
 class Transformed(ImageSet):
     """Parts of the pictures and masks of `images`; what else that set gives stays as it is."""
 
     def __init__(self, images: ImageSet):
         self.images, self.classes, self.uniform = images, images.classes, images.uniform
         self.names, self.pictures, self.masks = declared(images), images.pictures, images.masks
-        self.scales, self.essential = images.scales, images.essential
+        self.scales, self.essential, self.shards = images.scales, images.essential, images.shards
         self.source: ImageSet = images.source if isinstance(images, Transformed) else images
 
     def __len__(self) -> int:
@@ -203,9 +210,8 @@ class Fitted(Transformed):
     def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None):
         super().__init__(images)
         self.side, self.uniform = size, images.uniform or size is not None
-        if size is not None and images.scales:
-            said = f"the data set gives {some_of(tuple(images.scales))} in another size than its pictures"
-            raise UnsuitablePictures(said, "choose a task that does not bring all pictures to one size")
+        if size is not None:
+            check_one_size(images)
         self.wanted = None if channels == images.channels else channels
         if self.wanted is not None and images.channels != 1:
             message = f"the pictures have {images.channels} channels, the network takes {channels}"

@@ -18,9 +18,10 @@ from launchbay.data.download import fetch, read_or_explain
 from launchbay.data.files import LabelledFiles
 from launchbay.data.layout import HOLD_OUT
 from launchbay.data.mnist import IDX, open_idx
-from launchbay.data.resident import Resident
+from launchbay.data.resident import Resident, Unlabelled
 from launchbay.data.vision_parts import ARRAYS, arrays_of, list_files, names_of, open_class
 from launchbay.data.vision_stores import open_lsun, open_pcam
+from launchbay.data.words import some_of
 
 Options = tuple[dict[str, Any], ...]
 """How torchvision's class is called, once for each of its splits that make one of ours."""
@@ -45,6 +46,12 @@ class Vision:
     """Why there are no classes."""
     by_hand: bool = False
     """Whether it cannot be downloaded, or is larger than anyone wants to wait for unasked."""
+
+    def judged(self) -> str:
+        """Return what figures are of."""
+        if not self.val:
+            return "every tenth picture, which is not trained on"
+        return next((value for value in self.val[0].values() if isinstance(value, str)), "test")
 
 
 def splits(place: str, train: str, val: str, key: str = "split", **more: Any) -> Vision:
@@ -128,8 +135,8 @@ def open_torchvision(name: str, split: str, root: Path | None = None) -> ImageSe
     held_out = split if not known.val else "all"
     downloaded = "" if known.by_hand else tops[0]
     images = read_or_explain(title, downloaded, where / tops[0], partial(read, name, where, options, held_out))
-    if not known.val:
-        images.note = f"{name}: figures are of every tenth picture, which is not trained on"
+    classes = f"{len(images.classes)} classes ({some_of(images.classes, 8)}); " * bool(images.classes)
+    images.note = f"{name}: {classes}figures are of {known.judged()}"
     return images
 
 
@@ -166,10 +173,9 @@ def read(name: str, root: Path, options: Options, split: str) -> ImageSet:
         opened = [open_class(title, root, each) for each in options]
         pixels, labels = (torch.cat(part) for part in zip(*map(arrays_of, opened), strict=True))
         chosen = torch.tensor(places_of(split, len(pixels)))
-        classes = known.classes or names_of(opened[0])
-        images = Resident(pixels[chosen], None if known.unlabelled else labels[chosen], classes)
-        images.unlabelled = known.unlabelled
-        return images
+        if known.unlabelled:
+            return Unlabelled(pixels[chosen], known.unlabelled)
+        return Resident(pixels[chosen], labels[chosen], known.classes or names_of(opened[0]))
     if title == "PCAM":
         return open_pcam(root, options, known.classes)
     listed, classes = list_files(title, root, options)

@@ -35,18 +35,21 @@ class PCAM(ImageSet):
     """Squares of 96×96 pixels of tissue, with tumour in the middle or without (Veeling et al., 2018)."""
 
     def __init__(self, parts: Sequence[tuple[Path, Path]], classes: Sequence[str]):
-        self.h5py, self.classes = library("h5py", "PCAM"), tuple(classes)
+        h5py, self.classes = library("h5py", "PCAM"), tuple(classes)
         self.paths, self.ends, labels = [path for path, _ in parts], list[int](), list[Tensor]()
         for pictures, targets in parts:
-            with self.h5py.File(targets) as opened:
+            with h5py.File(targets) as opened:
                 labels.append(torch.from_numpy(opened["y"][:, 0, 0, 0]).long())
-            with self.h5py.File(pictures) as opened:
+            with h5py.File(pictures) as opened:
                 self.ends.append((self.ends or [0])[-1] + len(opened["x"]))
                 self.sides = opened["x"].shape[1:3]
         self.labels = torch.cat(labels)
         if len(self.labels) != self.ends[-1]:
             raise ValueError(f"it has {self.ends[-1]} pictures and {len(self.labels)} labels")
         self.opened: dict[tuple[int, int], Any] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "opened": {}}
 
     def __len__(self) -> int:
         return self.ends[-1]
@@ -61,7 +64,7 @@ class PCAM(ImageSet):
         part = next(part for part, end in enumerate(self.ends) if index < end)
         key = os.getpid(), part  # each process has a file of its own: HDF5 does not survive a fork
         if key not in self.opened:
-            self.opened[key] = self.h5py.File(self.paths[part])["x"]
+            self.opened[key] = library("h5py", "PCAM").File(self.paths[part])["x"]
         start = self.ends[part - 1] if part else 0
         return torch.from_numpy(self.opened[key][index - start]).permute(2, 0, 1)
 
@@ -84,7 +87,7 @@ class Rooms:
     """The pictures of LSUN in the databases below `root`, called FOLDER/KEY, the key in hexadecimal."""
 
     def __init__(self, root: Path):
-        self.root, self.lmdb = root, library("lmdb", "LSUN")
+        self.root = root
         self.opened: dict[tuple[int, str], Any] = {}
 
     def database(self, folder: str) -> Any:
@@ -92,8 +95,11 @@ class Rooms:
         key = os.getpid(), folder
         if key not in self.opened:
             how = {"readonly": True, "lock": False, "readahead": False, "meminit": False, "max_readers": 1}
-            self.opened[key] = self.lmdb.open(str(self.root / folder), **how)
+            self.opened[key] = library("lmdb", "LSUN").open(str(self.root / folder), **how)
         return self.opened[key]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "opened": {}}
 
     def keys(self, folder: str) -> list[str]:
         with self.database(folder).begin() as reading:

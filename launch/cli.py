@@ -53,7 +53,7 @@ def obey() -> int:
     """Do what the command line says, and return the exit code."""
     try:
         arguments, rest = parser().parse_known_args(sys.argv[1:] or ["--help"])
-        if rest and arguments.verb not in ("evaluate", "apply"):
+        if rest and arguments.verb not in ("evaluate", "apply", "sweep"):
             raise UserError(f"unrecognized arguments: {' '.join(rest)}", f"launchbay {arguments.verb} --help shows all")
         return run_verb(arguments, rest)
     except (Exception, KeyboardInterrupt) as error:
@@ -89,12 +89,25 @@ def parser() -> argparse.ArgumentParser:
         said = f"write {name.upper()}, with all figures and options"
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=said)
 
+    several = "its options as for training; each that has several values is tried with all of them: --seed 0 1 2"
+    sweep = verbs.add_parser("sweep", help="a run for each combination of values, and a table", epilog=several)
+    sweep.add_argument("task", metavar="NAME", help="the task, then its options")
+    sweep.add_argument("--name", default="", help="of the sweep; the same command goes on with it (default: a new one)")
+    sweep.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at the same time (default: 1)")
+    with_what = "what starts each run: 'accelerate launch --num_processes 2' (default: this Python, one process)"
+    sweep.add_argument("--launcher", default="", metavar="COMMAND", help=with_what)
+
     runs = add_verbs_of_runs(verbs.add_parser)
 
     check = verbs.add_parser("check", help="whether a task keeps its contract, for those who write one")
     check.add_argument("task", metavar="NAME", help="an installed task, or module:Class seen from this folder")
     options = "its options and those of all tasks, such as --data-root DIR, as for training; NAME --help lists them"
     check.add_argument("options", metavar="...", nargs=argparse.REMAINDER, help=options)
+
+    pack = verbs.add_parser("pack", help="write a data set as a few tars with an index, for very many pictures")
+    pack.add_argument("data", metavar="DATA", help="what to pack, named as for --data: a folder, a file, a name")
+    pack.add_argument("target", type=Path, metavar="OUT", help="the folder to write; train on it with --data OUT")
+    pack.add_argument("--data-root", type=Path, metavar="DIR", help="folder of a data set that has a name")
 
     write = verbs.add_parser("new", help="write a package of your own: a task that works, its network, test and README")
     write.add_argument("name", metavar="NAME", help="what to call the task, the package and its folder, such as deblur")
@@ -103,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
     )
 
-    for verb in (*runs, listed, check, write):
+    for verb in (*runs, listed, check, pack, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -177,7 +190,7 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
 def positive(text: str) -> int:
     """Return the number that `text` is, larger than 0."""
     if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of samples")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of them")
     return int(text)
 
 
@@ -196,6 +209,10 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
 
             chosen = arguments.sort, arguments.task, arguments.form
             return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
+        case "sweep":
+            from launchbay.launch.commands.sweep import sweep
+
+            return sweep([arguments.task, *rest], arguments.name, arguments.jobs, arguments.launcher, console)
         case "doctor":
             from launchbay.launch.commands.doctor import examine_machine
 
@@ -225,6 +242,11 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             from launchbay.launch.check.command import check_named
 
             check_named(arguments.task, arguments.options, console)
+        case "pack":
+            check_names([arguments.data])
+            from launchbay.launch.commands.pack import pack_data
+
+            pack_data(arguments.data, arguments.data_root, arguments.target, console)
         case "new":
             new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE

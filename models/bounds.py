@@ -7,11 +7,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.nn.modules import module
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -88,8 +89,8 @@ class Bounds(TorchDispatchMode):
         return False  # nothing is compiled here, and torch._dynamo takes as long to import as torch
 
     def __torch_dispatch__(
-        self, func: Any, types: object, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self, func: OpOverload, types: object, args: tuple[object, ...] = (), kwargs: Mapping[str, object] | None = None
+    ) -> object:
         if not func._schema.is_mutable:  # what is changed in place is here already
             values = largest_result(func, args, kwargs or {})
             if values > TIMES * self.held + VALUES:
@@ -97,7 +98,7 @@ class Bounds(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def largest_result(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
+def largest_result(func: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> int:
     """Return the number of values of the largest tensor that an operation would give, found without computing it: on
     the "meta" device, where tensors have a shape only. 0 where that cannot tell."""
     meta = {**kwargs, "device": "meta"} if "device" in kwargs else kwargs

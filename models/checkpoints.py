@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -248,7 +247,7 @@ def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained
             raise UserError(f"{checkpoint} does not fit network {name!r}: {error}", remedy) from error
 
 
-def fingerprint(path: Path, expected: int | None = None) -> dict[str, Any]:
+def fingerprint(path: Path, expected: int | None = None) -> dict[str, int | str]:
     """Return size and SHA-256 of the file `path`.
 
     Raises:
@@ -262,6 +261,6 @@ def fingerprint(path: Path, expected: int | None = None) -> dict[str, Any]:
         return {"bytes": size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-def seal(files: Mapping[str, Any]) -> str:
+def seal(files: Mapping[str, object]) -> str:
     """Return a digest of the list of files in a manifest."""
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()

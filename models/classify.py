@@ -23,7 +23,13 @@ class Classifier(nn.Module):
     deviation: Tensor
     """Standard deviation of the pixels, likewise."""
 
-    def __init__(self, trunk: nn.Module, head: nn.Linear, mean: tuple[float, ...] = (0.5,), deviation: Any = (0.25,)):
+    def __init__(
+        self,
+        trunk: nn.Module,
+        head: nn.Linear,
+        mean: tuple[float, ...] = (0.5,),
+        deviation: tuple[float, ...] = (0.25,),
+    ):
         super().__init__()
         self.trunk, self.head = trunk, head
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)

@@ -74,6 +74,7 @@ class Progress:
     baseline: Figures = field(default_factory=dict)
     samples_per_s: Number = 0.0
     seconds: Number = 0.0
+    waited: Count = 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions, count_classes, side_of, warp
 from launchbay.data.augment import color_jitter, cutout, dihedral
-from launchbay.data.mixing import beta, cutmix, mixup, partners
+from launchbay.data.mixing import beta, mixed, partners, rectangles
 from launchbay.data.policies import BINS, OPERATIONS, RANDAUGMENT, TRIVIALAUGMENT, change
 from launchbay.data.random_parts import RATIO
 from launchbay.data.transforms import fit, resize
@@ -229,12 +229,12 @@ def mix(batch: Batch, mixup_alpha: float, cutmix_alpha: float) -> tuple[Tensor, 
     share of its own label each keeps.
     """
     choice, chance, down, across = batch.rand(4).T
-    image, share = batch.image, torch.ones_like(chance)
-    mixed = choice < (0.5 if mixup_alpha and cutmix_alpha else float(bool(mixup_alpha)))
+    weight = torch.ones_like(chance)[:, None, None, None]
+    is_mixup = (choice < (0.5 if cutmix_alpha else 1))[:, None, None, None] & bool(mixup_alpha)
+    if cutmix_alpha:
+        height, width = batch.image.shape[-2:]
+        weight = rectangles(beta(chance, cutmix_alpha), down, across, (height, width))
     if mixup_alpha:
-        share = torch.where(mixed, beta(chance, mixup_alpha), share)
-    blended = mixup(image, share) if mixup_alpha else image
-    if not cutmix_alpha:
-        return blended, share
-    cut, left = cutmix(image, beta(chance, cutmix_alpha), down, across)
-    return torch.where(mixed[:, None, None, None], blended, cut), torch.where(mixed, share, left)
+        weight = torch.where(is_mixup, beta(chance, mixup_alpha)[:, None, None, None], weight)
+    # What is left of each: the mean of the same number from each pixel, or of ones and zeros.
+    return mixed(batch.image, weight), weight.mean(dim=(1, 2, 3))

@@ -79,7 +79,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
         validation = load("val", channels=config.channels, smallest=smallest_for(config.metrics), scale=1)
         if "input" in train.pictures and "input" in validation.pictures:
             refuse_changed(config, ("sigma", "pixels"), "as noisy pictures are given")
-        return degraded(train, config), degraded(validation, config)
+        return degraded(train, validation, config)
 
     def degrade(self, batch: Batch) -> Tensor:
         if "input" in batch.tensors:

@@ -100,16 +100,22 @@ def infer_degrade(config: D, channels: int) -> D:
     return replace(config, degrade=expand(config.degrade))
 
 
-def degraded(images: ImageSet, config: DegradeOptions, scale: int = 1) -> ImageSet:
-    """Return `images` as --degrade says: beside each an "input", `scale` times smaller.
+def degraded(
+    train: ImageSet, validation: ImageSet, config: DegradeOptions, scale: int = 1
+) -> tuple[ImageSet, ImageSet]:
+    """Return both sets as --degrade says: beside each picture an "input", `scale` times smaller. Where validation
+    pictures come with one, that is what figures are of.
 
     Raises:
-        UserError: they come with one.
+        UserError: training pictures come with one.
     """
-    if config.degrade and "input" in images.pictures:
+    if not config.degrade:
+        return train, validation
+    if "input" in train.pictures:
         said = "--degrade makes what the network gets, but the data have that already"
         raise UserError(said, "leave it out, or choose other --data")
-    return Degraded(images, config.degrade, scale) if config.degrade else images
+    given = "input" in validation.pictures
+    return Degraded(train, config.degrade, scale), validation if given else Degraded(validation, config.degrade, scale)
 
 
 def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]]) -> None:

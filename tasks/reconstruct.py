@@ -63,7 +63,7 @@ class Reconstruct(ImageToImage[ReconstructConfig]):
         config = self.config
         train = load("train", crop=config.patch, channels=config.channels)
         val = load("val", channels=config.channels, smallest=max(SMALLEST, smallest_for(config.metrics)))
-        return degraded(train, config), degraded(val, config)
+        return degraded(train, val, config)
 
     def degrade(self, batch: Batch) -> Tensor:
         return batch["input"] if "input" in batch.tensors else batch.image

@@ -78,7 +78,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
         train = load("train", crop=self.config.patch, channels=CHANNELS, scale=scale)
         smallest = max(WINDOW + 3 * scale, smallest_for(self.config.metrics))
         val = load("val", multiple=scale, smallest=smallest, channels=CHANNELS, scale=scale)
-        return degraded(train, self.config, scale), degraded(val, self.config, scale)
+        return degraded(train, val, self.config, scale)
 
     def degrade(self, batch: Batch) -> Tensor:
         if "input" in batch.tensors:

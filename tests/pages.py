@@ -38,6 +38,7 @@ NOT_RUN = {
     "multi_gpu.yaml": "it needs GPUs",
     "single_gpu.yaml": "it needs a GPU",
     "--num_machines": "it needs two computers",
+    "DATA": "it needs MNIST, CIFAR-10 or photographs, and minutes: test_reports.py starts it on others",
     "--weights timm/": "it downloads weights",
     "--weights hf-hub:": "it downloads weights",
     "wandb login": "it needs an account",
@@ -192,6 +193,8 @@ class InThisProcess:
                 code = min(1, train.main(self.shortened(options_of(words))))  # the launcher has no other codes
             case ["python", "launch/run.py", *options] | ["python", "-m", "launchbay.launch.run", *options]:
                 code = train.main(self.shortened(options))
+            case ["launchbay", "train", task, *options]:
+                code = train.main(self.shortened(["--task", task, *options]))
             case ["launchbay", *options]:
                 wanted = {*CHECKS, *(ONE_MORE[name] for name in options if name in ONE_MORE)}
                 few = tuple(check for check in self.contract if check.__name__ in wanted)

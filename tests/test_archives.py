@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import numpy as np
@@ -235,3 +236,25 @@ def test_archives_that_cannot_be_opened_are_named() -> None:
     as_zip("texts.zip", {"read.me": b"x", "a.txt": b"x"})
     with pytest.raises(UserError, match=r"texts.zip holds no picture, but 1 .me, 1 .txt"):
         Folder("all", Path("texts.zip"))
+
+
+def test_whatever_bytes_an_archive_has_it_is_read_or_refused(packed: Callable[..., None]) -> None:
+    packed("whole", {f"{kind}/{number}.png": png(f"{number}.png") for kind in ("cat", "dog") for number in range(2)})
+    whole = Path("whole").read_bytes()
+    directory = max(0, whole.find(b"PK\1\2"))
+    for seed in range(40):
+        random, content = Random(seed), bytearray(whole)
+        for _ in range(random.choice((1, 2, 8))):
+            at = random.randrange(min(random.choice((0, directory)), len(content) - 1), len(content))
+            if at % 3:
+                content[at : at + 4] = random.choice(
+                    (b"\xff\xff\xff\xff", bytes(4), b"\0\0\0\x80", random.randbytes(4))
+                )
+            else:
+                del content[at : at + random.choice((1, 30, 600))]
+        Path("changed").write_bytes(content)
+        try:
+            images = Folder("all", Path("changed"))
+        except UserError:
+            continue
+        assert images.image(0).ndim == 3

@@ -8,19 +8,21 @@ from typing import Any
 import pytest
 import torch
 from conftest import difference, forget_accelerator, lines
+from pair_toys import Scenes
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 from torchvision.transforms import v2
 from torchvision.transforms.v2.functional import resized_crop
 
 from launchbay import UserError
-from launchbay.data import Index, policies
+from launchbay.data import Index, LoadOptions, policies
 from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import TrainingOrder, fetch
-from launchbay.data.mixing import beta, cutmix, mixup, partners
+from launchbay.data.mixing import beta, mixed, partners, rectangles
 from launchbay.data.photos import Photos
-from launchbay.data.random_parts import draw_box
+from launchbay.data.random_parts import RATIO, draw_box
 from launchbay.data.sources import Source
+from launchbay.data.transforms import nearest
 from launchbay.launch.engine.batches import to_batch
 from launchbay.launch.train import main
 from launchbay.tasks.classify import Classify, ClassifyConfig, mix
@@ -87,6 +89,22 @@ def test_random_parts_are_resized_as_torchvision_does() -> None:
     assert other.shape == wanted.shape and not torch.equal(other, wanted)
 
 
+def test_random_parts_of_masks_are_cut_at_the_same_place() -> None:
+    images, index = Scenes("train"), Index(4, key=9)
+    how: LoadOptions = {"size": 24, "area": (0.2, 0.6)}
+    given = Source(lambda split, root: images, None)("train", **how).__getitems__([index])
+    whole = images.__getitems__([index])
+    height, width = whole["image"].shape[-2:]
+    box = draw_box(height, width, (0.2, 0.6), RATIO, index.generator())
+    for name in images.masks:
+        assert torch.equal(given[name], nearest(box.of(whole[name]), 24, 24))
+    images.scales = {"input": 2}
+    with pytest.raises(UserError, match="gives input in another size than its pictures"):
+        Source(lambda split, root: images, None)("train", **how)
+    with pytest.raises(UserError, match="lacks size"):
+        Source(lambda split, root: images, None)("train", area=(0.2, 0.6))
+
+
 def test_random_parts_have_the_area_and_the_form_asked_for() -> None:
     random = torch.Generator().manual_seed(0)
     boxes = [draw_box(300, 400, (0.2, 0.5), (0.75, 4 / 3), random) for _ in range(400)]
@@ -111,15 +129,16 @@ def test_mixtures_are_those_of_torchvision() -> None:
     for share, down, across in torch.rand(20, 3, generator=random).tolist():
         params = {"labels": None, "batch_size": 2}
         wanted = v2.MixUp(num_classes=2).transform(image, {**params, "lam": share})
-        assert torch.allclose(mixup(image, torch.tensor([share] * 2)), wanted, atol=1e-6)
+        assert torch.allclose(mixed(image, torch.full((2, 1, 1, 1), share)), wanted, atol=1e-6)
 
         tall, wide = (int((1 - share) ** 0.5 / 2 * side) for side in (20, 30))
         top, left, y, x = 0, 0, int(down * 20), int(across * 30)
         top, bottom, left, right = max(y - tall, 0), min(y + tall, 20), max(x - wide, 0), min(x + wide, 30)
         wanted = transform.transform(image, {**params, "box": (left, top, right, bottom)})
-        mixed, kept = cutmix(image, *(torch.tensor([value] * 2) for value in (share, down, across)))
-        assert torch.equal(mixed, wanted)
-        assert torch.allclose(kept, torch.tensor(1 - (bottom - top) * (right - left) / 600))
+        drawn = (torch.tensor([share] * 2), torch.tensor([down] * 2), torch.tensor([across] * 2))
+        weight = rectangles(*drawn, (20, 30))
+        assert torch.equal(mixed(image, weight), wanted)
+        assert torch.allclose(weight.mean(dim=(1, 2, 3)), torch.tensor(1 - (bottom - top) * (right - left) / 600))
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
@@ -139,8 +158,8 @@ def test_samples_are_mixed_in_pairs_that_no_process_divides() -> None:
             TrainingOrder(size=50, batch_size=64, steps=range(1), seed=0, rank=r, world=world) for r in range(world)
         ]
         batches = [task.augment(to_batch(fetch(images, next(iter(order))), torch.device("cpu"))) for order in orders]
-        mixed = [(*mix(batch, 0.4, 1.0), batch.label, partners(batch.label)) for batch in batches]
-        return [torch.cat(parts) for parts in zip(*mixed, strict=True)]
+        parts = [(*mix(batch, 0.4, 1.0), batch.label, partners(batch.label)) for batch in batches]
+        return [torch.cat(rows) for rows in zip(*parts, strict=True)]
 
     one, two = rows(1), rows(2)
     assert all(torch.equal(*both) for both in zip(one, two, strict=True))

@@ -18,7 +18,7 @@ from torchvision.transforms.v2.functional import (
 )
 
 from launchbay import UserError
-from launchbay.data import Index, dihedral
+from launchbay.data import Index, LoadOptions, dihedral
 from launchbay.data.augment import color_jitter, cutout, warp
 from launchbay.data.decode import decode
 from launchbay.data.folder import Folder
@@ -226,7 +226,7 @@ def test_folders_that_cannot_be_trained_on(pictures: Path, mistake: Mistake) -> 
     Path("one").mkdir()
     Path("file").touch()
     assert "file is not a folder" in said("--data", "folder", "--data-root", "file")
-    assert "MNIST is not in file/MNIST and cannot be put there: [Errno 17] File exists: 'file'" in mistake(
+    assert "MNIST is not in file and cannot be put there: [Errno 17] File exists: 'file'" in mistake(
         "--task", "classify", "--data", "mnist", "--data-root", "file"
     )
     (pictures / "0/00.png").rename("one/only.png")
@@ -343,9 +343,10 @@ def test_fitted_pictures_have_one_size_and_the_channels_asked_for(pictures: Path
         ({"size": 28, "channels": 3}, True),
         ({"size": 16}, False),  # torch resizes 8-bit pictures on CPUs only
         ({"crop": 16}, False),  # one by one
+        ({"size": 28, "area": (0.5, 1.0)}, False),
     ],
 )
-def test_pictures_in_memory_can_live_on_a_device(how: dict[str, int], moved: bool) -> None:
+def test_pictures_in_memory_can_live_on_a_device(how: LoadOptions, moved: bool) -> None:
     """Stands in for a GPU: the device that has shapes, but no values."""
     images = Source(Glyphs, None)("val", **how)
     shape = images.__getitems__([Index(0, 0), Index(5, 0)])["image"].shape

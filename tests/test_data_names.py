@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from conftest import ROOT, Command
 from PIL import Image
 from safetensors import safe_open
 
-from launchbay.launch.config.data_names import sort_of, title_of
+from launchbay.launch.config import data_names
+from launchbay.launch.config.data_names import is_code, namesake, sort_of, title_of
 
 Mistake = Callable[..., str]
 Train = Callable[..., Path]
@@ -38,6 +40,7 @@ def test_a_name_is_of_one_sort_whatever_lies_on_the_disk(name: str, sort: str, t
     assert (sort_of(name), title_of(name)) == (sort, title)
 
 
+@pytest.mark.slow
 def test_a_path_alone_names_data_and_goes_back_in(train: Train, launchbay: Verb, mistake: Mistake) -> None:
     write_pictures("photos")
     write_pictures("others", 3)
@@ -69,12 +72,17 @@ def test_a_path_alone_names_data_and_goes_back_in(train: Train, launchbay: Verb,
     assert "pictures are not those that" in said
 
 
-def test_a_path_says_itself_where_data_are(mistake: Mistake, train: Train, launchbay: Verb) -> None:
+def test_a_path_says_itself_where_data_are(
+    mistake: Mistake, train: Train, launchbay: Verb, capfd: pytest.CaptureFixture[str]
+) -> None:
     write_pictures("one")
     write_pictures("with+plus")
     said = mistake("--task", "classify", "--data", "one", "--data-root", "one")
     assert "one itself says what to open; it takes no folder (one) → leave --data-root" in said
+    write_pictures("glyphs")
     run = train("classify", "--data", "with+plus", "--val-root", "one", "--steps", 1, *SMALL)
+    assert "is a data set of that name" not in capfd.readouterr().out
+    assert namesake("glyphs") == "note: glyphs is a data set of that name; for what lies here: --data ./glyphs"
     assert launchbay("evaluate", run, "--val-data", "one", "folder", "--val-root", "with+plus")[0] == 0
     assert "takes no folder" in launchbay("evaluate", run, "--val-data", "one", "--val-root", "one")[1]
 
@@ -83,6 +91,8 @@ WRONG = {
     "phtos": "there is no data set 'phtos'; did you mean 'photos'? → installed: ",
     "photograhps": "did you mean 'photographs'?",
     "./gone": "there is no ./gone → looked for it in ",
+    "owner/name": "give a folder or file there; of the Hugging Face hub: hf:owner/name",
+    "HF:mnist": "there is no HF:mnist; did you mean hf:mnist? → write hf:ID[:CONFIG]",
     "notes.txt": "notes.txt is no data set → give a folder",
     "": "is not a pair of data sets",
     "a+b+c": "--data a+b+c is not a pair",
@@ -97,6 +107,19 @@ def test_a_wrong_name_is_told_before_anything_is_loaded(name: str, mistake: Mist
     for option in ("--data", "--val-data"):
         assert WRONG[name] in mistake("--task", "a-task-that-is-not-there", option, name)
     assert WRONG[name] in launchbay("evaluate", "not-there", "--val-data", name)[1]
+
+
+def test_only_what_a_file_may_name_is_no_code() -> None:
+    for name in ("hf:owner/id:config", "torchvision:SVHN:extra", "glyphs+hf:id", "some/where", "imgs.zip"):
+        assert not is_code(name)
+    for name in ("evil:pictures", "glyphs+evil:pictures", "some/where+evil:pictures", "HF:id", "hf+x:y"):
+        assert is_code(name)
+
+
+def test_what_every_kind_opens_is_there() -> None:
+    for kind in (*data_names.PREFIXES.values(), *data_names.FILES.values(), *data_names.FOLDERS.values()):
+        module, _, name = kind.opener.partition(":")
+        assert callable(getattr(import_module(module), name))
 
 
 def test_names_are_judged_and_listed_without_torch(command: Command) -> None:

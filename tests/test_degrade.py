@@ -155,6 +155,7 @@ def test_a_chain_comes_back_from_a_line_each() -> None:
         ("- one-of: [{jpeg: {quality: 3, chance: 0.7}}, {jpeg: {quality: 4, chance: 0.7}}]", "sum up to 1.4"),
         ("- one-of: [{fit: {}}]", ":1: one-of holds fit"),
         ("- fit: {}\n- any-order: [{fit: {}}]", "fitted twice"),
+        ("- resize: {factor: 4}\n- one-of: [{resize: {factor: [1, 3], chance: 1}}]", "together enlarge up to 12 times"),
         ("- jpeg: {quality: 3, quality: 4}", "not valid YAML: a key that is there twice"),
     ],
 )

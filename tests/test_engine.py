@@ -19,6 +19,7 @@ from launchbay.data.loader import TrainingOrder, fetch
 from launchbay.launch.engine.batches import to_batch
 
 Train = Callable[..., Path]
+Launchbay = Callable[..., tuple[int, str]]
 Mistake = Callable[..., str]
 
 
@@ -297,6 +298,23 @@ def test_averaged_weights_are_evaluated_and_saved(train: Train) -> None:
     assert [line["model/mse"] for line in lines(plain, "train")] == [
         line["model/mse"] for line in lines(run, "train")
     ], "averaging does not touch the training"
+
+
+def test_a_run_that_gets_no_better_ends_early(train: Train, launchbay: Launchbay, mistake: Mistake) -> None:
+    """With its checkpoint, as one that was stopped on the way; more patience goes on to the same bits."""
+    whole = train("Turns", "--patience", 9).rename("runs/whole")
+    assert lines(whole, "val")[-1]["step"] == 9
+    run = train("Turns", "--patience", 2)
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["status"], summary["step"], summary["best"]["step"]) == ("done", 5, 3)
+    assert (run / "checkpoints/last").read_text() == "step-00000005"
+    train("Turns", "--patience", 2)
+    assert lines(run, "val")[-1]["step"] == 5, "it is finished"
+    train("Turns", "--patience", 4)
+    assert lines(run, "val")[-1]["step"] == 7
+    train("Turns")
+    assert launchbay("compare", whole, run)[1].endswith("tensors"), "the same but for --patience"
+    assert "names no figure to go by" in mistake("--task", "toys:Aimless", "--patience", 1)
 
 
 def test_what_is_infinite_stays_so_in_the_average(train: Train) -> None:

@@ -13,9 +13,12 @@ from PIL import Image
 from rich.console import Console
 
 from launchbay import UserError
-from launchbay.data import LoadOptions
+from launchbay.data import Index, LoadOptions
 from launchbay.data.decode import decode
+from launchbay.data.folder import Folder
+from launchbay.data.held_out import split
 from launchbay.data.loader import TrainingOrder, samples
+from launchbay.data.mixture import pair
 from launchbay.data.pairs import Pairs
 from launchbay.data.partners import find_partners
 from launchbay.data.sources import Source
@@ -82,6 +85,13 @@ def test_names_that_say_nothing_are_refused() -> None:
         Pairs("train", None)
 
 
+def test_a_folder_of_pairs_taken_for_classes_is_told() -> None:
+    draw_pairs("imgs/train")
+    source = Source(Folder, Path("imgs"))
+    source.open("train")
+    assert source.describe()[0].endswith("; if these are pairs: --data pairs --data-root imgs")
+
+
 def test_all_that_makes_no_pair_is_told_at_once(mistake: Mistake) -> None:
     draw_pairs("imgs")
     draw("imgs/low/alone.png")
@@ -121,11 +131,12 @@ def test_both_are_cut_at_one_place(scale: int) -> None:
     assert torch.equal(image[:, 2, ::scale, ::scale], low[:, 2])
     assert len({(int(at[0, 0, 0]), int(at[1, 0, 0])) for at in image}) > 4, "at another place each time"
     smaller = ", 3 times smaller" if scale == 3 else ""
-    cut = "; 8 cut by up to 2 pixels to fit" if scale == 3 else ""
+    cut = "; 8 cut to a multiple of 3 pixels" if scale == 3 else ""
     source.open("val")
     assert source.describe() == [f"imgs: pairs, high/ with inputs from low/{smaller}: 10 to train, 2 to validate{cut}"]
-    _, whole = load("imgs", "val", multiple=scale, scale=scale)
+    _, whole = load("imgs", "val", multiple=2, scale=scale)
     assert whole["image"].shape[-2:] == tuple(scale * length for length in whole["input"].shape[-2:])
+    assert not any(length % 2 for length in whole["image"].shape[-2:])
 
 
 def test_of_several_scales_the_tasks_is_taken() -> None:
@@ -139,6 +150,16 @@ def test_of_several_scales_the_tasks_is_taken() -> None:
         assert len(source.open("val")) == 2
     with pytest.raises(UnsuitablePictures, match="the inputs in imgs are 2 or 4 times smaller, not 3"):
         load("imgs", "train", crop=9, scale=3)
+
+
+def test_a_part_of_pairs_is_of_pairs_and_a_mixture_is_not() -> None:
+    draw_pairs("imgs", scale=2)
+    for part in split(Pairs, 0.3):
+        images = Source(part, Path("imgs"))("train", crop=8, scale=2)
+        assert images.__getitems__([Index(0, 1)])["input"].shape == (1, 3, 4, 4)
+        assert images.essential == ("input",)
+    with pytest.raises(UserError, match="a mixture makes no use of 'input'"):
+        pair(Pairs, Pairs)("train", Path("imgs"))
 
 
 def test_masks_keep_their_values() -> None:
@@ -180,11 +201,25 @@ def test_super_resolution_learns_from_given_pictures(train: Train, launchbay: Ve
     assert code == 0 and "imgs: pairs, high/ with inputs from low/, 2 times smaller: 12 to validate" in said
     code, said = launchbay("apply", str(run), "imgs/low", "out")
     assert code == 0 and decode(Path("out/00.png")).shape == decode(Path("imgs/high/00.png")).shape
+    shutil.copytree("imgs", "others")
+    code, said = launchbay("evaluate", str(run), "--val-data", "pairs", "pairs", "--val-root", "imgs", "others")
+    assert code == 0 and "imgs/psnr" in said and "others/psnr" in said
     given = ("--data", "pairs", "--data-root", "imgs")
     assert "are 2 times smaller, not 4" in mistake("--task", "superres", *given)
     assert "are 2 times smaller, not as large" in mistake("--task", "denoise", *given)
     for task, said in {"vae": "VAE makes no use of 'input'", "reconstruct": "'input'", "classify": "no labels"}.items():
         assert said in mistake("--task", task, *given)
+
+
+@pytest.mark.slow
+def test_a_chain_of_degradations_is_judged_on_given_pairs(train: Train, mistake: Mistake) -> None:
+    """What is made to train on, and what is given to judge by, go together; two inputs to train on do not."""
+    draw_pairs("imgs", low="noisy/{:02}.png", high="clean/{:02}.png")
+    made = ("denoise", "--degrade", "light", *QUICK)
+    run = train(*made, "--val-data", "pairs", "--val-root", "imgs")
+    assert json.loads((run / "summary.json").read_text())["baseline"]["psnr"] == 100, "what is given is not noisy"
+    said = mistake("--task", *made, "--data", "pairs", "--data-root", "imgs")
+    assert "--degrade makes what the network gets, but the data have that already" in said
 
 
 def test_denoising_learns_from_given_pictures_and_goes_on(train: Train, mistake: Mistake) -> None:

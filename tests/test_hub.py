@@ -1,6 +1,7 @@
 """Pictures in tables of Hugging Face's `datasets`: its hub's (from the cache alone, here), Parquet, and saved ones."""
 
 import io
+import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from PIL import Image
 
 from launchbay import UserError
 from launchbay.data.decode import decode
+from launchbay.data.files import Files
 from launchbay.data.hub import load_from_hub, open_hub, open_parquet, open_saved
 from launchbay.launch.config.assembly import open_dataset
 
@@ -74,6 +76,10 @@ def test_saved_and_parquet_and_the_cache_of_the_hub_have_the_same_pictures(cache
         assert train.note.endswith("3 classes (ape, bee, cow); figures are of test")
     assert len({open_dataset(name)("train").fingerprint() for name in names}) == 1
     assert cache.is_dir()
+    images = open_hub("tiny", "train")
+    assert isinstance(images, Files)
+    packed = pickle.dumps(images.files[3])
+    assert len(packed) < 5000 and pickle.loads(packed).open()[0].read() == encoded(3), "no table is copied to a worker"
 
 
 def decode_bytes(content: bytes) -> torch.Tensor:
@@ -152,6 +158,9 @@ def test_what_is_not_clear_is_refused_by_name_and_can_be_chosen() -> None:
     Dataset.from_dict({"text": ["a"]}).to_parquet("text.parquet")
     with pytest.raises(UserError, match=r"text.parquet has no column of pictures: text \(string\)"):
         open_parquet("train", Path("text.parquet"))
+    Dataset.from_dict({"image": []}, Features(image=Picture())).to_parquet("empty.parquet")
+    with pytest.raises(UserError, match=r"cannot load empty.parquet: .*no data"):
+        open_parquet("train", Path("empty.parquet"))
     Path("broken.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UserError, match=r"cannot load broken.parquet: .*"):
         open_parquet("train", Path("broken.parquet"))
@@ -170,6 +179,15 @@ def test_the_hub_is_for_names_and_nothing_here_is_taken_for_it(mistake: Mistake)
         "cannot load hf:owner/elsewhere: Couldn't reach" in said
         and "without a network only what Hugging Face's" in said
     )
+
+
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    table(2).to_parquet("one.parquet")
+    Path("file").touch()
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", Path("file/below"))
+    with pytest.raises(UserError, match=r"cannot load one.parquet: .*file/below") as refused:
+        open_parquet("train", Path("one.parquet"))
+    assert "another folder for its cache (HF_HOME)" in refused.value.hint
 
 
 def test_without_the_library_its_extra_is_named(mistake: Mistake, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +215,7 @@ OPTIONS = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_its_options_go_back_in(train: Train, mistake: Mistake) -> None:
     splits(train=table(11), test=table(4, 11)).save_to_disk("saved")
     train("classify", *OPTIONS, "--steps", 4, "--eval-every", 2, "--output-dir", "whole")
@@ -210,7 +229,9 @@ def test_a_run_goes_on_and_its_options_go_back_in(train: Train, mistake: Mistake
 
 @pytest.mark.slow
 def test_one_process_equals_two_with_workers(train: Train, accelerate: Command) -> None:
-    splits(train=table(11), test=table(4, 11)).save_to_disk("saved")
+    Path("saved").mkdir()
+    for split, part in {"train": table(11), "test": table(4, 11)}.items():
+        part.to_parquet(f"saved/{split}.parquet")
     train("classify", *OPTIONS, "--steps", 4, "--output-dir", "one")
     options = ("--task", "classify", *OPTIONS, "--steps", 4, "--workers", 2, "--run", "it", "--wandb", "off")
     done = accelerate("multi_cpu", "-m", "launchbay.launch.run", *options, "--output-dir", "two")

@@ -27,9 +27,10 @@ def test_a_picture_is_found_at_another_size_and_in_another_format(
 ) -> None:
     for index in range(4):
         save("training", index)
+    save("training", 2, side=80, suffix=".webp")
     save("validation", 5)
     save("validation", 2, side=69, suffix=".jpg")
-    assert find_alike(Folder("all", Path("validation")), Folder("all", Path("training"))) == [(0, 2)]
+    assert find_alike(Folder("all", Path("validation")), Folder("all", Path("training"))) == [(0, 2), (0, 3)]
     folders = ("--data", "folder", "--data-root", "training", "--val-root", "validation")
     train("superres", *folders, "--steps", 1, "--model", "espcn")
     said = " ".join(capfd.readouterr().out.split())

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from rich.console import Console
 
+from launchbay.launch.commands.pack import pack_data
 from launchbay.launch.config.assembly import open_sources
 from launchbay.launch.config.command_line import parse
 from launchbay.launch.train import task_of
@@ -55,11 +57,36 @@ def table(path: Path) -> None:
     path.write_text("\n".join(["file,label", *rows]))
 
 
+def parquet(path: Path) -> None:
+    """Write 20 pictures of two classes."""
+    from datasets import ClassLabel, Dataset, Features, Image
+
+    rows: dict[str, list[object]] = {"image": [], "label": [number % 2 for number in range(20)]}
+    for number in range(20):
+        file = path.with_name(f"{number}.png")
+        picture(file)
+        rows["image"].append({"bytes": file.read_bytes(), "path": None})
+        file.unlink()
+    Dataset.from_dict(rows, Features(image=Image(), label=ClassLabel(names=["cat", "dog"]))).to_parquet(path)
+
+
+def pack(path: Path) -> None:
+    """Pack the folder that the pack is called after, with pictures of two classes."""
+    folder = Path(path.parent.stem)
+    for name, number in product(("cat", "dog"), range(1, 11)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        picture(folder / name / f"{number}.jpg")
+    path.parent.rmdir()
+    pack_data(str(folder), None, path.parent, Console(quiet=True))
+
+
 MAKERS: dict[str, Callable[[Path], None]] = {
     r".*/X4/.*": shrunk,
     r".*/masks/.*": mask,
     r".*\.csv": table,
+    r".*/pack\.json": pack,
     r"(?i)(.*/)?[^._][^/]*\.(png|jpg|webp|tif|bmp|gif|avif)": picture,
+    r".*\.parquet": parquet,
     r".*": Path.touch,
 }
 """By what the whole path of a file looks like, what writes it: the first that fits."""

@@ -1,18 +1,40 @@
 """What the reports behind the tasks show: the untrained network, as many samples as asked for, classes, totals."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import lines
+from conftest import ROOT, lines
+from pages import DOCS, blocks, commands, options_of
 from PIL import Image
 
 from launchbay.tasks import Batch
 from launchbay.tasks.classify import Classify, ClassifyConfig
 
 Train = Callable[..., Path]
+STAND_IN = {
+    "mnist": "toys:Digits", "cifar10": "toys:Patches", "mixture": "toys:Digits+toys:Patches",
+    "DATA/T91": "toys:Patches", "DATA/Set5": "toys:Patches",
+}  # fmt: skip
+"""Data of this size for those that a page names."""
+SHORT = {"--steps": ["1"], "--batch-size": ["4"], "--shown": ["1"], "--precision": ["fp32"]}
+ALWAYS = ("--rotate 90", "--model transposed", "--model dense", "--resampling torch")
+"""Parts of commands that the default suite starts: the options that only the reports have."""
+PAGE = [
+    command.line
+    for block in blocks(DOCS / "reports.md")
+    if block.language == "bash"
+    for command in commands(block)
+    if "DATA" in command.line
+]
+
+
+def marked(line: str) -> object:
+    """A command of the page; all but some are slow."""
+    return pytest.param(line, marks=[] if any(part in line for part in ALWAYS) else [pytest.mark.slow])
 
 
 def test_a_run_shows_the_untrained_network_and_goes_on_after_it(train: Train) -> None:
@@ -50,3 +72,28 @@ def test_half_of_the_pictures_are_turned_upside_down() -> None:
     changed = task.augment(Batch({"image": images}, range(400))).image
     flipped = (changed == images.flip(-2)).flatten(1).all(dim=1)
     assert torch.equal(changed[~flipped], images[~flipped]) and 160 < flipped.sum() < 240
+
+
+@pytest.mark.parametrize("line", [marked(line) for line in PAGE])
+def test_each_command_of_the_page_starts(line: str, train: Train) -> None:
+    Path("launch").symlink_to(ROOT / "launch")
+    given = grouped(options_of(shlex.split(line)))
+    task = given.pop("--task")[0]
+    said = {option: [STAND_IN.get(value, value) for value in values] for option, values in given.items()}
+    for option in ("--data-root", "--weights", "--epochs"):
+        said.pop(option, None)
+    if task == "superres":
+        said["--patch"] = ["24"]
+    run = train(task, *(word for option, values in (said | SHORT).items() for word in (option, *values)))
+    assert json.loads((run / "summary.json").read_text())["status"] == "done"
+
+
+def grouped(words: list[str]) -> dict[str, list[str]]:
+    """The values of each option."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--"):
+            found[word] = []
+        else:
+            found[[*found][-1]].append(word)
+    return found

@@ -20,7 +20,7 @@ def draw(*names: str) -> None:
     for name in names:
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(list(name.encode())).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(list(os.fsencode(name))).integers(0, 256, (24, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
 
 
@@ -75,6 +75,8 @@ def test_splits_numbers_and_columns_that_are_not_used() -> None:
     train, validation, said = opened("t.csv", joined(",", ("image", "label", "split", "url"), *rows))
     assert said.startswith("t.csv: 3 classes (10, 55, 100), 4 to train"), "numbers in their order"
     assert train == {"0.png": "10", "1.png": "55", "2.png": "100", "5.png": "100"}
+    opened("t.csv", joined(",", ("file", "label"), *((f"{number}.png", f"{number}.5") for number in range(6))))
+    assert Table("all", Path("t.csv")).unlabelled == "they are fractions, which are no classes"
     valid = [(f"{number}.png", "a" if number % 2 else "b", str(number > 3)) for number in range(6)]
     train, validation, _ = opened("t.csv", joined(",", ("file", "label", "is_valid"), *valid))
     assert list(validation) == ["4.png", "5.png"] and len(train) == 4
@@ -85,6 +87,10 @@ def test_pictures_are_found_by_an_id_and_anywhere() -> None:
     draw(*(f"data/train/{number}.jpg" for number in range(3)), "elsewhere/é.png")
     rows = [("0", "cat"), ("1.jpg", "dog"), ("2", "cat"), (str(Path("elsewhere/é.png").resolve()), "dog")]
     train, validation, _ = opened("data/train.csv", joined(",", ("id", "breed"), *rows))
+    odd = os.fsdecode(b"data/train/\xe9.png")
+    draw(odd)
+    Path("data/odd.csv").write_bytes(b"train/\xe9.png,cat\ntrain/0.jpg,dog")
+    assert Table("all", Path("data/odd.csv")).files.names == [odd.removeprefix("data/"), "train/0.jpg"]
     found = {f"train/{number}.jpg": label for number, (_, label) in enumerate(rows[:3])} | {rows[3][0]: "dog"}
     assert train | validation == found
 
@@ -132,6 +138,7 @@ def test_tables_that_cannot_be_understood(table: str, text: str, said: str) -> N
         Table("train", Path(table))
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_from_a_table(train: Train) -> None:
     draw(*(file for file, _ in ROWS))
     Path("labels.csv").write_text(joined(",", ("file", "label"), *ROWS))

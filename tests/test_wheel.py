@@ -13,11 +13,15 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     tracked = {
         path.relative_to(ROOT)
         for folder in ("launch", "tasks", "models", "data")
-        for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder / "commands/templates").rglob("*")]
+        for path in [
+            *(ROOT / folder).rglob("*.py"),
+            *(ROOT / folder / "commands/templates").rglob("*"),
+            *(ROOT / folder).glob("degradations/*"),
+        ]
         if path.is_file() and not {"__pycache__", ".ruff_cache"} & set(path.parts)
     }
     expected = {f"launchbay/{path}" for path in tracked} | {
-        f"launchbay/{file}" for file in ("__init__.py", "py.typed", "testing.py")
+        f"launchbay/{file}" for file in ("__init__.py", "py.typed", "testing.py", "yaml12.py")
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
 

@@ -115,6 +115,21 @@ class Single(Task[NoOptions]):
         return {"error": (self.model(batch.image) - batch.image).square().mean(dim=(1, 2, 3))}
 
 
+class Turns(Single):
+    """Its error is least at step 3, and then grows."""
+
+    defaults: ClassVar = {**Single.defaults, "steps": 9, "eval_every": 1}
+
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        return {"error": torch.full((len(batch.image),), float(abs(batch.step - 3)))}
+
+
+class Aimless(Single):
+    """No figure of it says which checkpoint is best."""
+
+    monitor: ClassVar = ""
+
+
 class Brighten(ImageToImage[NoOptions]):
     """One network that restores pictures, nothing wrong with it."""
 

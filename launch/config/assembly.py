@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from inspect import isabstract, signature
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import cast, get_type_hints
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
@@ -87,7 +87,9 @@ def validation_sets(data: DataOptions) -> dict[str, tuple[Open, Path | None]]:
             f"--val-root names {len(roots)} folders, --val-data {len(kinds)} data set{'s' * (len(kinds) > 1)}",
             "give one folder for all, or one for each in their order",
         )
-    names = tuple(map(data_names.title_of, kinds)) or tuple(root.resolve().name for root in roots)
+    names, places = tuple(map(data_names.title_of, kinds)), tuple(root.resolve().name for root in roots)
+    if len(set(names)) < len(names) == len(roots) or not names:  # pairs of several folders, for example
+        names = places
     if len(names) > 1:
         check_set_names(names)
     else:
@@ -166,7 +168,7 @@ def open_path(path: Path) -> Open:
     return opened
 
 
-def check_is_dataset(plugin: plugins.Plugin, found: Any) -> Open:
+def check_is_dataset(plugin: plugins.Plugin, found: object) -> Open:
     """Return `found`, which `plugin` names: a class of data sets, or a function that says it returns one, unless it
     is installed as such. It is called only after that.
 
@@ -192,7 +194,7 @@ def check_is_dataset(plugin: plugins.Plugin, found: Any) -> Open:
     return cast(Open, found)
 
 
-def returned_by(found: Any) -> object:
+def returned_by(found: object) -> object:
     """Return what the annotation of the function `found` says that it returns; None if it has none, or none that can
     be understood."""
     try:

@@ -79,6 +79,8 @@ PREFIXES = {
 """By what stands before the colon."""
 ARCHIVE = Kind("FILE.zip", "a zip or tar of pictures, also .tar.gz, .tar.bz2, .tar.xz", "launchbay.data.folder:Folder")
 TABLE = Kind("FILE.csv", "a table of files and labels, also .tsv and .jsonl", "launchbay.data.tables:Table")
+MEANT = {"hf": "hf", "huggingface": "hf", "torchvision": "torchvision"}
+"""What may be written instead."""
 FILES: dict[str, Kind] = {
     **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ARCHIVE),
     **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), TABLE),
@@ -87,9 +89,17 @@ FILES: dict[str, Kind] = {
 """By how the name of a file ends, in small letters."""
 PARQUET = Kind("DIR", "a folder of .parquet", f"{HUB}:open_parquet", library="datasets")
 SAVED = Kind("DIR", "what save_to_disk of datasets has written", f"{HUB}:open_saved", library="datasets")
-FOLDERS = {"dataset_dict.json": SAVED, "dataset_info.json": SAVED, "*.parquet": PARQUET, "data/*.parquet": PARQUET}
+PACK = Kind("DIR", "a pack, as launchbay pack writes it", "launchbay.data.pack:Pack")
+FOLDERS = {
+    "pack.json": PACK,
+    **dict.fromkeys(("dataset_dict.json", "dataset_info.json"), SAVED),
+    **dict.fromkeys(("*.parquet", "data/*.parquet"), PARQUET),
+}
 """By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
 PICTURES = Kind("DIR", "a folder of pictures", "launchbay.data.folder:Folder")
+SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "http", "https", "hf", "ftp", "sftp", "file", "memory")
+"""Kinds of addresses that a pack may lie at."""
+ADDRESS = Kind("s3://PACK", f"a pack at an address: {', '.join(SCHEMES)}", "launchbay.data.pack:AwayPack")
 CODE = Kind("module:Class", "a class of your own, seen from this folder; on the command line only", "")
 
 
@@ -110,7 +120,7 @@ def parts_of(name: str) -> list[str]:
     Raises:
         UserError: there are more, or one is empty.
     """
-    parts = [name] if mode_of(name) else name.split("+")
+    parts = [name] if mode_of(name) or "://" in name else name.split("+")
     if len(parts) > 2 or not all(parts):
         raise UserError(f"--data {name} is not a pair of data sets", "two can be paired: A+B, such as glyphs+photos")
     return parts
@@ -181,6 +191,9 @@ def find(name: str) -> Named:
             found = find_in_library(name)
         case "path":
             found = find_path(name)
+        case "code" if meant := MEANT.get(name.partition(":")[0].lower()):
+            said = f"there is no {name}; did you mean {meant}:{name.partition(':')[2]}?"
+            raise UserError(said, f"write {PREFIXES[meant].written}")
         case _:
             return Named(find_plugin(DATASETS, name))
     check_library(found.meaning, name)
@@ -217,6 +230,8 @@ def find_path(name: str) -> Named:
         UserError: it is not there, or of no known kind.
     """
     path, mode = Path(name), mode_of(name)
+    if not mode and "://" in name:
+        return find_address(name)
     if stat.S_ISDIR(mode):
         return Named(next((kind for pattern, kind in FOLDERS.items() if any(path.glob(pattern))), PICTURES), path=path)
     if not mode:
@@ -225,6 +240,25 @@ def find_path(name: str) -> Named:
     if not suffix or not stat.S_ISREG(mode):
         raise UserError(f"{name} is no data set", f"give a folder{', or a file: ' * bool(FILES)}{' '.join(FILES)}")
     return Named(FILES[suffix], path=path)
+
+
+def find_address(name: str) -> Named:
+    """Return what the address `name` means: a pack.
+
+    Raises:
+        UserError: it is of an unknown kind, or what reads that kind is not installed.
+    """
+    scheme, _, rest = name.partition("://")
+    if scheme not in SCHEMES or not rest or "::" in rest:
+        raise UserError(f"{name} is no address of a pack", f"known kinds: {', '.join(SCHEMES)}")
+    from fsspec import get_filesystem_class
+
+    try:
+        get_filesystem_class(scheme)
+    except ImportError as error:
+        hint = "pip install 'launchbay[remote]' for s3, http and https; for others what is named"
+        raise UserError(f"{name} cannot be read: {error}", hint) from error
+    return Named(ADDRESS, name)
 
 
 def mode_of(path: str) -> int:
@@ -238,7 +272,8 @@ def mode_of(path: str) -> int:
 def missing(name: str) -> UserError:
     """Return what to say of a `name` that is neither an installed data set nor there."""
     if set(name) & {"/", "\\"} or name.startswith("."):
-        return UserError(f"there is no {name}", f"looked for it in {Path.cwd()}; give a folder or file that is there")
+        hub = f"; of the Hugging Face hub: hf:{name}" if name.count("/") == 1 and name[0].isalnum() else ""
+        return UserError(f"there is no {name}", f"looked for it in {Path.cwd()}; give a folder or file there{hub}")
     known = ", ".join(plugin.name for plugin in installed(DATASETS)) or "none; is launchbay installed?"
     ways = ", ".join(kind.written for kind in (*PREFIXES.values(), CODE))
     hint = f"installed: {known}. Others: {ways}, or the path of a folder or file, looked for in {Path.cwd()}"
@@ -255,6 +290,12 @@ def suggestion(name: str) -> str:
     wanted = name.rpartition(":")[2].lower()
     near = [*get_close_matches(wanted, full, n=1), *get_close_matches(wanted.replace("-", ""), full, n=1)]
     return f"; did you mean {full[near[0]]!r}?" if near else ""
+
+
+def namesake(name: str) -> str:
+    """Return a line on what lies here under the name of an installed data set; empty if nothing does."""
+    here = [part for part in name.split("+") if sort_of(part) == "installed" and mode_of(part)]
+    return f"note: {here[0]} is a data set of that name; for what lies here: --data ./{here[0]}" if here else ""
 
 
 def open_named(named: Named, split: str, root: Path | None) -> "ImageSet":

@@ -51,6 +51,10 @@ class DataOptions:
     workers: Annotated[int, Ge(0)] = 0
     """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
 
+    shuffle_window: Annotated[int | None, Gt(0)] = None
+    """Shuffle a pack (see launchbay pack) by its shards, and samples only within so many of them at a time: for one
+    that is larger than memory or the disk that it is fetched to. None: all samples."""
+
     def validation_data(self) -> str:
         """Return the name of the data set that figures are of, or the names of several. Folders have their own."""
         roots = all_of(self.val_root)
@@ -156,6 +160,9 @@ class SavingOptions:
 
     eval_every: Annotated[int | None, Gt(0)] = None
     """Steps between two validations. Default: a tenth of the training."""
+    patience: Annotated[int | None, Gt(0)] = None
+    """End the training early, after this many validations in a row that are no better than the best one before, by
+    the figure that chooses the best checkpoint. Default: train to the last step."""
     eval_first: bool = False
     """Validate before the first step too: figures and pictures of the untrained network."""
     shown: Annotated[int, Gt(0)] = 6

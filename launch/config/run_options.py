@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, TypeVar, get_args, get_type_hints
 
 from launchbay import UserError
 from launchbay.launch.config.options import Config, Dataclass, RunOptions, flag
@@ -65,12 +65,12 @@ def with_options_of_use(config: Config[C], argv: Sequence[str], verb: str) -> tu
 
     from launchbay.tasks.options import Mark
 
-    own: Any = type(config.options)
+    own = type(config.options)
     names = marked(own, {"evaluate": Mark.EVALUATION, "apply": Mark.APPLY}[verb])
     check_given(config, argv, names, verb)
     hints = get_type_hints(own, include_extras=True)
     before = {name: getattr(config.options, name) for name in names}
-    kind: Any = make_dataclass("Options", [(name, hints[name], field(default=before[name])) for name in names])
+    kind = make_dataclass("Options", [(name, hints[name], field(default=before[name])) for name in names])
     answers = vars(tyro.cli(kind, args=list(argv), prog=f"launchbay {verb} RUN"))
     changed = {name: value for name, value in answers.items() if value != before[name]}
     for name, value in changed.items():

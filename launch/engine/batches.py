@@ -23,7 +23,8 @@ class TrainingBatches:
     def __init__(
         self, images: ImageSet, data: DataOptions, optimization: OptimizationOptions, accelerator: Accelerator
     ):
-        self.images, self.workers, self.options, self.accelerator = images, data.workers, optimization, accelerator
+        self.images, self.options, self.accelerator = images, optimization, accelerator
+        self.workers, self.window = data.workers, checked_window(images, data.shuffle_window)
         self.steps = optimization.steps or ceil((optimization.epochs or 1) * len(images) / optimization.batch_size)
 
     def after(self, step: int) -> Generator[list[Batch]]:
@@ -41,10 +42,19 @@ class TrainingBatches:
                     parts = [to_batch(next(loaded), *given) for _ in range(accumulate)]
                 yield parts
 
-    def order(self, steps: range, **part: int) -> TrainingOrder:
-        """Return the index lists of `steps`, for the part of each batch that `part` names."""
-        size, options = len(self.images), self.options
-        return TrainingOrder(size=size, batch_size=options.batch_size, steps=steps, seed=options.seed, **part)
+    def order(self, steps: range, *, rank: int, world: int, accumulate: int) -> TrainingOrder:
+        """Return the index lists of `steps`, for the part of each batch that the others say."""
+        return TrainingOrder(
+            size=len(self.images),
+            batch_size=self.options.batch_size,
+            steps=steps,
+            seed=self.options.seed,
+            rank=rank,
+            world=world,
+            accumulate=accumulate,
+            shards=tuple(self.images.shards),
+            window=self.window,
+        )
 
     def moment(self, step: int) -> Moment:
         """Return how far the training is after `step` steps."""
@@ -65,6 +75,18 @@ class TrainingBatches:
         if self.options.accumulate > 1:
             return refuse_parts
         return gather_with_gradients if self.accelerator.num_processes > 1 else None
+
+
+def checked_window(images: ImageSet, window: int | None) -> int | None:
+    """Return `window`, in which samples of `images` are to be shuffled.
+
+    Raises:
+        UserError: they are in no shards.
+    """
+    if window and not images.shards:
+        hint = "leave it out; or write a pack of the data with launchbay pack, and train on that"
+        raise UserError(f"--shuffle-window {window} counts shards, but the training pictures are in none", hint)
+    return window
 
 
 def to_batch(

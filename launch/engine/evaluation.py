@@ -74,6 +74,9 @@ def rehearse(
             names += [
                 f"{name}/{figure}" if name else figure for figure in figures if not figure.startswith("baseline/")
             ]
+        if options.saving.patience and not task.monitor:
+            said = f"--patience {options.saving.patience}: task {type(task).__name__} names no figure to go by"
+            raise UserError(said, "leave it out, or set `monitor` in the task")
         if type(task).summarize is Task.summarize and task.monitor:  # which may add figures
             monitored(task, names, sets)
 

@@ -11,7 +11,6 @@ from math import ceil
 from pathlib import Path
 from typing import NoReturn, Unpack
 
-import torch
 from accelerate import Accelerator
 
 from launchbay.data import ImageSet, Load, LoadOptions
@@ -32,7 +31,7 @@ from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
 from launchbay.launch.errors import Signalled, Stopped
 from launchbay.launch.files import Json, writing
-from launchbay.launch.record.tracking import Observer, versions
+from launchbay.launch.record.tracking import Observer, surroundings
 from launchbay.tasks.base import AnyTask, Batch
 
 
@@ -133,11 +132,12 @@ class Engine:
 
     def run(self, batches: Iterator[list[Batch]], stop: Stop, profile: Profile | None) -> None:
         state, options = self.state, self.options
-        since = time.monotonic()
+        since, counted = time.monotonic(), 0
         started = since - state.seconds
-        counted = 0
         if self.validation_pending or (options.saving.eval_first and not state.step and not state.final):
             self.end_step(stop, started)
+        if self.is_over():
+            return
         for step, micro_batches in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
             try:
                 terms = self.learner.step(step, micro_batches)
@@ -159,12 +159,13 @@ class Engine:
                 self.log("train", {**values, **rates, "samples_per_s": state.samples_per_s})
             pause = time.monotonic()
             self.end_step(stop, started)
+            if self.is_over():
+                return
             since += time.monotonic() - pause
 
     def end_step(self, stop: Stop, started: float) -> None:
         """Validate, save and stop after a step, where each is due."""
-        state, last = self.state, self.state.step == self.steps
-        owed, improved = self.validation_pending, False
+        state, owed, improved = self.state, self.validation_pending, False
         self.validation_pending = owed or self.due(self.eval_every)
         if self.validation_pending or self.due(self.save_every):
             check_shared_state(self.task, self.learner.networks, state.step, self.accelerator)
@@ -174,9 +175,10 @@ class Engine:
             self.validation_pending = False
         if self.saver.failed():
             stop.noted = SAVE_FAILED
+        last = self.is_over()
         why = "" if last else stop.asked(self.accelerator)
         state.seconds = round(time.monotonic() - started, 2)
-        if improved or owed or why or self.due(self.save_every):
+        if improved or owed or why or last or self.due(self.save_every):
             self.save(improved, wait=last or bool(why))
         if why:
             self.stop(why)
@@ -201,12 +203,10 @@ class Engine:
         try:
             return self.validate()
         except Exception as error:
-            step = f"step {self.state.step}"
+            step, again = f"step {self.state.step}", f"the same command with --run {self.folder.name}"
             try:
                 self.save(False, wait=True)
-                error.add_note(
-                    f"{step} is saved: the same command with --run {self.folder.name} begins with its validation"
-                )
+                error.add_note(f"{step} is saved: {again} begins with its validation")
             except Exception as other:
                 error.add_note(f"{step} cannot be saved: {other}")
             raise
@@ -215,6 +215,11 @@ class Engine:
         """Which samples of this step's batch have what `error` says."""
         bad = set(gather_lists(self.learner.bad_samples(error, micro_batches)))
         return self.batches.names(self.state.step, bad, error.what)
+
+    def is_over(self) -> bool:
+        """Return whether all steps are taken, or --patience has come to its end."""
+        patience = self.options.saving.patience or self.state.waited + 1
+        return self.state.step >= self.steps or self.state.waited >= patience
 
     def due(self, every: int) -> bool:
         return self.state.step % every == 0 or self.state.step == self.steps
@@ -231,12 +236,12 @@ class Engine:
             draw_sets(
                 *given, collected, self.accelerator, self.options, moment=moment, show=self.show, beat=self.watch.beat
             )
-        place = self.task, self.state.step
-        improved = on_main_process(lambda: is_best(*place, figures.own, self.state.best, self.validation_sets))
+        state, sets = self.state, self.validation_sets
+        improved = on_main_process(lambda: is_best(self.task, state.step, figures.own, state.best, sets))
         self.log("val", figures.named())
-        self.state.final, self.state.baseline = figures.own, figures.baseline
+        state.final, state.baseline, state.waited = figures.own, figures.baseline, 0 if improved else state.waited + 1
         if improved:
-            self.state.best = {"step": self.state.step, **figures.own}
+            state.best = {"step": state.step, **figures.own}
         self.tell_summary("running")
         return improved
 
@@ -259,9 +264,7 @@ class Engine:
             "config": self.config.plain(),
             "data": self.fingerprints,
             "scaler": None if scaler is None else scaler.state_dict(),
-            "world_size": self.accelerator.num_processes,
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
+            **surroundings(self.accelerator.num_processes),
         }
 
     def summary(self, status: str) -> Json:
@@ -275,10 +278,8 @@ class Engine:
             "best_by": monitored(self.task, self.state.final, self.validation_sets) if self.state.best else "",
             "lower_is_better": self.task.monitor.startswith("-"),
             "baseline_name": self.task.baseline_name,
-            "world_size": self.accelerator.num_processes,
             "device": str(self.accelerator.device),
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
+            **surroundings(self.accelerator.num_processes),
         }
 
     def tell_summary(self, status: str) -> None:

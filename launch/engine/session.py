@@ -13,7 +13,8 @@ from launchbay.data.transforms import Transformed
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
-from launchbay.launch.config.options import AnyConfig, seconds_of
+from launchbay.launch.config.data_names import namesake
+from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
@@ -71,11 +72,13 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
             told += on_wandb
+            names = [options.data.data, *all_of(options.data.val_data)]
+            told += [line for name in names if (line := namesake(name))]
             told += [OWN_COURSE] if has_own_course(engine.task) else []
             told += overlaps(engine) if start is None else []
             print(run_header(config, data, accelerator, folder, engine.steps), *changes, *told, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
-        if engine.state.step < engine.steps or on_main_process(lambda: not run_folder.is_done(folder)):
+        if not engine.is_over() or on_main_process(lambda: not run_folder.is_done(folder)):
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             stack.enter_context(log(folder, accelerator.process_index, first_line))
             try:
@@ -100,7 +103,7 @@ def begin(engine: Engine, start: Path | None) -> list[str]:
         told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
     else:
         engine.restore(start)
-    if engine.state.step < engine.steps and not engine.validation_pending:
+    if not engine.is_over() and not engine.validation_pending:
         with engine.learner.evaluating():
             moment = engine.batches.moment(engine.state.step)
             rehearse(engine.task, engine.validation_sets, accelerator, options, moment)
@@ -115,7 +118,7 @@ def overlaps(engine: Engine) -> list[str]:
         if pairs := find_alike(validation, training, PIXELS_COMPARED):
             one, other = pairs[0]
             told.append(
-                f"note: validation pictures {f'of {name} ' * bool(name)}that are trained on: {len(pairs)}, such as "
+                f"note: validation pictures {f'of {name} ' * bool(name)}that are trained on: {len(dict(pairs))}, such as "
                 f"{validation.name(one)}, like {training.name(other)}. Their figures say little of new pictures"
             )
     return told
@@ -147,12 +150,9 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
         return ["no checkpoint to continue from: starts at step 0", ""] if config.train.run.run else []
     used = resume == "auto" or start.resolve().is_relative_to(Path(resume).resolve())
     said = [] if used else ["--resume is not used: this run has begun already"]
-    if step >= engine.steps and not engine.validation_pending:
-        return [
-            *said,
-            f"this run is finished, after {step} step{'s' * (step != 1)}. More --steps or --epochs continue it",
-            "",
-        ]
+    if engine.is_over() and not engine.validation_pending:
+        more = "More --steps or --epochs continue it" if step >= engine.steps else "More --patience continues it"
+        return [*said, f"this run is finished, after {step} step{'s' * (step != 1)}. {more}", ""]
     return [*said, f"continues from step {step}: {start}", ""]
 
 

@@ -14,3 +14,5 @@ class State:
     baseline: dict[str, float] = field(default_factory=dict)
     samples_per_s: float = 0.0
     seconds: float = 0.0
+    waited: int = 0
+    """Validations since the best one."""

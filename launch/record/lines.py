@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Le, Predicate
 from pydantic import AllowInfNan, Strict, TypeAdapter, ValidationError
@@ -22,7 +22,7 @@ LINE_BYTES = 4 << 20
 LARGEST_STEP = 10**15
 
 
-def is_line(line: dict[str, Any]) -> bool:
+def is_line(line: dict[str, float | str | None]) -> bool:
     """Return whether a line says of which step and split its figures are."""
     step = line.get("step")
     placed = isinstance(step, int) and 0 <= step <= LARGEST_STEP and line.get("split") in ("train", "val")

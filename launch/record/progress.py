@@ -109,7 +109,10 @@ class Outcome(Observer):
                     self.last["data"],
                 )
             )
-        best = self.last["best"]
+        best, waited = self.last["best"], self.last["waited"]
+        if self.last["step"] < self.last["steps"]:
+            said = f"ended early: {waited} validation{'s' * (waited > 1)} in a row no better by {self.last['best_by']}"
+            self.console.print(said, highlight=False)
         if best and best["step"] != self.last["step"]:
             by = self.last["best_by"]
             by += " of the pictures in the table" * (not by.startswith("held-out/"))

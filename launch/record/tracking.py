@@ -6,6 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from launchbay.launch.config.option_file import to_yaml
@@ -86,6 +87,11 @@ class Record(Observer):
                 curves.draw_curves(read_record(self.folder), self.baseline_name, file)
         except CannotDraw as error:
             say(f"{file} cannot be drawn: {error}")
+
+
+def surroundings(processes: int) -> Json:
+    """Return what decides on the last digit of a run's figures, beside its options and its device."""
+    return {"world_size": processes, "threads": torch.get_num_threads(), "versions": versions()}
 
 
 @cache

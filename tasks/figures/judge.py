@@ -2,7 +2,6 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +65,12 @@ def load_judge(name: str) -> Judge:
             raise UserError(f"no judge: {error.message}", HINT) from error
     try:
         checkpoint = open_checkpoint(Path(name), "best", f"--judge {name}")
-        config: dict[str, Any] = read_state(checkpoint).config
+        config = read_state(checkpoint).config
         if (task := config.get("task")) != "classify":
             raise UserError(f"--judge {name} is a run of {task}", HINT)
-        model: Any = config.get("model")
-        sizes: list[Any] = [config.get(key) for key in ("channels", "size", "classes", "width")]
-        if not isinstance(model, str) or not all(type(number) is int and number > 0 for number in sizes):
+        model, values = config.get("model"), [config.get(key) for key in ("channels", "size", "classes", "width")]
+        sizes = [number for number in values if type(number) is int and number > 0]
+        if not isinstance(model, str) or len(sizes) < len(values):
             raise UserError(f"--judge {name}: {checkpoint} does not say how to build its network", HINT)
         with bounded_by(checkpoint, f"--judge {name}"):
             classifier = build_classifier(model, *sizes, pretrained=False)

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from functools import cache
 from math import log
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import StringConstraints
-from torch import Tensor
+from torch import Tensor, nn
 
 from launchbay import UserError
 from launchbay.models.resize import quantize
@@ -150,7 +150,7 @@ def lpips(output: Tensor, target: Tensor) -> Tensor:
 
 
 @cache
-def lpips_network() -> Any:
+def lpips_network() -> nn.Module:
     from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
     try:

@@ -1,0 +1,212 @@
+"""`launchbay sweep NAME --lr 1e-3 3e-3 --seed 0 1 2`: a run for each combination of values, and a table at the end."""
+
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import count, product
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from rich.console import Console
+
+from launchbay import UserError, printable
+from launchbay.launch import errors
+from launchbay.launch.commands.figures import figures_of
+from launchbay.launch.commands.runs import read_row, shown
+from launchbay.launch.config.command_line import parse, read_first
+from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_class, flag
+from launchbay.launch.config.setup import task_of
+from launchbay.launch.files import write_text
+from launchbay.launch.record.run_folder import is_done
+
+COMMAND = "sweep.txt"
+"""What a sweep's folder keeps of its command."""
+OWN = ("run", "output_dir", "resume")
+"""Options that a sweep gives its runs itself."""
+MOST = 10_000
+"""Runs that a sweep may have."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a sweep: its name, from the values that are its own, and the command that trains it."""
+
+    name: str
+    argv: list[str]
+
+
+class Trainings(AbstractContextManager["Trainings"]):
+    """The runs that are trained at the moment. Within it SIGTERM, and a terminal that is closed, are as Ctrl-C."""
+
+    def __init__(self, folder: Path, begin: Sequence[str], console: Console):
+        self.folder, self.begin, self.console = folder, begin, console
+        self.running: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+
+    def __enter__(self) -> "Trainings":
+        numbers = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
+        self.before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def train(self, run: Planned) -> int:
+        """Train `run`, unless it is done. Return its exit code."""
+        if self.stopped or is_done(self.folder / run.name):
+            return errors.DONE
+        with (self.folder / f"{run.name}.log").open("w") as output:
+            process = subprocess.Popen([*self.begin, *run.argv], stdout=output, stderr=subprocess.STDOUT)
+            self.running.add(process)
+            code = process.wait()
+            self.running.discard(process)
+        if not self.stopped:
+            self.console.print(line_on(self.folder, run.name, code), highlight=False, markup=False)
+        return code
+
+    def stop(self) -> None:
+        """Have all save and end, and wait for them."""
+        self.stopped = True
+        for process in list(self.running):
+            process.terminate()
+
+
+def sweep(argv: Sequence[str], name: str, jobs: int, launcher: str, console: Console) -> int:
+    """Train a run for each combination of the values in `argv`, in folders of their own below that of the sweep; then
+    print their figures. Return the exit code: 0 if all came to their end, 75 if it was stopped, 1 if one failed.
+
+    Args:
+        name: of the sweep, one that was begun goes on; empty for a new one.
+        jobs: runs at the same time.
+        launcher: what starts a run, before -m launchbay.launch.run.
+
+    Raises:
+        UserError: a value is wrong, there is nothing to choose from, or a sweep of that name has other values.
+    """
+    task, fixed, axes = read_axes(argv)
+    folder = open_sweep(name, task, shlex.join(argv))
+    runs = [planned(task, fixed, dict(zip(axes, values, strict=True)), folder) for values in product(*axes.values())]
+    console.print(f"{len(runs)} runs of {task}, {jobs} at a time -> {folder}", highlight=False)
+    begin = [*(shlex.split(launcher) or [sys.executable]), "-m", "launchbay.launch.run"]
+    again = f"launchbay sweep {shlex.join(argv)} --name {folder.name}"
+    with Trainings(folder, begin, console) as trainings, ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(trainings.train, run) for run in runs]
+        try:
+            codes = [each.result() for each in waiting]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            trainings.stop()
+            console.print(f"stopped; {again} goes on", highlight=False, soft_wrap=True)
+            return errors.STOPPED
+    rows = [read_row(folder / run.name) for run in runs if (folder / run.name).is_dir()]
+    console.print(figures_of([row for row in rows if row.summary]), highlight=False)
+    failed = [run.name for run, code in zip(runs, codes, strict=True) if code]
+    if failed:
+        console.print(
+            f"{len(failed)} of {len(runs)} runs did not end well; their logs are in {folder}: {failed[0]}.log"
+        )
+        console.print(f"{again} goes on with them", highlight=False, soft_wrap=True)
+    return errors.BUG if failed else errors.DONE
+
+
+def read_axes(argv: Sequence[str]) -> tuple[str, list[str], dict[str, list[str]]]:
+    """Return the task, the arguments that all runs have, and the values of each option that has several. An option that
+    takes several values itself is no choice.
+
+    Raises:
+        UserError: one cannot be chosen so, or none is.
+    """
+    task, file, rest = read_first(list(argv))
+    if task is None:
+        raise UserError("no task was named", "launchbay sweep NAME --OPTION VALUE VALUE...")
+    _, default = task_of(task)
+    fixed, axes = ["--config", str(file)] * bool(file), dict[str, list[str]]()
+    starts = [place for place, word in enumerate(rest) if word.startswith("--")]
+    if rest and starts[:1] != [0]:
+        raise UserError(f"what is {rest[0]!r} for?", "launchbay sweep NAME --OPTION VALUE VALUE...")
+    for start, end in zip(starts, [*starts[1:], len(rest)], strict=True):
+        word, values = rest[start], rest[start + 1 : end]
+        option = word.partition("=")[0].removeprefix("--").replace("-", "_")
+        if option in OWN:
+            raise UserError(f"{word} is given to each run by the sweep", "--name names the sweep and its folder")
+        if len(values) > 1 and not takes_several(default, option):
+            axes[word] = list(dict.fromkeys(values))
+        else:
+            fixed += rest[start:end]
+    if not axes:
+        raise UserError("there is nothing to choose from", "give an option several values: --seed 0 1 2")
+    for values in product(*axes.values()) if runs_of(axes) <= MOST else ():
+        parse(default, [*fixed[2 * bool(file) :], *words(dict(zip(axes, values, strict=True)))], file, quiet=False)
+    return task, fixed, axes
+
+
+def runs_of(axes: dict[str, list[str]]) -> int:
+    """Return the number of combinations.
+
+    Raises:
+        UserError: there are too many.
+    """
+    number = 1
+    for values in axes.values():
+        number *= len(values)
+    if number > MOST:
+        raise UserError(f"these are {number:,} runs", f"give fewer values; at most {MOST:,} runs are one sweep")
+    return number
+
+
+def takes_several(default: AnyConfig, option: str) -> bool:
+    """Return whether one run may have several values of `option`."""
+    if option not in default.flat():
+        return False  # unknown: said by the parser
+    kind: Any = get_type_hints(declaring_class(option, type(default.options)), include_extras=False)[option]
+    return any(get_origin(part) is tuple for part in (kind, *get_args(kind)))
+
+
+def words(values: dict[str, str]) -> list[str]:
+    return [word for pair in values.items() for word in pair]
+
+
+def planned(task: str, fixed: Sequence[str], values: dict[str, str], folder: Path) -> Planned:
+    """Return the run that has `values` of its own."""
+    parts = (f"{word.removeprefix('--')}={Path(value).name}" for word, value in values.items())
+    name = ",".join(parts)
+    where = [flag("run"), name, flag("output_dir"), str(folder)]
+    return Planned(name, ["--task", task, *fixed, *words(values), *where])
+
+
+def open_sweep(name: str, task: str, command: str) -> Path:
+    """Return the folder of the sweep `name`, new or begun by the same `command`; with a number if it has no name.
+
+    Raises:
+        UserError: another command began it, or it is something else.
+    """
+    root, own = RunOptions.output_dir, task.rpartition(":")[2].lower()
+    folder = root / (name or next(f"{own}-sweep-{n}" for n in count(1) if not (root / f"{own}-sweep-{n}").exists()))
+    if folder.parent != root or folder.name.startswith("."):
+        raise UserError(f"--name {name!r} has to be a plain folder name", "its folder is in runs/")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / COMMAND).exists():
+        if any(folder.iterdir()):
+            raise UserError(f"{folder} exists already, and is no sweep", "choose another --name")
+        write_text(folder / COMMAND, f"{command}\n")
+    elif (before := (folder / COMMAND).read_text().strip()) != command:
+        raise UserError(
+            f"{folder} was begun with {printable(before, 500)}", "go on with that, or choose another --name"
+        )
+    return folder
+
+
+def line_on(folder: Path, name: str, code: int) -> str:
+    """Return how a run ended, and its best figure beside the baseline's."""
+    row = read_row(folder / name) if (folder / name).is_dir() else None
+    if code or row is None or row.summary is None:
+        return f"{name}: exit code {code}, see {folder / name}.log"
+    figure, baseline = row.summary.best_by, row.summary.baseline.get(row.summary.best_by)
+    beside = f" ({shown(baseline)})" * (baseline is not None)
+    return f"{name}: {figure} {shown(row.best())}{beside}" if figure else f"{name}: done"
