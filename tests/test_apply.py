@@ -186,7 +186,7 @@ def test_pictures_are_told_apart(runs: dict[str, Path], launchbay: Verb) -> None
     """As a table, JSON and CSV; with the accuracy where folders have the names of classes."""
     glyphs = Glyphs("val")
     for index in range(6):
-        path = Path("pictures", glyphs.classes[glyphs.label(index)], f"{index}.png")
+        path = Path("pictures", glyphs.classes[glyphs.label(index) or 0], f"{index}.png")
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(glyphs.image(index)[0].numpy()).save(path)
     code, said = launchbay("apply", runs["classify"], "pictures", "--json", "--top", 10)

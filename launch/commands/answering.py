@@ -47,7 +47,9 @@ def tell(use: Use, inputs: Inputs, classes: Sequence[str], *, top: int, form: st
         found = answer.probabilities[0].float().cpu()
         names = classes if len(classes) == len(found) else tuple(map(str, range(len(found))))
         values, places = found.topk(min(top, len(found)))
-        best = [(names[place], value) for place, value in zip(places.tolist(), values.tolist(), strict=True)]
+        best = [
+            (str(names[place]), float(value)) for place, value in zip(places.tolist(), values.tolist(), strict=True)
+        ]
         verdicts.append(Verdict(one.path, best, one.path.parent.name if one.path.parent.name in names else None))
     show(verdicts, form, console)
     return damaged

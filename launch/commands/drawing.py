@@ -54,25 +54,29 @@ def draw(task: Generative[object], classes: Sequence[str], out: Path, wanted: Wa
     keys = [key("apply", wanted.seeds[0], 0 if len(wanted.seeds) == 2 else number) for number in range(count)]
     labels = labels[:1].expand(count) if len(wanted.seeds) == 2 else labels
     wide = count if len(wanted.seeds) == 2 and count <= AT_ONCE else ceil(sqrt(count))
+    parts = list[Tensor]()
     for start in range(0, count, AT_ONCE):
         part = slice(start, start + AT_ONCE)
         latent = latents[part].to(device)
         source = Batch({"image": latent}, keys[part])
-        drawn = task.generate_with(source, latent, task.wanted(labels[part]))
-        if start == 0:
-            channels, height, width = drawn.shape[1:]
-            canvas = Canvas(channels, ceil(count / wide) * height, wide * width, deep=False) if single else None
-        for number, picture in enumerate(drawn, start):
-            if canvas is not None:
-                canvas.put(picture, number // wide * height, number % wide * width)
-            else:
-                alone = Canvas(channels, height, width, deep=False)
-                alone.put(picture, 0, 0)
-                write(alone, targets[number])
-    if canvas is not None:
-        write(canvas, out, quality=wanted.quality)
+        parts.append(task.generate_with(source, latent, task.wanted(labels[part])).cpu())
+    pictures = torch.cat(parts)
+    for number, target in enumerate(targets):
+        write(
+            tiled(pictures, wide) if single else tiled(pictures[number : number + 1], 1), target, quality=wanted.quality
+        )
+    height, width = pictures.shape[-2:]
     shape = f", {wide} a row" if single else " files"
     console.print(f"{out}: {count} pictures of {width}×{height}{shape}", highlight=False, markup=False, soft_wrap=True)
+
+
+def tiled(pictures: Tensor, wide: int) -> Canvas:
+    """Return N×C×H×W as one picture, `wide` of them a row."""
+    count, channels, height, width = pictures.shape
+    canvas = Canvas(channels, ceil(count / wide) * height, wide * width, deep=False)
+    for number, picture in enumerate(pictures):
+        canvas.put(picture, number // wide * height, number % wide * width)
+    return canvas
 
 
 def first(task: Generative[object], seed: int, count: int) -> Tensor:
