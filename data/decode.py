@@ -22,7 +22,7 @@ from launchbay.data.archives import Content, Item
 from launchbay.data.formats import FORMATS, missing, other_content
 from launchbay.data.words import plain_name
 
-TURNED: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+TURNED: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
     4: lambda upright: upright[::-1],

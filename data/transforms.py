@@ -261,18 +261,19 @@ class Fitted(Transformed):
     def cut(self, pictures: Tensor, scale: int = 1) -> Tensor:
         if self.wanted is not None and pictures.shape[1] == 1:
             pictures = pictures.expand(-1, self.wanted, -1, -1)
-        return self.fit(pictures, resize)
+        return fit(pictures, self.side, resize)
 
     def cut_masks(self, masks: Tensor) -> Tensor:
-        return self.fit(masks, nearest)
+        return fit(masks, self.side, nearest)
 
-    def fit(self, pictures: Tensor, resized: Callable[[Tensor, int, int], Tensor]) -> Tensor:
-        side = self.side
-        if side is None or pictures.shape[-2:] == (side, side):
-            return pictures
-        height, width = (side * length // min(pictures.shape[-2:]) for length in pictures.shape[-2:])
-        top, left = round((height - side) / 2), round((width - side) / 2)
-        return resized(pictures, height, width)[..., top : top + side, left : left + side]
+
+def fit(pictures: Tensor, side: int | None, resized: Callable[[Tensor, int, int], Tensor]) -> Tensor:
+    """Return ...×side×side of ...×H×W: `resized` so that the shorter side fits, and the middle of the longer one."""
+    if side is None or pictures.shape[-2:] == (side, side):
+        return pictures
+    height, width = (side * length // min(pictures.shape[-2:]) for length in pictures.shape[-2:])
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return resized(pictures, height, width)[..., top : top + side, left : left + side]
 
 
 def resize(pictures: Tensor, height: int, width: int) -> Tensor:

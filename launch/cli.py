@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,10 +28,16 @@ BEGIN = """Train image models. Tasks are plugins. To begin with:
   accelerate launch -m launchbay.launch.run superres    train on many processes, GPUs or machines"""
 LESS_MEMORY = {
     "evaluate": "lower --batch-size, which changes no figure; or take smaller pictures, or a machine with more memory",
-    "apply": "cut large pictures into pieces, or make them smaller; or take a machine with more memory",
+    "apply": "give a smaller --tile; or take a machine with more memory",
     "check": errors.LESS_MEMORY,
 }
 """What a command can do whose memory is too small."""
+
+
+USES = """A task that makes pictures of pictures writes them to OUT, which is a file, or a folder if there are several.
+One that draws pictures takes no IN: OUT is a grid, or a folder for a file each. One that tells pictures apart takes no
+OUT, and prints. Also options of its task that this depends on: --tta of superres. Exit code: 1 if a picture cannot be
+read; the others are done then."""
 
 
 def main() -> int:
@@ -46,7 +53,7 @@ def obey() -> int:
     """Do what the command line says, and return the exit code."""
     try:
         arguments, rest = parser().parse_known_args(sys.argv[1:] or ["--help"])
-        if rest and arguments.verb not in ("evaluate", "sweep"):
+        if rest and arguments.verb not in ("evaluate", "apply", "sweep"):
             raise UserError(f"unrecognized arguments: {' '.join(rest)}", f"launchbay {arguments.verb} --help shows all")
         return run_verb(arguments, rest)
     except (Exception, KeyboardInterrupt) as error:
@@ -130,10 +137,8 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     less = "samples at a time: fewer need less memory; no figure depends on it (default: as in training)"
     evaluate.add_argument("--batch-size", type=positive, metavar="N", help=less)
 
-    apply = add("apply", help="run a finished network on your own pictures")
-    apply.add_argument("run", type=Path, metavar="RUN", help=RUN)
-    apply.add_argument("source", type=Path, metavar="IN", help="a picture, or a folder of them")
-    apply.add_argument("target", type=Path, metavar="OUT", help="the picture or folder to write")
+    apply = add("apply", help="use a finished network: on your own pictures, or to draw some", epilog=USES)
+    add_options_of_apply(apply)
 
     export = add("export", help="write the weights of a run as one plain safetensors file")
     export.add_argument("run", type=Path, metavar="RUN", help=RUN)
@@ -152,6 +157,34 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
     return [evaluate, apply, export, compare]
+
+
+def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
+    apply.add_argument("run", type=Path, metavar="RUN", help=RUN)
+    several = "pictures, folders of them or patterns; then the file or folder to write, of tasks that make pictures"
+    apply.add_argument("paths", nargs="+", metavar="IN… OUT", help=several)
+    group = apply.add_argument_group("tasks that make pictures of pictures (superres, denoise, reconstruct, unmix)")
+    tile = "side of the tiles of a large picture, in its pixels (default: by the memory)"
+    group.add_argument("--tile", type=positive, metavar="N", help=tile)
+    group.add_argument("--suffix", metavar=".png", help="kind of the pictures in a folder (default: as their inputs)")
+    group.add_argument("--quality", type=positive, metavar="N", help="of .jpg, .webp and .avif, 1 to 100 (default: 95)")
+    group.add_argument("--strip", action="store_true", default=None, help="leave out EXIF and colour profile")
+    there = group.add_mutually_exclusive_group()
+    for name, said in (("overwrite", "replace files that are there"), ("skip-existing", "leave them, and go on")):
+        value = name.removesuffix("-existing")
+        there.add_argument(f"--{name}", dest="existing", action="store_const", const=value, help=said)
+    choices = ("fp32", "bf16", "fp16")
+    group.add_argument("--precision", choices=choices, help="what layers compute in (default: fp32)")
+    group = apply.add_argument_group("tasks that tell pictures apart (classify)")
+    group.add_argument("--top", type=positive, metavar="N", help="classes to show of each picture (default: 5)")
+    form = group.add_mutually_exclusive_group()
+    for name in ("json", "csv"):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"write {name.upper()}")
+    group = apply.add_argument_group("tasks that draw pictures (vae, dcgan)")
+    group.add_argument("--count", type=positive, metavar="N", help="pictures to draw (default: 16)")
+    group.add_argument("--label", metavar="CLASS", help="name or number of the class to draw, of a run with --classes")
+    seed = "two: walk from what one seed draws first to what the other does (default: 0)"
+    group.add_argument("--seed", nargs="+", type=int, metavar="N", help=seed)
 
 
 def positive(text: str) -> int:
@@ -191,10 +224,11 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root, arguments.batch_size)
             evaluate_run(arguments.run, arguments.checkpoint, named, console, argv=rest)
         case "apply":
-            from launchbay.launch.commands.apply import apply_run
+            from launchbay.launch.commands.apply import How, apply_run
 
-            run, source, target = arguments.run, arguments.source, arguments.target
-            apply_run(run, arguments.checkpoint, source, target, console, name=arguments.task)
+            how = How(**{field.name: getattr(arguments, field.name) for field in fields(How)})
+            given = arguments.run, arguments.checkpoint, arguments.paths, how, console
+            return errors.DONE if apply_run(*given, name=arguments.task, argv=rest) else DIFFERENT
         case "export":
             from launchbay.launch.commands.export import export_run
 

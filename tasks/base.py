@@ -10,11 +10,11 @@ not: give it an option instead.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from math import prod
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, get_args
+from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,10 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, key
 from launchbay.data.randomness import uniform
+from launchbay.tasks.answers import Answer
 from launchbay.tasks.authors import prepare_methods
 from launchbay.tasks.losses import IndivisibleBatch, check_rows
+from launchbay.tasks.optimizers import CreateOptimizer
 
 Losses = Generator[tuple[str, dict[str, Tensor]], None, None]
 """What `training_step` is: a generator of (network's name, {term: scalar loss}), one for each optimizer step."""
@@ -168,17 +170,6 @@ class Batch:
         return drawn.to(self.image.device, torch.get_default_dtype(), non_blocking=True)
 
 
-class CreateOptimizer(Protocol):
-    """Builds the optimizer that `--optimizer`, `--lr` and `--weight-decay` ask for; `options` (lr, betas...) win."""
-
-    def __call__(self, parameters: Iterable[Any], **options: Any) -> Optimizer:
-        """Return an optimizer of `parameters`, or of groups of them, as torch's optimizers take them.
-
-        A group's "lr_scale" multiplies its learning rate: timm's `param_groups_layer_decay` gives such groups.
-        """
-        ...
-
-
 class Task(nn.Module, ABC, Generic[C]):
     """A task to train: networks, data, losses and figures. The engine decides when and where.
 
@@ -293,6 +284,12 @@ class Task(nn.Module, ABC, Generic[C]):
         same each time.
         """
         return {}
+
+    def reply(self, image: Tensor) -> Answer:
+        """Return what the trained task makes of pictures that somebody has, N×C×H×W in [0, 1] (C as its option
+        `channels` says, or 3): `Pictures` or `Classes`, which `launchbay apply` writes or shows. Without gradients.
+        """
+        raise NotImplementedError
 
 
 prepare_methods(Task)  # its former names; __init_subclass__ sees only classes that derive from it

@@ -19,7 +19,9 @@ from launchbay.data.augment import color_jitter, cutout, dihedral
 from launchbay.data.mixing import beta, mixed, partners, rectangles
 from launchbay.data.policies import BINS, OPERATIONS, RANDAUGMENT, TRIVIALAUGMENT, change
 from launchbay.data.random_parts import RATIO
+from launchbay.data.transforms import fit, resize
 from launchbay.models.classify import build_classifier
+from launchbay.tasks.answers import Answer, Classes
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.plots import confusion_matrix
 from launchbay.tasks.options import Mark, SizeOptions, check_unused
@@ -171,6 +173,13 @@ class Classify(Task[ClassifyConfig]):
             "baseline/cross_entropy": -chance.log(),
             "answers": torch.stack([answer, batch.label], dim=1),
         }
+
+    def reply(self, image: Tensor) -> Answer:
+        """Return the probability of each class, of pictures that are fitted as those of validation are."""
+        assert self.config.size
+        pixels = (image * 255).round().byte().cpu()
+        fitted = fit(pixels, self.config.size, resize).to(image) / 255
+        return Classes(self.model(fitted).softmax(dim=1))
 
     def summarize(self, collected: dict[str, Tensor]) -> dict[str, float]:
         names = [name for name in dict.fromkeys(self.config.metrics) if name in ("precision", "recall")]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from launchbay.data import Load, dihedral
+from launchbay.tasks.answers import Answer, Pictures
 from launchbay.tasks.authors import describe_value, raise_author_error
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
 from launchbay.tasks.figures.iqa import PREFIX
@@ -79,6 +80,10 @@ class ImageToImage(Task[C]):
     def restore(self, degraded: Tensor) -> Tensor:
         """Return what is made of a degraded picture once the network is trained."""
         return self.model(degraded)
+
+    def reply(self, image: Tensor) -> Answer:
+        """Return `restore(image)`."""
+        return Pictures({"": self.restore(image)})
 
     def check(self, degraded: Tensor, output: Tensor, target: Tensor) -> Tensor:
         """Return `output`, as it is.

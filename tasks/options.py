@@ -23,6 +23,8 @@ class Mark(Enum):
 
     EVALUATION = "evaluation"
     """Figures and pictures depend on it, training does not: `launchbay evaluate` takes it too."""
+    APPLY = "apply"
+    """What is made of a picture depends on it: `launchbay apply` takes it too."""
     RUN = "run"
     """It may be the name of a run in --output-dir: the task then gets the run's folder."""
 

@@ -41,9 +41,9 @@ class SuperResConfig(ImageMetricOptions, DegradeOptions):
     pillow: the same kernel, other borders. torch: sharper (a = -0.75), not antialiased, in the network as well."""
     patch: Annotated[int, Gt(0)] = 72
     """Side of the square cropped from each photograph, in pixels of the large image; a multiple of the scale."""
-    tta: Annotated[bool, Mark.EVALUATION] = False
+    tta: Annotated[bool, Mark.EVALUATION, Mark.APPLY] = False
     """Self-ensemble: in validation and use, average what the network makes of the picture in its eight positions (Lim
-    et al., 2017). Eight times the work; `launchbay apply` takes it from the run."""
+    et al., 2017). Eight times the work; `launchbay apply` takes it too."""
 
 
 class SuperRes(ImageToImage[SuperResConfig]):

@@ -19,6 +19,7 @@ from launchbay.data import ImageSet, Index, Load
 from launchbay.data.mixture import Mixture
 from launchbay.data.transforms import Transformed
 from launchbay.models.unmix import SIDE, Multiscale, Transposed, Unmixer
+from launchbay.tasks.answers import Answer, Pictures
 from launchbay.tasks.base import Batch, CreateOptimizer, Datasets
 from launchbay.tasks.figures.metrics import check_side, image_figures, load_metric_networks, quantize
 from launchbay.tasks.figures.plots import text_picture
@@ -85,6 +86,18 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def baseline(self, degraded: Tensor) -> Tensor:
         return torch.cat([degraded, degraded], dim=1)
+
+    def reply(self, image: Tensor) -> Answer:
+        """Return both pictures.
+
+        Raises:
+            UserError: the network takes pictures of one size only, and this has another.
+        """
+        height, width = image.shape[-2:]
+        if self.config.decoder == "transposed" and (height, width) != (SIDE, SIDE):
+            said = f"--decoder transposed takes pictures of {SIDE}×{SIDE} apart, not of {width}×{height}"
+            raise UserError(said, "resize it, or train with --decoder multiscale")
+        return Pictures(dict(zip(OUTPUTS, self.restore(image).chunk(2, dim=1), strict=True)))
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         pairs = zip(OUTPUTS, output.chunk(2, dim=1), target.chunk(2, dim=1), strict=True)

@@ -13,7 +13,10 @@ import launchbay.tasks
 import launchbay.tasks.figures
 
 FOLDERS = ("launch", "tasks", "models", "data")
-FRAMEWORK = ("authors", "places", "base", "image_to_image", "generative", "options", "losses", "teachers", "figures")
+FRAMEWORK = (
+    "answers", "authors", "places", "base", "image_to_image", "generative", "options", "optimizers", "losses",
+    "teachers", "figures",
+)  # fmt: skip
 """What tasks are made of; no task imports another."""
 ROOMS: dict[str, set[str]] = {
     "others": set(),
@@ -34,7 +37,8 @@ ROOMS: dict[str, set[str]] = {
 """The rooms of launch/, and which others each may import: data flows one way."""
 MAY_IMPORT = {
     "launch": {
-        *(f"tasks.{name}" for name in ("authors", "losses", "options", "places", "base", "image_to_image")),
+        *(f"tasks.{name}" for name in ("answers", "authors", "losses", "options", "places", "base")),
+        *(f"tasks.{name}" for name in ("image_to_image", "generative")),
         *(f"models.{name}" for name in ("bounds", "checkpoints", "pretrained", "weights")),
         *(f"models.{name}" for name in ("reading", "saved", "tensors")),
         "data",

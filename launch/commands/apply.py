@@ -1,68 +1,155 @@
-"""`launchbay apply RUN IN OUT`: what the network of a trained run makes of pictures."""
+"""`launchbay apply RUN IN… OUT`: what a trained run makes of pictures, says of them, or draws."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 
 from launchbay import UserError
-from launchbay.data.decode import decode
-from launchbay.data.folder import find_pictures
+from launchbay.data.words import listed
+from launchbay.launch.commands.answering import TOP, tell
+from launchbay.launch.commands.drawing import Wanted, draw
+from launchbay.launch.commands.inputs import Naming, find_inputs, plan_outputs
+from launchbay.launch.commands.picture_files import kind_of
+from launchbay.launch.commands.restoring import Restoring, Use
 from launchbay.launch.commands.trained import build_trained, restore
-from launchbay.launch.engine.batches import to_picture
-from launchbay.launch.files import remedy, replacing
-from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.launch.engine.tiles import find_tiling
+from launchbay.launch.record.run_folder import read_summary
+from launchbay.models.reading import Unfit
+from launchbay.tasks.answers import Classes, Pictures
+from launchbay.tasks.base import Task
+from launchbay.tasks.generative import Generative
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class How:
+    """What the command line says beside the run and the pictures; None is what it leaves out."""
+
+    tile: int | None = None
+    quality: int | None = None
+    suffix: str | None = None
+    existing: Literal["overwrite", "skip"] | None = None
+    strip: bool | None = None
+    precision: str | None = None
+    top: int | None = None
+    form: Literal["json", "csv"] | None = None
+    count: int | None = None
+    label: str | None = None
+    seed: Sequence[int] | None = None
+
+    def check_used(self, by: str, *used: str) -> None:
+        """Raise a UserError if it says something else than `used`, which is what a task can use."""
+        for field in fields(self):
+            if getattr(self, field.name) is not None and field.name not in used:
+                flag = {"existing": f"{self.existing}", "form": f"{self.form}"}.get(field.name, field.name)
+                said = f"--{flag.replace('skip', 'skip-existing')} changes nothing: {by}"
+                raise UserError(said, f"leave it out; of use are {', '.join(map(flag_of, used))}")
+
+
+def flag_of(name: str) -> str:
+    return {"existing": "--overwrite, --skip-existing", "form": "--json, --csv"}.get(name, f"--{name}")
 
 
 @torch.no_grad()
 def apply_run(
-    run: Path, pointer: str, source: Path, target: Path, console: Console, *, name: str | None = None
-) -> None:
-    """Write what the network of `run` makes of the picture `source`, or of each picture of that folder, to `target`.
+    run: Path,
+    pointer: str,
+    paths: Sequence[str],
+    how: How,
+    console: Console,
+    *,
+    name: str | None = None,
+    argv: Sequence[str] = (),
+) -> bool:
+    """Write, or show, what the trained `run` makes of the pictures `paths`, of which the last is where to write it.
+    Return whether it could do so with all of them.
 
     Args:
         name: the task, where that is not installed.
+        argv: options of the task.
     """
-    task, config, accelerator, checkpoint = build_trained(run, pointer, name)
-    if not isinstance(task, ImageToImage):
-        raise UserError(f"task {config.task!r} does not turn a picture into a picture", "apply is for those that do")
+    task, config, accelerator, checkpoint = build_trained(run, pointer, name, argv=argv, verb="apply")
+    generative = isinstance(task, Generative)
+    if not generative and type(task).reply is Task.reply:
+        said = f"task {config.task!r} does not say what it makes of a picture"
+        raise UserError(said, "its author can: give it the method reply(image), which Task describes")
     restore(task, checkpoint, accelerator.device, strict=False)
-    for path, written in outputs(source, target):
-        picture = to_picture(decode(path)[None].to(accelerator.device))
-        if getattr(config.options, "channels", None) == 1:
-            picture = picture.mean(dim=1, keepdim=True)
-        output = task.restore(picture)[0].clamp(0, 1)
-        if len(output) not in (1, 3):
-            raise UserError(
-                f"task {config.task!r} gives {len(output)} channels", "apply writes grey or colour pictures"
-            )
-        pixels = (output.expand(3, -1, -1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-        try:
-            written.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(written) as temporary:
-                Image.fromarray(np.ascontiguousarray(pixels)).save(temporary)
-        except (OSError, ValueError) as error:
-            hint = remedy(error) if isinstance(error, OSError) and error.errno else "name another kind of file"
-            raise UserError(f"cannot write {written}: {error}", f"{hint}, or another place") from error
-        console.print(f"{path} -> {written}  {pixels.shape[1]}×{pixels.shape[0]}", highlight=False, soft_wrap=True)
+    classes = classes_of(run)
+    if isinstance(task, Generative):
+        how.check_used(f"{config.task} draws pictures", "count", "label", "seed", "quality", "existing")
+        if len(paths) > 1:
+            raise UserError(f"{config.task} draws pictures and takes none", "name one file or folder to write")
+        if how.existing == "skip":
+            raise UserError("--skip-existing is for pictures that are made of pictures", "leave it out")
+        wanted = Wanted(how.count, how.label, how.seed or (0,), how.existing == "overwrite", how.quality)
+        draw(task, classes, Path(paths[0]), wanted, console)
+        return True
+    options: Any = config.options
+    channels = getattr(options, "channels", None) or 3
+    use = Use(task, channels, accelerator.device, PRECISIONS[how.precision or "fp32"])
+    return answer_pictures(use, config.task, classes, paths=paths, how=how, console=console)
 
 
-def outputs(source: Path, target: Path) -> list[tuple[Path, Path]]:
-    """Which picture is written where, before anything is: none may be there, and no two may be one."""
-    if source.is_dir():
-        pairs = [(path, (target / path.relative_to(source)).with_suffix(".png")) for path in find_pictures(source)]
-    elif source.is_file():
-        pairs = [(source, target / f"{source.stem}.png" if target.is_dir() else target)]
+def answer_pictures(
+    use: Use, named: str, classes: Sequence[str], *, paths: Sequence[str], how: How, console: Console
+) -> bool:
+    """Write, or show, what the task `named` so makes of pictures. Return whether all of them could be read."""
+    inputs = find_inputs(paths[:-1] or paths)
+    if not inputs.headers:
+        raise UserError(listed(inputs.damaged), "name pictures that can be read")
+    answer = use.rehearse(inputs.headers)
+    if isinstance(answer, Classes):
+        how.check_used(f"{named} tells pictures apart", "top", "form", "precision")
+        inputs = find_inputs(paths)
+        say(inputs.remarks)
+        use.rehearse(inputs.headers)
+        shown: Any = {"top": how.top or TOP, "form": how.form or "table", "console": console}
+        damaged = [*inputs.damaged, *tell(use, inputs, classes, **shown)]
     else:
-        raise UserError(f"there is no {source}", "name a picture, or a folder of them")
-    taken: set[Path] = set()
-    for path, written in pairs:
-        if written.exists() or written in taken:
-            reason = "more than one picture would become it" if written in taken else "it exists already"
-            raise UserError(
-                f"{path} would be written to {written}: {reason}", "choose another name; nothing was written"
-            )
-        taken.add(written)
-    return pairs
+        used = "tile", "quality", "suffix", "existing", "strip", "precision"
+        how.check_used(f"{named} makes pictures of pictures", *used)
+        damaged = make_pictures(use, answer, paths, how, console)
+    say([f"{len(damaged):,} left out:", *damaged] if damaged else [])
+    return not damaged
+
+
+def say(lines: Sequence[str]) -> None:
+    """Print `lines` beside the output, which may be read by a program."""
+    for line in lines:
+        Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def make_pictures(use: Use, answer: Pictures, paths: Sequence[str], how: How, console: Console) -> list[str]:
+    """Make pictures of all but the last of `paths`, and write them to that. Return what is wrong with those that cannot
+    be read.
+    """
+    if len(paths) < 2:
+        raise UserError(f"where is what is made of {paths[0]} to be written?", "name a file or a folder after it")
+    inputs, out = find_inputs(paths[:-1]), Path(paths[-1])
+    plan, skipped = plan_outputs(inputs, out, list(answer.by_name), Naming(how.suffix, how.existing))
+    targets = [target for each in plan.values() for target in each.values()]
+    if how.quality and targets and not any(kind_of(target).lossy for target in targets):
+        raise UserError(f"--quality {how.quality} is for .jpg, .webp and .avif", "leave it out, or add --suffix .jpg")
+    tiling = find_tiling(use.task, use.pictures, use.channels, use.device, how.tile or 0)
+    say(inputs.remarks)
+    if not tiling.local:
+        said = "a pixel of its output can depend on the whole picture: "
+        kind = "seams may show between tiles" if how.tile else "no tiles are made, unless --tile N asks for them"
+        console.print(f"note: {said}{kind}", highlight=False, soft_wrap=True)
+    if skipped:
+        console.print(f"{skipped:,} left out, which are there already", highlight=False, soft_wrap=True)
+    restoring = Restoring(use, tiling, bool(how.strip), how.quality, console)
+    return [*inputs.damaged, *restoring.run(plan, inputs.headers)]
+
+
+def classes_of(run: Path) -> list[str]:
+    """Return the names of the classes that `run` was trained on, as its summary has them; none if it has not."""
+    try:
+        return list(read_summary(run).classes)
+    except Unfit:
+        return []

@@ -45,7 +45,7 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, arg
     """Print the figures of `run` on its own validation sets, or on all of others; `argv` are options of its task."""
     others = named.data or named.roots
     given = {*(("data", "val_data") if others else ()), *(("data",) if named.training else ())}
-    task, config, accelerator, checkpoint = build_trained(run, pointer, named.task, given, argv)
+    task, config, accelerator, checkpoint = build_trained(run, pointer, named.task, given, argv=argv)
     asked = config.train.data.data
     if named.training not in (None, asked):
         raise UserError(f"the run was trained with --data {asked}, not {named.training}", "--val-data names other data")

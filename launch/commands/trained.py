@@ -13,7 +13,7 @@ from launchbay.launch.checkpoint.storage import load_task
 from launchbay.launch.config.assembly import build_task
 from launchbay.launch.config.option_file import read_options, read_task
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.config.run_options import with_evaluation_options
+from launchbay.launch.config.run_options import with_options_of_use
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
 from launchbay.launch.record.run_folder import config_file
@@ -27,11 +27,13 @@ def build_trained(
     pointer: str,
     task: str | None = None,
     given: Collection[str] = ("data", "val_data"),
+    *,
     argv: Sequence[str] = (),
+    verb: str = "evaluate",
 ) -> tuple[AnyTask, AnyConfig, Accelerator, Path]:
-    """Return the task of `run` as its options say, but for those that `argv` chooses anew for an evaluation, and the
-    "best" or "last" checkpoint to `restore` it from. The folder may be a stranger's: it names what is installed, and
-    the network is no larger than the checkpoint.
+    """Return the task of `run` as its options say, but for those that `argv` chooses anew for its use by `verb`, and
+    the "best" or "last" checkpoint to `restore` it from. The folder may be a stranger's: it names what is installed,
+    and the network is no larger than the checkpoint.
 
     Args:
         task: the task as the command line names it, which a run of one that is not installed needs.
@@ -49,7 +51,7 @@ def build_trained(
         raise UserError(f"{file} names no task", "add the line `task: NAME` again, as the run had it")
     task_type, default = task_of(task or name)
     config, _ = read_options(file, default)
-    config, changes = with_evaluation_options(config, argv)
+    config, changes = with_options_of_use(config, argv, verb)
     print(*changes, sep="\n", end="\n" * bool(changes), flush=True)
     checkpoint = checkpoints.find_checkpoint(run / "checkpoints", pointer)
     accelerator = create_accelerator(config.train)  # before the network is built: it decides on float64

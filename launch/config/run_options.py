@@ -52,9 +52,9 @@ def marked(options: type, mark: "Mark") -> list[str]:
     return [option.name for option in fields(options) if mark in get_args(hints[option.name])]
 
 
-def with_evaluation_options(config: Config[C], argv: Sequence[str]) -> tuple[Config[C], list[str]]:
-    """Return the `config` of a run with those of its task's options that `argv` chooses anew for an evaluation, and a
-    line for each that differs.
+def with_options_of_use(config: Config[C], argv: Sequence[str], verb: str) -> tuple[Config[C], list[str]]:
+    """Return the `config` of a run with those of its task's options that `argv` chooses anew for its use by `verb`,
+    "evaluate" or "apply", and a line for each that differs.
 
     Raises:
         UserError: `argv` has an option that the task has not, or that training depends on.
@@ -66,12 +66,12 @@ def with_evaluation_options(config: Config[C], argv: Sequence[str]) -> tuple[Con
     from launchbay.tasks.options import Mark
 
     own = type(config.options)
-    names = marked(own, Mark.EVALUATION)
-    check_given(config, argv, names)
+    names = marked(own, {"evaluate": Mark.EVALUATION, "apply": Mark.APPLY}[verb])
+    check_given(config, argv, names, verb)
     hints = get_type_hints(own, include_extras=True)
     before = {name: getattr(config.options, name) for name in names}
     kind = make_dataclass("Options", [(name, hints[name], field(default=before[name])) for name in names])
-    answers = vars(tyro.cli(kind, args=list(argv), prog="launchbay evaluate RUN"))
+    answers = vars(tyro.cli(kind, args=list(argv), prog=f"launchbay {verb} RUN"))
     changed = {name: value for name, value in answers.items() if value != before[name]}
     for name, value in changed.items():
         validate_option(own, name, value, flag(name))
@@ -79,13 +79,13 @@ def with_evaluation_options(config: Config[C], argv: Sequence[str]) -> tuple[Con
     return with_run_folders(replace(config, options=replace(config.options, **changed))), lines
 
 
-def check_given(config: Config[C], argv: Sequence[str], names: Sequence[str]) -> None:
+def check_given(config: Config[C], argv: Sequence[str], names: Sequence[str], verb: str) -> None:
     """Raise a UserError if `argv` has something else than the options `names`."""
-    hint = f"task {config.task} has these for an evaluation: {', '.join(map(flag, names)) or 'none'}"
+    hint = f"task {config.task} has these for launchbay {verb}: {', '.join(map(flag, names)) or 'none'}"
     for word in argv:
         name = word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
         if word == argv[0] and not word.startswith("--"):
-            raise UserError(f"what is {word!r} for?", "write launchbay evaluate RUN [options]")
+            raise UserError(f"what is {word!r} for?", f"write launchbay {verb} RUN [options]")
         if not word.startswith("--") or name in names:
             continue
         if name in config.flat():

@@ -271,6 +271,7 @@ class Engine:
         return {
             "task": self.config.task,
             "data": self.data,
+            "classes": self.training_set.classes,
             "status": status,
             "steps": self.steps,
             **asdict(self.state),

@@ -44,6 +44,7 @@ class Summary:
     status: Word
     task: Word | None = None
     data: Word | None = None
+    classes: list[Word] = field(default_factory=list)
     step: Count = 0
     steps: Count = 0
     best: Figures = field(default_factory=dict)
