@@ -2,7 +2,7 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import chain
 from typing import Self
@@ -29,16 +29,19 @@ of a run on one machine may keep together.
 """
 
 
+SKIP = "; --skip-damaged leaves out what is damaged"
+
+
 class DamagedPictures(UserError):
     """Pictures that cannot be read: `lines` has one for each, `rest` is the data set without them, if any are left."""
 
     def __init__(self, lines: Sequence[str], rest: ImageSet | None):
         self.lines, self.rest = lines, rest
         if len(lines) == 1:
-            super().__init__(f"cannot read the picture {lines[0]}", "repair it or take it out of the folder")
+            super().__init__(f"cannot read the picture {lines[0]}", f"repair it or take it out of the folder{SKIP}")
         else:
             said = f"cannot use {len(lines):,} pictures:\n{listed(lines)}"
-            super().__init__(said, "repair them or take them out of the folder")
+            super().__init__(said, f"repair them or take them out of the folder{SKIP}")
 
     def with_small(self, smallest: int) -> "DamagedPictures":
         """Return this with those of the rest that have fewer than `smallest` pixels in width or height."""
@@ -192,3 +195,23 @@ class LabelledFiles(Files):
     def label(self, index: int) -> int | None:
         """Return the class of a picture, a number below that of the `classes`."""
         return self.labels[index] if self.classes else None
+
+
+def without_damaged(open: Callable[[], ImageSet]) -> ImageSet:
+    """Return the set that `open` gives, or what is left of it without damaged pictures. These are counted with what was
+    left out.
+
+    Raises:
+        DamagedPictures: none is left.
+    """
+    try:
+        return open()
+    except DamagedPictures as error:
+        if error.rest is None:
+            raise
+        said = f"damaged ({error.lines[0]}{', ...' * (len(error.lines) > 1)})"
+        if isinstance(error.rest, Listed):
+            error.rest.layout.left_out[said] = len(error.lines)
+        else:
+            error.rest.note += f"; left out: {len(error.lines):,} {said}"
+        return error.rest

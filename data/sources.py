@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Unpack
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
-from launchbay.data.files import DamagedPictures, Listed
+from launchbay.data.files import DamagedPictures, Listed, without_damaged
 from launchbay.data.folder import Folder
 from launchbay.data.pairs import Pairs, at_scale
 from launchbay.data.random_parts import RATIO, ResizedCrops
@@ -36,6 +36,7 @@ class Source:
     damaged: dict[str, DamagedPictures] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
     """What is to be said of how pictures are cut, by split."""
+    skip_damaged: bool = False
 
     def open(self, split: str) -> ImageSet:
         """Return the pictures of a split as they are. What is damaged is told when they are loaded for a task, which
@@ -43,7 +44,8 @@ class Source:
         """
         if split not in self.opened:
             try:
-                images = self.open_anew(split)
+                anew = partial(self.open_anew, split)
+                images = without_damaged(anew) if self.skip_damaged else anew()
             except DamagedPictures as error:
                 if error.rest is None:
                     raise

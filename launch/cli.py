@@ -137,6 +137,9 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     less = "samples at a time: fewer need less memory; no figure depends on it (default: as in training)"
     evaluate.add_argument("--batch-size", type=positive, metavar="N", help=less)
 
+    skip = "leave out pictures of a folder that cannot be read, and count them"
+    evaluate.add_argument("--skip-damaged", action="store_true", help=skip)
+
     apply = add("apply", help="use a finished network: on your own pictures, or to draw some", epilog=USES)
     add_options_of_apply(apply)
 
@@ -190,7 +193,7 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
 def positive(text: str) -> int:
     """Return the number that `text` is, larger than 0."""
     if not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of them")
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
 
 
@@ -221,7 +224,8 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             check_names([*arguments.val_data, *([arguments.data] if arguments.data else [])])
             from launchbay.launch.commands.evaluate import Named, evaluate_run
 
-            named = Named(arguments.task, arguments.data, arguments.val_data, arguments.val_root, arguments.batch_size)
+            names = ("task", "data", "val_data", "val_root", "batch_size", "skip_damaged")
+            named = Named(*(getattr(arguments, name) for name in names))
             evaluate_run(arguments.run, arguments.checkpoint, named, console, argv=rest)
         case "apply":
             from launchbay.launch.commands.apply import How, apply_run

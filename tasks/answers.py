@@ -24,3 +24,4 @@ class Classes:
 
 
 Answer = Pictures | Classes
+"""What `Task.reply` gives."""

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import socket
 import struct
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import lines
 from PIL import Image
 
 from launchbay import UserError
@@ -20,7 +22,9 @@ from launchbay.data.folder import Folder
 from launchbay.data.formats import endings
 from launchbay.data.sources import Source
 
+Launchbay = Callable[..., tuple[int, str]]
 Mistake = Callable[..., str]
+Train = Callable[..., Path]
 Verb = Callable[..., tuple[int, str]]
 
 
@@ -384,3 +388,34 @@ def test_an_exif_tag_that_cannot_be_written_back_is_no_reason_to_stop() -> None:
     image = Image.fromarray(np.zeros((20, 30, 3), np.uint8))
     image.save("imgs/1.jpg", exif=exif_of(6, (0x011A, 2, 3, b"72\0\0")))
     assert Folder("all", Path("imgs")).size(0) == (30, 20)
+
+
+def test_damaged_pictures_can_be_left_out_and_are_counted(
+    train: Train, mistake: Mistake, launchbay: Launchbay, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In training, also when it goes on, and in an evaluation; a folder of nothing else is refused."""
+    for number in range(20):
+        draw(f"imgs/{number:02}.png")
+    shutil.copytree("imgs", "whole")
+    for name in ("imgs/09.png", "imgs/20.jpg", "imgs/00a.png"):  # of training and of validation
+        Path(name).write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    given = ("--steps", 2, "--patch", 16, "--width", 8, "--blocks", 1)
+    refused = mistake("--task", "denoise", "--data", "imgs", "--run", "it", *given)
+    assert "cannot use 3 pictures" in refused and "--skip-damaged leaves out what is damaged" in refused
+    train("denoise", "--data", "whole", *given).rename("runs/whole")
+    capfd.readouterr()
+    run = train("denoise", "--data", "imgs", "--skip-damaged", *given)
+    said = " ".join(capfd.readouterr().out.split())
+    assert "left out: 3 damaged (imgs/00a.png: " in said, said
+    assert "17 to train, 2 to validate" in said
+    train("denoise", "--data", "imgs", "--skip-damaged", *given[2:], "--steps", 3)
+    assert lines(run, "val")[-1]["step"] == 3
+    code, said = launchbay("evaluate", "it")
+    assert code == 0 and "3 damaged" in said
+    code, said = launchbay("evaluate", "whole", "--val-root", "imgs")
+    assert code == 2 and "cannot use 3 pictures" in said
+    code, said = launchbay("evaluate", "whole", "--val-root", "imgs", "--skip-damaged")
+    assert code == 0 and "3 damaged" in said
+    for name in Path("imgs").iterdir():
+        name.write_bytes(b"nothing")
+    assert "cannot use 22 pictures" in mistake("--task", "denoise", "--data", "imgs", "--run", "none", "--skip-damaged")

@@ -39,6 +39,7 @@ class Named:
     data: Sequence[str] = ()
     roots: Sequence[Path] = ()
     batch_size: int | None = None
+    skip_damaged: bool = False
 
 
 def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, argv: Sequence[str] = ()) -> None:
@@ -52,6 +53,8 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, arg
     if others:
         values = {"val_data": tuple(named.data) or None, "val_root": tuple(named.roots) or None, "hold_out": 0.0}
         config = replace(config, train=config.train.with_values(**values))
+    if named.skip_damaged:
+        config = replace(config, train=config.train.with_values(skip_damaged=True))
     closed = not_opened(asked) if data_names.is_code(asked) and not named.training else None
     sources = open_sources(config.train.data, closed)
     _, sets = datasets(task, {name: on_demand(source) for name, source in sources.items()})

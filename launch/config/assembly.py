@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from inspect import isabstract, signature
 from pathlib import Path
 from typing import cast, get_type_hints
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
+from launchbay.data.files import without_damaged
 from launchbay.data.held_out import split
 from launchbay.data.mixture import pair
 from launchbay.data.sources import OnDemand, Open, Source
@@ -55,19 +56,22 @@ def open_sources(data: DataOptions, training: Open | None = None) -> dict[str, S
     Raises:
         UserError: there is no data set of a name, or the validation sets cannot be told apart.
     """
-    train = cache(training or open_dataset(data.data))
+    opened, skip = training or open_dataset(data.data), data.skip_damaged
+    train = cache((lambda *where: without_damaged(partial(opened, *where))) if skip else opened)
     others = validation_sets(data)
     if data.hold_out:
         train, held = map(cache, split(train, data.hold_out))
-        first = {HELD_OUT: Source(train, data.data_root, held, data.data_root)}
+        first = {HELD_OUT: Source(train, data.data_root, held, data.data_root, skip_damaged=skip)}
         reported = data_names.title_of(data.validation_data())
         others = {name or reported: other for name, other in others.items()}
         check_set_names([HELD_OUT, *(others or [reported])])
     else:
         first, reported = {}, ""
     if not others:
-        return first | {reported: Source(train, data.data_root)}
-    sets = {name: Source(train, data.data_root, opened, root) for name, (opened, root) in others.items()}
+        return first | {reported: Source(train, data.data_root, skip_damaged=skip)}
+    sets = {
+        name: Source(train, data.data_root, other, root, skip_damaged=skip) for name, (other, root) in others.items()
+    }
     return first | sets
 
 

@@ -48,6 +48,8 @@ class DataOptions:
     hold_out: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Share of the training pictures that is not trained on, but chooses the best checkpoint: 0.1 is usual. Without it
     the validation pictures choose, and the figures of the best checkpoint flatter it a little."""
+    skip_damaged: bool = False
+    """Leave out pictures of a folder or an archive that cannot be read, and count them, instead of refusing it."""
     workers: Annotated[int, Ge(0)] = 0
     """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
 

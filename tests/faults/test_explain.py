@@ -34,7 +34,7 @@ def test_out_of_memory_says_what_to_lower(mistake: Mistake) -> None:
     ("argv", "said"),
     [
         (("evaluate", "runs/it"), "→ lower --batch-size, which changes no figure"),
-        (("apply", "runs/it", "in.png", "out.png"), "→ cut large pictures into pieces, or make them smaller"),
+        (("apply", "runs/it", "in.png", "out.png"), "→ give a smaller --tile; or take a machine with more memory"),
         (("export", "runs/it"), "→ close what else runs here"),
     ],
 )
@@ -59,7 +59,7 @@ def test_evaluate_gives_the_same_figures_in_smaller_batches(
     ]
     assert outputs[0] == outputs[1] and outputs[0][0] == 0
     code, said = launchbay("evaluate", "runs/it", "--batch-size", 0)
-    assert code == 2 and "argument --batch-size: '0' is no number of samples" in said
+    assert code == 2 and "argument --batch-size: '0' is no number from 1 on" in said
 
 
 STUCK = ("--task", "wrong_toys:StuckThenFails", "--stuck-after", "1s", "--run", "it", "--wandb", "off")

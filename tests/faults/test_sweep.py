@@ -56,6 +56,7 @@ def test_a_wrong_value_is_found_before_the_first_run(launchbay: Launchbay) -> No
     assert ended.value.code == 2 and not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_one_that_fails_is_named_and_the_others_go_on(launchbay: Launchbay) -> None:
     code, said = launchbay("sweep", "toys:Single", "--lr", 1e-3, 1e30, "--steps", 3, "--wandb", "off")
     assert code == 1 and "lr=1e+30: exit code 2" in said and "1 of 2 runs did not end well" in said
