@@ -1,10 +1,9 @@
 """A pack, as `launchbay pack` writes it: tars with an index, read at any place."""
 
 import io
-from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO, overload
+from typing import BinaryIO
 from zlib import crc32
 
 import numpy as np
@@ -25,6 +24,7 @@ from launchbay.data.pack_format import (
     read_description,
     refused,
 )
+from launchbay.data.reading import Items
 from launchbay.data.shards import Away, Here, Shards, bring
 from launchbay.data.words import plain_name, some_of
 
@@ -52,8 +52,8 @@ class Packed(Content):
         return io.BytesIO(content), size
 
 
-class Rows(Sequence[Item]):
-    """The pictures of `rows` of a pack's index, of which nothing is made before it is asked for."""
+class Rows(Items):
+    """The pictures of `rows` of a pack's index."""
 
     def __init__(self, place: object, columns: Columns, shards: Shards, rows: range):
         self.place, self.columns, self.shards, self.rows = place, columns, shards, rows
@@ -61,14 +61,8 @@ class Rows(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        if isinstance(index, slice):
-            return [Packed(self, row) for row in self.rows[index]]
-        return Packed(self, self.rows[index])
+    def item(self, place: int) -> Item:
+        return Packed(self, self.rows[place])
 
     def name_of(self, row: int) -> str:
         """Return what a picture is called."""

@@ -1,6 +1,7 @@
 """Files of pictures -> headers and pixels, many at a time: what is wrong with any is noted by its name."""
 
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +21,23 @@ PART = 64
 """Pictures that a thread takes at a time."""
 
 
-class Paths(Sequence[Item]):
-    """The paths of files below `root`: made when they are asked for, since a million take more memory than pictures."""
+class Items(Sequence[Item]):
+    """Pictures of which nothing is made before it is asked for: a million paths take more memory than pictures."""
+
+    @abstractmethod
+    def item(self, place: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        places = range(len(self))[index]
+        return self.item(places) if isinstance(places, int) else [self.item(place) for place in places]
+
+
+class Paths(Items):
+    """The paths of files below `root`."""
 
     def __init__(self, root: Place, names: Sequence[str]):
         self.root, self.names = root, names
@@ -29,14 +45,8 @@ class Paths(Sequence[Item]):
     def __len__(self) -> int:
         return len(self.names)
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        if isinstance(index, slice):
-            return [self.root / name for name in self.names[index]]
-        return self.root / self.names[index]
+    def item(self, place: int) -> Item:
+        return self.root / self.names[place]
 
 
 def examine(root: Place, names: Sequence[str]) -> tuple[Headers, Problems]:

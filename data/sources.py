@@ -12,6 +12,7 @@ from launchbay import UserError
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
 from launchbay.data.files import DamagedPictures, Listed, without_damaged
 from launchbay.data.folder import Folder
+from launchbay.data.held_out import Part
 from launchbay.data.pairs import Pairs, at_scale
 from launchbay.data.random_parts import RATIO, ResizedCrops
 from launchbay.data.tables import Table
@@ -76,17 +77,20 @@ class Source:
         if line := self.noted():
             return [line]
         train, validation = (self.opened.get(split) for split in ("train", "val"))
-        to_train = f"{len(train):,} to train" if isinstance(train, Listed) else ""
-        to_validate = f"{len(validation):,} to validate" if isinstance(validation, Listed) else ""
-        first = train if isinstance(train, Listed) else validation
+        if isinstance(validation, Part):  # held out of the training pictures, of which another source tells
+            return []
+        trained, validated = listed(train), listed(validation)
+        to_train = f"{len(train):,} to train" if train and trained else ""
+        to_validate = f"{len(validation):,} to validate" if validation and validated else ""
         if self.validation is None:
-            return [first.describe([to_train, to_validate], first.layout.note)] if isinstance(first, Listed) else []
+            first = trained or validated
+            return [first.describe([to_train, to_validate], first.layout.note)] if first else []
         lines: list[str] = []
-        if isinstance(train, Listed):
-            unused = len(train.layout.splits["all"]) - len(train)
-            lines.append(train.describe([to_train, f"{unused:,} not used" * bool(unused)], ""))
-        if isinstance(validation, Listed):
-            lines.append(validation.describe([to_validate], ""))
+        if train and trained:
+            unused = len(trained.layout.splits["all"]) - len(train)
+            lines.append(trained.describe([to_train, f"{unused:,} not used" * bool(unused)], ""))
+        if validated:
+            lines.append(validated.describe([to_validate], ""))
         return lines
 
     def noted(self) -> str:
@@ -115,6 +119,12 @@ class Source:
         if isinstance(cut, Multiples):
             self.remarks[split] = cut.remark()
         return cut
+
+
+def listed(images: ImageSet | None) -> Listed | None:
+    """Return `images`, or what they are a part of, if that was understood from names."""
+    whole = images.images if isinstance(images, Part) else images
+    return whole if isinstance(whole, Listed) else None
 
 
 def smallest_side(options: LoadOptions) -> int:

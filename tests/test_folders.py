@@ -412,6 +412,9 @@ def test_damaged_pictures_can_be_left_out_and_are_counted(
     assert lines(run, "val")[-1]["step"] == 3
     code, said = launchbay("evaluate", "it")
     assert code == 0 and "3 damaged" in said
+    run.rename("runs/first")
+    train("denoise", "--data", "imgs", "--skip-damaged", *given, "--hold-out", 0.2)
+    assert "imgs: 14 to train, 2 to validate; left out: 3 damaged" in " ".join(capfd.readouterr().out.split())
     code, said = launchbay("evaluate", "whole", "--val-root", "imgs")
     assert code == 2 and "cannot use 3 pictures" in said
     code, said = launchbay("evaluate", "whole", "--val-root", "imgs", "--skip-damaged")

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
-from PIL import Image
+from painted import paint_thirty
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
@@ -31,17 +31,9 @@ from launchbay.launch.commands.pack import pack_data
 from launchbay.launch.config.assembly import open_dataset
 
 
-def paint(path: Path, side: int = 8, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
-
-
 @pytest.fixture
 def pictures() -> Path:
-    """Thirty pictures of two classes, which were written a minute ago."""
-    for number in range(30):
-        paint(Path(f"pictures/{'ab'[number % 2]}/{number:02}.png"), seed=number)
-    return Path("pictures")
+    return paint_thirty()
 
 
 @pytest.fixture

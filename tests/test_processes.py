@@ -95,6 +95,7 @@ def test_the_command_of_the_readme_on_two_processes(accelerate: Command, train: 
     assert difference(train("superres", *options), Path("runs/two")) < 1e-6
 
 
+@pytest.mark.slow
 def test_a_failure_on_one_process_is_one_panel(accelerate: Command) -> None:
     done = accelerate(
         "multi_cpu", ROOT / "launch/run.py", "--task", "wrong_toys:TurnsNaN", "--steps", 9, "--wandb", "off"
@@ -106,6 +107,7 @@ def test_a_failure_on_one_process_is_one_panel(accelerate: Command) -> None:
     assert json.loads(Path("runs/turnsnan-1/summary.json").read_text())["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_processes_that_accelerate_does_not_start_are_missed(command: Command) -> None:
     launch = (sys.executable, "-m", "accelerate.commands.launch")
     done = command(*launch, "--cpu", "--num_processes", 2, ROOT / "launch/run.py", "--task", "toys:Single")

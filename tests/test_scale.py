@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from painted import paint, paint_thirty
 from safetensors.numpy import load_file, save_file
 
 from launchbay import UserError
@@ -23,17 +23,9 @@ from launchbay.data.overlap import count_pixels
 from launchbay.data.shuffle import feistel, windowed
 
 
-def paint(path: Path, side: int = 8, seed: int = 0) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)).save(path)
-
-
 @pytest.fixture
 def pictures() -> Path:
-    """Thirty pictures of two classes, which were written a minute ago."""
-    for number in range(30):
-        paint(Path(f"pictures/{'ab'[number % 2]}/{number:02}.png"), seed=number)
-    return Path("pictures")
+    return paint_thirty()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from launchbay import UserError
 from launchbay.data import ImageSet, mnist
 from launchbay.data.decode import decode
 from launchbay.data.vision import NAMES, SETS, open_torchvision
-from launchbay.launch.config.data_names import OTHERS, TORCHVISION
+from launchbay.launch.config.torchvision_names import OTHERS, TORCHVISION
 
 Mistake = Callable[..., str]
 Train = Callable[..., Path]

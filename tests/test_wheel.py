@@ -4,6 +4,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 from conftest import ROOT, Command
 
 
@@ -43,6 +44,7 @@ def test_it_trains_where_other_packages_have_these_names(wheel: Path, command: C
     assert "everything is in runs/superres-1" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_script_beside_other_modules_does_not_see_ours(command: Command, tmp_path: Path) -> None:
     """`python launch/run.py` puts launch/ first on the path, where its config.py would answer `import config`."""
     Path("my_task.py").write_text(

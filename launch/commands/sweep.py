@@ -1,5 +1,6 @@
 """`launchbay sweep NAME --lr 1e-3 3e-3 --seed 0 1 2`: a run for each combination of values, and a table at the end."""
 
+import re
 import shlex
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count, product
+from math import prod
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -28,6 +30,8 @@ COMMAND = "sweep.txt"
 """What a sweep's folder keeps of its command."""
 OWN = ("run", "output_dir", "resume")
 """Options that a sweep gives its runs itself."""
+ODD = re.compile(r"[^\w.+-]")
+"""What a value may have, such as a path, that the name of a folder has not."""
 MOST = 10_000
 """Runs that a sweep may have."""
 
@@ -141,23 +145,13 @@ def read_axes(argv: Sequence[str]) -> tuple[str, list[str], dict[str, list[str]]
             fixed += rest[start:end]
     if not axes:
         raise UserError("there is nothing to choose from", "give an option several values: --seed 0 1 2")
-    for values in product(*axes.values()) if runs_of(axes) <= MOST else ():
-        parse(default, [*fixed[2 * bool(file) :], *words(dict(zip(axes, values, strict=True)))], file, quiet=False)
-    return task, fixed, axes
-
-
-def runs_of(axes: dict[str, list[str]]) -> int:
-    """Return the number of combinations.
-
-    Raises:
-        UserError: there are too many.
-    """
-    number = 1
-    for values in axes.values():
-        number *= len(values)
-    if number > MOST:
+    if (number := prod(map(len, axes.values()))) > MOST:
         raise UserError(f"these are {number:,} runs", f"give fewer values; at most {MOST:,} runs are one sweep")
-    return number
+    first = {word: values[0] for word, values in axes.items()}
+    for word, values in axes.items():  # each value once: all combinations would take minutes
+        for value in values:
+            parse(default, [*fixed[2 * bool(file) :], *words({**first, word: value})], file, quiet=False)
+    return task, fixed, axes
 
 
 def takes_several(default: AnyConfig, option: str) -> bool:
@@ -174,8 +168,7 @@ def words(values: dict[str, str]) -> list[str]:
 
 def planned(task: str, fixed: Sequence[str], values: dict[str, str], folder: Path) -> Planned:
     """Return the run that has `values` of its own."""
-    parts = (f"{word.removeprefix('--')}={Path(value).name}" for word, value in values.items())
-    name = ",".join(parts)
+    name = ",".join(f"{word.removeprefix('--')}={ODD.sub('_', value)}" for word, value in values.items())
     where = [flag("run"), name, flag("output_dir"), str(folder)]
     return Planned(name, ["--task", task, *fixed, *words(values), *where])
 

@@ -88,8 +88,8 @@ class Engine:
         self.folder, self.observers, self.begun_at = folder, observers, self.state.step
         self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial)
         self.saving = Saving(folder, self.saver)
-        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", rank, processes)
+        process = self.accelerator.process_index, self.accelerator.num_processes
+        self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", *process)
         status = "failed"
         try:
             self.tell_summary("running")

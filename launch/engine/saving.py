@@ -8,7 +8,7 @@ from launchbay import UserError
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.files import Json, remedy
-from launchbay.launch.record.run_folder import Place, make_beside
+from launchbay.launch.record.place import Place, make_beside
 from launchbay.models.checkpoints import list_checkpoints
 
 

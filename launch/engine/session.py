@@ -29,6 +29,7 @@ from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, tracking, wandb_run
 from launchbay.launch.record.lines import Earlier, read_record
 from launchbay.launch.record.log import log
+from launchbay.launch.record.place import staying
 from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
 
@@ -132,7 +133,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
     """Make `folder` this process' own, while `stack` is open. Returns the checkpoint to go on from, if there is one."""
     stack.enter_context(run_folder.lock(folder))
     stack.callback(run_folder.remove_unused, folder)
-    stack.enter_context(run_folder.staying(folder))
+    stack.enter_context(staying(folder))
     start = resume.find_start(folder, config.train.run.resume)
     if start is not None:
         saved, its_own = checkpoints.verify(start), start.parent == folder / "checkpoints"

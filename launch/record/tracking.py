@@ -16,7 +16,8 @@ from launchbay.launch.record import curves
 from launchbay.launch.record.drawing import SAMPLES, CannotDraw, drawing, picture_name
 from launchbay.launch.record.lines import METRICS, Line, read_record
 from launchbay.launch.record.log import say
-from launchbay.launch.record.run_folder import SUMMARY, Place
+from launchbay.launch.record.place import Place
+from launchbay.launch.record.run_folder import SUMMARY
 
 
 class Observer:

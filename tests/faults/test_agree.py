@@ -28,6 +28,7 @@ def test_every_sample_counts_once() -> None:
     check(evaluations.figures())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_sample_counts_once_on_more_processes(processes: int, accelerate: Command) -> None:
     """So it does where there are fewer samples than processes."""

@@ -102,7 +102,7 @@ class Nth:
 
 @pytest.mark.fault("file calls")
 @pytest.mark.parametrize(
-    ("every", "shift"), [(31, 0), *(pytest.param(1, shift, marks=SLOW) for shift in range(len(REASONS)))]
+    ("every", "shift"), [(61, 0), *(pytest.param(1, shift, marks=SLOW) for shift in range(len(REASONS)))]
 )
 def test_any_call_that_fails(every: int, shift: int, one_fault: OneFault) -> None:
     """It says why, with exit code 2, unless it can do without."""

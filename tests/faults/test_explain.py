@@ -100,6 +100,7 @@ def test_a_part_of_a_validation_that_takes_long_is_named(
     assert "no progress for 0.1 s in gallery, a part of the validation" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_process_that_others_wait_for_is_named_and_so_is_its_error(accelerate: Command) -> None:
     done = accelerate("multi_cpu", ROOT / "launch/run.py", *STUCK)
     assert done.returncode == 1 and done.stderr.count("╭") == 2, done.stderr

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from test_stop import started
 
+from launchbay.launch.commands.sweep import planned
+
 Launchbay = Callable[..., tuple[int, str]]
 SWEEP = ("sweep", "toys:Single", "--lr", "1e-3", "1e-1", "--seed", 0, 1, "--steps", 3, "--wandb", "off")
 NAMES = ["lr=1e-1,seed=0", "lr=1e-1,seed=1", "lr=1e-3,seed=0", "lr=1e-3,seed=1"]
@@ -48,6 +50,11 @@ def test_what_is_no_sweep_is_refused_before_anything_is_trained(
 ) -> None:
     code, output = launchbay("sweep", "toys:Single", *argv)
     assert code == 2 and said in output and not Path("runs").exists()
+
+
+def test_each_path_is_a_run_of_its_own() -> None:
+    values = [{"--data": "a/imgs"}, {"--data": "b/imgs"}]
+    assert [planned("superres", [], one, Path("runs")).name for one in values] == ["data=a_imgs", "data=b_imgs"]
 
 
 def test_a_wrong_value_is_found_before_the_first_run(launchbay: Launchbay) -> None:
