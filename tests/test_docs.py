@@ -27,12 +27,14 @@ from pages import (
     said,
 )
 
+LONG = {"recipes", "own-data", "wandb", "run-folder"}
+"""Pages, and a folder of them, that take seconds each to follow."""
 PROGRAMS = ("accelerate", "launchbay", "wandb")
 
 
 @pytest.fixture(
     params=[
-        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if page.parent.name == "recipes" else [])
+        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] if LONG & {page.parent.name, page.stem} else [])
         for page in PAGES
     ]
 )

@@ -101,6 +101,7 @@ def test_a_mode_that_wandb_has_not() -> None:
         wanted_mode(None, {"WANDB_MODE": "onlin"})
 
 
+@pytest.mark.slow
 def test_the_environment_of_wandb_is_respected(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     """A run that goes on keeps its id."""
     asked = {"PROJECT": "mine", "ENTITY": "us", "NAME": "first", "TAGS": "a,b", "RUN_GROUP": "g", "NOTES": "why"}

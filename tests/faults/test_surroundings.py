@@ -185,6 +185,7 @@ def test_a_loader_worker_that_is_killed(pictures: Path, train: Train, at_step: A
     assert_same(whole, Path("runs/it"))
 
 
+@pytest.mark.slow
 def test_odd_names_and_another_language(train: Train, command: Command) -> None:
     """Spaces and accents in paths, the locale C, and an accelerate configuration of somebody else."""
     home = Path("hf/accelerate")
