@@ -279,6 +279,7 @@ def test_precision_and_recall_are_as_published() -> None:
     assert precision_and_recall(real, other) == pytest.approx(expected) and 0.1 < min(expected) < max(expected) < 1
 
 
+@pytest.mark.slow
 def test_a_classifier_of_our_own_judges(train: Train, mistake: Mistake, capfd: pytest.CaptureFixture[str]) -> None:
     """The whole way: train a classifier, then a GAN whose samples it judges, beside real pictures."""
     train("classify", "--steps", 60, "--eval-every", 30).rename("runs/judge")

@@ -65,6 +65,7 @@ def test_a_new_task_is_installed_and_keeps_the_contract(
     assert not linted.returncode + formatted.returncode, linted.stdout + formatted.stdout
 
 
+@pytest.mark.slow
 def test_a_new_data_set_passes_its_own_tests(new: Callable[..., None], launchbay: Launchbay) -> None:
     new("my-shapes", "--dataset")
     assert open_dataset("my-shapes")("val").classes == ("disc", "square")

@@ -27,6 +27,7 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert {name for name in names if ".dist-info/" not in name} == expected
 
 
+@pytest.mark.slow
 def test_it_trains_where_other_packages_have_these_names(wheel: Path, command: Command) -> None:
     """Installed, from a folder with a data/ and a models/ of its own, as research repositories have."""
     with zipfile.ZipFile(wheel) as archive:
