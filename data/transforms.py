@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, picture_and_label
+from launchbay.data.colours import luminance
 from launchbay.data.randomness import Index
 from launchbay.data.samples import Values, check, declared, join
 from launchbay.data.words import listed, some_of
@@ -231,9 +232,10 @@ class Multiples(Transformed):
 
 class Fitted(Transformed):
     """The pictures of `images`, `image` with `channels` channels, and shrunk or enlarged to squares of `size` pixels.
+    One channel is repeated, and of RGB the luminance is taken; of other pictures that have as many channels, too.
 
     Raises:
-        UserError: they have another number of channels, and not a single one, which could be repeated.
+        UserError: they have another number of channels.
     """
 
     def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None):
@@ -242,7 +244,7 @@ class Fitted(Transformed):
         if size is not None:
             check_one_size(images)
         self.wanted = None if channels == images.channels else channels
-        if self.wanted is not None and images.channels != 1:
+        if self.wanted is not None and images.channels != 1 and (images.channels, channels) != (3, 1):
             message = f"the pictures have {images.channels} channels, the network takes {channels}"
             raise UnsuitablePictures(message, "choose other pictures", "channels", images.channels)
 
@@ -259,8 +261,8 @@ class Fitted(Transformed):
             super().to(device)
 
     def cut(self, pictures: Tensor, scale: int = 1) -> Tensor:
-        if self.wanted is not None and pictures.shape[1] == 1:
-            pictures = pictures.expand(-1, self.wanted, -1, -1)
+        if self.wanted is not None and pictures.shape[1] == self.images.channels:
+            pictures = luminance(pictures) if self.wanted == 1 else pictures.expand(-1, self.wanted, -1, -1)
         return fit(pictures, self.side, resize)
 
     def cut_masks(self, masks: Tensor) -> Tensor:
