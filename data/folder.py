@@ -31,7 +31,7 @@ class Folder(Files, Listed):
             raise UserError(
                 "--data folder does not say which folder", "add --data-root DIR, the folder of your pictures"
             )
-        self.listing = look_into(root)
+        self.given, self.listing = root, look_into(root)
         self.root = self.listing.root
         self.layout = understand(self.listing)
         self.examined: tuple[Headers, Problems] | None = None
@@ -83,11 +83,13 @@ class Folder(Files, Listed):
 
     def _understood(self) -> str:
         names = f"{len(self.classes)} classes ({some_of(self.classes, 8)}), " if self.classes else ""
-        return f"{plain_name(self.root)}: {names}"
+        inside = isinstance(self.root, Path) and self.root != self.given
+        return f"{plain_name(self.root)}{', where all pictures are' * inside}: {names}"
 
     def _remarks(self) -> list[str]:
         empty = empty_classes(self.listing, self.layout, self.folders) if self.folders else []
-        said = [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
+        said = [self.layout.deeper] if self.layout.deeper else []
+        said += [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
         if are_sides(self.folders):
             said.append(f"if these are pairs: --data pairs --data-root {plain_name(self.root)}")
         return said
@@ -99,7 +101,7 @@ def look_into(root: Path) -> Listing:
     Raises:
         UserError: there is no picture, or it is neither.
     """
-    return unwrapped(list_archive(Archive(root))) if root.is_file() else list_folder(root)
+    return unwrapped(list_archive(Archive(root)) if root.is_file() else list_folder(root))
 
 
 def too_few(images: Folder) -> UserError:

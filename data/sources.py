@@ -17,7 +17,8 @@ from launchbay.data.pairs import Pairs, at_scale
 from launchbay.data.random_parts import RATIO, ResizedCrops
 from launchbay.data.remarks import on_colours
 from launchbay.data.tables import Table
-from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
+from launchbay.data.transforms import Crops, Fitted, Multiples
+from launchbay.data.unsuitable import UnsuitablePictures
 from launchbay.data.words import some_of
 
 SIBLINGS = (Folder, Pairs, Table)
@@ -119,7 +120,8 @@ class Source:
             check_same_classes(images, self.opened.get("train", images))
         try:
             if scale := options.get("scale"):
-                images = self.opened[split] = at_scale(images, scale)
+                scaled = partial(at_scale, images, scale)
+                images = self.opened[split] = without_damaged(scaled) if self.skip_damaged else scaled()
             cut = transform(images, options)
         except UnsuitablePictures as error:
             error.split, error.essential = split, images.essential

@@ -22,7 +22,7 @@ from launchbay.data.mixture import pair
 from launchbay.data.pairs import Pairs
 from launchbay.data.partners import find_partners
 from launchbay.data.sources import Source
-from launchbay.data.transforms import UnsuitablePictures
+from launchbay.data.unsuitable import UnsuitablePictures
 from launchbay.launch.commands.compare import compare_runs
 
 Train = Callable[..., Path]

@@ -14,7 +14,8 @@ from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.data.sources import OnDemand, Open, Source, describe_all
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config import data_names
-from launchbay.launch.config.assembly import check_used, datasets, open_sources
+from launchbay.launch.config.assembly import open_sources
+from launchbay.launch.config.loading import check_used, datasets
 from launchbay.launch.config.options import OWN_DATA, TrainOptions
 from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.record.progress import results
