@@ -2,10 +2,9 @@
 
 from typing import Unpack
 
-from launchbay import UserError
 from launchbay.data.base import ImageSet, Load, LoadOptions
 from launchbay.data.files import DamagedPictures
-from launchbay.data.unsuitable import SmallPictures
+from launchbay.data.unsuitable import SmallPictures, UnsuitablePictures
 from launchbay.data.words import listed
 
 
@@ -41,8 +40,7 @@ class Complaints:
 
         Raises:
             DamagedPictures: some cannot be read; others may be too small.
-            SmallPictures: some are too small.
-            UserError: some are too small, each for something else.
+            UnsuitablePictures: some are too small.
         """
         needing = [*dict.fromkeys(line for error in self.small for line in error.needing())]
         if self.damaged:
@@ -54,4 +52,5 @@ class Complaints:
         if {(error.smallest, error.option) for error in self.small} == {(first.smallest, first.option)}:
             lines = dict.fromkeys(line for error in self.small for line in error.lines)
             raise SmallPictures([*lines], first.images, first.smallest, first.option)
-        raise UserError(f"{len(needing):,} pictures are too small:\n{listed(needing)}", "leave small pictures out")
+        said = f"{len(needing):,} pictures are too small:\n{listed(needing)}"
+        raise UnsuitablePictures(said, first.hint, first.option)

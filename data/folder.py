@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from launchbay.data.files import DamagedPictures, Files, Listed
 from launchbay.data.headers import Headers
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand, unwrapped
 from launchbay.data.listing import Listing, list_archive, list_folder
-from launchbay.data.partners import are_sides
+from launchbay.data.partners import look_like_pairs
 from launchbay.data.reading import Problems, examine
 from launchbay.data.words import plain_name, some_of
 
@@ -90,9 +91,13 @@ class Folder(Files, Listed):
         empty = empty_classes(self.listing, self.layout, self.folders) if self.folders else []
         said = [self.layout.deeper] if self.layout.deeper else []
         said += [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
-        if are_sides(self.folders):
-            said.append(f"if these are pairs: --data pairs --data-root {plain_name(self.root)}")
-        return said
+        return [f"if these are pairs: {self.pairs}", *said] if self.pairs else said
+
+    @cached_property
+    def pairs(self) -> str:
+        """The options that would take these pictures as pairs, empty if they do not look like any."""
+        names = self.listing.names
+        return f"--data pairs --data-root {plain_name(self.root)}" if look_like_pairs(names) else ""
 
 
 def look_into(root: Path) -> Listing:

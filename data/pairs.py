@@ -15,10 +15,11 @@ from launchbay.data.files import DamagedPictures, Files, Listed
 from launchbay.data.folder import look_into
 from launchbay.data.held_out import Part
 from launchbay.data.layout import HOLD_OUT, Layout
+from launchbay.data.listing import Listing, what_reads
 from launchbay.data.masks import Masks
 from launchbay.data.partners import SAID, Partners, find_partners
 from launchbay.data.unsuitable import UnsuitablePictures
-from launchbay.data.words import listed, plain_name, some_of
+from launchbay.data.words import counted, listed, plain_name, some_of
 
 USUAL = 4
 """How many times smaller inputs are taken to be where there are several, before a task says which it takes."""
@@ -44,7 +45,7 @@ class Pairs(Listed):
         self.root = self.listing.root
         partners = find_partners(self.listing.names)
         if partners is None:
-            raise not_told(self.root, self.listing.names)
+            raise not_told(self.root, self.listing)
         self.partners = partners
         self.essential = (partners.kind,)
         self.given = USUAL if USUAL in partners.pairs else max(partners.pairs, default=0)
@@ -210,13 +211,14 @@ def at_scale(images: ImageSet, scale: int) -> ImageSet:
     return images
 
 
-def not_told(root: object, names: Sequence[str]) -> UserError:
+def not_told(root: object, listing: Listing) -> UserError:
     """Return what to tell a person whose names do not say what belongs together."""
-    tops = sorted({name.rpartition("/")[0] or name for name in names})
+    tops = sorted({name.rpartition("/")[0] or name for name in listing.names})
     there = some_of([plain_name(top) for top in tops], 5)
     words = {side: said.split() for side, said in SAID.items()}
+    left = f"; left out: {counted(listing.left_out)}{what_reads(listing.left_out)}" if listing.left_out else ""
     return UserError(
-        f"{plain_name(root)} does not say what belongs together: it has {there}",
+        f"{plain_name(root)} does not say what belongs together: it has {there}{left}",
         f"call two folders by what they are: {', '.join(words['input'][:6])} … for what is given, "
         f"{', '.join(words['target'][:6])} … for what it should become; or images and masks",
     )

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.data.at_once import Complaints
+from launchbay.data.folder import Folder
 from launchbay.data.sources import OnDemand, Source
+from launchbay.data.transforms import Transformed
 from launchbay.data.unsuitable import UnsuitablePictures
 from launchbay.launch.config.assembly import check_set_names
 from launchbay.tasks.authors import attribute_errors_to, describe_value, raise_author_error
@@ -46,7 +48,16 @@ def tell(complaints: Complaints, task: AnyTask) -> None:
     try:
         complaints.tell()
     except UnsuitablePictures as error:
-        raise UserError(error.message, better_hint(error, task)) from error
+        hint = better_hint(error, task)
+        if pairs := next((found for each in complaints.small if (found := pairs_in(each.images))), ""):
+            hint = f"if these are pairs: {pairs}; otherwise {hint}"
+        raise UserError(error.message, hint) from error
+
+
+def pairs_in(images: ImageSet) -> str:
+    """Return the options that would take the pictures of `images` as pairs, empty if they do not look like any."""
+    source = images.source if isinstance(images, Transformed) else images
+    return source.pairs if isinstance(source, Folder) else ""
 
 
 def training_and_validation(task: AnyTask, load: Load) -> tuple[ImageSet, dict[str, ImageSet]]:
