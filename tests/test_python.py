@@ -36,7 +36,9 @@ def superres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[launchbay.Run
 
 
 def test_importing_launchbay_is_light() -> None:
-    check = "import sys, launchbay; launchbay.train; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'rich')))"
+    check = (
+        "import sys, launchbay; launchbay.train; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'rich')))"
+    )
     subprocess.run([sys.executable, "-c", check], check=True)
 
 
