@@ -17,10 +17,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from conftest import difference, forget_accelerator, lines
 from PIL import Image
-from toys import NoOptions, Single
+from toys import Single
 
 import launchbay
 from launchbay import UserError
+from launchbay.launch.commands import in_python
 from launchbay.launch.record.run_folder import lock, owner_lives
 
 SMALL = {"steps": 2, "patch": 48, "width": 8, "blocks": 1, "batch_size": 4, "eval_every": 2, "wandb": "off"}
@@ -111,7 +112,7 @@ def test_wrong_options_are_errors_to_read() -> None:
 
 
 def test_all_is_left_as_it_was() -> None:
-    """Also where a program has an Accelerator of its own; a training in another precision follows, and one that fails."""
+    """Also where a program has an Accelerator of its own, trains in another precision then, and in one that fails."""
     mine = Accelerator(cpu=True, gradient_accumulation_steps=3)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     torch.manual_seed(1)
@@ -151,6 +152,9 @@ def test_an_interrupted_training_goes_on(capfd: pytest.CaptureFixture[str]) -> N
 def test_code_in_a_run_folder_is_named_by_the_caller() -> None:
     launchbay.train("toys:Single", steps=1, wandb="off", run="it")
     run = launchbay.load("it")
+    run.network()  # this program has named it itself
+    in_python.NAMED.clear()
+    run = launchbay.load("it")
     assert run.figures and pickle.loads(pickle.dumps(run)).figures == run.figures
     with pytest.raises(UserError, match="names code as its task") as error:
         run.network()
@@ -172,7 +176,9 @@ def test_reading_a_run_of_this_process_leaves_its_lock(tmp_path: Path) -> None:
         assert owner_lives(tmp_path)
         with pytest.raises(UserError, match="is in use by process"):
             lock(tmp_path)
-        other = f"from launchbay.launch.record.run_folder import lock; from pathlib import Path; lock(Path({str(tmp_path)!r}))"
+        other = "from pathlib import Path; from launchbay.launch.commands import in_python
+from launchbay.launch.record.run_folder import lock; "
+        other += f"lock(Path({str(tmp_path)!r}))"
         done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
         assert "is in use by process" in done.stderr
     with lock(tmp_path):

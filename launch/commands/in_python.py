@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from launchbay.tasks.base import AnyTask
 
 LOGGER = logging.getLogger("launchbay")
+NAMED: set[str] = set()
+"""Tasks whose code this program has named itself: what a run folder says is theirs may be used."""
 
 
 @contextmanager
@@ -163,10 +166,10 @@ class Run:
         from launchbay.launch.commands.applying import open_for_use
 
         known = str(self.options.get("task", ""))
-        if ":" in known and self._task is None:
+        if ":" in known and self._task is None and known not in NAMED:
             said = f"{self.folder} names code as its task, {known}, which may be a stranger's"
             raise UserError(said, f"if you trust it: launchbay.load({str(self.folder)!r}, task={known!r})")
-        return open_for_use(self.folder, self.checkpoint, self._task, self._options)
+        return open_for_use(self.folder, self.checkpoint, self._task or known, self._options)
 
 
 @saying_what_to_do()
@@ -197,10 +200,14 @@ def train(task: "str | type[AnyTask]", file: str | Path | None, options: Mapping
     from launchbay.launch.config.keywords import configure
     from launchbay.launch.config.options import seconds_of
     from launchbay.launch.config.setup import task_of
-    from launchbay.launch.engine import session
 
     name = name_of(task)
-    task_type, default = task_of(name)
+    NAMED.add(name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # tqdm wants widgets, which are not used here
+        from launchbay.launch.engine import session
+
+        task_type, default = task_of(name)
     config, changes = configure(default, dict(options), Path(file) if file else None)
     stop = Stop(guest=True)
     if config.train.run.max_time:
@@ -209,6 +216,7 @@ def train(task: "str | type[AnyTask]", file: str | Path | None, options: Mapping
         try:
             with stop:
                 folder = session.train(task_type, config, changes, stop)
+                wait_for_all()
         except (Stopped, Signalled) as stopped:
             if stop.folder is None:
                 interrupted(stop.noted)
@@ -220,6 +228,13 @@ def train(task: "str | type[AnyTask]", file: str | Path | None, options: Mapping
         except Exception as error:
             raise out_of_memory(error) or error from None
     return Run(folder, "best", name, {})
+
+
+def wait_for_all() -> None:
+    """Wait until the main process has written all that the others may want to read."""
+    from launchbay.launch.distributed.collectives import on_main_process
+
+    on_main_process(lambda: None)
 
 
 @contextmanager

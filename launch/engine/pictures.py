@@ -35,6 +35,7 @@ def preview(
     accelerator: Accelerator,
     options: TrainOptions,
     moment: Moment = Moment(),
+    *,
     places: Sequence[int] | None = None,
 ) -> dict[str, list[Tensor]]:
     """Return the columns of a sample grid: the samples at `places`, by default some, evenly spread; one by one since
@@ -113,11 +114,12 @@ def draw_grid(
     accelerator: Accelerator,
     options: TrainOptions,
     moment: Moment,
+    *,
     places: Sequence[int] | None = None,
     name: str = SAMPLES,
 ) -> dict[str, Image]:
     """Return the grid of the samples at `places`, by default some, if there is a preview."""
-    columns = preview(task, images, accelerator, options, moment, places)
+    columns = preview(task, images, accelerator, options, moment, places=places)
     with attribute_errors_to(type(task), "preview"), drawing():
         return {name: grid(columns)} if columns else {}
 
