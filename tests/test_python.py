@@ -176,8 +176,7 @@ def test_reading_a_run_of_this_process_leaves_its_lock(tmp_path: Path) -> None:
         assert owner_lives(tmp_path)
         with pytest.raises(UserError, match="is in use by process"):
             lock(tmp_path)
-        other = "from pathlib import Path; from launchbay.launch.commands import in_python
-from launchbay.launch.record.run_folder import lock; "
+        other = "from pathlib import Path; from launchbay.launch.record.run_folder import lock; "
         other += f"lock(Path({str(tmp_path)!r}))"
         done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
         assert "is in use by process" in done.stderr

@@ -247,4 +247,6 @@ def naming_memory() -> Generator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        raise out_of_memory(error, "give a smaller tile, as apply(image, tile=256)") or error from None
+        if memory := out_of_memory(error, "give a smaller tile, as apply(image, tile=256)"):
+            raise memory from error
+        raise

@@ -226,7 +226,9 @@ def train(task: "str | type[AnyTask]", file: str | Path | None, options: Mapping
             print(f"{said}. The same call with run={folder.name!r} continues", flush=True)
             interrupted(stop.noted)
         except Exception as error:
-            raise out_of_memory(error) or error from None
+            if memory := out_of_memory(error):
+                raise memory from error
+            raise
     return Run(folder, "best", name, {})
 
 
