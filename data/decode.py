@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data.archives import Content, Item
+from launchbay.data.archives import Content, Item, Unreachable
 from launchbay.data.formats import FORMATS, missing, other_content
 from launchbay.data.words import plain_name
 
@@ -240,5 +240,8 @@ def reason_of(error: Exception) -> str:
 
 def unreadable(path: Item, error: Exception) -> UserError:
     """Return what to tell a person about `path`, which gave `error`."""
+    if isinstance(error, Unreachable):
+        hint = "look after the network and the disk; then the same command goes on from the last checkpoint"
+        return UserError(plain_name(error), hint)
     said = f"cannot read the picture {plain_name(path)}: {reason_of(error)}"
     return UserError(said, "repair it or take it out of the folder")

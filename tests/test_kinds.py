@@ -40,9 +40,9 @@ def tiff(pixels: NDArray[np.generic], **how: int) -> Callable[[], Path]:
     return write
 
 
-def saved(name: str, image: Callable[[], Image.Image], **how: object) -> Callable[[], Path]:
+def saved(name: str, image: Callable[[], Image.Image]) -> Callable[[], Path]:
     def write() -> Path:
-        image().save(name, **how)
+        image().save(name)
         return Path(name)
 
     return write
