@@ -75,9 +75,10 @@ def understand(listing: Listing) -> Layout:
     roles = {folder: ROLES[folder.lower()] for folder in tops if folder.lower() in ROLES}
     if len(roles) > 1:
         return split_by_folders(listing, roles)
-    below = [ROLES.get(top_of(name.partition("/")[2]).lower(), "") for name in listing.names]
-    if not roles and "train" in below and "" not in below and len({*below}) > 1:
-        return split_in_classes(listing, below)
+    if not roles and any(folder.partition("/")[2].lower() in ROLES for folder in listing.folders):
+        below = [ROLES.get(top_of(name.partition("/")[2]).lower(), "") for name in listing.names]
+        if "train" in below and "" not in below and len({*below}) > 1:
+            return split_in_classes(listing, below)
     places = {top_of(name) for name in listing.names}
     training = [name for place, name in enumerate(listing.names) if place % HOLD_OUT]
     splits = {"train": training, "val": listing.names[::HOLD_OUT], "all": listing.names}

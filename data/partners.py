@@ -98,7 +98,8 @@ def look_like_pairs(names: Sequence[str]) -> bool:
     """Return whether folders are called as the two sides of pairs are, and half of the pictures `names` have partners
     at least.
     """
-    sides = {side_in(folder) for folder in {folder for name in names for folder in name.split("/")[:-1]}}
+    places = {name.rpartition("/")[0] for name in names}
+    sides = {side_in(folder) for place in places for folder in place.split("/")}
     if not {"input", "target"} <= sides and not {"picture", "mask"} <= sides:
         return False
     if len(names) > MANY:
