@@ -139,6 +139,15 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
 
     skip = "leave out pictures of a folder that cannot be read, and count them"
     evaluate.add_argument("--skip-damaged", action="store_true", help=skip)
+    add_processes(evaluate, "with the same figures")
+    form = evaluate.add_mutually_exclusive_group()
+    for name, shown in (("json", "JSON"), ("csv", "CSV"), ("latex", "a LaTeX table, for a paper")):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"write {shown}")
+    evaluate.set_defaults(form="table")
+    each = "write the figures of each picture to a file"
+    evaluate.add_argument("--per-picture", type=Path, metavar="FILE.csv", help=each)
+    drawn = "draw the worst and the best pictures of each set"
+    evaluate.add_argument("--worst-and-best", type=Path, metavar="FILE.png", help=drawn)
 
     apply = add("apply", help="use a finished network: on your own pictures, or to draw some", epilog=USES)
     add_options_of_apply(apply)
@@ -190,6 +199,11 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", nargs="+", type=int, metavar="N", help=seed)
 
 
+def add_processes(verb: argparse.ArgumentParser, same: str) -> None:
+    said = f"share the work among N processes of this machine, one for each GPU, {same} (default: 1)"
+    verb.add_argument("--processes", type=positive, default=1, metavar="N", help=said)
+
+
 def positive(text: str) -> int:
     """Return the number that `text` is, larger than 0."""
     if not (text.isdecimal() and int(text)):
@@ -222,11 +236,19 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             examine_machine(console)
         case "evaluate":
             check_names([*arguments.val_data, *([arguments.data] if arguments.data else [])])
-            from launchbay.launch.commands.evaluate import Named, evaluate_run
+            from launchbay.launch.commands.evaluate import Named, Wanted, evaluate_run
+            from launchbay.launch.commands.several import in_processes
 
             names = ("task", "data", "val_data", "val_root", "batch_size", "skip_damaged")
             named = Named(*(getattr(arguments, name) for name in names))
-            evaluate_run(arguments.run, arguments.checkpoint, named, console, argv=rest)
+            wanted = Wanted(arguments.form, arguments.per_picture, arguments.worst_and_best)
+            given = arguments.run, arguments.checkpoint, named, console
+
+            def work() -> int:
+                evaluate_run(*given, argv=rest, wanted=wanted)
+                return errors.DONE
+
+            return in_processes(arguments.processes, sys.argv[1:], console, work)
         case "apply":
             from launchbay.launch.commands.apply import How, apply_run
 
