@@ -175,6 +175,7 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
     apply.add_argument("run", type=Path, metavar="RUN", help=RUN)
     several = "pictures, folders of them or patterns; then the file or folder to write, of tasks that make pictures"
     apply.add_argument("paths", nargs="+", metavar="IN… OUT", help=several)
+    add_processes(apply, "with the same results")
     group = apply.add_argument_group("tasks that make pictures of pictures (superres, denoise, reconstruct, unmix)")
     tile = "side of the tiles of a large picture, in its pixels (default: by the memory)"
     group.add_argument("--tile", type=positive, metavar="N", help=tile)
@@ -251,10 +252,15 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             return in_processes(arguments.processes, sys.argv[1:], console, work)
         case "apply":
             from launchbay.launch.commands.apply import How, apply_run
+            from launchbay.launch.commands.several import in_processes
 
             how = How(**{field.name: getattr(arguments, field.name) for field in fields(How)})
             given = arguments.run, arguments.checkpoint, arguments.paths, how, console
-            return errors.DONE if apply_run(*given, name=arguments.task, argv=rest) else DIFFERENT
+
+            def use() -> int:
+                return errors.DONE if apply_run(*given, name=arguments.task, argv=rest) else DIFFERENT
+
+            return in_processes(arguments.processes, sys.argv[1:], console, use)
         case "export":
             from launchbay.launch.commands.export import export_run
 
