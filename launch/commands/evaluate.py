@@ -15,14 +15,15 @@ from rich.progress import Progress
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
-from launchbay.data.sources import OnDemand, Open, Source
+from launchbay.data.sources import OnDemand, Open, Source, describe_all
 from launchbay.data.transforms import at_once
 from launchbay.launch.commands.evaluated import Form, Outcome, Part, show, write_each
 from launchbay.launch.commands.extremes import draw_extremes, judged_by
 from launchbay.launch.commands.inputs import try_to_write
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config import data_names
-from launchbay.launch.config.assembly import check_used, datasets, open_sources
+from launchbay.launch.config.assembly import open_sources
+from launchbay.launch.config.loading import check_used, datasets
 from launchbay.launch.config.options import OWN_DATA, AnyConfig, TrainOptions
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.engine.evaluation import Beat, evaluate_sets, figures_of_each
@@ -103,7 +104,7 @@ def evaluate_run(
     with bar_of(sets, accelerator, size, notes) as beat:
         given = task, sets, accelerator, size, options
         _, found = evaluate_sets(*given, moment=opened.moment, beat=beat, each=each)
-    for line in dict.fromkeys(line for source in opened.sources.values() for line in source.describe()):
+    for line in describe_all(opened.sources.values()):
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
     of_sets = [Part(name or opened.data_name(), len(sets[name]), found[name].figures) for name in sets]
     outcome = Outcome(run.resolve().name, config.task, pointer, opened.moment.step, task.baseline_name, of_sets)
