@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "engine": {"config", "errors", "files", "distributed", "checkpoint", "record"},
     "train": {"config", "errors", "others", "terminal", "distributed", "engine"},
     "check": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
-    "commands": {"config", "errors", "files", "terminal", "distributed", "checkpoint", "record", "engine"},
+    "commands": {"config", "errors", "files", "others", "terminal", "distributed", "checkpoint", "record", "engine"},
     "cli": {"config", "errors", "terminal", "train", "commands", "check"},
     "run": {"train"},
 }
