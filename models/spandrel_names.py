@@ -1,7 +1,7 @@
 """The networks of spandrel that can be trained here, by name, with their published sizes. Without torch.
 
-Left out are those with weights that training does not reach (SPAN, FDAT, SwiftSRGAN), that take no batches (SeemoRe), one
-side or one form only (Uformer, FBCNN, DRUNet), or that are for other tasks (faces, holes, haze, dark pictures).
+Left out are those with weights that training does not reach (SPAN, FDAT, SwiftSRGAN), that take no batches (SeemoRe),
+that take squares or give more than a picture (Uformer, FBCNN), of one size (DCTLSA), or for other tasks (faces, haze).
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 PREFIX = "spandrel/"
 SpandrelSuperRes = Literal[
-    "spandrel/ATD", "spandrel/CRAFT", "spandrel/Compact", "spandrel/DAT", "spandrel/DCTLSA", "spandrel/DITN",
-    "spandrel/DRCT", "spandrel/ESRGAN", "spandrel/HAT", "spandrel/MoSR", "spandrel/OmniSR", "spandrel/PLKSR",
+    "spandrel/ATD", "spandrel/CRAFT", "spandrel/Compact", "spandrel/DAT", "spandrel/DITN", "spandrel/DRCT",
+    "spandrel/ESRGAN", "spandrel/HAT", "spandrel/MoSR", "spandrel/OmniSR", "spandrel/PLKSR",
     "spandrel/RCAN", "spandrel/RGT", "spandrel/RealPLKSR", "spandrel/SAFMN", "spandrel/Swin2SR", "spandrel/SwinIR",
     "spandrel/SwinIR-light",
 ]  # fmt: skip
@@ -33,7 +33,6 @@ PUBLISHED: Mapping[str, Size] = {
     "spandrel/CRAFT": Size(48, 4),
     "spandrel/Compact": Size(64, 16),
     "spandrel/DAT": Size(180, 6),
-    "spandrel/DCTLSA": Size(55, 6),
     "spandrel/DITN": Size(60, 1),
     "spandrel/DRCT": Size(180, 6),
     "spandrel/DnCNN": Size(64, 17),

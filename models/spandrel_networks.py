@@ -1,7 +1,8 @@
-"""Networks of spandrel (an extra), which chaiNNer, ComfyUI and other upscalers load: built to be trained, for pictures of
-any size, with the names and keys that `spandrel.ModelLoader` knows; and published weights as these have them.
+"""Networks of spandrel (an extra), which chaiNNer, ComfyUI and other upscalers load: built to be trained, for pictures
+of any size, with the names and keys that `spandrel.ModelLoader` knows; and published weights as these have them.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -41,12 +42,6 @@ BUILD: Mapping[str, tuple[str, Callable[[int, int, Size], Arguments]]] = {
         lambda scale, channels, size: {
             "in_chans": channels, "embed_dim": size.width, "depth": [6] * size.blocks,
             "num_heads": [6] * size.blocks, "split_size": [8, 32], "expansion_factor": 4.0, "upscale": scale,
-        },
-    ),
-    "DCTLSA": (
-        "DCTLSA.DCTLSA",
-        lambda scale, channels, size: {
-            "in_nc": channels, "out_nc": channels, "nf": size.width, "num_modules": size.blocks, "upscale": scale,
         },
     ),
     "DITN": (
@@ -166,23 +161,25 @@ def build(name: str, scale: int, channels: int, size: Size) -> nn.Module:
     where, arguments = BUILD[name.removeprefix(PREFIX)]
     architecture, _, kind = where.partition(".")
     try:
-        made = getattr(import_module(f"spandrel.architectures.{architecture}"), kind)
-        network: nn.Module = made(**arguments(scale, channels, size))
-        # What the loader makes of it may differ in what no weight tells: that is what others will compute with.
-        loaded: Any = MAIN_REGISTRY.load(dict(network.state_dict()))
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of ways of torch that its code still has
+            made = getattr(import_module(f"spandrel.architectures.{architecture}"), kind)
+            # What the loader makes of it may differ in what no weight tells: that is what others will compute with.
+            loaded: Any = MAIN_REGISTRY.load(dict(made(**arguments(scale, channels, size)).state_dict()))
+            network = padded(loaded.model, loaded.size_requirements).eval()
+            network(torch.zeros(1, channels, 16, 16))
     except Exception as error:  # whatever its code makes of sizes that do not fit
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         said = f"--model {name} cannot be built with --width {size.width} --blocks {size.blocks}: {why}"
-        raise UserError(said, "leave both out; of most transformers --width is a multiple of 12") from error
+        raise UserError(said, "leave both out; transformers want a --width that divides by 12, SCUNet by 64") from error
     if (loaded.scale, loaded.input_channels, loaded.output_channels) != (scale, channels, channels):
-        said = f"--model {name} cannot be built so: its weights would be taken for those of a network that enlarges"
+        said = f"--model {name} cannot be built so: others would take its weights for those of a network that enlarges"
         said += f" {loaded.scale} times, with {loaded.input_channels} channels"
         raise UserError(said, "choose another --scale, such as 4, or another --model")
-    network = loaded.model.train()
     for module in network.modules():
         if hasattr(module, "drop_prob"):
             module.drop_prob = 0.0  # it would draw from another source than the keyed one
-    return padded(network, loaded.size_requirements)
+    return network.train()
 
 
 def check_installed(name: str) -> None:
@@ -240,7 +237,9 @@ def as_spandrel_has_them(tensors: Mapping[str, Tensor], network: nn.Module) -> t
     from spandrel import MAIN_REGISTRY, canonicalize_state_dict
 
     try:
-        loaded: Any = MAIN_REGISTRY.load(canonicalize_state_dict(dict(tensors)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded: Any = MAIN_REGISTRY.load(canonicalize_state_dict(dict(tensors)))
     except Exception:  # whatever it is, what does not fit is said when it is compared with the network
         return dict(tensors), ""
     found, wanted = loaded.model.state_dict(), network.state_dict()

@@ -70,8 +70,8 @@ def show_plugins(console: Console) -> None:
     console.print(table)
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("--model spandrel/NAME", "pip install 'launchbay[spandrel]': networks that other upscalers load"):
-        table.add_column(heading)
+    for heading in ("--model spandrel/", "networks that other upscalers load (pip install 'launchbay[spandrel]')"):
+        table.add_column(Text(heading))
     for task, kind in (("superres", SpandrelSuperRes), ("denoise", SpandrelDenoise)):
         table.add_row(task, Text(", ".join(name.removeprefix(PREFIX) for name in get_args(kind))))
     console.print(table)
