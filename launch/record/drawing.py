@@ -7,6 +7,9 @@ from launchbay import UserError
 
 SAMPLES = "samples"
 """The name of the sample grid among a run's pictures."""
+LAYOUT = "launchbay-layout"
+"""The key of the text that a grid's PNG has: its `headings`, and of its `samples` the box (left, top, width, height) of
+the picture below each."""
 
 
 def picture_name(step: int) -> str:

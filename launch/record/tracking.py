@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import Json, remove_leftovers, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
-from launchbay.launch.record.drawing import SAMPLES, CannotDraw, drawing, picture_name
+from launchbay.launch.record.drawing import LAYOUT, SAMPLES, CannotDraw, drawing, picture_name
 from launchbay.launch.record.lines import METRICS, Line, read_record
 from launchbay.launch.record.log import say
 from launchbay.launch.record.place import Place
@@ -67,7 +68,7 @@ class Record(Observer):
             folder, suffix = self.folder / "samples" / where, "" if own == SAMPLES else f"-{own}"
             folder.mkdir(exist_ok=True)
             with drawing(), replacing(folder / f"{picture_name(step)}{suffix}.png") as temporary:
-                picture.save(temporary)
+                picture.save(temporary, pnginfo=texts(picture))
 
     def check_place(self) -> None:
         """Raise an OSError if there is another folder now, or none: what is not this run's is left alone."""
@@ -88,6 +89,14 @@ class Record(Observer):
                 curves.draw_curves(read_record(self.folder), self.baseline_name, file)
         except CannotDraw as error:
             say(f"{file} cannot be drawn: {error}")
+
+
+def texts(picture: Image.Image) -> PngInfo:
+    """Return the texts that the PNG of `picture` has: how a grid is laid out."""
+    kept = PngInfo()
+    if LAYOUT in picture.info:
+        kept.add_text(LAYOUT, picture.info[LAYOUT], zip=True)
+    return kept
 
 
 def surroundings(processes: int) -> Json:
