@@ -19,11 +19,12 @@ from rich.console import Console
 from launchbay import UserError, printable
 from launchbay.launch import errors
 from launchbay.launch.commands.figures import figures_of
-from launchbay.launch.commands.runs import read_row, shown
+from launchbay.launch.commands.runs import shown
 from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_class, flag
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import write_text
+from launchbay.launch.record.reader import read_run_folder
 from launchbay.launch.record.run_folder import is_done
 
 COMMAND = "sweep.txt"
@@ -108,7 +109,7 @@ def sweep(argv: Sequence[str], name: str, jobs: int, launcher: str, console: Con
             trainings.stop()
             console.print(f"stopped; {again} goes on", highlight=False, soft_wrap=True)
             return errors.STOPPED
-    rows = [read_row(folder / run.name) for run in runs if (folder / run.name).is_dir()]
+    rows = [read_run_folder(folder / run.name) for run in runs if (folder / run.name).is_dir()]
     console.print(figures_of([row for row in rows if row.summary]), highlight=False)
     failed = [run.name for run, code in zip(runs, codes, strict=True) if code]
     if failed:
@@ -197,7 +198,7 @@ def open_sweep(name: str, task: str, command: str) -> Path:
 
 def line_on(folder: Path, name: str, code: int) -> str:
     """Return how a run ended, and its best figure beside the baseline's."""
-    row = read_row(folder / name) if (folder / name).is_dir() else None
+    row = read_run_folder(folder / name) if (folder / name).is_dir() else None
     if code or row is None or row.summary is None:
         return f"{name}: exit code {code}, see {folder / name}.log"
     figure, baseline = row.summary.best_by, row.summary.baseline.get(row.summary.best_by)

@@ -16,9 +16,8 @@ from pydantic import TypeAdapter
 
 from launchbay import UserError
 from launchbay.launch.files import synchronize, writing
-from launchbay.models.checkpoints import list_checkpoints
 from launchbay.models.reading import Unfit, read_json, refuse_link
-from launchbay.models.saved import Count, Figures, Word
+from launchbay.models.saved import Count, Figures, Number, Word
 
 LOCK = ".lock"
 OWNER = re.compile(r"(?P<pid>\d{1,9}) on (?P<host>[\w.-]{1,255}) since (?P<start>\d{0,15})", re.ASCII)
@@ -47,10 +46,17 @@ class Summary:
     classes: list[Word] = field(default_factory=list)
     step: Count = 0
     steps: Count = 0
+    epoch: Number = 0.0
     best: Figures = field(default_factory=dict)
+    """With the step that they are of."""
+    final: Figures = field(default_factory=dict)
     baseline: Figures = field(default_factory=dict)
     best_by: Word = ""
     lower_is_better: bool = False
+    baseline_name: Word = "baseline"
+    samples_per_s: Number = 0.0
+    seconds: Number = 0.0
+    waited: Count = 0
     world_size: Count | None = None
     device: Word | None = None
     threads: Count | None = None
@@ -93,6 +99,8 @@ def check_own(folder: Path) -> None:
     Raises:
         UserError: something else has the name of one.
     """
+    from launchbay.models.checkpoints import list_checkpoints  # with torch, which readers do without
+
     inside = [path for name in ("logs", "samples") if (folder / name).is_dir() for path in (folder / name).rglob("*")]
     refuse_link(*(folder / name for name in (*FOLDERS[1:], *FILES)), *inside)
     list_checkpoints(folder / "checkpoints")
