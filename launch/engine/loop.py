@@ -23,6 +23,7 @@ from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
 from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
 from launchbay.launch.engine.finite import NotFinite
+from launchbay.launch.engine.outcome import how_it_ended, use_of
 from launchbay.launch.engine.pictures import Draw, draw_sets, leniently
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
@@ -31,7 +32,7 @@ from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
 from launchbay.launch.errors import Signalled, Stopped
 from launchbay.launch.files import Json, writing
-from launchbay.launch.record.tracking import Observer, surroundings
+from launchbay.launch.record.tracking import Observer, peak_memory, surroundings
 from launchbay.tasks.base import AnyTask, Batch
 
 
@@ -90,7 +91,7 @@ class Engine:
         self.saving = Saving(folder, self.saver)
         process = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", *process)
-        status = "failed"
+        status, self.reason = "failed", ""
         try:
             self.tell_summary("running")
             self.learner.use(self.learner.wrapped, training=True)
@@ -104,11 +105,8 @@ class Engine:
                     stop.ending = True
                     self.stop_where_it_is(reason(signalled.number))
             status = "done"
-        except (Stopped, Signalled):
-            status = "stopped"
-            raise
-        except KeyboardInterrupt:
-            status = "interrupted"
+        except BaseException as error:
+            status, self.reason = how_it_ended(error)
             raise
         finally:
             stop.ending = True
@@ -273,12 +271,15 @@ class Engine:
             "data": self.data,
             "classes": self.training_set.classes,
             "status": status,
+            "reason": self.reason,
             "steps": self.steps,
             **asdict(self.state),
             "best_by": monitored(self.task, self.state.final, self.validation_sets) if self.state.best else "",
             "lower_is_better": self.task.monitor.startswith("-"),
             "baseline_name": self.task.baseline_name,
+            "use": use_of(self.task),
             "device": str(self.accelerator.device),
+            **peak_memory(self.accelerator.device),
             **surroundings(self.accelerator.num_processes),
         }
 

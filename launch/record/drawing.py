@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from launchbay import UserError
 
@@ -14,6 +15,14 @@ the picture below each."""
 
 def picture_name(step: int) -> str:
     return f"step-{step:08d}"
+
+
+def picture_file(run: Path, step: int, name: str) -> Path:
+    """Return where a run keeps the picture `name` of `step`. Those of several validation sets are behind the set's name,
+    "set5/samples", in a folder of its own.
+    """
+    where, _, own = name.rpartition("/")
+    return run / "samples" / where / f"{picture_name(step)}{'' if own == SAMPLES else f'-{own}'}.png"
 
 
 class CannotDraw(Exception):
