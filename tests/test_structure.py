@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "models": {"models"},
     "data": {"data"},
 }
-OF_THE_PACKAGE = {"UserError", "printable", "yaml12", "__version__", "API_VERSION", "OLDEST_API_VERSION"}
+OF_THE_PACKAGE = {"UserError", "printable", "yaml12", "exact", "__version__", "API_VERSION", "OLDEST_API_VERSION"}
 ALIASES = {ROOT / "tasks/testing.py": {"testing"}}
 """Former names of public modules, and what they stand for; until the next version of the API."""
 TEMPLATES = ROOT / "launch/commands/templates"

@@ -15,6 +15,7 @@ from torch import distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
+from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.files import Json
@@ -89,6 +90,9 @@ def check_precision(options: TrainOptions, accelerator: Accelerator) -> None:
     device = accelerator.device.type
     if device == "cpu" and "fp16" in (options.hardware.precision, accelerator.mixed_precision):
         raise UserError("fp16 is for GPUs: on a CPU it would be computed in fp32", OTHER_PRECISION)
+    if options.hardware.precision == "fp64" and exact_device(accelerator.device) != accelerator.device:
+        hint = "leave it out; or compute on the CPU: accelerate launch --cpu"
+        raise UserError(f"--precision fp64: this GPU ({device}) has no float64", hint)
     compiles, gpu = options.hardware.compile or options.hardware.cuda_graphs, device == "cuda"
     wanted = ("CC", "clang", "gcc") if gpu else ("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if compiles and sys.platform != "win32" and not has_compiler(*wanted):
@@ -145,7 +149,7 @@ def option(launcher: list[str], name: str) -> str | None:
 
 def settings(launcher: list[str]) -> Json:
     file = config_in_force(launcher) if launcher else None
-    return yaml.safe_load(file.read_text()) or {} if file else {}
+    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file else {}
 
 
 def runs_on_cpu(launcher: list[str]) -> bool:

@@ -14,6 +14,7 @@ from launchbay.data import ImageSet
 from launchbay.data.loader import EvaluationOrder, fetch, samples
 from launchbay.data.randomness import with_keys
 from launchbay.data.transforms import at_once
+from launchbay.exact import exact, exact_device
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
 from launchbay.launch.distributed.signals import check, interruptible
@@ -138,7 +139,8 @@ def ask_for_all(
     Raises:
         AuthorError: it has another shape, or is not the same for each batch.
     """
-    sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=device))
+    home = exact_device(device)
+    sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=home))
     rest: defaultdict[str, list[Tensor]] = defaultdict(list)
     first: dict[str, tuple[int, ...]] | None = None
     for batch, counts in batches:
@@ -159,7 +161,7 @@ def ask_for_all(
                     "give one value per sample, which the engine averages, or N×D for summarize",
                 )
             if values.ndim == 1:
-                sums[name] += values.to(device).double()[counts.to(device)].sum()
+                sums[name] += exact(values).to(home)[counts.to(home)].sum()
             else:
                 rest[name].append(values.to(device))
         beat("evaluate")

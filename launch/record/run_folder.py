@@ -12,6 +12,11 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from pydantic import TypeAdapter
 
 from launchbay import UserError
@@ -23,6 +28,8 @@ LOCK = ".lock"
 OWNER = re.compile(r"(?P<pid>\d{1,9}) on (?P<host>[\w.-]{1,255}) since (?P<start>\d{0,15})", re.ASCII)
 """What is in it."""
 MOST_OF_OWNER = 300
+BEYOND = 2**30
+"""The byte that is locked on Windows, which lets nobody read what is: far behind the text."""
 SUMMARY = "summary.json"
 PLACE_OPTIONS = ("task", "run", "output_dir", "resume", "debug", "wandb")
 """Options that do not tell what a run learns."""
@@ -209,22 +216,35 @@ def lock(folder: Path) -> Lock:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "r+", encoding="utf-8", errors="replace")
         owner = file.read(MOST_OF_OWNER)
-    if os.name == "posix":
-        import fcntl
-
-        try:
-            # Not flock, which loader workers inherit: the run would stay locked after its process was killed.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            is_held = error.errno in (EACCES, EAGAIN)
-            if refusal := in_use(folder, owner) if is_held else without_locks(folder, owner):
-                file.close()
-                raise refusal from error
-            print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
+    try:
+        take(file.fileno())
+    except OSError as error:
+        is_held = error.errno in (EACCES, EAGAIN)
+        if refusal := in_use(folder, owner) if is_held else without_locks(folder, owner):
+            file.close()
+            raise refusal from error
+        print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
     held = Lock(file)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
         held.write(f"{os.getpid()} on {platform.node()} since {start_of(os.getpid())}")
     return held
+
+
+def take(descriptor: int) -> None:
+    """Lock an open file for this process.
+
+    Raises:
+        OSError: another has it (EACCES, EAGAIN), or its disk has no locks.
+    """
+    if fcntl is not None:
+        # Not flock, which loader workers inherit: the run would stay locked after its process was killed.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    import msvcrt
+
+    os.lseek(descriptor, BEYOND, os.SEEK_SET)
+    msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # pyright: ignore
+    os.lseek(descriptor, 0, os.SEEK_SET)
 
 
 def in_use(folder: Path, owner: str) -> UserError:
