@@ -188,8 +188,8 @@ class Bench:
     def figures(self) -> tuple[Figures[float], dict[str, Tensor]]:
         """The figures of the validation sets before any training, and what was collected for them of the first."""
         task = self.task().eval()
-        figures, collected = evaluate_sets(task, self.opened[1], self.accelerator(), 2, self.config.train)
-        return figures, next(iter(collected.values()))
+        figures, found = evaluate_sets(task, self.opened[1], self.accelerator(), 2, self.config.train)
+        return figures, next(iter(found.values())).collected
 
     @cached_property
     def probed(self) -> Json:

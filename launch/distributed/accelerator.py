@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Collection
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -24,6 +25,8 @@ from launchbay.launch.others import introduce, launch_command, process_count, pr
 OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
+MEETINGS = count()
+"""Of this process with the others."""
 SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py ..."
 
 
@@ -122,9 +125,9 @@ def tune_malloc() -> None:
 def join_processes(store: TCPStore) -> None:
     """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
     restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
-    processes that are gone.
+    processes that are gone; so too in a second training of the same processes.
     """
-    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    attempt = f"{os.environ['TORCHELASTIC_RESTART_COUNT']}-{next(MEETINGS)}"
     of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
     distributed.init_process_group("gloo", store=of_attempt, rank=process_rank(), world_size=process_count())
 

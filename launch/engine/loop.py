@@ -228,9 +228,10 @@ class Engine:
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
         given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
         with self.learner.evaluating():
-            figures, collected = evaluate_sets(
+            figures, found = evaluate_sets(
                 *given, self.accelerator, share, self.options, moment=moment, beat=self.watch.beat
             )
+            collected = {name: each.collected for name, each in found.items()}
             draw_sets(
                 *given, collected, self.accelerator, self.options, moment=moment, show=self.show, beat=self.watch.beat
             )

@@ -45,8 +45,8 @@ PIXELS_COMPARED = 50_000_000
 OWN_COURSE = "the task decides on the course of its learning rates, which may leave --schedule and --warmup out"
 
 
-def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop: Stop) -> None:
-    """Train `task_type` as `config` says; `changes` are lines on what differs from the defaults.
+def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop: Stop) -> Path:
+    """Train `task_type` as `config` says; `changes` are lines on what differs from the defaults. Return the folder.
 
     Raises:
         UserError: it cannot be trained so.
@@ -91,6 +91,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         elif accelerator.is_main_process and wandb != "off":
             lines = sum(1 for _ in read_record(folder))
             wandb_run.WandB(folder, config, wandb, lines, lambda: bool(stop.noted)).complete()
+    return folder
 
 
 def begin(engine: Engine, start: Path | None) -> list[str]:

@@ -1,17 +1,21 @@
 """metrics.jsonl -> curves.png: training losses, and each validation figure beside its baseline."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from launchbay.launch.files import Json, replacing
 from launchbay.launch.record.figures import BASELINE, NO_LOSS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
 TRAINING = "training loss"
@@ -37,12 +41,19 @@ class Curve:
 
 
 def draw_curves(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
-    """Draw the record's `lines` to `path`. Training losses are smoothed; what they were shows faintly behind."""
+    """Draw the record's `lines` to `path`."""
+    figure = curves_figure(collect_curves(lines, baseline_name), baseline_name)
+    if figure is not None:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=110)
+
+
+def curves_figure(panels: Mapping[str, Mapping[str, Curve]], baseline_name: str) -> "Figure | None":
+    """Draw a panel for each title; of none nothing. Training losses are smoothed; what they were shows faintly."""
     from matplotlib.figure import Figure  # half a second that only a finished run pays
 
-    panels = collect_curves(lines, baseline_name)
     if not panels:
-        return
+        return None
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(4.2 * columns, 3 * rows), layout="constrained")
@@ -61,8 +72,7 @@ def draw_curves(lines: Iterable[Json], baseline_name: str, path: Path) -> None:
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+    return figure
 
 
 def collect_curves(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[str, Curve]]:

@@ -117,7 +117,8 @@ def read_run_folder(folder: Path, name: str = "") -> RunFolder:
     """Return what there is to say of the run in `folder`, called `name` (default: as the folder), also where it is
     damaged.
     """
-    changed = max(path.stat().st_mtime for path in (folder, folder / METRICS, folder / SUMMARY) if path.exists())
+    written = [path for path in (folder, folder / METRICS, folder / SUMMARY) if path.exists()]
+    changed = max((path.stat().st_mtime for path in written), default=0.0)
     name, options = name or folder.name, Json()
     try:
         options, _ = read_values(config_file(folder))

@@ -185,11 +185,26 @@ def config_file(run: Path) -> Path:
     return file
 
 
+HELD: set[tuple[int, int]] = set()
+"""The lock files that this process holds, by device and number. It must not open them again: closing any file of them
+would give up the lock."""
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether this process has the lock of `folder`."""
+    with suppress(OSError):
+        found = (folder / LOCK).stat()
+        return (found.st_dev, found.st_ino) in HELD
+    return False
+
+
 class Lock(AbstractContextManager["Lock"]):
     """What keeps others out of a run folder, until it is closed or this process ends."""
 
     def __init__(self, file: IO[str]):
-        self.file = file
+        self.file, found = file, os.fstat(file.fileno())
+        self.place = found.st_dev, found.st_ino
+        HELD.add(self.place)
 
     def write(self, text: str) -> None:
         """Replace the content of the file, unless it is a file of others, too."""
@@ -200,6 +215,7 @@ class Lock(AbstractContextManager["Lock"]):
             self.file.flush()
 
     def __exit__(self, *_: object) -> None:
+        HELD.discard(self.place)
         with suppress(OSError), self.file:
             self.write("")
 
@@ -212,6 +228,8 @@ def lock(folder: Path) -> Lock:
         UserError: another process is in it, or may be, or it cannot be written to.
     """
     refuse_link(folder / LOCK)
+    if is_held(folder):
+        raise in_use(folder, f"{os.getpid()} on {platform.node()} since 0")
     with writing(folder, "choose another folder with --output-dir"):
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "r+", encoding="utf-8", errors="replace")
@@ -219,8 +237,8 @@ def lock(folder: Path) -> Lock:
     try:
         take(file.fileno())
     except OSError as error:
-        is_held = error.errno in (EACCES, EAGAIN)
-        if refusal := in_use(folder, owner) if is_held else without_locks(folder, owner):
+        is_taken = error.errno in (EACCES, EAGAIN)
+        if refusal := in_use(folder, owner) if is_taken else without_locks(folder, owner):
             file.close()
             raise refusal from error
         print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
@@ -268,6 +286,8 @@ def without_locks(folder: Path, owner: str) -> UserError | None:
 
 def owner_lives(folder: Path) -> bool | None:
     """Return whether the process that its lock file names is there; None if it is on another machine."""
+    if is_held(folder):
+        return True
     try:
         with (folder / LOCK).open(encoding="utf-8", errors="replace") as file:
             known = OWNER.fullmatch(file.read(MOST_OF_OWNER))
