@@ -23,8 +23,8 @@ SOONEST, LATEST = 10, 120
 
 
 class Report(Observer):
-    """Of the run in `folder`, which goes on from `step` after the lines `earlier`. What a validation costs here does not
-    depend on how many came before.
+    """That of the run in `folder`, which goes on from `step` after the lines `earlier`. What a validation costs here
+    does not depend on how many came before.
     """
 
     def __init__(self, folder: Path, step: int, earlier: Iterable[Line]):
