@@ -6,6 +6,7 @@ from pathlib import Path
 
 from launchbay import printable
 from launchbay.launch.files import Json
+from launchbay.launch.record.drawing import BEST, SAMPLES, TRAINING, WORST
 from launchbay.launch.record.figures import BASELINE, NO_LOSS
 from launchbay.launch.record.lines import read_record
 from launchbay.launch.record.reader import RunFolder, read_run_folder
@@ -15,7 +16,8 @@ from launchbay.launch.record.report.spans import MOST_SPANS, Curves
 MOST_CHARTS = 48
 ALL_SPANS = 16_000
 """Of all curves on the page. One has some 30 bytes."""
-ORDER = ("samples", "worst", "best", "confusion", "generated", "walk", "classes")
+OWN_SAMPLES = (WORST, BEST, TRAINING)
+ORDER = (SAMPLES, WORST, BEST, "confusion", "generated", "walk", "classes")
 """Of pictures on the page. Others follow, and at the end what a task trains on."""
 
 
@@ -85,9 +87,11 @@ def chart_of(several: Sequence[Recorded], split: str, name: str, most: int) -> J
 
 
 def series_of(sheets: Sequence[Mapping[str, Mapping[int, Sheet]]]) -> tuple[list[Json], list[Json]]:
-    """Return the pictures, each once, and by name, run, step, sample and column which of them is where."""
+    """Return the pictures, each once; and series of them: {name, runs: run, step, sample and column of which}. Those
+    that are of other samples in each run are a series for each `run`.
+    """
     places: dict[bytes, int] = {}
-    images: list[Json] = []
+    images: list[object] = []
     series: list[Json] = []
 
     def place(cell: Cell) -> int:
@@ -97,15 +101,18 @@ def series_of(sheets: Sequence[Mapping[str, Mapping[int, Sheet]]]) -> tuple[list
         return places[cell.webp]
 
     for name in sorted({name for own in sheets for name, of in own.items() if of}, key=rank):
-        runs = [(run, own[name]) for run, own in enumerate(sheets) if own.get(name)]
-        series.append({"name": name, "runs": [one_of(run, of, place) for run, of in runs]})
+        runs = [one_of(run, own[name], place) for run, own in enumerate(sheets) if own.get(name)]
+        if name.rpartition("/")[2] in OWN_SAMPLES and len(sheets) > 1:
+            series += [{"name": name, "run": one["run"], "runs": [one]} for one in runs]
+        else:
+            series.append({"name": name, "run": None, "runs": runs})
     return images, series
 
 
 def rank(name: str) -> tuple[int, str]:
     """Return where on the page pictures called `name` are, by which names are sorted."""
     own = name.rpartition("/")[2]
-    return (ORDER.index(own) if own in ORDER else len(ORDER) + (own == "training"), name)
+    return (ORDER.index(own) if own in ORDER else len(ORDER) + (own == TRAINING), name)
 
 
 def one_of(run: int, sheets: Mapping[int, Sheet], place: Callable[[Cell], int]) -> Json:

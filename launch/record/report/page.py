@@ -34,6 +34,8 @@ HEADINGS = {
     "training": "What it trains on",
 }  # fmt: skip
 """Of pictures, in the order of the page; then come others, under their own names."""
+WORDS = ("answer", "classes")
+"""Columns of sample grids that have words in them: nothing to compare pixel by pixel."""
 NOTES = {
     "worst": "Those of the validation set with the worst values of the figure that chooses the best checkpoint.",
     "best": "Those of the validation set with the best values of the figure that chooses the best checkpoint.",
@@ -55,6 +57,7 @@ def page_of(several: Sequence[Recorded], reload: float = 0) -> str:
     written = time.time()
     data = {
         "runs": names,
+        "words": WORDS,
         "charts": charts,
         "images": images,
         "series": series,
@@ -67,7 +70,7 @@ def page_of(several: Sequence[Recorded], reload: float = 0) -> str:
         "same": options_table(runs, names, differing=False),
         "facts": facts_table(runs, names),
         "charts": groups,
-        "series": [headed(one["name"]) for one in series],
+        "pictures": pictures_of(series),
     }
     return template().render(
         **parts,
@@ -106,16 +109,23 @@ def sections_of(parts: Mapping[str, object]) -> list[tuple[str, str]]:
     named = {"figures": "Figures", "differing": "Options that differ", "charts": "Curves"}
     places = {"differing": "options", "charts": "curves"}
     found = [(places.get(part, part), heading) for part, heading in named.items() if parts[part]]
-    found += [(one["place"], one["heading"]) for one in parts["series"]]  # pyright: ignore
+    found += [(one["place"], one["heading"]) for one in parts["pictures"]]  # pyright: ignore
     return [*found, ("speed", "Speed"), ("commands", "Commands")]
 
 
-def headed(name: str) -> Json:
-    """Return the heading of pictures called `name`; of several validation sets, with that of the set."""
-    where, _, own = name.rpartition("/")
-    heading = HEADINGS.get(own, own)
-    said = f"{heading} · {where}" if where else heading
-    return {"heading": printable(said), "note": NOTES.get(own, ""), "place": f"pictures-{crc32(name.encode()):08x}"}
+def pictures_of(series: Sequence[Json]) -> list[Json]:
+    """Return the parts of the page with pictures: heading, note, place, and the numbers of the series in each."""
+    parts: dict[str, Json] = {}
+    for number, one in enumerate(series):
+        where, _, own = str(one["name"]).rpartition("/")
+        heading = HEADINGS.get(own, own)
+        place = f"pictures-{crc32(one['name'].encode()):08x}"
+        said = printable(f"{heading} · {where}" if where else heading)
+        part = parts.setdefault(
+            one["name"], {"heading": said, "note": NOTES.get(own, ""), "place": place, "series": []}
+        )
+        part["series"].append({"number": number, "run": one["run"]})
+    return list(parts.values())
 
 
 def notes_on(several: Sequence[Recorded], sheets: Sequence[Mapping[str, Mapping[int, Sheet]]]) -> list[str]:

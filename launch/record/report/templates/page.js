@@ -68,7 +68,7 @@ function allowCopying() {
 
 const data = JSON.parse(document.getElementById("data").textContent);
 drawCharts(data);
-for (const section of document.querySelectorAll(".pictures")) new Pictures(section, data.series[section.dataset.series], data);
+showPictures(data);
 allowCopying();
 recall();
 goOn(data);

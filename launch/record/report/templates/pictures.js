@@ -7,7 +7,7 @@ function choose(steps, step) {
 
 class Pictures {
   constructor(section, series, data) {
-    Object.assign(this, { section, data, runs: series.runs, name: section.id });
+    Object.assign(this, { section, data, runs: series.runs, name: section.id, heading: section.dataset.heading });
     this.steps = [...new Set(series.runs.flatMap((own) => own.steps))].sort((one, other) => one - other);
     this.isGrid = series.runs.some((own) => own.headings.length > 1 || own.samples[0].length > 1);
     if (this.steps.length > 1) this.addSlider();
@@ -19,9 +19,11 @@ class Pictures {
     return this.steps[this.slider ? Number(this.slider.value) : 0];
   }
 
-  image(number, alt) {
+  // One element shows one picture after the other, so that nothing flickers, and the focus stays.
+  put(image, number, alt) {
     const [source, width, height] = this.data.images[number];
-    return make("img", { src: source, width, height, alt });
+    if (image.src !== source) Object.assign(image, { src: source, width, height });
+    image.alt = alt;
   }
 
   addSlider() {
@@ -33,7 +35,10 @@ class Pictures {
   }
 
   addWholes() {
-    this.wholes = this.section.appendChild(make("div", { class: "wholes" }));
+    const several = this.runs.length > 1;
+    this.wholes = this.runs.map((own) => ({ own, image: make("img", { decoding: "sync" }), caption: make("span") }));
+    const figures = this.wholes.map(({ own, image, caption }) => make("figure", {}, ...(several ? [make("figcaption", {}, make("i", { class: `dot run-${own.run}` }), caption)] : []), image));
+    this.section.append(make("div", { class: "wholes" }, ...figures));
   }
 
   // A view is a column of a run: as it is at the step of the slider, or was at the first. What never changes, and is the
@@ -43,27 +48,37 @@ class Pictures {
     for (const own of this.runs)
       for (const [column, heading] of own.headings.entries()) {
         const all = own.samples.map((samples) => samples.map((row) => row[column]).join());
-        const changes = new Set(all).size > 1, named = several ? `${this.data.runs[own.run]} · ${heading}` : heading;
-        const view = { own, column, heading, changes, label: changes || !several ? named : heading, first: false };
-        found.set(changes ? `${own.run} ${column}` : `${heading} ${all[0]}`, view);
+        const moves = new Set(all).size > 1, changes = moves || this.data.changing.has(heading);
+        const label = changes && several ? `${this.data.runs[own.run]} · ${heading}` : heading;
+        const key = changes ? `${own.run} ${column}` : `${heading} ${all[0]}`;
+        if (!found.has(key)) found.set(key, { own, column, heading, changes, moves, label, first: false });
       }
-    const views = [...found.values()].sort((one, other) => one.changes - other.changes || one.column - other.column);
-    if (!several) views.sort((one, other) => one.column - other.column);
-    const early = views.filter((view) => view.changes).map((view) => ({ ...view, first: true, label: `${view.label}, first` }));
-    return [views, [...views, ...early]];
+    const views = [...found.values()];
+    return several ? views.sort((one, other) => one.changes - other.changes) : views;
   }
 
   addGrid() {
-    [this.columns, this.views] = this.findViews();
-    const changing = this.views.findIndex((view) => view.changes);
-    const other = this.views.findIndex((view, place) => view.changes && place !== changing && !view.first && view.heading === this.views[changing].heading);
-    const before = this.columns.findLastIndex((view, place) => !view.changes && (place < changing || this.runs.length > 1));
-    const first = this.views.findIndex((view) => view.first);
+    this.columns = this.findViews();
+    const pictures = this.columns.filter((view) => !this.data.words.includes(view.heading));
+    const early = pictures.filter((view) => view.moves).map((view) => ({ ...view, first: true, label: `${view.label}, first` }));
+    this.views = [...pictures, ...early];
     this.sample = 0;
-    this.viewer = this.section.appendChild(make("div", { class: "viewer" }));
-    this.addWipe(other >= 0 ? changing : Math.max(0, before >= 0 ? before : first), other >= 0 ? other : Math.max(0, changing));
-    this.table = make("table", { class: "sheet" });
-    this.viewer.append(make("div", { class: "scroll", role: "region", "aria-label": "All samples", tabindex: 0 }, this.table));
+    this.viewer = this.section.appendChild(make("div"));
+    if (this.views.length > 1) this.addWipe(...this.firstViews(pictures));
+    const count = Math.max(...this.runs.map((own) => own.samples[0].length));
+    const rows = Array.from({ length: count }, (_, sample) => this.columns.map((view, column) => this.addCell(view, sample, column)));
+    this.cells = rows.flat();
+    const groups = rows.map((row, sample) => make("div", { class: "sample", role: "group", "aria-label": `Sample ${sample + 1}` }, ...row.map((cell) => cell.figure)));
+    this.viewer.append(make("div", { class: "sheet", role: "region", "aria-label": "All samples", tabindex: 0 }, ...groups));
+  }
+
+  // The same of two runs; or what is made beside what is there before it; or beside what it was at first.
+  firstViews(pictures) {
+    const made = Math.max(0, pictures.findIndex((view) => view.changes));
+    const other = pictures.findIndex((view, place) => place > made && view.changes && view.heading === pictures[made].heading);
+    if (other >= 0) return [made, other];
+    if (made) return [made - 1, made];
+    return pictures[made].moves ? [pictures.length, made] : [made, this.views.length - 1];
   }
 
   addWipe(left, right) {
@@ -77,7 +92,9 @@ class Pictures {
     this.slide = make("input", { type: "range", class: "slide", id: `${this.name}-wipe`, min: 0, max: 100, value: 50, step: 0.5, "aria-label": "Wipe between left and right" });
     this.number = make("input", { type: "hidden", id: `${this.name}-sample`, value: 0 });
     this.number.addEventListener("input", () => { this.sample = Number(this.number.value) || 0; this.show(); });
-    this.wipe = make("div", { class: "wipe" });
+    this.under = [make("img", { decoding: "sync", draggable: "false" }), make("img", { decoding: "sync", draggable: "false" })];
+    this.tags = [make("span", { class: "tag left" }), make("span", { class: "tag right" })];
+    this.wipe = make("div", { class: "wipe" }, ...this.under, make("span", { class: "edge" }), ...this.tags);
     this.slide.addEventListener("input", () => this.place());
     const drag = (event) => {
       const box = this.wipe.getBoundingClientRect();
@@ -87,14 +104,28 @@ class Pictures {
     this.wipe.addEventListener("pointerdown", (event) => { this.wipe.setPointerCapture(event.pointerId); drag(event); });
     this.wipe.addEventListener("pointermove", (event) => event.buttons && drag(event));
     const choice = make("div", { class: "controls" }, make("label", {}, "Left", this.left), make("label", {}, "Right", this.right));
+    this.viewer.className = "viewer";
     this.viewer.append(make("div", {}, choice, this.wipe, this.slide, this.number));
+  }
+
+  // A sample in one column. What can be under the wipe goes there when it is chosen.
+  addCell(view, sample, column) {
+    const image = make("img", { decoding: "sync" }), caption = make("figcaption", {}, view.label);
+    if (!this.wipe || !this.views.includes(view)) return { view, sample, image, figure: make("figure", {}, image, caption) };
+    const button = make("button", { type: "button", "data-cell": `${this.name} ${sample} ${column}` }, image);
+    button.addEventListener("click", () => {
+      this.sample = this.number.value = sample;
+      this.right.value = this.views.indexOf(view);
+      this.show();
+    });
+    return { view, sample, image, button, figure: make("figure", {}, button, caption) };
   }
 
   place() {
     this.wipe.style.setProperty("--at", `${this.slide.value}%`);
   }
 
-  cell(view, sample) {
+  picture(view, sample) {
     const rows = view.own.samples[view.first ? 0 : choose(view.own.steps, this.step)];
     return rows[Math.min(sample, rows.length - 1)][view.column];
   }
@@ -105,36 +136,29 @@ class Pictures {
   }
 
   showWholes() {
-    const several = this.runs.length > 1;
-    this.wholes.replaceChildren(...this.runs.map((own) => {
-      const at = choose(own.steps, this.step), name = this.data.runs[own.run];
-      const picture = this.image(own.samples[at][0][0], `${this.section.querySelector("h2").textContent} of ${name}, step ${own.steps[at]}`);
-      const dot = make("i", { class: `dot run-${own.run}` });
-      return make("figure", {}, ...(several ? [make("figcaption", {}, dot, `${name}, step ${own.steps[at].toLocaleString("en")}`)] : []), picture);
-    }));
+    for (const { own, image, caption } of this.wholes) {
+      const at = choose(own.steps, this.step), said = `${this.data.runs[own.run]}, step ${own.steps[at].toLocaleString("en")}`;
+      this.put(image, own.samples[at][0][0], `${this.heading} of ${said}`);
+      caption.textContent = said;
+    }
   }
 
   showGrid() {
-    const [left, right] = [this.left, this.right].map((list) => this.views[Number(list.value)] ?? this.views[0]);
-    const tag = (view, side) => make("span", { class: `tag ${side}` }, view.label);
-    const picture = (view) => this.image(this.cell(view, this.sample), `Sample ${this.sample + 1}: ${view.label}`);
-    this.wipe.replaceChildren(picture(left), picture(right), make("span", { class: "edge" }), tag(left, "left"), tag(right, "right"));
-    for (const img of this.wipe.querySelectorAll("img")) img.draggable = false;
-    this.place();
-    const count = Math.max(...this.runs.map((own) => own.samples[0].length));
-    const head = make("tr", {}, ...this.columns.map((view) => make("th", { scope: "col" }, make("small", {}, view.label))));
-    const focused = document.activeElement?.dataset?.cell;
-    const rows = Array.from({ length: count }, (_, sample) => make("tr", {}, ...this.columns.map((view, column) => {
-      const said = `Sample ${sample + 1}: ${view.label}`, chosen = sample === this.sample && view === right;
-      const button = make("button", { type: "button", "aria-pressed": chosen, "data-cell": `${this.name} ${sample} ${column}` }, this.image(this.cell(view, sample), said));
-      button.addEventListener("click", () => {
-        [this.sample, this.number.value] = [sample, sample];
-        this.right.value = this.views.indexOf(view);
-        this.show();
-      });
-      return make("td", {}, button);
-    })));
-    this.table.replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
-    if (focused) this.table.querySelector(`[data-cell="${CSS.escape(focused)}"]`)?.focus();
+    const chosen = this.wipe ? [this.left, this.right].map((list) => this.views[Number(list.value)] ?? this.views[0]) : [];
+    for (const [side, view] of chosen.entries()) {
+      this.put(this.under[side], this.picture(view, this.sample), `Sample ${this.sample + 1}: ${view.label}`);
+      this.tags[side].textContent = view.label;
+    }
+    if (this.wipe) this.place();
+    for (const { view, sample, image, button } of this.cells) {
+      this.put(image, this.picture(view, sample), `Sample ${sample + 1}: ${view.label}`);
+      button?.setAttribute("aria-pressed", sample === this.sample && view === chosen[1]);
+    }
   }
+}
+
+function showPictures(data) {
+  const moves = (own, column) => new Set(own.samples.map((samples) => samples.map((row) => row[column]).join())).size > 1;
+  data.changing = new Set(data.series.flatMap(({ runs }) => runs.flatMap((own) => own.headings.filter((_, column) => moves(own, column)))));
+  for (const section of document.querySelectorAll(".pictures")) new Pictures(section, data.series[section.dataset.series], data);
 }
