@@ -213,15 +213,8 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             from launchbay.launch.config.listing import show_plugins
 
             show_plugins(console)
-        case "runs":
-            from launchbay.launch.commands.runs import show_runs
-
-            chosen = arguments.sort, arguments.task, arguments.form
-            return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
-        case "report":
-            from launchbay.launch.commands.report import write_report
-
-            write_report(arguments.named, arguments.target, console, show=arguments.show)
+        case "runs" | "report":
+            return show(arguments, console)
         case "sweep":
             from launchbay.launch.commands.sweep import sweep
 
@@ -264,3 +257,16 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
         case "new":
             new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE
+
+
+def show(arguments: argparse.Namespace, console: Console) -> int:
+    """Show runs beside each other: in a table, or on a page. Return the exit code."""
+    if arguments.verb == "report":
+        from launchbay.launch.commands.report import write_report
+
+        write_report(arguments.named, arguments.target, console, show=arguments.show)
+        return errors.DONE
+    from launchbay.launch.commands.runs import show_runs
+
+    chosen = arguments.sort, arguments.task, arguments.form
+    return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT

@@ -85,10 +85,11 @@ class Curves:
         split, step = line["split"], line["step"]
         known = self.known[split]
         for name, value in line.items():
+            if value is None:
+                continue
             if name not in known:
                 known[name] = self.begin(split, name)
-            curve = known[name]
-            if curve is not None and value is not None:
+            if (curve := known[name]) is not None:
                 curve.steps.append(step)
                 curve.values.append(value)
         self.lines += 1
