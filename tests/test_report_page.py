@@ -75,8 +75,9 @@ def test_sliders_move_pictures(browser: Chromium, several: Path) -> None:
     assert page(f"{part}.querySelector('.tag.left').textContent") == "it · output"
     assert page(f"{part}.querySelector('.tag.right').textContent") == "other · output"
     page(f"{slide}.scrollIntoView({{ block: 'center' }})")
-    x, y, wide = page(f"(({{ x, y, width }}) => [x, y, width])({part}.querySelector('.wipe').getBoundingClientRect())")
-    page.drag((x + wide / 2, y + 30), (x + wide / 4, y + 30))
+    box = f"{part}.querySelector('.wipe').getBoundingClientRect()"
+    x, wide, y = page(f"(({{ x, width, bottom }}) => [x, width, bottom - 30])({box})")
+    page.drag((x + wide / 2, y), (x + wide / 4, y))
     assert float(page(f"{slide}.value")) == pytest.approx(25, abs=1)
     assert page(f"getComputedStyle({right}).clipPath").startswith("inset(0px 0px 0px 25")
     page(f"{slide}.focus()")
