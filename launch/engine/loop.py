@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.launch.checkpoint.writer import Saver
-from launchbay.launch.config.assembly import datasets
+from launchbay.launch.config.loading import datasets
 from launchbay.launch.config.options import OWN_DATA, AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
@@ -38,7 +38,7 @@ from launchbay.tasks.base import AnyTask, Batch
 
 
 class Engine:
-    """One run of `task` with the data sets that `loads` open, each for one validation set (see assembly.datasets).
+    """One run of `task` with the data sets that `loads` open, each for one validation set (see loading.datasets).
 
     Raises:
         UserError: the task or its data cannot be trained as asked.

@@ -9,11 +9,13 @@ from accelerate import Accelerator
 
 from launchbay.data import ImageSet, key
 from launchbay.data.overlap import find_alike
+from launchbay.data.sources import describe_all
 from launchbay.data.transforms import Transformed
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
-from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
+from launchbay.launch.config.assembly import build_task, infer_options, open_sources
 from launchbay.launch.config.data_names import namesake
+from launchbay.launch.config.loading import check_used
 from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
@@ -69,7 +71,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
-        told = [*dict.fromkeys(line for source in sources.values() for line in source.describe())]
+        told = describe_all(sources.values(), choosable=hasattr(config.options, "channels"))
         told += begin(engine, start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
