@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -123,7 +123,7 @@ KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Tab": 9, "Escape": 27}
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[Chromium]:
+def opened(folder: Path) -> Generator[Chromium]:
     browser = Chromium(folder)
     try:
         yield browser

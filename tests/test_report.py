@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -13,6 +14,8 @@ import pytest
 from conftest import forget_accelerator, lines
 from PIL import Image
 
+from launchbay.launch.engine.outcome import how_it_ended
+from launchbay.launch.errors import Signalled, Stopped
 from launchbay.launch.record.report import album, observer
 from launchbay.launch.record.report.album import spread
 from launchbay.launch.record.report.content import read_recorded
@@ -207,3 +210,8 @@ def test_what_has_ended_a_run_is_kept(train: Train, mistake: Callable[..., str])
     summary = json.loads(Path("runs/it/summary.json").read_text())
     assert summary["status"] == "failed" and summary["reason"].startswith("the loss of 'model' is not finite at step")
     assert summary["memory"] > 1e8
+    assert how_it_ended(Stopped("--max-time is over: stopped after step 3 of 9", "go on")) == (
+        "stopped",
+        "--max-time is over",
+    )
+    assert how_it_ended(Signalled(signal.SIGTERM)) == ("stopped", "SIGTERM")

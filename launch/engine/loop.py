@@ -234,12 +234,12 @@ class Engine:
         options = self.options.optimization
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
         given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
-        told = {"moment": moment, "beat": self.watch.beat}
+        beat, each = self.watch.beat, self.may_be_last()
         with self.learner.evaluating():
             figures, found = evaluate_sets(
-                *given, self.accelerator, share, self.options, **told, each=self.may_be_last()
+                *given, self.accelerator, share, self.options, moment=moment, beat=beat, each=each
             )
-            self.pictures.draw_sets(found, **told)
+            self.pictures.draw_sets(found, moment, beat)
         state, sets = self.state, self.validation_sets
         improved = on_main_process(lambda: is_best(self.task, state.step, figures.own, state.best, sets))
         self.log("val", figures.named())

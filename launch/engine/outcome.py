@@ -16,7 +16,7 @@ def how_it_ended(error: BaseException) -> tuple[str, str]:
     if isinstance(error, Signalled):
         return "stopped", reason(error.number)
     if isinstance(error, Stopped):
-        return "stopped", one_line(str(error).partition(": stopped")[0])
+        return "stopped", one_line(str(error.args[0]).partition(": stopped")[0])
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", "Ctrl-C"
     kind = "" if type(error).__module__.startswith("launchbay") else f"{type(error).__name__}: "

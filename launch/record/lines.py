@@ -83,10 +83,10 @@ def read_line(text: bytes) -> Line:
         Unfit: it is none.
     """
     try:
-        line = from_json(text, allow_inf_nan=False)
+        line: Line = from_json(text, allow_inf_nan=False)
         shape = (*line, *map(type, line.values()))
         if shape not in KNOWN:
-            line = SCHEMA.validate_python(line)
+            SCHEMA.validate_python(line)
     except (ValueError, TypeError, AttributeError):
         return check(parse(text), SCHEMA)  # which says why, in our words
     values = line.values()

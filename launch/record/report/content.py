@@ -86,12 +86,12 @@ def chart_of(several: Sequence[Recorded], split: str, name: str, most: int) -> J
     }
 
 
-def series_of(sheets: Sequence[Mapping[str, Mapping[int, Sheet]]]) -> tuple[list[Json], list[Json]]:
+def series_of(sheets: Sequence[Mapping[str, Mapping[int, Sheet]]]) -> tuple[list[tuple[str, int, int]], list[Json]]:
     """Return the pictures, each once; and series of them: {name, runs: run, step, sample and column of which}. Those
     that are of other samples in each run are a series for each `run`.
     """
     places: dict[bytes, int] = {}
-    images: list[object] = []
+    images: list[tuple[str, int, int]] = []
     series: list[Json] = []
 
     def place(cell: Cell) -> int:
