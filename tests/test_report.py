@@ -24,6 +24,7 @@ from launchbay.launch.record.report.spans import MOST_SPANS, Curves
 from launchbay.launch.record.report.words import verdict
 from launchbay.launch.train import main
 
+pytestmark = pytest.mark.usefixtures("with_report")
 Train = Callable[..., Path]
 Verb = Callable[..., tuple[int, str]]
 
@@ -105,7 +106,7 @@ def test_what_a_validation_costs_does_not_grow(train: Train, monkeypatch: pytest
     read: list[Path] = []
     cut = album.cut
 
-    def count(file: Path) -> album.Sheet:
+    def count(file: Path) -> Any:
         read.append(file)
         return cut(file)
 

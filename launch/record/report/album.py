@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,8 @@ LARGEST = 1000
 SMALL = 96
 """Pixels of a side up to which a cell is kept without loss."""
 QUALITY = 82
+MOST_CELLS = 1000
+"""That are kept, in case the same comes again."""
 Box = tuple[Count, Count, Count, Count]
 MOST_SAMPLES = 24
 SHARES = (
@@ -86,6 +89,7 @@ class Album:
         self.files: dict[str, dict[int, Path]] = {}
         self.sheets: dict[Path, Sheet | None] = {}  # as far as they were wanted; None for what cannot be read
         self.shown = SHARES[0]
+        self.encoded: dict[bytes, Cell] = {}  # by digests of pixels: inputs and targets are the same at each step
         self.counts: Counter[str] = Counter()
 
     def add(self, step: int, files: Mapping[str, Path]) -> None:
@@ -109,10 +113,27 @@ class Album:
     def sheet(self, file: Path) -> Sheet | None:
         if file not in self.sheets:
             try:
-                self.sheets[file] = cut(file)
+                self.sheets[file] = self.cut(file)
             except (Unfit, OSError, ValueError, SyntaxError):  # the last two are Pillow's
                 self.sheets[file] = None
         return self.sheets[file]
+
+    def cut(self, file: Path) -> Sheet:
+        """Return the cells of the picture `file`.
+
+        Raises:
+            Unfit, OSError, ValueError, SyntaxError: it cannot be read.
+        """
+        headings, samples = cut(file)
+        return Sheet(headings, [[self.encode(picture) for picture in row] for row in samples])
+
+    def encode(self, picture: Image.Image) -> Cell:
+        digest = blake2b(picture.tobytes()).digest()
+        if digest not in self.encoded:
+            if len(self.encoded) > MOST_CELLS:
+                self.encoded.clear()
+            self.encoded[digest] = encode(picture)
+        return self.encoded[digest]
 
     def unread(self) -> int:
         """Return how many pictures cannot be read."""
@@ -154,8 +175,8 @@ def fit(albums: Sequence[Album], most: int) -> list[dict[str, dict[int, Sheet]]]
     return found
 
 
-def cut(file: Path) -> Sheet:
-    """Return the cells of the picture `file`: one, if it does not say where its pictures are.
+def cut(file: Path) -> tuple[list[str], list[list[Image.Image]]]:
+    """Return the headings of the picture `file`, and what is below them of each sample: itself, if it does not say.
 
     Raises:
         Unfit, OSError, ValueError, SyntaxError: it cannot be read.
@@ -167,7 +188,7 @@ def cut(file: Path) -> Sheet:
         text = picture.info.get(LAYOUT)
         whole = picture.convert("RGB")
     if not isinstance(text, str):
-        return Sheet([""], [[encode(whole)]])
+        return [""], [[whole]]
     layout = check(parse(text.encode()), LAYOUT_SCHEMA)
     for row in layout.samples:
         for left, top, width, height in row:
@@ -176,7 +197,7 @@ def cut(file: Path) -> Sheet:
         if len(row) != len(layout.headings):
             raise Unfit("has a sample with other pictures than the headings say")
     crop = [[whole.crop((x, y, x + width, y + height)) for x, y, width, height in row] for row in layout.samples]
-    return Sheet(layout.headings, [[encode(cell) for cell in row] for row in crop])
+    return layout.headings, crop
 
 
 def encode(picture: Image.Image) -> Cell:

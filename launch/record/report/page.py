@@ -50,20 +50,6 @@ def page_of(several: Sequence[Recorded], reload: float = 0) -> str:
     sheets = fit([recorded.album for recorded in several], PICTURE_BYTES)
     charts, groups = charts_of(several)
     images, series = series_of(sheets)
-    style = "\n".join(
-        [text_of("page.css"), *(f".run-{place} {{ --hue: {hue(place)}; }}" for place in range(len(runs)))]
-    )
-    script = f'"use strict";\n{"".join(map(text_of, SCRIPTS))}'
-    written = time.time()
-    data = {
-        "runs": names,
-        "words": WORDS,
-        "charts": charts,
-        "images": images,
-        "series": series,
-        "reload": reload,
-        "written": round(written),
-    }
     parts: Json = {
         "figures": figures_table(runs, names),
         "differing": options_table(runs, names, differing=True) if len(runs) > 1 else None,
@@ -72,6 +58,9 @@ def page_of(several: Sequence[Recorded], reload: float = 0) -> str:
         "charts": groups,
         "pictures": pictures_of(series),
     }
+    style, script = style_for(len(runs)), f'"use strict";\n{"".join(map(text_of, SCRIPTS))}'
+    written = time.time()
+    shown = {"runs": names, "words": WORDS, "charts": charts, "images": images, "series": series}
     return template().render(
         **parts,
         title=title_of(runs, names),
@@ -82,7 +71,7 @@ def page_of(several: Sequence[Recorded], reload: float = 0) -> str:
         sections=sections_of(parts),
         generator=GENERATOR,
         written=time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(written)),
-        data=data,
+        data={**shown, "reload": reload, "written": round(written)},
         style=Markup(style),
         style_hash=hash_of(style),
         script=Markup(script),
@@ -143,8 +132,10 @@ def notes_on(several: Sequence[Recorded], sheets: Sequence[Mapping[str, Mapping[
     return said
 
 
-def hue(place: int) -> float:
-    return HUES[place] if place < len(HUES) else round(place * 137.508 % 360, 1)
+def style_for(runs: int) -> str:
+    """Return the style of a page of so many `runs`, each of which has a colour."""
+    hues = [HUES[place] if place < len(HUES) else round(place * 137.508 % 360, 1) for place in range(runs)]
+    return "\n".join([text_of("page.css"), *(f".run-{place} {{ --hue: {hue}; }}" for place, hue in enumerate(hues))])
 
 
 def text_of(name: str) -> str:
