@@ -145,6 +145,15 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
 
     skip = "leave out pictures of a folder that cannot be read, and count them"
     evaluate.add_argument("--skip-damaged", action="store_true", help=skip)
+    add_processes(evaluate, "with the same figures")
+    form = evaluate.add_mutually_exclusive_group()
+    for name, shown in (("json", "JSON"), ("csv", "CSV"), ("latex", "a LaTeX table, for a paper")):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"write {shown}")
+    evaluate.set_defaults(form="table")
+    each = "write the figures of each picture to a file"
+    evaluate.add_argument("--per-picture", type=Path, metavar="FILE.csv", help=each)
+    drawn = "draw the worst and the best pictures of each set"
+    evaluate.add_argument("--worst-and-best", type=Path, metavar="FILE.png", help=drawn)
 
     apply = add("apply", help="use a finished network: on your own pictures, or to draw some", epilog=USES)
     add_options_of_apply(apply)
@@ -170,6 +179,7 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
     apply.add_argument("run", type=Path, metavar="RUN", help=RUN)
     several = "pictures, folders of them or patterns; then the file or folder to write, of tasks that make pictures"
     apply.add_argument("paths", nargs="+", metavar="IN… OUT", help=several)
+    add_processes(apply, "with the same results")
     group = apply.add_argument_group("tasks that make pictures of pictures (superres, denoise, reconstruct, unmix)")
     tile = "side of the tiles of a large picture, in its pixels (default: by the memory)"
     group.add_argument("--tile", type=positive, metavar="N", help=tile)
@@ -192,6 +202,11 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
     group.add_argument("--label", metavar="CLASS", help="name or number of the class to draw, of a run with --classes")
     seed = "two: walk from what one seed draws first to what the other does (default: 0)"
     group.add_argument("--seed", nargs="+", type=int, metavar="N", help=seed)
+
+
+def add_processes(verb: argparse.ArgumentParser, same: str) -> None:
+    said = f"share the work among N processes of this machine, one for each GPU, {same} (default: 1)"
+    verb.add_argument("--processes", type=positive, default=1, metavar="N", help=said)
 
 
 def add_options_of_export(export: argparse.ArgumentParser) -> None:
@@ -237,18 +252,31 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             examine_machine(console)
         case "evaluate":
             check_names([*arguments.val_data, *([arguments.data] if arguments.data else [])])
-            from launchbay.launch.commands.evaluate import Named, evaluate_run
+            from launchbay.launch.commands.evaluate import Named, Wanted, evaluate_run
+            from launchbay.launch.commands.several import in_processes
 
             names = ("task", "data", "val_data", "val_root", "batch_size", "skip_damaged")
             named = Named(*(getattr(arguments, name) for name in names))
-            evaluate_run(arguments.run, arguments.checkpoint, named, console, argv=rest)
+            wanted = Wanted(arguments.form, arguments.per_picture, arguments.worst_and_best)
+            given = arguments.run, arguments.checkpoint, named, console
+
+            def work() -> int:
+                evaluate_run(*given, argv=rest, wanted=wanted)
+                return errors.DONE
+
+            return in_processes(arguments.processes, sys.argv[1:], console, work)
         case "apply":
             from launchbay.launch.commands.apply import How as HowToApply
             from launchbay.launch.commands.apply import apply_run
+            from launchbay.launch.commands.several import in_processes
 
             how = HowToApply(**{field.name: getattr(arguments, field.name) for field in fields(HowToApply)})
             given = arguments.run, arguments.checkpoint, arguments.paths, how, console
-            return errors.DONE if apply_run(*given, name=arguments.task, argv=rest) else DIFFERENT
+
+            def use() -> int:
+                return errors.DONE if apply_run(*given, name=arguments.task, argv=rest) else DIFFERENT
+
+            return in_processes(arguments.processes, sys.argv[1:], console, use)
         case "export":
             from launchbay.launch.commands.export import How, export_run
 

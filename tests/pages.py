@@ -25,6 +25,7 @@ from markdown_it import MarkdownIt
 from launchbay.data import glyphs, photos
 from launchbay.launch import cli, train
 from launchbay.launch.check import suite
+from launchbay.launch.commands import in_python
 from launchbay.launch.config.command_line import parse
 from launchbay.launch.distributed import accelerator
 
@@ -178,6 +179,9 @@ class InThisProcess:
         self.contract = suite.CONTRACT
         monkeypatch.setattr(glyphs, "COUNT", {"train": 500, "val": 100})
         monkeypatch.setattr(photos, "TILES", 1)
+        begin = in_python.train
+        cheap = {"steps": 2, "batch_size": 4, "eval_every": 99, "wandb": "off"}
+        monkeypatch.setattr(in_python, "train", lambda task, file, options: begin(task, file, {**options, **cheap}))
 
     def __call__(self, command: Command) -> tuple[int, str | None]:
         self.capfd.readouterr()
