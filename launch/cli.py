@@ -89,6 +89,12 @@ def parser() -> argparse.ArgumentParser:
         said = f"write {name.upper()}, with all figures and options"
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=said)
 
+    report = verbs.add_parser("report", help="a page on a run, or on several beside each other, as one HTML file")
+    report.add_argument("named", type=Path, metavar="RUN", nargs="+", help=f"{RUN}; or a folder of runs")
+    where = "file to write (default: report.html in the folder of the only run, or in this one)"
+    report.add_argument("-o", dest="target", type=Path, metavar="FILE", help=where)
+    report.add_argument("--open", dest="show", action="store_true", help="show it in a browser")
+
     several = "its options as for training; each that has several values is tried with all of them: --seed 0 1 2"
     sweep = verbs.add_parser("sweep", help="a run for each combination of values, and a table", epilog=several)
     sweep.add_argument("task", metavar="NAME", help="the task, then its options")
@@ -116,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
     )
 
-    for verb in (*runs, listed, check, pack, write):
+    for verb in (*runs, listed, report, check, pack, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -234,11 +240,8 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             from launchbay.launch.config.listing import show_plugins
 
             show_plugins(console)
-        case "runs":
-            from launchbay.launch.commands.runs import show_runs
-
-            chosen = arguments.sort, arguments.task, arguments.form
-            return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
+        case "runs" | "report":
+            return show(arguments, console)
         case "sweep":
             from launchbay.launch.commands.sweep import sweep
 
@@ -296,3 +299,16 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
         case "new":
             new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE
+
+
+def show(arguments: argparse.Namespace, console: Console) -> int:
+    """Show runs beside each other: in a table, or on a page. Return the exit code."""
+    if arguments.verb == "report":
+        from launchbay.launch.commands.report import write_report
+
+        write_report(arguments.named, arguments.target, console, show=arguments.show)
+        return errors.DONE
+    from launchbay.launch.commands.runs import show_runs
+
+    chosen = arguments.sort, arguments.task, arguments.form
+    return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT

@@ -32,6 +32,7 @@ from launchbay.launch.record import progress, run_folder, tracking, wandb_run
 from launchbay.launch.record.lines import Earlier, read_record
 from launchbay.launch.record.log import log
 from launchbay.launch.record.place import staying
+from launchbay.launch.record.report.observer import Report
 from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
 
@@ -167,7 +168,7 @@ def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop, wandb
     step = engine.state.step
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
     lines = Earlier(folder, step, ahead)
-    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
+    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines), Report(folder, step, lines)]
     if wandb != "off":
         kept.append(wandb_run.WandB(folder, config, wandb, lines.count or 0, lambda: bool(stop.noted)))
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
