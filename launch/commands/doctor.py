@@ -18,7 +18,7 @@ def examine_machine(console: Console) -> None:
     import torch
 
     from launchbay.launch.distributed.accelerator import config_in_force, threads_per_process
-    from launchbay.launch.record.wandb_run import wanted_mode
+    from launchbay.launch.record.wandb_mode import wanted_mode
 
     gpus = torch.cuda.device_count()
     on_cpu = {name for name, there in getattr(torch.cpu, "get_capabilities", dict)().items() if there}

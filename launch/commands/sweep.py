@@ -24,10 +24,8 @@ from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_class, flag
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import write_text
-from launchbay.launch.record.run_folder import is_done
+from launchbay.launch.record.run_folder import SWEEP, is_done
 
-COMMAND = "sweep.txt"
-"""What a sweep's folder keeps of its command."""
 OWN = ("run", "output_dir", "resume")
 """Options that a sweep gives its runs itself."""
 ODD = re.compile(r"[^\w.+-]")
@@ -184,11 +182,11 @@ def open_sweep(name: str, task: str, command: str) -> Path:
     if folder.parent != root or folder.name.startswith("."):
         raise UserError(f"--name {name!r} has to be a plain folder name", "its folder is in runs/")
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / COMMAND).exists():
+    if not (folder / SWEEP).exists():
         if any(folder.iterdir()):
             raise UserError(f"{folder} exists already, and is no sweep", "choose another --name")
-        write_text(folder / COMMAND, f"{command}\n")
-    elif (before := (folder / COMMAND).read_text().strip()) != command:
+        write_text(folder / SWEEP, f"{command}\n")
+    elif (before := (folder / SWEEP).read_text().strip()) != command:
         raise UserError(
             f"{folder} was begun with {printable(before, 500)}", "go on with that, or choose another --name"
         )

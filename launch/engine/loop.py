@@ -23,6 +23,7 @@ from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
 from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
 from launchbay.launch.engine.finite import NotFinite
+from launchbay.launch.engine.interval import TENTHS, eval_every
 from launchbay.launch.engine.pictures import Draw, draw_sets, leniently
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
@@ -55,8 +56,11 @@ class Engine:
                 images.to(accelerator.device)
         self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
         self.steps = self.batches.steps
-        self.eval_every = self.options.saving.eval_every or ceil(self.steps / 10)
-        self.save_every = self.options.saving.save_every or self.eval_every
+        saving = self.options.saving
+        self.eval_every = saving.eval_every or on_main_process(
+            lambda: eval_every(self.steps, self.options.optimization, self.training_set, self.validation_sets)
+        )
+        self.save_every = saving.save_every or saving.eval_every or ceil(self.steps / TENTHS)
         self.state, self.validation_pending = State(), False
         self.initial: dict[str, str] | None = None  # digests of the task's own state when the run began
         self.show = leniently(self.record_pictures)

@@ -1,6 +1,7 @@
 """One run, from its options to its last word: hardware, task, folder, where it starts; then the loop."""
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
-from launchbay.launch.record import progress, run_folder, tracking, wandb_run
+from launchbay.launch.record import progress, run_folder, trackers, tracking
 from launchbay.launch.record.lines import Earlier, read_record
 from launchbay.launch.record.log import log
 from launchbay.launch.record.place import staying
@@ -53,7 +54,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     """
     config = with_run_folders(config)
     options = config.train
-    wandb, on_wandb = wandb_run.wanted_mode(options.run.wandb, os.environ)
+    tracked, on_trackers = trackers.chosen(options.run, os.environ)
     accelerator = create_accelerator(options)
     check_precision(options, accelerator)
     check_batch(options, accelerator.num_processes)
@@ -72,7 +73,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         told += begin(engine, start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
-            told += on_wandb
+            told += on_trackers
             names = [options.data.data, *all_of(options.data.val_data)]
             told += [line for name in names if (line := namesake(name))]
             told += [OWN_COURSE] if has_own_course(engine.task) else []
@@ -83,13 +84,14 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             stack.enter_context(log(folder, accelerator.process_index, first_line))
             try:
-                engine.fit(folder, observers(config, folder, engine, stop, wandb), stop)
+                engine.fit(folder, observers(config, folder, engine, stop, tracked), stop)
             except errors.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
-        elif accelerator.is_main_process and wandb != "off":
-            lines = sum(1 for _ in read_record(folder))
-            wandb_run.WandB(folder, config, wandb, lines, lambda: bool(stop.noted)).complete()
+        elif accelerator.is_main_process:
+            lines = sum(1 for _ in read_record(folder)) if tracked else 0
+            for name, mode in tracked.items():
+                trackers.Tracked(name, mode, folder, config.plain(), lines, lambda: bool(stop.noted)).complete()
 
 
 def begin(engine: Engine, start: Path | None) -> list[str]:
@@ -157,7 +159,9 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     return [*said, f"continues from step {step}: {start}", ""]
 
 
-def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop, wandb: str) -> list[tracking.Observer]:
+def observers(
+    config: AnyConfig, folder: Path, engine: Engine, stop: Stop, tracked: Mapping[str, str]
+) -> list[tracking.Observer]:
     """Return what records and shows the run: nothing on all processes but the main one."""
     if not engine.accelerator.is_main_process:
         return []
@@ -165,8 +169,8 @@ def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop, wandb
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
     lines = Earlier(folder, step, ahead)
     kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
-    if wandb != "off":
-        kept.append(wandb_run.WandB(folder, config, wandb, lines.count or 0, lambda: bool(stop.noted)))
+    for name, mode in tracked.items():
+        kept.append(trackers.Tracked(name, mode, folder, config.plain(), lines.count or 0, lambda: bool(stop.noted)))
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
 
 

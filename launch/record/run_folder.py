@@ -25,7 +25,9 @@ OWNER = re.compile(r"(?P<pid>\d{1,9}) on (?P<host>[\w.-]{1,255}) since (?P<start
 """What is in it."""
 MOST_OF_OWNER = 300
 SUMMARY = "summary.json"
-PLACE_OPTIONS = ("task", "run", "output_dir", "resume", "debug", "wandb")
+SWEEP = "sweep.txt"
+"""What the folder of a sweep, which has its runs, keeps of its command."""
+PLACE_OPTIONS = ("task", "run", "output_dir", "resume", "debug", "wandb", "wandb_artifact", "track")
 """Options that do not tell what a run learns."""
 FOLDERS = ("", "checkpoints", "logs", "samples", "wandb")
 FILES = (
