@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+import traceback
 from collections import defaultdict
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -36,6 +38,7 @@ class Service(ThreadingHTTPServer):
         self.unknown: list[str] = []
         self.commands: list[Json] = []
         """What the next agent that asks is to do."""
+        self.sweep = ""
         self.lock, self.take = Lock(), 10**9
         Thread(target=self.serve_forever, daemon=True).start()
 
@@ -48,21 +51,37 @@ class Service(ThreadingHTTPServer):
 
     def answer(self, asked: Json) -> Json:
         """Return the data for a query or mutation of GraphQL."""
-        operation = asked["query"].replace("(", " ").split()[1]
+        operation = re.findall(r"\b(?:query|mutation)\s+(\w+)", asked["query"])[0]
         given = asked.get("variables") or {}
         resolve = getattr(self, f"do_{operation}", None)
         if resolve is None:
             self.unknown.append(f"{asked}")
             return {}
-        return resolve(given)
+        try:
+            return resolve(given)
+        except Exception:
+            self.unknown.append(f"{given} {traceback.format_exc()}")
+            raise
 
     def do_Viewer(self, _: Json) -> Json:
         return {"viewer": {"id": "u", "entity": "us", "username": "us", "email": "", "flags": "{}", "teams": {"edges": []}}}
+
+    do_GetDefaultEntity = do_Viewer
 
     def do_RunResumeStatus(self, given: Json) -> Json:
         project = {"id": "p", "name": given["project"], "entity": {"id": "e", "name": "us"}}
         run = self.runs.get(given["name"])
         return {"model": {**project, "bucket": self.bucket(given["name"], run) if run else None}}
+
+    def do_Run(self, given: Json) -> Json:
+        run = self.runs[given["name"]]
+        last = max([row["_step"] for row in run.rows.values()], default=-1)
+        keys = {"lastStep": last, "sets": [], "keys": {}}
+        about = {"projectId": "1", "user": {"name": "us", "username": "us"}, "state": "finished", "group": None}
+        names = ("jobType", "commit", "readOnly", "createdAt", "heartbeatAt", "systemMetrics")
+        return {"project": {"run": {**self.bucket(given["name"], run), **about, **dict.fromkeys(names), "historyKeys": keys}}}
+
+    do_RunHistoryKeys = do_Run
 
     def do_UpsertBucket(self, given: Json) -> Json:
         inserted, run = given["name"] not in self.runs, self.runs[given["name"]]
@@ -89,6 +108,22 @@ class Service(ThreadingHTTPServer):
     def do_ArtifactType(self, _: Json) -> Json:
         return {"project": {"artifact": None}}
 
+    def do_UpsertSweep(self, given: Json) -> Json:
+        self.sweep = given["config"]
+        return {"upsertSweep": {"sweep": {"name": "sweep1"}, "configValidationWarnings": []}}
+
+    def do_SweepWithRuns(self, _: Json) -> Json:
+        return {"project": {"sweep": {"config": self.sweep, "state": "RUNNING", "runs": {"edges": []}}}}
+
+    def do_CreateAgent(self, _: Json) -> Json:
+        return {"createAgent": {"agent": {"id": "agent"}}}
+
+    def do_Heartbeat(self, given: Json) -> Json:
+        """Give the next command, once what was begun has come to its end."""
+        is_busy = "running" in given["runState"].lower() or json.loads(given["runState"])
+        commands = [] if is_busy or not self.commands else [self.commands.pop(0)]
+        return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps(commands)}}
+
     def do_ServerFeaturesQuery(self, _: Json) -> Json:
         return {"serverInfo": {"features": []}}
 
@@ -107,13 +142,13 @@ class Service(ThreadingHTTPServer):
 
     def do_CreateArtifactFiles(self, given: Json) -> Json:
         edges: list[Json] = []
-        for file in given["artifactFiles"]:
+        for file in given["input"]["artifactFiles"]:
             self.artifacts[int(file["artifactID"])]["files"].append(file["name"])
             edges.append({"node": {**self.to_upload(file["name"]), "artifact": {"id": file["artifactID"]}}})
         return {"createArtifactFiles": {"files": {"edges": edges}}}
 
     def do_CommitArtifact(self, given: Json) -> Json:
-        return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": ""}}}
+        return {"commitArtifact": {"artifact": {"id": "", "digest": ""}}}
 
     def to_upload(self, name: str) -> Json:
         where = f"{self.environment['WANDB_BASE_URL']}/upload/{name}"
@@ -129,7 +164,8 @@ class Service(ThreadingHTTPServer):
                     run.doubles += bool(others)
                     run.rows[number] = row
                 elif name == "wandb-summary.json":
-                    run.summary = json.loads(text)
+                    summary = json.loads(text)
+                    run.summary = summary if summary.get("_step", 0) < self.take else {}
         if sent.get("complete"):
             run.exit_code = sent["exitcode"]
 

@@ -1,4 +1,4 @@
-"""Plugins: tasks, data sets and trackers, from entry points. Listing imports none; a broken one fails only when loaded."""
+"""Plugins: tasks, data sets and trackers, from entry points. Listing imports none; a broken one fails when loaded."""
 
 import ast
 import importlib

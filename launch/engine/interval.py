@@ -1,5 +1,5 @@
-"""How often a run validates: so that validations cost at most a tenth of its time. No clock is asked: a run that goes on,
-or is done again on another machine, has to validate at the same steps, for they decide which checkpoint is the best.
+"""How often a run validates: so that validations cost at most a tenth of its time. No clock is asked: a run that goes
+on, or is done again on another machine, has to validate at the same steps, for they decide which checkpoint is best.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,9 @@ PASSES = 3
 
 
 def eval_every(steps: int, options: OptimizationOptions, training: ImageSet, validation: Mapping[str, ImageSet]) -> int:
-    """Return the steps between two validations: a tenth of the `steps`, or so many tenths that the pixels of `validation`
-    are at most a tenth of those that pass through a network meanwhile. The first picture of each set stands for all.
+    """Return the steps between two validations: a tenth of the `steps`, or so many tenths that the pixels of
+    `validation` are at most a tenth of those that pass through a network meanwhile. The first picture of each set
+    stands for all.
     """
     learnt = PASSES * steps * options.batch_size * pixels(training, options.seed, "train")
     asked = sum(len(images) * pixels(images, options.seed, "val") for images in validation.values())

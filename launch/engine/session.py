@@ -91,7 +91,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         elif accelerator.is_main_process:
             lines = sum(1 for _ in read_record(folder)) if tracked else 0
             for name, mode in tracked.items():
-                trackers.Tracked(name, mode, folder, config.plain(), lines, lambda: bool(stop.noted)).complete()
+                trackers.Tracked(name, mode, folder, config.plain(), rows=lines, is_stopped=stopped).complete()
 
 
 def begin(engine: Engine, start: Path | None) -> list[str]:
@@ -170,7 +170,7 @@ def observers(
     lines = Earlier(folder, step, ahead)
     kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
     for name, mode in tracked.items():
-        kept.append(trackers.Tracked(name, mode, folder, config.plain(), lines.count or 0, lambda: bool(stop.noted)))
+        kept.append(trackers.Tracked(name, mode, folder, config.plain(), rows=lines.count or 0, is_stopped=lambda: bool(stop.noted)))
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
 
 

@@ -1,5 +1,5 @@
-"""MLflow: a run in the experiment MLFLOW_EXPERIMENT_NAME, or "launchbay", of the server that MLFLOW_TRACKING_URI names; by
-default mlflow.db in the current folder, which `mlflow ui` shows.
+"""MLflow: a run in the experiment MLFLOW_EXPERIMENT_NAME, or "launchbay", of the server that MLFLOW_TRACKING_URI names;
+by default mlflow.db in the current folder, which `mlflow ui` shows.
 """
 
 import os

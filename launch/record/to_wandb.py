@@ -5,6 +5,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,10 @@ IDENTITY, MOST_IDENTITY = r"[A-Za-z0-9_-]{1,64}", 128
 """Of a W&B run, and the most bytes that its file may have."""
 SECONDS_TO_COUNT = 300
 SECONDS_TO_START = 20
+SECONDS_TO_ARRIVE = 10
+"""That W&B's service is given to show all rows that it has been sent."""
+PATH = "wandb/path"
+"""The file that says where in W&B's service the run is."""
 LOGGED = "wandb/artifact"
 """The file in a run folder that names the checkpoint that has been logged as an artifact."""
 VALIDATION = '"split": "val"'
@@ -39,8 +45,11 @@ class WandB(Tracker):
         if self.mode == "offline":
             os.environ["WANDB_ERROR_REPORTING"] = "false"  # W&B would report its use over the network, offline too
         self.identity = self.keep_identity()
+        self.wandb: Any = None
         self.last = Row(-1, 0, {}, {}, "")  # of those that have been written
         self.there = 0  # rows that W&B's service had before
+        self.short = False  # whether it has fewer than W&B's files
+        self.has_ended = False
 
     def keep_identity(self) -> str:
         """Return the id of the W&B run, which a run keeps; that of a new one is WANDB_RUN_ID, if that is set."""
@@ -82,6 +91,7 @@ class WandB(Tracker):
     def start(self, mode: str) -> Any:
         import wandb
 
+        os.environ["WANDB_RUN_ID"] = self.identity  # in a sweep that counts, and not `id`
         settings, run = wandb.setup().settings, self.run
         started = wandb.init(
             project=settings.project or "launchbay",
@@ -126,8 +136,12 @@ class WandB(Tracker):
                 self.log_model(checkpoint)
         except Exception as error:  # what comes on top of the rows, which are not to be lost with it
             self.say(f"W&B does not take a chart or the model: {error}")
+        path = "" if self.wandb.offline else self.wandb.path
         self.wandb.finish(exit_code=0 if status == "done" else 1)
         stop_service()  # it has written everything then
+        self.has_ended = True
+        if path:
+            write_text(self.run.folder / PATH, path)
 
     def draw_baseline(self) -> None:
         """Add a chart to the last row: the figure that chooses the best checkpoint, and its baseline as a constant line
@@ -171,7 +185,8 @@ class WandB(Tracker):
 
     def kept(self) -> tuple[int, bool]:
         """Count the rows in W&B's files, by its own reader: a killed process has not written all, a full disk has lost
-        what came after. Those that its service had before are not in them."""
+        what came after. Those that its service had before are not in them. A service that has been told all is asked.
+        """
         best = self.there, False
         for part in self.run.folder.glob(f"wandb/*run-*-{self.identity}"):
             reader = (sys.executable, "-P", "-m", "wandb", "leet", "inspect", str(part), "--summary", "--json")
@@ -179,10 +194,32 @@ class WandB(Tracker):
             if done.returncode == 0:  # otherwise there is nothing in it that could be read
                 found = json.loads(done.stdout)
                 best = max(best, (0 if found["step"] is None else found["step"] + 1, found.get("exit_code") == 0))
-        return best[0], best[1] and not self.owed_model()
+        path = self.run.folder / PATH
+        if self.mode == "offline" or (self.wandb is not None and self.wandb.offline):
+            return best[0], best[1] and not self.owed_model()
+        if not path.exists():
+            return best[0], False
+        rows = self.on_service(path.read_text(encoding="utf-8"), best[0])
+        return rows, best[1] and rows == best[0] and not self.owed_model()
+
+    def on_service(self, path: str, rows: int) -> int:
+        """Return how many of `rows` W&B's service has, which may take them in a little later; if it says so."""
+        import wandb
+
+        end = time.monotonic() + SECONDS_TO_ARRIVE * self.has_ended
+        with suppress(Exception):
+            while True:
+                found = min(rows, wandb.Api(timeout=SECONDS_TO_START).run(path).lastHistoryStep + 1)
+                if found == rows or time.monotonic() > end:
+                    self.short = found < rows
+                    return found
+                time.sleep(1)
+        return rows
 
     def trouble(self) -> str:
         """Return what W&B's newest log gives as the first error."""
+        if self.short:
+            return "its service has taken no more so far"
         for file in sorted(self.run.folder.glob(f"wandb/*run-*-{self.identity}/logs/debug-internal.log"))[-1:]:
             found = re.search(r'"level":"ERROR","msg":"([^"\\]*)', file.read_text(errors="replace"))
             if found:

@@ -70,7 +70,7 @@ class Tracked(Observer):
     """
 
     def __init__(
-        self, name: str, mode: str, folder: Path, options: Json, rows: int, is_stopped: Callable[[], bool] = bool
+        self, name: str, mode: str, folder: Path, options: Json, *, rows: int, is_stopped: Callable[[], bool] = bool
     ):
         self.name, self.mode, self.folder, self.options, self.rows = name, mode, folder, options, rows
         self.label, self.is_stopped = label(name), is_stopped
@@ -158,9 +158,8 @@ class Tracked(Observer):
                 now = time.monotonic()
                 limit = SECONDS_ONCE_STOPPED if self.is_stopped() else PATIENCE[self.mode == "online"]
                 if now - (closed if self.is_stopped() else self.heard) > limit:
-                    say(
-                        f"{self.label} does not answer: it has {self.sent} of {self.rows} rows. {self.record_is_whole()}"
-                    )
+                    has = f"it has {self.sent} of {self.rows} rows"
+                    say(f"{self.label} does not answer: {has}. {self.record_is_whole()}")
                     return
                 if now - closed > SECONDS_ONCE_STOPPED and not waiting_said:
                     waiting_said = True
