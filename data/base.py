@@ -181,8 +181,8 @@ class LoadOptions(TypedDict, total=False):
     scale: int
     """If the data set gives an "input" beside `image`, that has to be so many times smaller."""
     channels: int | None
-    """`image` has so many: grey becomes so many equal channels, anything else is refused. Where `image` is grey, other
-    pictures of one channel are repeated as it is; all others keep their channels."""
+    """`image` has so many: grey becomes so many equal channels, RGB becomes grey (its luminance) for one, anything else
+    is refused. So do other pictures that have as many channels as `image`; all others keep theirs."""
     classes: int
     """Samples have labels below this number, or the data set is refused."""
 

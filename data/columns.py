@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import cast
 
 from launchbay import UserError
-from launchbay.data.archives import Preads
 from launchbay.data.formats import endings
+from launchbay.data.preads import Preads
 from launchbay.data.words import listed, plain_name, some_of
 
 NAMES = {

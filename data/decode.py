@@ -84,8 +84,10 @@ def pixels_of(path: Item | str, into: NDArray[np.uint8] | None = None) -> NDArra
         ValueError: `into` is of another shape.
     """
     with opened(path) as (image, _), one_large if image.width * image.height > LARGE else nullcontext():
-        values_of = meaning(image)
+        values_of, said = meaning(image), image.size
         image.load()
+        if image.size != said and not tiff_tags(image):  # a TIFF that is turned has changed its sides
+            raise ValueError(f"it has {image.width}×{image.height} pixels, but {said[0]}×{said[1]} by its header")
         turn = orientation(image.getexif)
         height, width = (image.width, image.height) if turn >= 5 else (image.height, image.width)
         upright = np.empty((height, width, 3), np.uint8) if into is None else into

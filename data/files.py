@@ -2,6 +2,7 @@
 
 import os
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import copy
 from itertools import chain
@@ -20,7 +21,7 @@ from launchbay.data.layout import Layout
 from launchbay.data.listing import what_reads
 from launchbay.data.reading import Paths, Problems, decode_all, examine
 from launchbay.data.samples import bytes_beside
-from launchbay.data.transforms import small_pictures
+from launchbay.data.unsuitable import small_pictures
 from launchbay.data.words import counted, listed, plain_name
 
 KEEP_BYTES = 2**30
@@ -35,19 +36,19 @@ SKIP = "; --skip-damaged leaves out what is damaged"
 class DamagedPictures(UserError):
     """Pictures that cannot be read: `lines` has one for each, `rest` is the data set without them, if any are left."""
 
-    def __init__(self, lines: Sequence[str], rest: ImageSet | None):
-        self.lines, self.rest = lines, rest
+    def __init__(self, lines: Sequence[str], rest: ImageSet | None, where: str = "folder"):
+        self.lines, self.rest, self.where = lines, rest, where
         if len(lines) == 1:
-            super().__init__(f"cannot read the picture {lines[0]}", f"repair it or take it out of the folder{SKIP}")
+            super().__init__(f"cannot read the picture {lines[0]}", f"repair it or take it out of the {where}{SKIP}")
         else:
             said = f"cannot use {len(lines):,} pictures:\n{listed(lines)}"
-            super().__init__(said, f"repair them or take them out of the folder{SKIP}")
+            super().__init__(said, f"repair them or take them out of the {where}{SKIP}")
 
     def with_small(self, smallest: int) -> "DamagedPictures":
         """Return this with those of the rest that have fewer than `smallest` pixels in width or height."""
         small = small_pictures(self.rest, smallest) if self.rest is not None else []
         needed = f", but {smallest}×{smallest} are needed"
-        return DamagedPictures([*self.lines, *(line + needed for line in small)], self.rest)
+        return DamagedPictures([*self.lines, *(line + needed for line in small)], self.rest, self.where)
 
 
 KEEP_COUNT = 100_000
@@ -135,6 +136,8 @@ class Listed(ImageSet):
     layout: Layout
     """What its pictures are for."""
     split: str
+    skipped: tuple[str, int] = ("", 0)
+    """What is said of damaged pictures that are left out, and how many there are."""
 
     @abstractmethod
     def _take(self, split: str) -> None:
@@ -166,11 +169,11 @@ class Listed(ImageSet):
 
     def describe(self, counts: Sequence[str], note: str) -> str:
         """Return a line on what was understood, `counts` of the pictures, a `note` on them, and what was left out."""
-        layout = self.layout
+        layout, left_out = self.layout, self.layout.left_out + Counter(dict([self.skipped]))
         together = f"from {layout.together}" if layout.together and self.split == "all" else note
         said = [f"{self._understood()}{', '.join(filter(None, counts))}", *filter(None, [together]), *self._remarks()]
-        if layout.left_out:
-            said.append(f"left out: {counted(layout.left_out)}{what_reads(layout.left_out)}")
+        if left_out:
+            said.append(f"left out: {counted(left_out)}{what_reads(left_out)}")
         return "; ".join(said)
 
 
@@ -202,16 +205,17 @@ def without_damaged(open: Callable[[], ImageSet]) -> ImageSet:
     left out.
 
     Raises:
-        DamagedPictures: none is left.
+        UserError: none is left.
     """
     try:
         return open()
     except DamagedPictures as error:
         if error.rest is None:
-            raise
+            said = f"no picture is left without those that are damaged:\n{listed(error.lines)}"
+            raise UserError(said, "repair some, or name other data") from error
         said = f"damaged ({error.lines[0]}{', ...' * (len(error.lines) > 1)})"
         if isinstance(error.rest, Listed):
-            error.rest.layout.left_out[said] = len(error.lines)
+            error.rest.skipped = (said, len(error.lines))
         else:
             error.rest.note += f"; left out: {len(error.lines):,} {said}"
         return error.rest

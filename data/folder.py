@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from launchbay.data.files import DamagedPictures, Files, Listed
 from launchbay.data.headers import Headers
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand, unwrapped
 from launchbay.data.listing import Listing, list_archive, list_folder
-from launchbay.data.partners import are_sides
+from launchbay.data.partners import look_like_pairs
 from launchbay.data.reading import Problems, examine
 from launchbay.data.words import plain_name, some_of
 
@@ -31,7 +32,7 @@ class Folder(Files, Listed):
             raise UserError(
                 "--data folder does not say which folder", "add --data-root DIR, the folder of your pictures"
             )
-        self.listing = look_into(root)
+        self.given, self.listing = root, look_into(root)
         self.root = self.listing.root
         self.layout = understand(self.listing)
         self.examined: tuple[Headers, Problems] | None = None
@@ -83,14 +84,20 @@ class Folder(Files, Listed):
 
     def _understood(self) -> str:
         names = f"{len(self.classes)} classes ({some_of(self.classes, 8)}), " if self.classes else ""
-        return f"{plain_name(self.root)}: {names}"
+        inside = isinstance(self.root, Path) and self.root != self.given
+        return f"{plain_name(self.root)}{', where all pictures are' * inside}: {names}"
 
     def _remarks(self) -> list[str]:
         empty = empty_classes(self.listing, self.layout, self.folders) if self.folders else []
-        said = [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
-        if are_sides(self.folders):
-            said.append(f"if these are pairs: --data pairs --data-root {plain_name(self.root)}")
-        return said
+        said = [self.layout.deeper] if self.layout.deeper else []
+        said += [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
+        return [f"if these are pairs: {self.pairs}", *said] if self.pairs else said
+
+    @cached_property
+    def pairs(self) -> str:
+        """The options that would take these pictures as pairs, empty if they do not look like any."""
+        names = self.listing.names
+        return f"--data pairs --data-root {plain_name(self.root)}" if look_like_pairs(names) else ""
 
 
 def look_into(root: Path) -> Listing:
@@ -99,7 +106,7 @@ def look_into(root: Path) -> Listing:
     Raises:
         UserError: there is no picture, or it is neither.
     """
-    return unwrapped(list_archive(Archive(root))) if root.is_file() else list_folder(root)
+    return unwrapped(list_archive(Archive(root)) if root.is_file() else list_folder(root))
 
 
 def too_few(images: Folder) -> UserError:

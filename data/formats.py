@@ -56,7 +56,7 @@ def other_content(head: bytes) -> str:
     if head[4:8] == b"ftyp":
         heif, avif = missing().get("HEIF"), missing().get("AVIF")
         if heif and head[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
-            return f"it is HEIC, whatever it is called: {heif} reads it"
+            return f"it is HEIC: {heif} reads it"
         if avif and head[8:12] in (b"avif", b"avis"):
             return f"it is AVIF: {avif} reads it"
     return next((said for start, said in OTHER_CONTENT.items() if head.lower().startswith(start)), "")

@@ -1,6 +1,6 @@
 """How people keep pictures in a folder: which are to train and which to validate on, and what their classes are."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,27 +33,39 @@ class Layout:
     """What training and validation do with a folder called test, if there is one."""
     together: str = ""
     """The folders that `all` is of, if there are several."""
+    deeper: str = ""
+    """What is to be said of folders that are called as splits are, and are none."""
 
 
 def unwrapped(listing: Listing) -> Listing:
-    """Return `listing`, that of an archive, as it is in the folder that all is in, if there is such a one: most
-    archives are of a folder. One called train stays, and says what it is for.
+    """Return `listing` as it is in the folder that all pictures are in, if there is such a one: most archives and what
+    is unpacked of them are of a folder. One called train stays, and says what it is for; so does a folder of pictures
+    with no other folder in it, which may be a class.
     """
-    tops = {name.partition("/")[0] if "/" in name else "" for name in listing.names}
+    tops = {top_of(name) for name in listing.names}
     top = tops.pop()
-    if tops or not top or top.lower() in ROLES or not isinstance(listing.root, Archive):
+    if tops or not top or any(folder.lower() in ROLES for folder in listing.folders):
         return listing
     start = f"{top}/"
     names = [name.removeprefix(start) for name in listing.names]
+    if not isinstance(listing.root, Archive) and not all(map(top_of, names)):
+        return listing
+    root = listing.root.inside(top) if isinstance(listing.root, Archive) else listing.root / top
     folders = [folder.removeprefix(start) for folder in listing.folders if folder.startswith(start)]
-    return unwrapped(Listing(listing.root.inside(top), names, folders, listing.left_out))
+    return unwrapped(Listing(root, names, folders, listing.left_out))
+
+
+def top_of(name: str) -> str:
+    """Return the uppermost folder in the path of a picture, empty if it is in none."""
+    return name.partition("/")[0] if "/" in name else ""
 
 
 def understand(listing: Listing) -> Layout:
     """Return what the pictures in a folder are for.
 
-    DIR/{train,val,test}/ are splits if two of them are there; without val, test is what figures are of. Otherwise every
-    tenth picture is for validation, at least one. A single such folder with nothing beside it is no class.
+    DIR/{train,val,test}/ are splits if two of them are there; without val, test is what figures are of. So they are in
+    each folder of a class, DIR/cat/{train,val}/, if all pictures are in such. Otherwise every tenth picture is for
+    validation, at least one. A single such folder with nothing beside it is no class.
 
     Raises:
         UserError: two folders are for the same, or one of them is empty.
@@ -62,10 +74,40 @@ def understand(listing: Listing) -> Layout:
     roles = {folder: ROLES[folder.lower()] for folder in tops if folder.lower() in ROLES}
     if len(roles) > 1:
         return split_by_folders(listing, roles)
-    places = {name.partition("/")[0] if "/" in name else "" for name in listing.names}
+    below = [ROLES.get(top_of(name.partition("/")[2]).lower(), "") for name in listing.names]
+    if not roles and "train" in below and "" not in below and len({*below}) > 1:
+        return split_in_classes(listing, below)
+    places = {top_of(name) for name in listing.names}
     training = [name for place, name in enumerate(listing.names) if place % HOLD_OUT]
     splits = {"train": training, "val": listing.names[::HOLD_OUT], "all": listing.names}
-    return Layout(splits, int(places <= roles.keys() and len(places) == 1), listing.left_out)
+    depth = int(places <= roles.keys() and len(places) == 1)
+    return Layout(splits, depth, listing.left_out, deeper=deeper_splits(listing))
+
+
+def deeper_splits(listing: Listing) -> str:
+    """Return a line on folders deeper down that are called as splits are, and are none; empty if there is no such."""
+    known = defaultdict[str, dict[str, str]](dict)
+    for folder in listing.folders:
+        above, _, last = folder.rpartition("/")
+        if above and last.lower() in ROLES:
+            known[above].setdefault(ROLES[last.lower()], plain_name(folder))
+    for above, of_role in known.items():
+        if "train" in of_role and len(of_role) > 1:
+            folders = some_of([f"{folder}/" for folder in of_role.values()])
+            return f"{folders} are not taken as splits, with pictures beside {plain_name(above)}/: move these away"
+    return ""
+
+
+def split_in_classes(listing: Listing, roles: Sequence[str]) -> Layout:
+    """Return what the pictures of `listing` are for: `roles` has it for each, by the folders in those of classes."""
+    of_role = {role: [n for n, own in zip(listing.names, roles, strict=True) if own == role] for role in {*roles}}
+    note, tested = "", len(of_role.get("test", []))
+    if tested:
+        note = f"{tested:,} to test not used" if "val" in of_role else "figures are of those to test"
+    validation = of_role.get("val") or of_role["test"]
+    splits = {"train": of_role["train"], "val": validation, "all": listing.names}
+    folders = {name.split("/")[1] for name in listing.names}
+    return Layout(splits, 0, listing.left_out, note, some_of([f"*/{folder}/" for folder in sorted(folders)]))
 
 
 def split_by_folders(listing: Listing, roles: dict[str, str]) -> Layout:
@@ -77,8 +119,7 @@ def split_by_folders(listing: Listing, roles: dict[str, str]) -> Layout:
     found: dict[str, list[str]] = {folder: [] for folder in roles}
     together, left_out = list[str](), Counter(listing.left_out)
     for name in listing.names:
-        top, slash, _ = name.partition("/")
-        if slash and top in roles:
+        if (top := top_of(name)) in roles:
             found[top].append(name)
             together.append(name)
         else:

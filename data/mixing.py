@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.exact import exact
 
 
 def partners(rows: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ def beta(chance: Tensor, alpha: float) -> Tensor:
     """Return what is Beta(`alpha`, `alpha`) distributed where `chance` is uniform on [0, 1): its quantiles."""
     from scipy.special import betaincinv
 
-    quantiles = betaincinv(alpha, alpha, chance.double().cpu().numpy())
+    quantiles = betaincinv(alpha, alpha, exact(chance).cpu().numpy())
     return torch.from_numpy(quantiles).to(chance.device, chance.dtype)
 
 

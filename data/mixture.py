@@ -11,6 +11,7 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
+from launchbay.data.files import Listed
 from launchbay.data.randomness import Index
 from launchbay.data.transforms import Crops, Fitted
 
@@ -35,6 +36,7 @@ class Mixture(ImageSet):
         self.first, self.second = (fit(images) for images in (first, second))
         self.both_classes = (first.classes, second.classes)
         self.shuffle = shuffle
+        self.note = " + ".join(filter(None, map(understood, (first, second))))
 
     def __len__(self) -> int:
         return len(self.second)
@@ -64,6 +66,11 @@ class Mixture(ImageSet):
         if self.shuffle and isinstance(index, Index):
             return Index(int(torch.randint(len(self.first), (), generator=index.generator())), index.key)
         return Index(int(index) % len(self.first), index.key) if isinstance(index, Index) else index % len(self.first)
+
+
+def understood(images: ImageSet) -> str:
+    """Return what was understood of one of the two sets."""
+    return images.describe([f"{len(images):,} pictures"], "") if isinstance(images, Listed) else images.note
 
 
 def fit(images: ImageSet) -> ImageSet:

@@ -1,7 +1,7 @@
 """Pairs from folders of the same names: what is given and what it should become, or pictures and their masks."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
-from launchbay.data.files import Files, Listed
+from launchbay.data.files import DamagedPictures, Files, Listed
 from launchbay.data.folder import look_into
 from launchbay.data.held_out import Part
 from launchbay.data.layout import HOLD_OUT, Layout
+from launchbay.data.listing import Listing, what_reads
 from launchbay.data.masks import Masks
 from launchbay.data.partners import SAID, Partners, find_partners
-from launchbay.data.transforms import UnsuitablePictures
-from launchbay.data.words import listed, plain_name, some_of
+from launchbay.data.unsuitable import UnsuitablePictures
+from launchbay.data.words import counted, listed, plain_name, some_of
 
 USUAL = 4
 """How many times smaller inputs are taken to be where there are several, before a task says which it takes."""
@@ -44,7 +45,7 @@ class Pairs(Listed):
         self.root = self.listing.root
         partners = find_partners(self.listing.names)
         if partners is None:
-            raise not_told(self.root, self.listing.names)
+            raise not_told(self.root, self.listing)
         self.partners = partners
         self.essential = (partners.kind,)
         self.given = USUAL if USUAL in partners.pairs else max(partners.pairs, default=0)
@@ -58,16 +59,36 @@ class Pairs(Listed):
         if not names and pairs:
             said = f"{plain_name(self.root)} has no pairs to {'train' if split == 'train' else 'validate'} on"
             raise UserError(said, "add some; without folders train and val every tenth pair is held out")
+        damaged, wrong = self._look(pairs, names)
+        if not damaged and not wrong and not self.partners.problems:
+            return
+        mine = {*names}
+        other = copy(self)._look(pairs, [name for name in self.layout.splits["all"] if name not in mine])
+        damaged, wrong = damaged | other[0], [*self.partners.problems, *wrong, *other[1]]
+        if not wrong:
+            kept = {*self.names} - damaged.keys()
+            self._look(pairs, [name for name in names if name in kept])
+            raise DamagedPictures(list(damaged.values()), self if kept else None)
+        lines = [*wrong, *damaged.values()]
+        if len(lines) == 1:
+            raise UserError(f"{plain_name(self.root)}: {lines[0]}", "mend it, or take it away")
+        said = f"{plain_name(self.root)} has {len(lines):,} pictures that make no pair"
+        raise UserError(f"{said}:\n{listed(lines)}", "mend them, or take them away")
+
+    def _look(self, pairs: Sequence[tuple[str, str]], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+        """Become those of `pairs` whose pictures are called `names`. Return a line on each that is damaged, by this
+        name, and what else is wrong.
+        """
         partner = dict(pairs)
         self._read(names, [partner[name] for name in names])
-        if problems := [*self.partners.problems, *self._problems()]:
-            rest = [name for name in self.layout.splits["all"] if name not in {*names}]
-            self._read(rest, [partner[name] for name in rest])
-            problems += self._problems()
-            said = f"{plain_name(self.root)} has {len(problems):,} pictures that make no pair"
-            if len(problems) == 1:
-                raise UserError(f"{plain_name(self.root)}: {problems[0]}", "mend it, or take it away")
-            raise UserError(f"{said}:\n{listed(problems)}", "mend them, or take them away")
+        damaged = self.images.problems | self.others.problems
+        lines = {name: self._damage(name, other, damaged) for name, other in zip(names, self.beside, strict=True)}
+        lines = {name: line for name, line in lines.items() if line}
+        return lines, self._wrong([pair for pair in zip(names, self.beside, strict=True) if pair[0] not in lines])
+
+    def _damage(self, name: str, other: str, damaged: Mapping[str, str]) -> str:
+        """Return which of a pair cannot be read, and why; empty if both can."""
+        return "; ".join(f"{plain_name(self.root / one)}: {damaged[one]}" for one in (name, other) if one in damaged)
 
     def _read(self, names: Sequence[str], others: Sequence[str]) -> None:
         """Become the pairs of these names."""
@@ -80,10 +101,8 @@ class Pairs(Listed):
             self.others, self.pictures = Files(self.root, others), ("image", "input")
         self.uniform = self.images.uniform and self.others.uniform
 
-    def _problems(self) -> list[str]:
-        """Return what is wrong with the pictures that were read, and find out the scale."""
-        damaged = self.images.problems | self.others.problems
-        good = [pair for pair in zip(self.names, self.beside, strict=True) if not {*pair} & damaged.keys()]
+    def _wrong(self, good: Sequence[tuple[str, str]]) -> list[str]:
+        """Find out the scale of the pairs that can be read. Return which have another one."""
         images, others = self.images.sizes(), self.others.sizes()
         sizes = [(*images[name], *others[other]) for name, other in good]
         ratios = Counter(height // rows for height, width, rows, columns in sizes if height // rows == width // columns)
@@ -93,13 +112,10 @@ class Pairs(Listed):
         self.cut[self.split] = sum(1 for height, width, _, _ in sizes if height % scale or width % scale)
         needed = f"{scale} times smaller" if scale > 1 else "as large"
         return [
-            *(f"{plain_name(name)}: {reason}" for name, reason in sorted(damaged.items())),
-            *(
-                f"{plain_name(name)} has {width}×{height} pixels, {plain_name(other)} {columns}×{rows}, which is not "
-                f"{needed}"
-                for (name, other), (height, width, rows, columns) in zip(good, sizes, strict=True)
-                if (height // scale, width // scale) != (rows, columns)
-            ),
+            f"{plain_name(name)} has {width}×{height} pixels, {plain_name(other)} {columns}×{rows}, "
+            f"which is not {needed}"
+            for (name, other), (height, width, rows, columns) in zip(good, sizes, strict=True)
+            if (height // scale, width // scale) != (rows, columns)
         ]
 
     def at(self, scale: int) -> "Pairs":
@@ -195,13 +211,14 @@ def at_scale(images: ImageSet, scale: int) -> ImageSet:
     return images
 
 
-def not_told(root: object, names: Sequence[str]) -> UserError:
+def not_told(root: object, listing: Listing) -> UserError:
     """Return what to tell a person whose names do not say what belongs together."""
-    tops = sorted({name.rpartition("/")[0] or name for name in names})
+    tops = sorted({name.rpartition("/")[0] or name for name in listing.names})
     there = some_of([plain_name(top) for top in tops], 5)
     words = {side: said.split() for side, said in SAID.items()}
+    left = f"; left out: {counted(listing.left_out)}{what_reads(listing.left_out)}" if listing.left_out else ""
     return UserError(
-        f"{plain_name(root)} does not say what belongs together: it has {there}",
+        f"{plain_name(root)} does not say what belongs together: it has {there}{left}",
         f"call two folders by what they are: {', '.join(words['input'][:6])} … for what is given, "
         f"{', '.join(words['target'][:6])} … for what it should become; or images and masks",
     )

@@ -21,6 +21,8 @@ SAID: dict[Side, str] = {
 }
 """What a folder has, or a file is, that has one of these words in its name."""
 WORDS: dict[str, Side] = {word: side for side, words in SAID.items() for word in words.split()}
+MANY = 20_000
+"""Of more pictures partners are not looked for where nobody asked for pairs."""
 BETWEEN = r"[_\-. ]"
 SCALE = rf"(?:x|srf{BETWEEN}?)(\d{{1,2}})|(\d{{1,2}})x"
 """How names say that a picture is so many times smaller than its partner: x4, X4, SRF_4, 4x."""
@@ -92,11 +94,17 @@ def side_in(text: str) -> Side:
     return sides[0] if sides else ""
 
 
-def are_sides(folders: Sequence[str]) -> bool:
-    """Return whether `folders`, which look like classes, are called as the two sides of pairs are."""
-    return len(folders) == 2 and {WORDS.get(folder.lower()) for folder in folders} in (
-        {"input", "target"}, {"picture", "mask"}
-    )  # fmt: skip
+def look_like_pairs(names: Sequence[str]) -> bool:
+    """Return whether folders are called as the two sides of pairs are, and half of the pictures `names` have partners
+    at least.
+    """
+    sides = {side_in(folder) for folder in {folder for name in names for folder in name.split("/")[:-1]}}
+    if not {"input", "target"} <= sides and not {"picture", "mask"} <= sides:
+        return False
+    if len(names) > MANY:
+        return True
+    found = find_partners(names)
+    return found is not None and 4 * max(map(len, found.pairs.values()), default=0) >= len(names)
 
 
 def scale_in(text: str) -> int:

@@ -10,7 +10,8 @@ from torch import Tensor
 from launchbay.data.base import ImageSet
 from launchbay.data.randomness import Index
 from launchbay.data.samples import Values, join
-from launchbay.data.transforms import Transformed, apart, check_one_size, nearest, resize
+from launchbay.data.transforms import Transformed, apart, nearest, resize
+from launchbay.data.unsuitable import check_one_size
 
 RATIO = (3 / 4, 4 / 3)
 """Least and largest width / height of a random part."""

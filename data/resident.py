@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from launchbay.data.base import ImageSet
+from launchbay.exact import exact_device
 
 
 class Resident(ImageSet):
@@ -26,7 +27,11 @@ class Resident(ImageSet):
         return int(self.labels[index])
 
     def to(self, device: torch.device) -> None:
-        """Move the pictures to `device`, unless they would fill more than half of what is free there."""
+        """Move the pictures to `device`, unless they would fill more than half of what is free there, or it lacks the
+        float64 in which they are augmented.
+        """
+        if exact_device(device) != device:
+            return
         if device.type != "cuda" or self.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
             self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
 

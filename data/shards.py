@@ -14,9 +14,9 @@ from threading import Thread
 import fsspec
 
 from launchbay import UserError
-from launchbay.data.archives import Preads
 from launchbay.data.download import alone, downloads, own_name
 from launchbay.data.pack_format import DESCRIPTION, INDEX, LARGEST, Description, Shard, read_description
+from launchbay.data.preads import Preads
 from launchbay.data.words import plain_name
 
 MOST_OPEN = 64

@@ -1,6 +1,6 @@
 """From the name of a data set to its pictures, ready for a task: which split, cut how, with what in them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -15,8 +15,10 @@ from launchbay.data.folder import Folder
 from launchbay.data.held_out import Part
 from launchbay.data.pairs import Pairs, at_scale
 from launchbay.data.random_parts import RATIO, ResizedCrops
+from launchbay.data.remarks import on_colours
 from launchbay.data.tables import Table
-from launchbay.data.transforms import Crops, Fitted, Multiples, UnsuitablePictures
+from launchbay.data.transforms import Crops, Fitted, Multiples
+from launchbay.data.unsuitable import UnsuitablePictures
 from launchbay.data.words import some_of
 
 SIBLINGS = (Folder, Pairs, Table)
@@ -37,6 +39,8 @@ class Source:
     damaged: dict[str, DamagedPictures] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
     """What is to be said of how pictures are cut, by split."""
+    channels: dict[str, int | None] = field(default_factory=dict)
+    """How many channels a task asked for, by split."""
     skip_damaged: bool = False
 
     def open(self, split: str) -> ImageSet:
@@ -67,11 +71,16 @@ class Source:
             return training.sibling(split)  # as it was when it was opened, and looked through once
         return self.train(split, self.train_root)
 
-    def describe(self) -> list[str]:
+    def describe(self, *, choosable: bool = False) -> list[str]:
         """Return a line on each folder that was opened: its classes, what its pictures are for, what is left out; and
-        on how pictures are cut.
+        on their colours, and how they are cut.
+
+        Args:
+            choosable: the task has an option --channels.
         """
-        return [*self.understood(), *filter(None, self.remarks.values())]
+        asked = [(self.opened[split], channels) for split, channels in self.channels.items()]
+        colours = on_colours(asked, choosable=choosable)
+        return [*self.understood(), *filter(None, [colours, *self.remarks.values()])]
 
     def understood(self) -> list[str]:
         if line := self.noted():
@@ -111,14 +120,21 @@ class Source:
             check_same_classes(images, self.opened.get("train", images))
         try:
             if scale := options.get("scale"):
-                images = self.opened[split] = at_scale(images, scale)
+                scaled = partial(at_scale, images, scale)
+                images = self.opened[split] = without_damaged(scaled) if self.skip_damaged else scaled()
             cut = transform(images, options)
         except UnsuitablePictures as error:
             error.split, error.essential = split, images.essential
             raise
+        self.channels[split] = options.get("channels")
         if isinstance(cut, Multiples):
             self.remarks[split] = cut.remark()
         return cut
+
+
+def describe_all(sources: Iterable[Source], *, choosable: bool = False) -> list[str]:
+    """Return what `sources` have to say of what was opened, each line once: see `Source.describe`."""
+    return [*dict.fromkeys(line for source in sources for line in source.describe(choosable=choosable))]
 
 
 def listed(images: ImageSet | None) -> Listed | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from launchbay import UserError
 from launchbay.data.base import digest
 from launchbay.data.columns import Row, read_rows
-from launchbay.data.files import Files, Listed
+from launchbay.data.files import DamagedPictures, Files, Listed
 from launchbay.data.layout import HOLD_OUT, ROLES, Layout
 from launchbay.data.listing import kind_left_out
+from launchbay.data.reading import Problems
 from launchbay.data.words import listed, plain_name, some_of
 
 SPLITS = {**ROLES, "true": "val", "false": "train", "1": "val", "0": "train", "": ""}
@@ -58,17 +59,24 @@ class Table(Files, Listed):
             raise UserError(said, "add some, or give others to validate on with --val-data")
         self.split = split
         self.problems = self._read(names)
-        lines = [*self.problems_of_rows, *described(self.problems)]
-        if lines:
+        if self.problems or self.problems_of_rows:
             rest = Files(self.root, [name for name in self.layout.splits["all"] if name not in {*names}])
-            lines += described(rest.problems)
-            said = (
-                f"{plain_name(self.table)}: {listed(lines)}"
-                if len(lines) == 1
-                else (f"{plain_name(self.table)} has {len(lines):,} rows that cannot be used:\n{listed(lines)}")
-            )
-            raise UserError(said, "mend them, or take them out of the table")
+            raise self._unusable(self.problems | rest.problems)
         self._label()
+
+    def _unusable(self, damaged: Problems) -> UserError:
+        """Return what to tell a person about rows: those whose pictures are `damaged`, and those that are wrong."""
+        if not self.problems_of_rows:
+            if self.files:
+                self._label()
+            lines = [f"{plain_name(self.root / name)}: {reason}" for name, reason in sorted(damaged.items())]
+            return DamagedPictures(lines, self if self.files else None, "table")
+        lines = [f"{plain_name(name)}: {reason}" for name, reason in sorted(damaged.items())]
+        lines = [*self.problems_of_rows, *lines]
+        said = f"{plain_name(self.table)} has {len(lines):,} rows that cannot be used:\n{listed(lines)}"
+        if len(lines) == 1:
+            said = f"{plain_name(self.table)}: {lines[0]}"
+        return UserError(said, "mend them, or take them out of the table")
 
     def _label(self) -> None:
         """Find out the classes."""
@@ -102,10 +110,6 @@ class Table(Files, Listed):
 
     def _remarks(self) -> list[str]:
         return [f"columns not used: {some_of(self.unused)}"] if self.unused else []
-
-
-def described(problems: dict[str, str]) -> list[str]:
-    return [f"{plain_name(name)}: {reason}" for name, reason in sorted(problems.items())]
 
 
 def layout_of(rows: dict[str, Row]) -> Layout:

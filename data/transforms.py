@@ -9,49 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from launchbay import UserError
 from launchbay.data.base import ImageSet, picture_and_label
+from launchbay.data.colours import luminance
 from launchbay.data.randomness import Index
 from launchbay.data.samples import Values, check, declared, join
-from launchbay.data.words import listed, some_of
-
-
-class UnsuitablePictures(UserError):
-    """Pictures that are not as `load` was asked for: `option` is what it was asked for, "crop", "channels" or nothing
-    that a task chooses. Who knows the task's own options can give a better hint.
-    """
-
-    essential: tuple[str, ...] = ()
-    """What the data set makes no sense without."""
-
-    def __init__(self, message: str, hint: str, option: str = "", channels: int = 0, split: str = ""):
-        super().__init__(message, hint)
-        self.option, self.channels, self.split = option, channels, split
-
-
-def check_sizes(images: ImageSet, smallest: int, option: str = "") -> None:
-    """Raise UnsuitablePictures if pictures have fewer than `smallest` pixels in width or height; they are named."""
-    if small := small_pictures(images, smallest):
-        said = f"{small[0]}, but {smallest}×{smallest} are needed"
-        if len(small) > 1:
-            said = f"{len(small):,} pictures have fewer than the {smallest}×{smallest} pixels needed:\n{listed(small)}"
-        raise UnsuitablePictures(said, "leave small pictures out", option)
-
-
-def small_pictures(images: ImageSet, smallest: int) -> list[str]:
-    """Return a line for each picture with fewer than `smallest` pixels in width or height; where all have one size, for
-    the first.
-    """
-    places = range(1 if images.uniform else len(images))
-    sizes = ((place, *images.size(place)) for place in places)
-    return [f"{images.name(n)} has {w}×{h} pixels" for n, h, w in sizes if min(h, w) < smallest]
-
-
-def check_one_size(images: ImageSet) -> None:
-    """Raise UnsuitablePictures if some of what belongs to a picture is smaller, and cannot be brought to its size."""
-    if images.scales:
-        said = f"the data set gives {some_of(tuple(images.scales))} in another size than its pictures"
-        raise UnsuitablePictures(said, "choose a task that does not bring all pictures to one size")
+from launchbay.data.unsuitable import UnsuitablePictures, check_one_size, check_sizes
 
 
 class Transformed(ImageSet):
@@ -231,9 +193,10 @@ class Multiples(Transformed):
 
 class Fitted(Transformed):
     """The pictures of `images`, `image` with `channels` channels, and shrunk or enlarged to squares of `size` pixels.
+    One channel is repeated, and of RGB the luminance is taken; of other pictures that have as many channels, too.
 
     Raises:
-        UserError: they have another number of channels, and not a single one, which could be repeated.
+        UserError: they have another number of channels.
     """
 
     def __init__(self, images: ImageSet, *, size: int | None = None, channels: int | None = None):
@@ -242,7 +205,7 @@ class Fitted(Transformed):
         if size is not None:
             check_one_size(images)
         self.wanted = None if channels == images.channels else channels
-        if self.wanted is not None and images.channels != 1:
+        if self.wanted is not None and images.channels != 1 and (images.channels, channels) != (3, 1):
             message = f"the pictures have {images.channels} channels, the network takes {channels}"
             raise UnsuitablePictures(message, "choose other pictures", "channels", images.channels)
 
@@ -259,8 +222,8 @@ class Fitted(Transformed):
             super().to(device)
 
     def cut(self, pictures: Tensor, scale: int = 1) -> Tensor:
-        if self.wanted is not None and pictures.shape[1] == 1:
-            pictures = pictures.expand(-1, self.wanted, -1, -1)
+        if self.wanted is not None and pictures.shape[1] == self.images.channels:
+            pictures = luminance(pictures) if self.wanted == 1 else pictures.expand(-1, self.wanted, -1, -1)
         return fit(pictures, self.side, resize)
 
     def cut_masks(self, masks: Tensor) -> Tensor:

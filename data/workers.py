@@ -144,7 +144,7 @@ def kill(workers: set[BaseProcess]) -> None:
 @contextmanager
 def unwatched_children() -> Generator[None]:
     """Keep torch, within the block, from raising an error when a worker is killed."""
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):  # Windows
         yield
         return
     handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -153,10 +153,8 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
     apply = add("apply", help="use a finished network: on your own pictures, or to draw some", epilog=USES)
     add_options_of_apply(apply)
 
-    export = add("export", help="write the weights of a run as one plain safetensors file")
-    export.add_argument("run", type=Path, metavar="RUN", help=RUN)
-    where = "file to write, or a folder for it (default: RUN's name + .safetensors, in this folder)"
-    export.add_argument("target", type=Path, metavar="OUT", nargs="?", default=".", help=where)
+    export = add("export", help="write a run for other tools: weights, a graph, or a folder for the hub")
+    add_options_of_export(export)
 
     exit_code = "Exit code: of two runs 0 if records and tensors are the same, 1 if not; 2 if one cannot be read."
     compare = add("compare", help="the figures of runs, what differs, and where two first part", epilog=exit_code)
@@ -165,7 +163,7 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
 
     code = "what the run was trained {}, if that is not installed: module:Class, seen from this folder"
     evaluate.add_argument("--data", metavar="NAME", help=code.format("on"))
-    for verb in (evaluate, apply):
+    for verb in (evaluate, apply, export):
         verb.add_argument("--task", metavar="NAME", help=code.format("for"))
     for verb in (evaluate, apply, export):
         verb.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which one (default: best)")
@@ -200,6 +198,20 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", nargs="+", type=int, metavar="N", help=seed)
 
 
+def add_options_of_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument("run", type=Path, metavar="RUN", help=RUN)
+    where = (
+        "file or folder to write, which must not be there: .safetensors is the weights; .onnx and .pt2 are a graph, "
+        "checked against the network; a folder, OUT/, has weights, options, pictures and a model card (default: RUN's "
+        "name + .safetensors, in this folder)"
+    )
+    export.add_argument("target", metavar="OUT", nargs="?", help=where)
+    said = "licence that the model card names, such as mit or cc-by-4.0 (default: that none was chosen)"
+    export.add_argument("--license", metavar="ID", help=said)
+    hub = "make the repository OWNER/NAME of the Hugging Face hub from the folder (hf auth login)"
+    export.add_argument("--push", metavar="ID", help=hub)
+
+
 def positive(text: str) -> int:
     """Return the number that `text` is, larger than 0."""
     if not (text.isdecimal() and int(text)):
@@ -217,22 +229,8 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             from launchbay.launch.config.listing import show_plugins
 
             show_plugins(console)
-        case "runs":
-            from launchbay.launch.commands.runs import show_runs
-
-            chosen = arguments.sort, arguments.task, arguments.form
-            return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
-        case "sweep":
-            from launchbay.launch.commands.sweep import How as Trained
-            from launchbay.launch.commands.sweep import sweep
-
-            chosen = Trained(arguments.name, arguments.jobs, arguments.launcher, arguments.trials)
-            return sweep([arguments.task, *rest], chosen, console)
-        case "sync":
-            from launchbay.launch.commands.sync import sync_runs
-
-            named = [Path(find_run(str(run))) for run in arguments.runs]
-            return errors.DONE if sync_runs(named, arguments.to, console) else DIFFERENT
+        case "runs" | "sweep" | "sync" | "compare":
+            return run_verb_of_many(arguments, rest, console)
         case "doctor":
             from launchbay.launch.commands.doctor import examine_machine
 
@@ -245,20 +243,17 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             named = Named(*(getattr(arguments, name) for name in names))
             evaluate_run(arguments.run, arguments.checkpoint, named, console, argv=rest)
         case "apply":
-            from launchbay.launch.commands.apply import How, apply_run
+            from launchbay.launch.commands.apply import How as HowToApply
+            from launchbay.launch.commands.apply import apply_run
 
-            how = How(**{field.name: getattr(arguments, field.name) for field in fields(How)})
+            how = HowToApply(**{field.name: getattr(arguments, field.name) for field in fields(HowToApply)})
             given = arguments.run, arguments.checkpoint, arguments.paths, how, console
             return errors.DONE if apply_run(*given, name=arguments.task, argv=rest) else DIFFERENT
         case "export":
-            from launchbay.launch.commands.export import export_run
+            from launchbay.launch.commands.export import How, export_run
 
-            export_run(arguments.run, arguments.checkpoint, arguments.target, console)
-        case "compare":
-            from launchbay.launch.commands.compare import compare
-
-            others = [Path(find_run(str(other))) for other in arguments.others]
-            return errors.DONE if compare([arguments.run, *others], console) else DIFFERENT
+            how = How(arguments.checkpoint, arguments.task, arguments.license, arguments.push)
+            export_run(arguments.run, arguments.target, how, console)
         case "check":
             from launchbay.launch.check.command import check_named
 
@@ -271,3 +266,29 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
         case "new":
             new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE
+
+
+def run_verb_of_many(arguments: argparse.Namespace, rest: list[str], console: Console) -> int:
+    """Do what a verb says that is about many runs. Returns the exit code."""
+    match arguments.verb:
+        case "runs":
+            from launchbay.launch.commands.runs import show_runs
+
+            chosen = arguments.sort, arguments.task, arguments.form
+            return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
+        case "sweep":
+            from launchbay.launch.commands.sweep import How, sweep
+
+            chosen = How(arguments.name, arguments.jobs, arguments.launcher, arguments.trials)
+            return sweep([arguments.task, *rest], chosen, console)
+        case "sync":
+            from launchbay.launch.commands.sync import sync_runs
+
+            named = [Path(find_run(str(run))) for run in arguments.runs]
+            return errors.DONE if sync_runs(named, arguments.to, console) else DIFFERENT
+        case "compare":
+            from launchbay.launch.commands.compare import compare
+
+            others = [Path(find_run(str(other))) for other in arguments.others]
+            return errors.DONE if compare([arguments.run, *others], console) else DIFFERENT
+    raise AssertionError(arguments.verb)

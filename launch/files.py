@@ -51,8 +51,11 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def synchronize(path: Path) -> None:
-    """Wait until the file or folder `path` is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Wait until the file or folder `path` is on disk. Windows flushes what is open for writing, and no folders."""
+    is_folder = path.is_dir()
+    if is_folder and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

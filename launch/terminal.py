@@ -51,6 +51,12 @@ class Terminal(io.FileIO):
 def unbreakable() -> Generator[None]:
     """Within it, sys.stdout and sys.stderr are Terminals, if they are the process' own (a notebook has others)."""
     before = sys.stdout, sys.stderr
+    if not hasattr(select, "PIPE_BUF"):  # Windows: nothing waits for a pipe, and its code pages lack signs of ours
+        for stream in before:
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        yield
+        return
     for descriptor, own, name in ((1, sys.__stdout__, "stdout"), (2, sys.__stderr__, "stderr")):
         if getattr(sys, name) is own:
             setattr(sys, name, open_terminal(descriptor, own))

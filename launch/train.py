@@ -63,7 +63,8 @@ def run(argv: list[str], stop: Stop) -> None:
         return
     check_given(rest)
     task_type, default = task_of(name)
-    config, changes = parse(default, rest, file, quiet=process_rank() > 0)
+    command = "run.py --task" if argv[0].startswith("-") else "launchbay train"
+    config, changes = parse(default, rest, file, quiet=process_rank() > 0, command=command)
     if config.train.run.max_time:
         stop.limit(seconds_of(config.train.run.max_time))
     from launchbay.launch.engine import session

@@ -1,6 +1,6 @@
 """Trackers show a run in another program, such as TensorBoard. Whoever writes one needs to read nothing else.
 
-A package registers a subclass of `Tracker` under the entry-point group `launchbay.trackers`, and `--track NAME` uses it:
+A package registers a subclass of `Tracker` under the entry-point group `launchbay.trackers`; `--track NAME` uses it:
 
     class Pager(Tracker):
         def begin(self) -> int:
@@ -94,8 +94,8 @@ class Tracker(ABC):
         """Be done: wait until all is kept. `status` is "done", "stopped", "interrupted" or "failed"."""
 
     def kept(self) -> tuple[int, bool] | None:
-        """Return how many rows are really there, found out anew, and whether they came to the end of a run that is done;
-        None if that cannot be told. Asked before the first and after the last, which says what is missing.
+        """Return how many rows are really there, found out anew, and whether they came to the end of a run that is
+        done; None if that cannot be told. Asked before the first and after the last, which says what is missing.
         """
         return None
 

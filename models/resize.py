@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from launchbay.exact import exact
+
 Resampling = Literal["matlab", "pillow", "torch"]
 """Whose bicubic: see `resample`."""
 
@@ -24,13 +26,13 @@ def resample(image: Tensor, size: tuple[int, int], rule: Resampling) -> Tensor:
     """
     if rule != "matlab":
         return quantize(bicubic(image, size) if rule == "pillow" else sharp_bicubic(image, size))
-    levels = (image * 255).round().double()
+    levels = exact((image * 255).round())
     axes = sorted((-2, -1), key=lambda axis: (size[axis] / image.shape[axis], axis))
     for axis in axes:
-        weights = imresize_weights(image.shape[axis], size[axis], image.device)
+        weights = imresize_weights(image.shape[axis], size[axis], levels.device)
         levels = weights @ levels if axis == -2 else levels @ weights.T
         levels = (levels + 0.5).floor().clamp(0, 255)  # ties away from zero, where torch's `round` goes to even
-    return (levels / 255).to(image.dtype)
+    return (levels / 255).to(image.device, image.dtype)
 
 
 @lru_cache(maxsize=256)
@@ -42,7 +44,8 @@ def imresize_weights(length: int, wanted: int, device: torch.device) -> Tensor:
     place = (torch.arange(wanted, dtype=torch.float64) + 0.5) / scale - 0.5
     nearest = (place - 2 / shrink).floor()[:, None] + torch.arange(reach)
     weights = keys_cubic((place[:, None] - nearest) * shrink)
-    mirrored = (nearest.long() % (2 * length)).apply_(lambda pixel: min(pixel, 2 * length - 1 - pixel))
+    unfolded = nearest.long() % (2 * length)
+    mirrored = torch.minimum(unfolded, 2 * length - 1 - unfolded)
     matrix = torch.zeros(wanted, length, dtype=torch.float64)
     return matrix.scatter_add_(1, mirrored, weights / weights.sum(dim=1, keepdim=True)).to(device)
 

@@ -1,4 +1,4 @@
-"""Super-resolution networks: small RGB image in, image `scale` times larger out (N×3×H×W, values in [0, 1])."""
+"""Super-resolution networks: small picture in, one `scale` times larger out (N×C×H×W, values in [0, 1])."""
 
 from torch import Tensor, nn
 
@@ -17,22 +17,22 @@ class SRCNN(nn.Module):
     same three convolutions work on the small image and the bicubic upscale comes last: `scale`² times less arithmetic.
     `sharp` says which bicubic: see `upscale`.
 
-    The first three filters of every layer start as the identity and the others feed a last layer of zeros, so that
-    training starts at the bicubic image instead of noise; the function class is the paper's.
+    The first filters of every layer, one for each channel, start as the identity and the others feed a last layer of
+    zeros, so that training starts at the bicubic image instead of noise; the function class is the paper's.
     """
 
-    def __init__(self, scale: int, upscale_last: bool = False, *, sharp: bool = False):
+    def __init__(self, scale: int, upscale_last: bool = False, *, sharp: bool = False, channels: int = CHANNELS):
         super().__init__()
         self.scale, self.upscale_last, self.sharp = scale, upscale_last, sharp
-        self.conv1 = nn.Conv2d(CHANNELS, 64, 9, padding=4)
+        self.conv1 = nn.Conv2d(channels, 64, 9, padding=4)
         self.conv2 = nn.Conv2d(64, 32, 5, padding=2)
-        self.conv3 = nn.Conv2d(32, CHANNELS, 5, padding=2)
+        self.conv3 = nn.Conv2d(32, channels, 5, padding=2)
         for layer in (self.conv1, self.conv2, self.conv3):
-            start_as_identity(layer, CHANNELS)
-        nn.init.zeros_(self.conv3.weight[:, CHANNELS:])
+            start_as_identity(layer, channels)
+        nn.init.zeros_(self.conv3.weight[:, channels:])
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return N×3×H×W pictures enlarged `scale` times."""
+        """Return N×C×H×W pictures enlarged `scale` times."""
         if not self.upscale_last:
             image = upscale(image, self.scale, sharp=self.sharp)
         image = self.conv1(image).relu_()
@@ -47,16 +47,16 @@ class ESPCN(nn.Module):
     convolution.
     """
 
-    def __init__(self, scale: int):
+    def __init__(self, scale: int, *, channels: int = CHANNELS):
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(CHANNELS, 64, 5, padding=2), nn.Tanh(),
+            nn.Conv2d(channels, 64, 5, padding=2), nn.Tanh(),
             nn.Conv2d(64, 32, 3, padding=1), nn.Tanh(),
-            nn.Conv2d(32, CHANNELS * scale**2, 3, padding=1), nn.PixelShuffle(scale),
+            nn.Conv2d(32, channels * scale**2, 3, padding=1), nn.PixelShuffle(scale),
         )  # fmt: skip
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return N×3×H×W pictures enlarged `scale` times."""
+        """Return N×C×H×W pictures enlarged `scale` times."""
         return self.layers(image)
 
 
@@ -67,17 +67,17 @@ class SRResNet(nn.Module):
     is the published trunk. `sharp` says which bicubic: see `upscale`.
     """
 
-    def __init__(self, scale: int, width: int, blocks: int, *, sharp: bool = False):
+    def __init__(self, scale: int, width: int, blocks: int, *, sharp: bool = False, channels: int = CHANNELS):
         super().__init__()
         self.scale, self.sharp = scale, sharp
-        self.head = nn.Conv2d(CHANNELS, width, 3, padding=1)
+        self.head = nn.Conv2d(channels, width, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)), nn.Conv2d(width, width, 3, padding=1))
         tail = start_at_zero(
-            nn.Conv2d(width, CHANNELS * scale**2, 3, padding=1)
+            nn.Conv2d(width, channels * scale**2, 3, padding=1)
         )  # the first picture is the bicubic one
         self.tail = nn.Sequential(tail, nn.PixelShuffle(scale))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return N×3×H×W pictures enlarged `scale` times."""
+        """Return N×C×H×W pictures enlarged `scale` times."""
         features = self.head(image).relu_()
         return self.tail(features + self.body(features)) + upscale(image, self.scale, sharp=self.sharp)

@@ -12,6 +12,7 @@ from torch.nn.functional import adaptive_avg_pool2d, one_hot
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions, generator, key, side_of
 from launchbay.data.transforms import Transformed
+from launchbay.exact import exact
 from launchbay.tasks.authors import raise_author_error
 from launchbay.tasks.base import Batch, Datasets, Task
 from launchbay.tasks.figures.judge import (
@@ -173,7 +174,7 @@ class Generative(Task[C]):
                 wanted = drawn(collected, "wanted"), collected["wanted"]
                 for prefix, judged, labels in zip(("", "baseline/"), (generated, real), wanted, strict=True):
                     right = judged[1].argmax(dim=1) == labels.flatten()
-                    figures[f"{prefix}class_accuracy"] = float(right.double().mean())
+                    figures[f"{prefix}class_accuracy"] = float(exact(right).mean())
         return figures | {"baseline/diversity": 1.0}
 
     def compare(self, real: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> dict[str, float]:

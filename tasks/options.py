@@ -34,7 +34,8 @@ class ChannelOptions:
     """For tasks that take pictures of any number of channels."""
 
     channels: Annotated[int | None, Gt(0)] = None
-    """Channels of the pictures. Default: as the training pictures have them; folders are read in colour."""
+    """Channels of the pictures; 1 makes colour pictures grey. Default: as the training pictures have them; folders are
+    read in colour."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch.nn.functional import l1_loss, mse_loss
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.models.resize import Resampling, resample
-from launchbay.models.superres import CHANNELS, ESPCN, SRCNN, SRResNet
+from launchbay.models.superres import ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, smallest_for, ssim
 from launchbay.tasks.image_to_image import ImageToImage
@@ -36,6 +36,8 @@ class SuperResConfig(ImageMetricOptions, DegradeOptions):
     """Residual blocks of srresnet (16 as published)."""
     loss: Literal["mse", "l1", "charbonnier"] = "l1"
     """charbonnier: a smooth L1, sqrt(error² + 0.001²)."""
+    channels: Literal[1, 3] = 3
+    """Channels of the pictures: 3 is RGB; 1 is grey, and makes colour pictures grey."""
     resampling: Resampling = "matlab"
     """Whose bicubic shrinks and enlarges. matlab: that of published low-resolution pictures, to the last grey level.
     pillow: the same kernel, other borders. torch: sharper (a = -0.75), not antialiased, in the network as well."""
@@ -70,14 +72,15 @@ class SuperRes(ImageToImage[SuperResConfig]):
 
     @classmethod
     def infer_options(cls, config: SuperResConfig, images: ImageSet) -> SuperResConfig:
-        return infer_degrade(config, CHANNELS)
+        return infer_degrade(config, config.channels)
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
-        scale = self.config.scale  # after cutting and shaving there has to be room for SSIM's window
-        train = load("train", crop=self.config.patch, channels=CHANNELS, scale=scale)
+        scale, channels = self.config.scale, self.config.channels
+        train = load("train", crop=self.config.patch, channels=channels, scale=scale)
+        # After cutting and shaving there has to be room for SSIM's window.
         smallest = max(WINDOW + 3 * scale, smallest_for(self.config.metrics))
-        val = load("val", multiple=scale, smallest=smallest, channels=CHANNELS, scale=scale)
+        val = load("val", multiple=scale, smallest=smallest, channels=channels, scale=scale)
         return degraded(train, val, self.config, scale)
 
     def degrade(self, batch: Batch) -> Tensor:
@@ -123,16 +126,16 @@ class SuperRes(ImageToImage[SuperResConfig]):
 
 
 def build_network(config: SuperResConfig) -> nn.Module:
-    sharp = config.resampling == "torch"
+    sharp, channels = config.resampling == "torch", config.channels
     match config.model:
         case "srcnn":
-            return SRCNN(config.scale, sharp=sharp)
+            return SRCNN(config.scale, sharp=sharp, channels=channels)
         case "srcnn-post":
-            return SRCNN(config.scale, upscale_last=True, sharp=sharp)
+            return SRCNN(config.scale, upscale_last=True, sharp=sharp, channels=channels)
         case "espcn":
-            return ESPCN(config.scale)
+            return ESPCN(config.scale, channels=channels)
         case "srresnet":
-            return SRResNet(config.scale, config.width, config.blocks, sharp=sharp)
+            return SRResNet(config.scale, config.width, config.blocks, sharp=sharp, channels=channels)
 
 
 def shave(image: Tensor, border: int) -> Tensor:

@@ -157,14 +157,15 @@ def saved_state(step: int) -> dict[str, Any]:
 
 
 def build_wheel(source: Path, target: Path) -> Path:
-    """The wheel of the package in the folder `source`, built without a network from a copy of what git would track."""
+    """The wheel of the package in the folder `source`, built without a network from its sdist, and that from a copy of
+    what git would track."""
     listed = ["git", "ls-files", "-co", "--exclude-standard"]
     names = subprocess.run(listed, cwd=source, capture_output=True, text=True, check=True).stdout.splitlines()
     for name in names:
         if (source / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source / name, target / name)
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist", "."]
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", "dist", "."]
     subprocess.run(build, cwd=target, check=True, capture_output=True)
     (built,) = (target / "dist").glob("*.whl")
     return built

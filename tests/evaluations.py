@@ -28,7 +28,7 @@ def figures() -> dict[str, dict[str, float]]:
     shared = TrainOptions()
     accelerator, task = create_accelerator(shared), Corners(NoOptions()).eval()
     return {
-        f"{size} {batch}": evaluate(task, Noise(size), accelerator, batch, shared)[0].own
+        f"{size} {batch}": evaluate(task, Noise(size), accelerator, batch, shared).figures.own
         for size in SIZES
         for batch in BATCHES
     }

@@ -27,7 +27,7 @@ from pages import (
     said,
 )
 
-LONG = {"recipes", "own-data", "wandb", "run-folder"}
+LONG = {"recipes", "own-data", "wandb", "run-folder", "compare"}
 """Pages, and a folder of them, that take seconds each to follow."""
 PROGRAMS = ("accelerate", "launchbay", "wandb")
 

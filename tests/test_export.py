@@ -14,7 +14,7 @@ from torch import nn
 from toys import Gan, GanConfig, NoOptions, Tied
 
 from launchbay import __version__
-from launchbay.launch.commands.export import without_paths
+from launchbay.launch.commands.export_weights import without_paths
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.models.checkpoints import fingerprint, newest_checkpoint, seal
 from launchbay.models.superres import SRResNet

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import socket
 import struct
 from collections import Counter
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import lines
 from PIL import Image
 
 from launchbay import UserError
@@ -96,6 +94,39 @@ def test_a_single_split_and_a_class_of_trains() -> None:
     assert said == "one: 2 classes (cat, dog), 9 to train, 1 to validate"
     draw(*(f"voc/{kind}/{n}.png" for kind in ("boat", "train") for n in range(5)))
     assert opened("voc")[0].classes == ("boat", "train")
+
+
+@pytest.mark.parametrize("top", ["archive", "archive/imgs"])
+def test_a_folder_in_a_folder_is_read_as_it_is_unpacked(top: str) -> None:
+    """Splits that lie deeper are no classes: validation pictures would be trained on."""
+    draw(*(f"imgs/{top}/{part}/{kind}/{n}.png" for part in ("train", "val") for kind in ("cat", "dog") for n in "12"))
+    Path("imgs/read me.txt").touch()
+    Path("imgs/other").mkdir()
+    train, validation, said = opened("imgs")
+    assert train.classes == validation.classes == ("cat", "dog") and len(train) == len(validation) == 4
+    where = f"imgs/{top}, where all pictures are"
+    assert said == f"{where}: 2 classes (cat, dog), 4 to train, 4 to validate; left out: 1 .txt"
+    inside = Folder("train", Path("imgs", top))
+    assert inside.fingerprint() == train.fingerprint() and inside.files.names == train.files.names
+    draw("imgs/sample.png")
+    _, _, said = opened("imgs")
+    assert said.startswith(f"imgs: 8 to train, 1 to validate; {top}/train/, {top}/val/ are not taken as splits")
+
+
+def test_splits_may_lie_in_the_folders_of_the_classes() -> None:
+    draw(
+        *(f"imgs/{kind}/{part}/{n}.png" for part in ("train", "test", "Val") for kind in ("cat", "dog") for n in "123")
+    )
+    train, validation, said = opened("imgs")
+    assert train.classes == validation.classes == ("cat", "dog")
+    assert labels(validation) == {f"imgs/{kind}/Val/{n}.png"[5:]: kind for kind in ("cat", "dog") for n in "123"}
+    assert said == "imgs: 2 classes (cat, dog), 6 to train, 6 to validate; 6 to test not used"
+    draw("imgs/fox/1.png")
+    train, validation, said = opened("imgs")
+    assert train.classes == ("cat", "dog", "fox") and len(train) == 17
+    assert (
+        "; cat/Val/, cat/test/, cat/train/ are not taken as splits, with pictures beside cat/: move these away" in said
+    )
 
 
 def test_folders_that_hold_no_classes_say_why() -> None:
@@ -239,26 +270,6 @@ def test_each_kind_is_read_whatever_it_is_called() -> None:
     assert all((folder.image(index).int() - 100).abs().max() <= 2 for index in range(len(folder)))
 
 
-def test_all_that_is_wrong_is_told_at_one_start(mistake: Mistake) -> None:
-    draw(*(f"imgs/{n:02}.png" for n in range(40)), size=(80, 80))
-    for n in (0, 1, 2):  # one held out, two to train
-        Path(f"imgs/{n:02}.png").write_bytes(b"no picture")
-    Path("imgs/03.png").write_bytes(Path("imgs/03.png").read_bytes()[:2000])
-    draw("imgs/04.png", size=(9, 9))
-    here = ("--task", "superres", "--data", "folder", "--data-root", "imgs", "--steps", 1)
-    said = mistake(*here)
-    assert "cannot use 5 pictures" in said and "repair them or take them out of the folder" in said
-    assert all(f"imgs/0{n}.png" in said for n in range(5)), said
-    assert (
-        "imgs/03.png: image file is truncated" in said and "imgs/04.png has 9×9 pixels, but 72×72 are needed" in said
-    ), said
-    for n in range(5):
-        draw(f"imgs/{n:02}.png", size=(80, 80))
-    draw(*(f"imgs/{n:02}.png" for n in range(11, 39)), size=(30, 30))
-    said = mistake(*here)
-    assert "26 pictures have fewer than the 72×72 pixels needed" in said and "and 16 more" in said
-
-
 def test_pictures_that_are_too_large_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     draw("imgs/1.png", "imgs/2.png", size=(40, 40))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1600)
@@ -388,37 +399,3 @@ def test_an_exif_tag_that_cannot_be_written_back_is_no_reason_to_stop() -> None:
     image = Image.fromarray(np.zeros((20, 30, 3), np.uint8))
     image.save("imgs/1.jpg", exif=exif_of(6, (0x011A, 2, 3, b"72\0\0")))
     assert Folder("all", Path("imgs")).size(0) == (30, 20)
-
-
-def test_damaged_pictures_can_be_left_out_and_are_counted(
-    train: Train, mistake: Mistake, launchbay: Launchbay, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """In training, also when it goes on, and in an evaluation; a folder of nothing else is refused."""
-    for number in range(20):
-        draw(f"imgs/{number:02}.png")
-    shutil.copytree("imgs", "whole")
-    for name in ("imgs/09.png", "imgs/20.jpg", "imgs/00a.png"):  # of training and of validation
-        Path(name).write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    given = ("--steps", 2, "--patch", 16, "--width", 8, "--blocks", 1)
-    refused = mistake("--task", "denoise", "--data", "imgs", "--run", "it", *given)
-    assert "cannot use 3 pictures" in refused and "--skip-damaged leaves out what is damaged" in refused
-    train("denoise", "--data", "whole", *given).rename("runs/whole")
-    capfd.readouterr()
-    run = train("denoise", "--data", "imgs", "--skip-damaged", *given)
-    said = " ".join(capfd.readouterr().out.split())
-    assert "left out: 3 damaged (imgs/00a.png: " in said, said
-    assert "17 to train, 2 to validate" in said
-    train("denoise", "--data", "imgs", "--skip-damaged", *given[2:], "--steps", 3)
-    assert lines(run, "val")[-1]["step"] == 3
-    code, said = launchbay("evaluate", "it")
-    assert code == 0 and "3 damaged" in said
-    run.rename("runs/first")
-    train("denoise", "--data", "imgs", "--skip-damaged", *given, "--hold-out", 0.2)
-    assert "imgs: 14 to train, 2 to validate; left out: 3 damaged" in " ".join(capfd.readouterr().out.split())
-    code, said = launchbay("evaluate", "whole", "--val-root", "imgs")
-    assert code == 2 and "cannot use 3 pictures" in said
-    code, said = launchbay("evaluate", "whole", "--val-root", "imgs", "--skip-damaged")
-    assert code == 0 and "3 damaged" in said
-    for name in Path("imgs").iterdir():
-        name.write_bytes(b"nothing")
-    assert "cannot use 22 pictures" in mistake("--task", "denoise", "--data", "imgs", "--run", "none", "--skip-damaged")

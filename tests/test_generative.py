@@ -215,7 +215,7 @@ def test_samples_are_as_many_as_asked_for_and_the_same_in_any_batch(samples: int
         task = Stochastic(JudgeOptions(samples=samples)).eval()
         images = task.datasets(lambda split, **how: Digits("val"))[1]
         assert isinstance(images, ImageSet)
-        figures.append(evaluate(task, images, create_accelerator(options), size, options)[0].own)
+        figures.append(evaluate(task, images, create_accelerator(options), size, options).figures.own)
         extra = sum(task.wide) - (samples or 7)
         assert extra == 0 or size == 3, "the last batch of three is filled up"
     count = samples or 7

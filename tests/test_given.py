@@ -22,7 +22,7 @@ from launchbay.data.mixture import pair
 from launchbay.data.pairs import Pairs
 from launchbay.data.partners import find_partners
 from launchbay.data.sources import Source
-from launchbay.data.transforms import UnsuitablePictures
+from launchbay.data.unsuitable import UnsuitablePictures
 from launchbay.launch.commands.compare import compare_runs
 
 Train = Callable[..., Path]
@@ -85,11 +85,19 @@ def test_names_that_say_nothing_are_refused() -> None:
         Pairs("train", None)
 
 
-def test_a_folder_of_pairs_taken_for_classes_is_told() -> None:
+def test_a_folder_of_pairs_taken_for_others_is_told(mistake: Mistake) -> None:
     draw_pairs("imgs/train")
     source = Source(Folder, Path("imgs"))
     source.open("train")
     assert source.describe()[0].endswith("; if these are pairs: --data pairs --data-root imgs")
+    for number in range(8):
+        draw(f"sr/DIV2K_train_HR/{number}.png", 80, 80)
+        draw(f"sr/DIV2K_train_LR_bicubic/X4/{number}x4.png", 20, 20)
+        draw(f"no/high/{number}.png", 80, 80)
+        draw(f"no/low/1{number}.png", 20, 20)
+    said = mistake("--task", "superres", "--data", "sr")
+    assert "→ if these are pairs: --data pairs --data-root sr; otherwise choose smaller crops with --patch" in said
+    assert "pairs" not in mistake("--task", "superres", "--data", "no")
 
 
 def test_all_that_makes_no_pair_is_told_at_once(mistake: Mistake) -> None:

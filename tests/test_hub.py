@@ -3,6 +3,7 @@
 import io
 import pickle
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import Command, difference
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, config
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets, config
 from datasets import Image as Picture
 from PIL import Image
+from test_own_data import expanded
 
 from launchbay import UserError
 from launchbay.data.decode import decode
 from launchbay.data.files import Files
+from launchbay.data.folder import Folder
 from launchbay.data.hub import load_from_hub, open_hub, open_parquet, open_saved
 from launchbay.launch.config.assembly import open_dataset
 
@@ -237,3 +240,33 @@ def test_one_process_equals_two_with_workers(train: Train, accelerate: Command) 
     done = accelerate("multi_cpu", "-m", "launchbay.launch.run", *options, "--output-dir", "two")
     assert done.returncode == 0, done.stderr
     assert difference(Path("one/it"), Path("two/it")) < 1e-9
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "{train,val,test}/{cat,dog}", "{training,valid,testing}/{cat,dog}",
+        "{train,dev,test}/{cat,dog,fox}", "{train,test}/{cat,dog}", "train/{cat,dog}", "{cat,dog,fox}", "train", ".",
+        "archive/{train,val}/{cat,dog}", "archive/unpacked/{training,test}/{cat,dog}",
+    ],
+)  # fmt: skip
+def test_a_folder_has_the_classes_and_counts_that_imagefolder_finds(layout: str) -> None:
+    """Their own validation or test split is what figures are of; where they have one split, every tenth is held out.
+    Where folders lie deeper, theirs takes the innermost one for the class, and those of splits where there is no other.
+    """
+    for place, folder in enumerate(expanded(layout)):
+        Path("imgs", folder).mkdir(parents=True)
+        for number in range(3 + place):
+            Path("imgs", folder, f"{number}.png").write_bytes(encoded(10 * place + number))
+    theirs = datasets.load_dataset("imagefolder", data_dir="imgs")
+    assert isinstance(theirs, DatasetDict)
+    label = next(iter(theirs.values())).features.get("label")
+    ours = {split: Folder(split, Path("imgs")) for split in ("train", "val", "all")}
+    assert ours["all"].classes == ours["train"].classes == (tuple(label.names) if label else ())
+    held_out = theirs["validation" if "validation" in theirs else "test"] if len(theirs) > 1 else None
+    expected = {"all": concatenate_datasets(list(theirs.values()))}
+    expected |= {"train": theirs["train"], "val": held_out} if held_out else {}
+    for split, part in expected.items():
+        found = Counter(ours[split].label(place) for place in range(len(ours[split])))
+        assert found == Counter(part["label"] if label else [None] * len(part)), (split, part)
+    assert held_out or len(ours["train"]) + len(ours["val"]) == len(theirs["train"])

@@ -99,7 +99,8 @@ def surface() -> Iterator[str]:
 
 def statement(module: str, name: str) -> tuple[ast.stmt, ast.stmt | None]:
     """What binds `name` in `module`, or in the module that it comes from, and the statement below it."""
-    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    top = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    body = [node for each in top for node in (each.body if isinstance(each, ast.If) else [each])]  # TYPE_CHECKING
     for node, below in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
             return statement(str(node.module), name)

@@ -100,7 +100,7 @@ def test_sets_of_a_task(train: Train) -> None:
     sets = {"few": Noise(3), "more": Noise(7)}
     figures, _ = evaluate_sets(task, sets, accelerator, 2, options)
     assert figures.own == {
-        f"{n}/error": evaluate(task, s, accelerator, 2, options)[0].own["error"] for n, s in sets.items()
+        f"{n}/error": evaluate(task, s, accelerator, 2, options).figures.own["error"] for n, s in sets.items()
     }
     assert lines(run, "val")[0].keys() == {"step", "epoch", "split", "few/error", "more/error"}
     assert (run / "samples/more/step-00000001.png").is_file()

@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "engine": {"config", "errors", "files", "distributed", "checkpoint", "record"},
     "train": {"config", "errors", "others", "terminal", "distributed", "engine"},
     "check": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
-    "commands": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
+    "commands": {"config", "errors", "files", "terminal", "distributed", "checkpoint", "record", "engine"},
     "cli": {"config", "errors", "terminal", "train", "commands", "check"},
     "run": {"train"},
 }
@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "models": {"models"},
     "data": {"data"},
 }
-OF_THE_PACKAGE = {"UserError", "printable", "yaml12", "__version__", "API_VERSION", "OLDEST_API_VERSION"}
+OF_THE_PACKAGE = {"UserError", "printable", "yaml12", "exact", "__version__", "API_VERSION", "OLDEST_API_VERSION"}
 ALIASES = {ROOT / "tasks/testing.py": {"testing"}}
 """Former names of public modules, and what they stand for; until the next version of the API."""
 TEMPLATES = ROOT / "launch/commands/templates"
@@ -55,7 +55,7 @@ TEMPLATES = ROOT / "launch/commands/templates"
 PACKAGES = sorted([*TEMPLATES.rglob("*.py"), *ROOT.glob("examples/*/src/**/*.py"), *ROOT.glob("examples/*/tests/*.py")])
 """What stands for other people's packages."""
 PUBLIC = {
-    "": {"UserError"},
+    "": {"UserError", "Run", "load", "train"},
     "tasks": set(launchbay.tasks.__all__),
     "tasks.figures": set(launchbay.tasks.figures.__all__),
     "testing": {"parametrize_with_checks"},

@@ -89,4 +89,4 @@ def test_trackio(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logs = sqlite_storage.SQLiteStorage.get_logs("launchbay", "it", run_id=found.id)
     assert [log["step"] for log in logs] == [1, 1, 2, 3, 3] and found.config["lr"] == 0.001
     assert [log["val/psnr"] for log in logs if "val/psnr" in log] == [20, 21]
-    assert [log["samples"]["caption"] for log in logs if "samples" in log][0] == "step 1: psnr 20 (baseline 15)"
+    assert logs[1]["samples"]["caption"] == "step 1: psnr 20 (baseline 15)"

@@ -64,7 +64,9 @@ class Service(ThreadingHTTPServer):
             raise
 
     def do_Viewer(self, _: Json) -> Json:
-        return {"viewer": {"id": "u", "entity": "us", "username": "us", "email": "", "flags": "{}", "teams": {"edges": []}}}
+        return {
+            "viewer": {"id": "u", "entity": "us", "username": "us", "email": "", "flags": "{}", "teams": {"edges": []}}
+        }
 
     do_GetDefaultEntity = do_Viewer
 
@@ -79,7 +81,11 @@ class Service(ThreadingHTTPServer):
         keys = {"lastStep": last, "sets": [], "keys": {}}
         about = {"projectId": "1", "user": {"name": "us", "username": "us"}, "state": "finished", "group": None}
         names = ("jobType", "commit", "readOnly", "createdAt", "heartbeatAt", "systemMetrics")
-        return {"project": {"run": {**self.bucket(given["name"], run), **about, **dict.fromkeys(names), "historyKeys": keys}}}
+        return {
+            "project": {
+                "run": {**self.bucket(given["name"], run), **about, **dict.fromkeys(names), "historyKeys": keys}
+            }
+        }
 
     do_RunHistoryKeys = do_Run
 
@@ -132,11 +138,17 @@ class Service(ThreadingHTTPServer):
 
     def do_CreateArtifact(self, given: Json) -> Json:
         self.artifacts.append({**given["input"], "files": []})
-        artifact = {"id": str(len(self.artifacts) - 1), "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+        artifact = {
+            "id": str(len(self.artifacts) - 1),
+            "state": "PENDING",
+            "artifactSequence": {"latestArtifact": None},
+        }
         return {"createArtifact": {"artifact": artifact}}
 
     def do_CreateArtifactManifest(self, _: Json) -> Json:
-        return {"createArtifactManifest": {"artifactManifest": {"id": "m", "file": self.to_upload("wandb_manifest.json")}}}
+        return {
+            "createArtifactManifest": {"artifactManifest": {"id": "m", "file": self.to_upload("wandb_manifest.json")}}
+        }
 
     do_UpdateArtifactManifest = do_CreateArtifactManifest
 

@@ -23,7 +23,8 @@ from launchbay.launch.check.fresh import NotImportable, ask
 from launchbay.launch.check.lines import describe_error, raised
 from launchbay.launch.check.results import Broken, Check, NotApplicable, Result
 from launchbay.launch.check.watched import Watched, losses
-from launchbay.launch.config.assembly import build_task, datasets, infer_options, open_sources
+from launchbay.launch.config.assembly import build_task, infer_options, open_sources
+from launchbay.launch.config.loading import datasets
 from launchbay.launch.config.options import AnyConfig, Dataclass, TrainOptions
 from launchbay.launch.config.setup import default_config
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
@@ -188,8 +189,8 @@ class Bench:
     def figures(self) -> tuple[Figures[float], dict[str, Tensor]]:
         """The figures of the validation sets before any training, and what was collected for them of the first."""
         task = self.task().eval()
-        figures, collected = evaluate_sets(task, self.opened[1], self.accelerator(), 2, self.config.train)
-        return figures, next(iter(collected.values()))
+        figures, found = evaluate_sets(task, self.opened[1], self.accelerator(), 2, self.config.train)
+        return figures, next(iter(found.values())).collected
 
     @cached_property
     def probed(self) -> Json:

@@ -16,11 +16,13 @@ from launchbay.launch.commands.inputs import Naming, find_inputs, plan_outputs
 from launchbay.launch.commands.picture_files import kind_of
 from launchbay.launch.commands.restoring import Restoring, Use
 from launchbay.launch.commands.trained import build_trained, restore
+from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.engine.tiles import find_tiling
+from launchbay.launch.files import Json
 from launchbay.launch.record.run_folder import read_summary
 from launchbay.models.reading import Unfit
 from launchbay.tasks.answers import Classes, Pictures
-from launchbay.tasks.base import Task
+from launchbay.tasks.base import AnyTask, Task
 from launchbay.tasks.generative import Generative
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,6 +57,32 @@ def flag_of(name: str) -> str:
     return {"existing": "--overwrite, --skip-existing", "form": "--json, --csv"}.get(name, f"--{name}")
 
 
+def open_run(
+    run: Path, pointer: str, name: str | None = None, argv: Sequence[str] | Json = (), precision: str | None = None
+) -> tuple[Use, AnyConfig]:
+    """Return the task of `run` in use, restored from the "best" or "last" checkpoint, and the run's configuration.
+
+    Args:
+        name: the task, where that is not installed.
+        argv: options of the task for its use, as on the command line or by their names.
+
+    Raises:
+        UserError: it cannot be used, or not in that `precision`.
+    """
+    task, config, accelerator, checkpoint = build_trained(run, pointer, name, argv=argv, verb="apply")
+    restore(task, checkpoint, accelerator.device, strict=False)
+    options: Any = config.options
+    channels = getattr(options, "channels", None) or 3
+    return Use(task, channels, accelerator.device, PRECISIONS[precision or "fp32"]), config
+
+
+def check_answers(task: AnyTask, name: str) -> None:
+    """Raise a UserError if the task `name` does not say what it makes of a picture."""
+    if type(task).reply is Task.reply:
+        said = f"task {name!r} does not say what it makes of a picture"
+        raise UserError(said, "its author can: give it the method reply(image), which Task describes")
+
+
 @torch.no_grad()
 def apply_run(
     run: Path,
@@ -73,12 +101,8 @@ def apply_run(
         name: the task, where that is not installed.
         argv: options of the task.
     """
-    task, config, accelerator, checkpoint = build_trained(run, pointer, name, argv=argv, verb="apply")
-    generative = isinstance(task, Generative)
-    if not generative and type(task).reply is Task.reply:
-        said = f"task {config.task!r} does not say what it makes of a picture"
-        raise UserError(said, "its author can: give it the method reply(image), which Task describes")
-    restore(task, checkpoint, accelerator.device, strict=False)
+    use, config = open_run(run, pointer, name, argv, how.precision)
+    task = use.task
     classes = classes_of(run)
     if isinstance(task, Generative):
         how.check_used(f"{config.task} draws pictures", "count", "label", "seed", "quality", "existing")
@@ -89,9 +113,7 @@ def apply_run(
         wanted = Wanted(how.count, how.label, how.seed or (0,), how.existing == "overwrite", how.quality)
         draw(task, classes, Path(paths[0]), wanted, console)
         return True
-    options: Any = config.options
-    channels = getattr(options, "channels", None) or 3
-    use = Use(task, channels, accelerator.device, PRECISIONS[how.precision or "fp32"])
+    check_answers(task, config.task)
     return answer_pictures(use, config.task, classes, paths=paths, how=how, console=console)
 
 

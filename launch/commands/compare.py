@@ -1,7 +1,7 @@
 """`launchbay compare RUN RUN...`: figures of runs, what they were made with, and where two of them first differ."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,14 +13,13 @@ from torch import Tensor
 
 from launchbay import UserError, printable
 from launchbay.launch.commands.figures import figures_of
-from launchbay.launch.commands.runs import differing, read_row
-from launchbay.launch.config.option_file import read_values
+from launchbay.launch.commands.runs import differing
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json
 from launchbay.launch.record.lines import Line, read_record
-from launchbay.launch.record.run_folder import SUMMARY, config_file, read_summary
+from launchbay.launch.record.reader import RunFolder, read_run_folder
+from launchbay.launch.record.run_folder import SUMMARY, config_file
 from launchbay.models import checkpoints
-from launchbay.models.reading import Unfit
 from launchbay.models.saved import State
 
 V = TypeVar("V")
@@ -59,11 +58,10 @@ def compare(folders: Sequence[Path], console: Console) -> bool:
     """
     for folder in folders:
         config_file(folder)
-    rows = [replace(read_row(folder), name=str(folder)) for folder in folders]
+    rows = [read_run_folder(folder, str(folder)) for folder in folders]
     console.print(figures_of(rows), highlight=False)
-    if len(folders) == 2:
-        first, second = folders
-        return compare_runs(first, second, console)
+    if len(rows) == 2:
+        return compare_runs(rows[0], rows[1], console)
     for row in rows:
         if row.damage:
             raise UserError(row.damage, "compare the others, or put back what it had")
@@ -73,7 +71,7 @@ def compare(folders: Sequence[Path], console: Console) -> bool:
     return True
 
 
-def compare_runs(first: Path, second: Path, console: Console) -> bool:
+def compare_runs(first: RunFolder, second: RunFolder, console: Console) -> bool:
     """Print where the runs first differ. Return whether their records and tensors are the same, whatever they were
     made with.
 
@@ -104,13 +102,15 @@ def compare_runs(first: Path, second: Path, console: Console) -> bool:
     return False
 
 
-def read_run(folder: Path) -> Run:
-    """Return what is there of the run in `folder`.
+def read_run(row: RunFolder) -> Run:
+    """Return what there is to compare of a run.
 
     Raises:
-        UserError: it is no run.
+        UserError: it is not known what it was made with.
     """
-    options, _ = read_values(config_file(folder))
+    if not row.options:
+        raise UserError(row.damage, "put back its config.yaml as it was trained with")
+    folder = row.folder
     states: dict[str, State] = {}
     damaged: dict[str, str] = {}
     saved = checkpoints.list_checkpoints(folder / "checkpoints")
@@ -120,19 +120,16 @@ def read_run(folder: Path) -> Run:
         except checkpoints.DamagedCheckpoint as error:
             damaged[step.name] = str(error)
     newest = list(states.values())[-1] if states else None
-    last = newest
-    if (folder / SUMMARY).exists():
-        try:
-            last = read_summary(folder)
-        except Unfit as error:
-            damaged[SUMMARY] = f"{folder / SUMMARY} {error}"
+    last = row.summary or newest
+    if row.damage:
+        damaged[SUMMARY] = row.damage
     rubbish: list[str] = []
     lines = [without(TIMINGS, line) for line in read_record(folder, tell=rubbish.append)]
     if rubbish:
         damaged["metrics.jsonl"] = rubbish[-1]
     return Run(
-        name=str(folder),
-        made_with={flag(name): value for name, value in options.items() if name not in PLACE}
+        name=row.name,
+        made_with={flag(name): value for name, value in row.options.items() if name not in PLACE}
         | {"processes": getattr(last, "world_size", None), "device": getattr(last, "device", None)}
         | {"threads": getattr(last, "threads", None), **getattr(last, "versions", {})},
         data=newest.data if newest else {},

@@ -10,6 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from launchbay import __version__
+
 CONFIGS = Path("accelerate_configs")
 LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm")
 
@@ -21,13 +23,15 @@ def examine_machine(console: Console) -> None:
     from launchbay.launch.record.wandb_mode import wanted_mode
 
     gpus = torch.cuda.device_count()
+    apple = "Apple's (mps)" if torch.backends.mps.is_available() else ""
     on_cpu = {name for name, there in getattr(torch.cpu, "get_capabilities", dict)().items() if there}
     config = config_in_force([])
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
+        "launchbay": f"{__version__} on {platform.platform()}",
         "python": f"{platform.python_version()} at {sys.executable}",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
-        "GPUs": ", ".join(torch.cuda.get_device_name(number) for number in range(gpus)) or "none",
+        "GPUs": ", ".join(torch.cuda.get_device_name(number) for number in range(gpus)) or apple or "none",
         "CPU": f"{threads_per_process()} thread{'s' * (threads_per_process() > 1)} for one process",
         "fast bf16": "yes"
         if (torch.cuda.is_bf16_supported() if gpus else on_cpu & {"avx512_bf16", "amx_bf16"})

@@ -38,8 +38,8 @@ def draw(task: Generative[object], classes: Sequence[str], out: Path, wanted: Wa
     Raises:
         UserError: they cannot be drawn, or not be written.
     """
-    device = next(task.parameters()).device
-    count, label = wanted.count or COUNT, class_number(task, classes, wanted.label)
+    count = wanted.count or COUNT
+    class_number(task, classes, wanted.label)  # before any file is looked at
     single = bool(out.suffix) and not out.is_dir()
     targets = [out] if single else [out / f"{number:04}.png" for number in range(count)]
     for target in targets:
@@ -47,6 +47,25 @@ def draw(task: Generative[object], classes: Sequence[str], out: Path, wanted: Wa
         if target.exists() and not wanted.overwrite:
             refuse(out, target, "it exists already", "--overwrite, or ")
     try_to_write(out.parent if single else out)
+    pictures, wide = drawn(task, classes, wanted)
+    for number, target in enumerate(targets):
+        write(
+            tiled(pictures, wide) if single else tiled(pictures[number : number + 1], 1), target, quality=wanted.quality
+        )
+    height, width = pictures.shape[-2:]
+    shape = f", {wide} a row" if single else " files"
+    console.print(f"{out}: {count} pictures of {width}×{height}{shape}", highlight=False, markup=False, soft_wrap=True)
+
+
+@torch.no_grad()
+def drawn(task: Generative[object], classes: Sequence[str], wanted: Wanted) -> tuple[Tensor, int]:
+    """Return N×C×H×W in [0, 1], and how many are a row where they are shown together.
+
+    Raises:
+        UserError: there is no class of that name.
+    """
+    device = next(task.parameters()).device
+    count, label = wanted.count or COUNT, class_number(task, classes, wanted.label)
     numbers = torch.arange(count)
     labels = numbers if label is None else torch.full_like(numbers, label)
     latents = walk(task, wanted.seeds, count) if len(wanted.seeds) == 2 else first(task, wanted.seeds[0], count)
@@ -60,14 +79,7 @@ def draw(task: Generative[object], classes: Sequence[str], out: Path, wanted: Wa
         latent = latents[part].to(device)
         source = Batch({"image": latent}, keys[part])
         parts.append(task.generate_with(source, latent, task.wanted(labels[part])).cpu())
-    pictures = torch.cat(parts)
-    for number, target in enumerate(targets):
-        write(
-            tiled(pictures, wide) if single else tiled(pictures[number : number + 1], 1), target, quality=wanted.quality
-        )
-    height, width = pictures.shape[-2:]
-    shape = f", {wide} a row" if single else " files"
-    console.print(f"{out}: {count} pictures of {width}×{height}{shape}", highlight=False, markup=False, soft_wrap=True)
+    return torch.cat(parts), wide
 
 
 def tiled(pictures: Tensor, wide: int) -> Canvas:

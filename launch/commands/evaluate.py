@@ -11,10 +11,11 @@ from rich.console import Console
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
-from launchbay.data.sources import OnDemand, Open, Source
+from launchbay.data.sources import OnDemand, Open, Source, describe_all
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config import data_names
-from launchbay.launch.config.assembly import check_used, datasets, open_sources
+from launchbay.launch.config.assembly import open_sources
+from launchbay.launch.config.loading import check_used, datasets
 from launchbay.launch.config.options import OWN_DATA, TrainOptions
 from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.record.progress import results
@@ -63,7 +64,7 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, arg
     options, size = for_this_machine(config.train, sets, console)
     size = named.batch_size or size
     figures, _ = evaluate_sets(task, sets, accelerator, size, options, moment=moment)
-    for line in dict.fromkeys(line for source in sources.values() for line in source.describe()):
+    for line in describe_all(sources.values()):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     loaded = any("val" in source.opened for source in sources.values())
     data_name = config.train.data.validation_data() if loaded else OWN_DATA

@@ -1,103 +1,137 @@
-"""`launchbay export RUN`: the weights of a run as one plain safetensors file, which needs nothing of ours."""
+"""`launchbay export RUN OUT`: a run for other tools. OUT's ending says as what."""
 
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from rich.console import Console
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor
 
 from launchbay import UserError, printable
-from launchbay.launch.config.data_names import DATA, placeless
-from launchbay.launch.files import replacing
+from launchbay.launch.commands import export_folder, export_push
+from launchbay.launch.commands.apply import classes_of
+from launchbay.launch.commands.export_weights import SUFFIX, metadata_of, read_weights, write_weights
+from launchbay.launch.commands.trained import build_trained, restore
+from launchbay.launch.config.options import AnyConfig
+from launchbay.launch.files import remedy, replacing
 from launchbay.launch.record.run_folder import config_file
 from launchbay.models import checkpoints
+from launchbay.tasks.base import AnyTask
 
-SUFFIX = ".safetensors"
-PLACES = ("data_root", "val_root", "output_dir", "run", "resume")
-"""Options that say where something is on the machine that trained; they are not exported."""
-PUBLISHED = re.compile(r"(\w+=)?(timm/|hf-hub:|https?://)")
-"""How the values of options begin that have a / in them, and are no paths."""
+GRAPHS = (".onnx", ".pt2")
+KINDS = f"{SUFFIX} (weights), .onnx or .pt2 (a graph), or a folder with a model card, OUT/"
 
 
-def export_run(run: Path, pointer: str, target: Path, console: Console) -> None:
-    """Write the weights of the "best" or "last" checkpoint of `run` (their averages, with --ema) to `target`, a new
-    file or the folder for it. Names are those of the network's own state_dict; with several networks each has its
-    network's before it. The file's metadata: task, step, config (JSON, without paths), and the launchbay that trained.
+@dataclass(frozen=True)
+class How:
+    """What the command line says beside the run and where to write; None is what it leaves out."""
+
+    pointer: str = "best"
+    task: str | None = None
+    """Where that is not installed."""
+    license: str | None = None
+    push: str | None = None
+    """The repository of the Hugging Face hub to make, OWNER/NAME."""
+
+
+def export_run(run: Path, target: str | None, how: How, console: Console) -> None:
+    """Write `run` to `target`, a new file or folder, whose ending says as what. By default that is a file of weights in
+    this folder, or with `how.push` a folder.
 
     Raises:
-        UserError: `run` is no run or has no intact checkpoint, or the file is there already, would be of another kind,
-            or cannot be written.
+        UserError: `run` is no run or has no intact checkpoint; or the file is there already, would be of another kind,
+            cannot be written, or would not give what the network gives.
     """
+    name = run.resolve().name
+    target = target or (f"{name}/" if how.push else f"{name}{SUFFIX}")
+    kind = kind_of(target)
+    check_used(how, kind)
+    out = Path(target)
+    check_new(out, kind)
     mode = config_file(run).stat().st_mode
-    target = target / f"{run.resolve().name}{SUFFIX}" if target.is_dir() else target
-    if target.suffix != SUFFIX:
-        raise UserError(
-            f"{target} is no folder that is there, and does not end in {SUFFIX}, which is what export writes",
-            f"name {target.with_suffix(SUFFIX) if target.name else SUFFIX}, or a folder",
-        )
-    if os.path.lexists(target):
-        raise UserError(f"{target} exists already", "name another file; nothing was written")
-    where = checkpoints.find_checkpoint(run / "checkpoints", pointer)
-    state = checkpoints.read_state(where)
-    networks = list(state.optimizers)
-    files = {name: checkpoints.read_tensors(where / checkpoints.file_of(name)) for name in networks}
-    named = {f"{name}.{key}": value for name, tensors in files.items() for key, value in tensors.items()}
-    check_names(where, named)
-    trained = {key for own in state.optimizers.values() for group in own.groups for key in group.params}
-    parameters = sum(named[key].numel() for key in trained & named.keys())
-    alone = f"{networks[0]}." if len(networks) == 1 else ""
-    write_weights(
-        target,
-        {key.removeprefix(alone): value for key, value in named.items()},
-        {
-            "task": state.task,
-            "step": str(state.step),
-            "config": json.dumps(without_paths(state.config)),
-            "launchbay": state.versions.get("launchbay", "unknown"),
-        },
-        mode,
-    )
-    said = f"{target}: {', '.join(networks)} of step {state.step}, {len(named)} tensors, {parameters:,} parameters"
-    console.print(printable(said), highlight=False, markup=False, soft_wrap=True)
+    if kind == SUFFIX:
+        weights = read_weights(checkpoints.find_checkpoint(run / "checkpoints", how.pointer))
+        write_weights(out, weights.tensors, weights.metadata, mode)
+        say(console, f"{out}: {weights.about}")
+    elif kind in GRAPHS:
+        export_graph(run, out, kind, how, console)
+    else:
+        if how.push:
+            export_push.check_repository(how.push)
+        best = how.pointer == "best"
+        export_folder.write_folder(run, out, open_trained(run, how), license=how.license, best=best, mode=mode)
+        say(console, f"{out}/: {', '.join(sorted(path.name for path in out.iterdir()))}")
+        if how.push:
+            say(console, export_push.push(out, how.push))
 
 
-def check_names(where: Path, names: Iterable[str]) -> None:
-    """Check that the names of tensors can be those of files, which others may make of them.
+def kind_of(target: str) -> str:
+    """Return the ending of a file to write, "" for a folder.
 
     Raises:
-        UserError: one cannot.
+        UserError: nothing of that kind is written.
     """
-    for name in names:
-        if set(name) & {"/", "\\"} or ".." in name or not name.isprintable():
-            raise UserError(f"{where} has a tensor called {name!r}", "export another run: names are not paths")
+    suffix = "" if target.endswith(("/", os.sep)) or Path(target).is_dir() else Path(target).suffix
+    if suffix in ("", SUFFIX, *GRAPHS):
+        return suffix
+    hint = f"it ends in one of: {KINDS}"
+    if suffix in (".pth", ".pt", ".ckpt", ".bin"):
+        hint = f"name {Path(target).with_suffix(SUFFIX)}: it holds the same and no code, and other tools load it too"
+    raise UserError(f"{target}: export writes no {suffix}", hint)
 
 
-def without_paths(config: Mapping[str, object]) -> dict[str, object]:
-    """Return the options in `config` but those that say where something is on the machine that trained."""
-    kept = {name: value for name, value in config.items() if name not in PLACES}
-    plain = {name: placeless(value) if name in DATA else value for name, value in kept.items()}
-    return {name: value for name, value in plain.items() if name in DATA or not has_path(value)}
+def check_used(how: How, kind: str) -> None:
+    """Raise a UserError if something was given that a file of this `kind` has no use for."""
+    unused = [("task", how.task)] if kind == SUFFIX else []
+    unused += [("license", how.license), ("push", how.push)] if kind else []
+    for name, value in unused:
+        if value is not None:
+            only = "weights are copied as they are" if name == "task" else "it is for a folder, OUT/"
+            raise UserError(f"--{name} {value} changes nothing: {only}", "leave it out, or name a folder")
 
 
-def has_path(value: object) -> bool:
-    """Return whether `value` is, or contains, what looks like a path."""
-    if isinstance(value, list | tuple):
-        return any(map(has_path, value))
-    if isinstance(value, dict):
-        return any(map(has_path, value.values()))
-    return isinstance(value, str) and bool(set(value) & {"/", "\\", "~"}) and not PUBLISHED.match(value)
+def check_new(out: Path, kind: str) -> None:
+    """Raise a UserError if there is something at `out` already; a folder may be, if it is empty."""
+    if os.path.lexists(out) and (kind or not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} exists already", "name another, or remove it; nothing was written")
 
 
-def write_weights(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str], mode: int) -> None:
+def open_trained(run: Path, how: How) -> tuple[AnyTask, AnyConfig, Path]:
+    """Return the trained task of `run` on the CPU, in single precision and in evaluation mode, its options, and the
+    checkpoint that its weights are from.
+    """
+    task, config, _, checkpoint = build_trained(run, how.pointer, how.task, verb="export")
+    restore(task, checkpoint, torch.device("cpu"), strict=False)
+    torch.set_default_dtype(torch.float32)  # where it was trained in double precision
+    return task.float().requires_grad_(False), config, checkpoint
+
+
+def export_graph(run: Path, out: Path, kind: str, how: How, console: Console) -> None:
+    """Write what `run` makes of pictures, or draws, as a graph that needs nothing of ours, and check it."""
+    from launchbay.launch.commands.export_files import check_installed, write_graph
+    from launchbay.launch.commands.export_graph import graph_of
+
+    if kind == ".onnx":
+        check_installed()
+    task, config, checkpoint = open_trained(run, how)
+    graph = graph_of(task, config.options)
+    metadata = metadata_of(checkpoints.read_state(checkpoint))
+    if "label" in graph.inputs or "probabilities" in graph.outputs:
+        metadata["classes"] = json.dumps(classes_of(run))
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary:
-            save_file(tensors, temporary, metadata)
-            temporary.chmod(mode)  # safetensors lets nobody else read its files
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {target}: {error}", "name another place, or free some disk space") from error
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(out) as temporary:
+            made = write_graph(graph, temporary, metadata)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error}", f"{remedy(error)}, or name another place") from error
+    if made.refused:
+        say(console, f"the network does not allow that {made.refused[0]}")
+    for name, about in graph.inputs.items():
+        say(console, f"{out}: {name} {about} -> {', '.join(graph.outputs)}; {made.sizes.said}")
+    program = "onnxruntime" if kind == ".onnx" else "torch.export.load"
+    say(console, f"checked with {program}: {'; '.join(made.checks)}; differs by at most {made.difference:.1e}")
+
+
+def say(console: Console, line: str) -> None:
+    console.print(printable(line), highlight=False, markup=False, soft_wrap=True)

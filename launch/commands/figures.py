@@ -7,12 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from launchbay import printable
-from launchbay.launch.commands.runs import ABSENT, Row, shown
+from launchbay.launch.commands.runs import ABSENT, shown
 from launchbay.launch.files import Json, to_json
+from launchbay.launch.record.reader import RunFolder
 from launchbay.launch.record.run_folder import PLACE_OPTIONS
 
 
-def figures_of(rows: Sequence[Row]) -> Table:
+def figures_of(rows: Sequence[RunFolder]) -> Table:
     """Return a table of the figures at the best step of each run, below those of the baseline; and of runs that differ
     in their seed only, mean ± standard deviation.
     """
@@ -35,9 +36,9 @@ def figures_of(rows: Sequence[Row]) -> Table:
     return table
 
 
-def repeated(rows: Sequence[Row]) -> list[list[Row]]:
+def repeated(rows: Sequence[RunFolder]) -> list[list[RunFolder]]:
     """Return the groups of runs that have the same options but for their seed."""
-    groups: dict[str, dict[object, Row]] = {}
+    groups: dict[str, dict[object, RunFolder]] = {}
     for row in rows:
         groups.setdefault(to_json(but_seed(row.options)), {})[row.options.get("seed")] = row
     return [list(group.values()) for group in groups.values() if len(group) > 1]

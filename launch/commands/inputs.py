@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launchbay import UserError
 from launchbay.data.decode import Header, read_header, unreadable
-from launchbay.data.listing import list_folder
+from launchbay.data.listing import list_folder, what_reads
 from launchbay.data.words import counted, plain_name
 from launchbay.launch.commands.picture_files import kind_of, writable
 from launchbay.launch.files import remedy, replacing
@@ -55,7 +55,7 @@ def find_inputs(words: Sequence[str]) -> Inputs:
             headers[one] = read_header(one.path)
         except Exception as error:  # whatever its bytes make of Pillow's parsers
             damaged.append(unreadable(one.path, error).message)
-    remarks = [f"left out: {counted(left_out)}"] if left_out else []
+    remarks = [f"left out: {counted(left_out)}{what_reads(left_out)}"] if left_out else []
     return Inputs(headers, damaged, len(named) > 1 or named[0].is_dir(), remarks)
 
 

@@ -26,6 +26,8 @@ from launchbay.tasks.base import AnyTask
 LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue give to the grey of a picture."""
 MOST_AT_ONCE = 64
+LARGEST_TRIED = 128
+"""Pixels of a side of the black pictures that a task is tried on."""
 IN_THE_BACKGROUND = 2**24
 """Pictures with at most so many pixels are written while the next are computed; larger ones would take the memory."""
 
@@ -60,18 +62,32 @@ class Use:
             UserError: it cannot answer one, which is named.
         """
         answer: Answer | None = None
-        sizes = {(min(known.height, 128), min(known.width, 128)): one.path for one, known in headers.items()}
+        sizes = {
+            (min(known.height, LARGEST_TRIED), min(known.width, LARGEST_TRIED)): one.path
+            for one, known in headers.items()
+        }
         for (height, width), path in sizes.items():
             try:
-                answer = self.answer(torch.zeros(1, self.channels, height, width, device=self.device))
-                if isinstance(answer, Pictures):
-                    check_pictures(answer, height, width)
+                answer = self.rehearse_size(height, width)
             except UserError as error:
-                raise UserError(f"{plain_name(path)}: {error.message}", error.hint) from error
-            except (RuntimeError, ValueError, AssertionError) as error:
-                said = f"{plain_name(path)} cannot be used: of {width}×{height} pixels the network makes: "
-                raise UserError(said + str(error).splitlines()[0], "leave out what is too small for it") from error
+                raise UserError(f"{plain_name(path)} cannot be used: {error.message}", error.hint) from error
         assert answer is not None
+        return answer
+
+    def rehearse_size(self, height: int, width: int) -> Answer:
+        """Return the answer to a black picture of this size; of a large one only a corner is tried.
+
+        Raises:
+            UserError: the task cannot answer it.
+        """
+        height, width = min(height, LARGEST_TRIED), min(width, LARGEST_TRIED)
+        try:
+            answer = self.answer(torch.zeros(1, self.channels, height, width, device=self.device))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            said = f"of {width}×{height} pixels the network makes: {str(error).splitlines()[0]}"
+            raise UserError(said, "leave out what is too small for it") from error
+        if isinstance(answer, Pictures):
+            check_pictures(answer, height, width)
         return answer
 
 

@@ -4,7 +4,6 @@ import csv
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -12,58 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from launchbay import UserError, printable
-from launchbay.launch.config.option_file import read_values
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json, to_json
-from launchbay.launch.record.lines import METRICS
-from launchbay.launch.record.run_folder import PLACE_OPTIONS, SUMMARY, Summary, config_file, owner_lives, read_summary
-from launchbay.models.reading import Unfit
+from launchbay.launch.record.reader import RunFolder, ago, read_run_folder
+from launchbay.launch.record.run_folder import PLACE_OPTIONS
 
-STALLED = 600
-"""Seconds without a line in the record after which a run that is running is said to have stalled."""
 ABSENT = "–"
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is said of one run."""
-
-    name: str
-    status: str
-    changed: float
-    """When something was last written, in seconds since 1970."""
-    bytes: int
-    options: Json = field(default_factory=dict)
-    summary: Summary | None = None
-    """What it had come to at its last validation, None before the first."""
-    damage: str = ""
-    """What cannot be read of it, and why."""
-
-    def task(self) -> str:
-        return str(self.options.get("task", ""))
-
-    def best(self, figure: str = "") -> float | None:
-        """Return the best value of `figure`, by default of that by which the best checkpoint is chosen."""
-        return self.summary.best.get(figure or self.summary.best_by) if self.summary else None
-
-    def plain(self) -> Json:
-        """Return all of it as JSON has it."""
-        summary = self.summary
-        return {
-            "run": self.name,
-            "task": self.task(),
-            "data": summary.data if summary else self.options.get("data"),
-            "status": self.status,
-            "damage": self.damage,
-            "step": summary.step if summary else None,
-            "steps": summary.steps if summary else None,
-            "best_by": summary.best_by if summary else "",
-            "best": dict(summary.best) if summary else {},
-            "baseline": dict(summary.baseline) if summary else {},
-            "changed": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.changed)),
-            "bytes": self.bytes,
-            "options": {name: value for name, value in self.options.items() if name not in PLACE_OPTIONS},
-        }
 
 
 def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -> bool:
@@ -78,7 +31,7 @@ def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -
         UserError: there is no run, or none has that figure.
     """
     names = sorted(path.name for path in folder.iterdir() if (path / "config.yaml").exists()) if folder.is_dir() else []
-    rows = [row for row in (read_row(folder / name) for name in names) if task in ("", row.task())]
+    rows = [row for row in (read_run_folder(folder / name) for name in names) if task in ("", row.task)]
     if not rows:
         what = f"of task {task} " * bool(task)
         raise UserError(f"there is no run {what}in {folder}", "name the folder of your runs: launchbay runs DIR")
@@ -98,32 +51,7 @@ def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -
     return not any(row.damage for row in rows)
 
 
-def read_row(run: Path) -> Row:
-    """Return what there is to say of the run in the folder `run`, also where it is damaged."""
-    size = sum(path.lstat().st_size for path in run.rglob("*") if path.is_file() and not path.is_symlink())
-    changed = max(path.stat().st_mtime for path in (run, run / METRICS, run / SUMMARY) if path.exists())
-    options: Json = {}
-    try:
-        options, _ = read_values(config_file(run))
-        summary = read_summary(run) if (run / SUMMARY).exists() else None
-    except (UserError, Unfit) as error:
-        what = "" if isinstance(error, UserError) else f"{run / SUMMARY} "
-        return Row(run.name, "damaged", changed, size, options, damage=printable(f"{what}{error}"))
-    return Row(run.name, status_of(run, summary, changed), changed, size, options, summary)
-
-
-def status_of(run: Path, summary: Summary | None, changed: float) -> str:
-    """Return how it stands with a run: what its summary says, if its process is there to say otherwise."""
-    if summary is not None and summary.status != "running":
-        return summary.status
-    if owner_lives(run) is False:
-        return "killed"
-    if (silent := time.time() - changed) > STALLED:
-        return f"stalled for {ago(silent)}"
-    return "running" if summary else "starting"
-
-
-def sorted_by(rows: Sequence[Row], figure: str) -> list[Row]:
+def sorted_by(rows: Sequence[RunFolder], figure: str) -> list[RunFolder]:
     """Return those of `rows` that have `figure`, the best first, and then the others.
 
     Raises:
@@ -138,16 +66,16 @@ def sorted_by(rows: Sequence[Row], figure: str) -> list[Row]:
     return with_it + [row for row in rows if row not in with_it]
 
 
-def table_of(rows: Sequence[Row], figure: str) -> Table:
+def table_of(rows: Sequence[RunFolder], figure: str) -> Table:
     """Return a table of what is not the same in all rows: 80 columns are few."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, list[str]] = {}
     for row in rows:
         summary, name = row.summary, figure or (row.summary.best_by if row.summary else "")
-        cells = {"run": row.name, "task": row.task(), "data": str(row.plain()["data"] or ABSENT), "status": row.status}
+        cells = {"run": row.name, "task": row.task, "data": str(row.data or ABSENT), "status": row.status}
         cells |= {"step": f"{summary.step:,}" if summary else ABSENT, "best": f"{shown(row.best(name))} {name}"}
         cells |= {"baseline": shown(summary.baseline.get(name) if summary else None)}
-        cells |= {"age": ago(time.time() - row.changed), "MiB": f"{row.bytes / 2**20:,.0f}"}
+        cells |= {"age": ago(time.time() - row.changed), "MiB": f"{row.bytes() / 2**20:,.0f}"}
         for heading, cell in cells.items():
             columns.setdefault(heading, []).append(printable(cell))
     same = [heading for heading in ("task", "data") if len(set(columns[heading])) == 1]
@@ -162,11 +90,11 @@ def table_of(rows: Sequence[Row], figure: str) -> Table:
     return table
 
 
-def differing(rows: Sequence[Row]) -> dict[str, str]:
+def differing(rows: Sequence[RunFolder]) -> dict[str, str]:
     """Return for each run those options that are not the same in all runs of its task, as on a command line."""
     said: dict[str, str] = {}
     for row in rows:
-        others = [other.options for other in rows if other.task() == row.task()]
+        others = [other.options for other in rows if other.task == row.task]
         names = [
             name
             for name, value in row.options.items()
@@ -184,15 +112,7 @@ def shown(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.4f}"
 
 
-def ago(seconds: float) -> str:
-    """Return a time span in its largest unit."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(0, seconds):.0f} s"
-
-
-def write_csv(rows: Sequence[Row]) -> None:
+def write_csv(rows: Sequence[RunFolder]) -> None:
     """Print one line for each run, with a column for each figure and option that any of them has."""
     flat: list[Json] = []
     for row in rows:

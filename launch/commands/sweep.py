@@ -20,12 +20,13 @@ from rich.console import Console
 from launchbay import UserError, printable
 from launchbay.launch import errors
 from launchbay.launch.commands.figures import figures_of
-from launchbay.launch.commands.runs import read_row, shown, sorted_by
+from launchbay.launch.commands.runs import shown, sorted_by
 from launchbay.launch.commands.trials import Axis, Range, Search, read_range
 from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_class, flag
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import write_text
+from launchbay.launch.record.reader import read_run_folder
 from launchbay.launch.record.run_folder import SWEEP, is_done
 
 OWN = ("run", "output_dir", "resume")
@@ -174,7 +175,7 @@ def try_next(search: Search, trainings: Trainings, task: str, fixed: Sequence[st
 
 def show_outcome(folder: Path, console: Console) -> None:
     """Print the figures of the runs of the sweep in `folder`, and which is the best one."""
-    rows = [read_row(run) for run in sorted(folder.iterdir()) if (run / "config.yaml").exists()]
+    rows = [read_run_folder(run) for run in sorted(folder.iterdir()) if (run / "config.yaml").exists()]
     whole = [row for row in rows if row.summary]
     console.print(figures_of(whole), highlight=False)
     by = next((row.summary.best_by for row in whole if row.summary), "")
@@ -276,7 +277,7 @@ def open_sweep(name: str, task: str, command: str) -> Path:
 
 def line_on(folder: Path, name: str, code: int) -> str:
     """Return how a run ended, and its best figure beside the baseline's."""
-    row = read_row(folder / name) if (folder / name).is_dir() else None
+    row = read_run_folder(folder / name) if (folder / name).is_dir() else None
     if code or row is None or row.summary is None:
         return f"{name}: exit code {code}, see {folder / name}.log"
     figure, baseline = row.summary.best_by, row.summary.baseline.get(row.summary.best_by)

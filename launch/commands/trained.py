@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -13,9 +13,10 @@ from launchbay.launch.checkpoint.storage import load_task
 from launchbay.launch.config.assembly import build_task
 from launchbay.launch.config.option_file import read_options, read_task
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.config.run_options import with_options_of_use
+from launchbay.launch.config.run_options import with_options_of_use, with_values_of_use
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
+from launchbay.launch.files import Json
 from launchbay.launch.record.run_folder import config_file
 from launchbay.models import checkpoints
 from launchbay.models.bounds import bounded_by
@@ -28,7 +29,7 @@ def build_trained(
     task: str | None = None,
     given: Collection[str] = ("data", "val_data"),
     *,
-    argv: Sequence[str] = (),
+    argv: Sequence[str] | Json = (),
     verb: str = "evaluate",
 ) -> tuple[AnyTask, AnyConfig, Accelerator, Path]:
     """Return the task of `run` as its options say, but for those that `argv` chooses anew for its use by `verb`, and
@@ -38,6 +39,7 @@ def build_trained(
     Args:
         task: the task as the command line names it, which a run of one that is not installed needs.
         given: other options that name code and that the command line gives, or that are not used.
+        argv: as on the command line, or by their names.
 
     Raises:
         UserError: this is no run, it names code that the command line does not, or its options do not build its task.
@@ -51,8 +53,11 @@ def build_trained(
         raise UserError(f"{file} names no task", "add the line `task: NAME` again, as the run had it")
     task_type, default = task_of(task or name)
     config, _ = read_options(file, default)
-    config, changes = with_options_of_use(config, argv, verb)
-    print(*changes, sep="\n", end="\n" * bool(changes), flush=True)
+    if isinstance(argv, Mapping):
+        config = with_values_of_use(config, argv, verb)
+    else:
+        config, changes = with_options_of_use(config, argv, verb)
+        print(*changes, sep="\n", end="\n" * bool(changes), flush=True)
     checkpoint = checkpoints.find_checkpoint(run / "checkpoints", pointer)
     accelerator = create_accelerator(config.train)  # before the network is built: it decides on float64
     try:

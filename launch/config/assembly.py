@@ -1,7 +1,7 @@
 """Assemble what a run learns with and from: options that follow from the data, the data sets, the task itself."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from inspect import isabstract, signature
@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import cast, get_type_hints
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load
+from launchbay.data import ImageSet
 from launchbay.data.files import without_damaged
 from launchbay.data.held_out import split
 from launchbay.data.mixture import pair
-from launchbay.data.sources import OnDemand, Open, Source
-from launchbay.data.transforms import UnsuitablePictures
+from launchbay.data.sources import Open, Source
 from launchbay.launch.config import data_names, plugins
 from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions, all_of
 from launchbay.tasks.authors import (
@@ -22,7 +21,6 @@ from launchbay.tasks.authors import (
     check_arguments,
     check_constructed,
     describe_value,
-    raise_author_error,
 )
 from launchbay.tasks.base import AnyTask, Task
 
@@ -56,8 +54,8 @@ def open_sources(data: DataOptions, training: Open | None = None) -> dict[str, S
     Raises:
         UserError: there is no data set of a name, or the validation sets cannot be told apart.
     """
-    opened, skip = training or open_dataset(data.data), data.skip_damaged
-    train = cache((lambda *where: without_damaged(partial(opened, *where))) if skip else opened)
+    skip = data.skip_damaged
+    train = cache(training or leniently(open_dataset(data.data, skip_damaged=skip), skip_damaged=skip))
     others = validation_sets(data)
     if data.hold_out:
         train, held = map(cache, split(train, data.hold_out))
@@ -100,12 +98,13 @@ def validation_sets(data: DataOptions) -> dict[str, tuple[Open, Path | None]]:
         names = ("",) * len(names)
     if not kinds:
         return {name: (open_path(root), None) for name, root in zip(names, roots, strict=True)}
+    open_kind = partial(open_dataset, skip_damaged=data.skip_damaged)
     if len(roots) == len(kinds):
-        return {name: (open_dataset(kind), root) for name, kind, root in zip(names, kinds, roots, strict=True)}
+        return {name: (open_kind(kind), root) for name, kind, root in zip(names, kinds, roots, strict=True)}
     # One folder for all is for those that need one; a path among them says where it is.
     taking = [any(map(data_names.takes_root, data_names.parts_of(kind))) for kind in kinds]
     each = [roots[0] if roots and (taken or not any(taking)) else None for taken in taking]
-    return {name: (open_dataset(kind), root) for name, kind, root in zip(names, kinds, each, strict=True)}
+    return {name: (open_kind(kind), root) for name, kind, root in zip(names, kinds, each, strict=True)}
 
 
 def check_set_names(names: Sequence[str]) -> None:
@@ -125,14 +124,22 @@ def check_set_names(names: Sequence[str]) -> None:
         raise UserError(f"two validation sets are called {twice[0]!r}", "folders have their own names: --val-root A B")
 
 
-def open_dataset(name: str) -> Open:
+def leniently(opened: Open, *, skip_damaged: bool) -> Open:
+    """Return what opens the same, without damaged pictures if these are to be skipped."""
+    return (lambda *where: without_damaged(partial(opened, *where))) if skip_damaged else opened
+
+
+def open_dataset(name: str, *, skip_damaged: bool = False) -> Open:
     """Return what opens the data set called `name` (see `data_names`); "A+B" is the pairs of two.
+
+    Args:
+        skip_damaged: leave out damaged pictures of A and of B.
 
     Raises:
         UserError: there is none of that name.
     """
     parts = data_names.parts_of(name)
-    opened = [open_part(part) for part in parts]
+    opened = [leniently(open_part(part), skip_damaged=skip_damaged and len(parts) > 1) for part in parts]
     both = opened[0] if len(opened) == 1 else pair(*opened)
     if any(map(data_names.takes_root, parts)):
         return both
@@ -223,77 +230,3 @@ def build_task(task_type: type[AnyTask], options: Dataclass) -> AnyTask:
             raise
     check_constructed(task)
     return task
-
-
-def datasets(task: AnyTask, loads: Mapping[str, Load]) -> tuple[ImageSet, dict[str, ImageSet]]:
-    """Return the training set of `task` and its validation sets by name, the empty one if there is one set.
-
-    With several `loads` the task is asked once with each: their names are those of the validation sets.
-
-    Raises:
-        AuthorError: they are no data sets, or validation sets cannot have their names.
-        UserError: the task has several validation sets of its own, and is to have several others.
-    """
-    opened = {name: training_and_validation(task, load) for name, load in loads.items()}
-    training, own = next(iter(opened.values()))
-    if len(opened) == 1:
-        return training, own
-    if any("" not in sets for _, sets in opened.values()):
-        raise UserError(
-            f"{type(task).__name__} has several validation sets of its own, {', '.join(own)}", "give one --val-data"
-        )
-    return training, {name: sets[""] for name, (_, sets) in opened.items()}
-
-
-def training_and_validation(task: AnyTask, load: Load) -> tuple[ImageSet, dict[str, ImageSet]]:
-    """Return what the task makes of one `load`: see `datasets`."""
-    try:
-        loaded: object = task.datasets(load)
-    except UnsuitablePictures as error:
-        check_uses(task, error.essential)
-        raise UserError(error.message, better_hint(error, task)) from error
-    match loaded:
-        case (ImageSet() as training, ImageSet() as validation):
-            sets = {"": validation}
-        case (ImageSet() as training, Mapping() as sets) if all(isinstance(s, ImageSet) for s in sets.values()):
-            with attribute_errors_to(type(task), "datasets"):
-                check_set_names([str(name) for name in sets])
-            sets = {str(name): images for name, images in sets.items()}
-        case other:
-            hint = "return the training and the validation set: return load('train'), load('val')"
-            raise_author_error(task, "datasets", f"returns {describe_value(other)}", hint)
-    for images in (training, *sets.values()):
-        check_uses(task, images.essential)
-    here = [images for images in (training, *sets.values()) if not isinstance(images, OnDemand)]
-    if not sets or not all(map(len, here)):
-        raise_author_error(
-            task, "datasets", "returns a data set without a sample", "give some to train and to validate on"
-        )
-    return training, sets
-
-
-def check_uses(task: AnyTask, essential: Sequence[str]) -> None:
-    """Raise a UserError if `task` makes no use of something that a data set makes no sense without."""
-    if unused := [name for name in essential if name not in task.uses]:
-        raise UserError(
-            f"{type(task).__name__} makes no use of {unused[0]!r}, which the pairs of the data set are made of",
-            "choose a task that has it in its `uses`: superres and denoise take inputs; to learn from one side alone "
-            "name its folder: --data DIR/high",
-        )
-
-
-def check_used(sources: Mapping[str, Source]) -> None:
-    """Raise a UserError if validation pictures were named for a task that has its own."""
-    if any(source.validation is not None and "val" not in source.opened for source in sources.values()):
-        raise UserError(
-            "--val-data and --val-root change nothing: the task opens validation pictures of its own", "leave them out"
-        )
-
-
-def better_hint(error: UnsuitablePictures, task: AnyTask) -> str:
-    """Return what to do about pictures that do not fit, where an option of `task` decides on that."""
-    if error.option == "channels" and error.split == "train" and hasattr(task.config, "channels"):
-        return f"leave --channels out: then it takes {error.channels}"
-    if error.option == "crop" and hasattr(task.config, "patch"):
-        return f"choose smaller crops with --patch, or {error.hint}"
-    return error.hint

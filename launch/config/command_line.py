@@ -217,10 +217,13 @@ def settle_length(parsed: Config[C], from_file: Config[C], default: Config[C]) -
     )
 
 
-def changes(parsed: Config[C], from_file: Config[C], default: Config[C], lines: dict[str, str]) -> list[str]:
-    """Return a line for each option that differs from the default of the task: value, origin and default."""
+def changes(
+    parsed: Config[C], from_file: Config[C], default: Config[C], lines: dict[str, str], given: str = "command line"
+) -> list[str]:
+    """Return a line for each option that differs from the default of the task: value, origin (a line of the file, or
+    `given`) and default."""
     before, file, now = default.flat(), from_file.flat(), parsed.flat()
     settled = [name for name in ("steps", "epochs") if now[name] is None]  # the other one was given
     changed = [name for name, value in now.items() if value != before[name] and name not in settled]
-    origin = {name: lines.get(name, "") if now[name] == file[name] else "command line" for name in changed}
+    origin = {name: lines.get(name, "") if now[name] == file[name] else given for name in changed}
     return [f"{flag(name)} {now[name]}  ({origin[name]}; default {before[name]})" for name in changed]

@@ -1,7 +1,7 @@
 """Files of options: flat YAML, read and written. Unknown keys and wrong values are errors that name file and line."""
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +11,7 @@ import yaml
 from launchbay import UserError
 from launchbay.launch.config import data_names
 from launchbay.launch.config.options import GROUPS, AnyConfig, Config, Dataclass, all_of, declaring_class, flag, plain
-from launchbay.launch.config.validation import validate_option
+from launchbay.launch.config.validation import SEE_HELP, validate_option
 from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import Json
 from launchbay.yaml12 import Dumper, Loader, read_text, text_of
@@ -105,21 +105,33 @@ def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, s
         raise UserError(
             f"{origins['task']}: the file is for task {task}, not for --task {default.task}", "leave one of them out"
         )
-    known, own_type = default.flat(), type(default.options)
     for name in values:
-        if name not in known:
+        if name not in default.flat():
             raise UserError(
-                f"{origins[name]}: {name} is not an option of task {default.task}" + did_you_mean(name, known),
+                f"{origins[name]}: {name} is not an option of task {default.task}" + did_you_mean(name, default.flat()),
                 f"run.py --task {default.task} --help lists them",
             )
+    return with_options(default, values, {name: f"{where}: {name}" for name, where in origins.items()}), origins
+
+
+def with_options(config: Config[C], values: Json, where: Mapping[str, str], hint: str = SEE_HELP) -> Config[C]:
+    """Return `config` with other `values` for some of its options, which are checked.
+
+    Args:
+        where: where each comes from, which begins the message about it: "options.yaml:3: lr".
+
+    Raises:
+        UserError: one is no value of its option.
+    """
+    own_type = type(config.options)
     given = {
-        name: validate_option(declaring_class(name, own_type), name, value, f"{origins[name]}: {name}")
+        name: validate_option(declaring_class(name, own_type), name, value, where[name], hint)
         for name, value in values.items()
     }
     shared = {name: value for name, value in given.items() if name in GROUPS}
     own = {name: value for name, value in given.items() if name not in GROUPS}
-    train, options = default.train.with_values(**shared), replace(default.options, **own)  # pyright: ignore
-    return Config(default.task, train, options), origins
+    train, options = config.train.with_values(**shared), replace(config.options, **own)  # pyright: ignore
+    return Config(config.task, train, options)
 
 
 def to_yaml(config: AnyConfig) -> str:

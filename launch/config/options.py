@@ -49,7 +49,7 @@ class DataOptions:
     """Share of the training pictures that is not trained on, but chooses the best checkpoint: 0.1 is usual. Without it
     the validation pictures choose, and the figures of the best checkpoint flatter it a little."""
     skip_damaged: bool = False
-    """Leave out pictures of a folder or an archive that cannot be read, and count them, instead of refusing it."""
+    """Leave out pictures that cannot be read, with the pair or the row that they are of, and count them."""
     workers: Annotated[int, Ge(0)] = 0
     """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
 

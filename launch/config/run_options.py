@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, get_args, get_type_hints
 
 from launchbay import UserError
+from launchbay.launch.config.option_file import with_options
 from launchbay.launch.config.options import Config, Dataclass, RunOptions, flag
-from launchbay.launch.config.validation import validate_option
 from launchbay.launch.errors import did_you_mean
+from launchbay.launch.files import Json
 
 if TYPE_CHECKING:
     from launchbay.tasks.options import Mark
@@ -52,6 +53,13 @@ def marked(options: type, mark: "Mark") -> list[str]:
     return [option.name for option in fields(options) if mark in get_args(hints[option.name])]
 
 
+def mark_of(verb: str) -> "Mark":
+    """Return the mark of the options that `verb` may choose anew."""
+    from launchbay.tasks.options import Mark
+
+    return {"evaluate": Mark.EVALUATION, "apply": Mark.APPLY}[verb]
+
+
 def with_options_of_use(config: Config[C], argv: Sequence[str], verb: str) -> tuple[Config[C], list[str]]:
     """Return the `config` of a run with those of its task's options that `argv` chooses anew for its use by `verb`,
     "evaluate" or "apply", and a line for each that differs.
@@ -63,20 +71,34 @@ def with_options_of_use(config: Config[C], argv: Sequence[str], verb: str) -> tu
         return config, []
     import tyro
 
-    from launchbay.tasks.options import Mark
-
     own = type(config.options)
-    names = marked(own, {"evaluate": Mark.EVALUATION, "apply": Mark.APPLY}[verb])
+    names = marked(own, mark_of(verb))
     check_given(config, argv, names, verb)
     hints = get_type_hints(own, include_extras=True)
     before = {name: getattr(config.options, name) for name in names}
     kind = make_dataclass("Options", [(name, hints[name], field(default=before[name])) for name in names])
     answers = vars(tyro.cli(kind, args=list(argv), prog=f"launchbay {verb} RUN"))
     changed = {name: value for name, value in answers.items() if value != before[name]}
-    for name, value in changed.items():
-        validate_option(own, name, value, flag(name))
+    config = with_run_folders(with_options(config, changed, {name: flag(name) for name in changed}))
     lines = [f"{flag(name)} {value}  (command line; the run has {before[name]})" for name, value in changed.items()]
-    return with_run_folders(replace(config, options=replace(config.options, **changed))), lines
+    return config, lines
+
+
+def with_values_of_use(config: Config[C], values: Json, verb: str) -> Config[C]:
+    """Return the `config` of a run with `values` for those of its task's options that its use by `verb`, "evaluate" or
+    "apply", may choose anew.
+
+    Raises:
+        UserError: training depends on one, or the task has it not.
+    """
+    names = marked(type(config.options), mark_of(verb)) if values else []
+    hint = f"task {config.task} has these for its use: {', '.join(names) or 'none'}"
+    for name in values:
+        if name in config.flat() and name not in names:
+            raise UserError(f"{name} is for training, which is over: the run has {config.flat()[name]}", hint)
+        if name not in names:
+            raise UserError(f"task {config.task} has no option {name}{did_you_mean(name, names)}", hint)
+    return with_run_folders(with_options(config, values, {name: name for name in values}))
 
 
 def check_given(config: Config[C], argv: Sequence[str], names: Sequence[str], verb: str) -> None:

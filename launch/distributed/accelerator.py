@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Collection
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch import distributed
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
+from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.files import Json
@@ -23,6 +25,8 @@ from launchbay.launch.others import introduce, launch_command, process_count, pr
 OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
+MEETINGS = count()
+"""Of this process with the others."""
 SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py ..."
 
 
@@ -89,6 +93,9 @@ def check_precision(options: TrainOptions, accelerator: Accelerator) -> None:
     device = accelerator.device.type
     if device == "cpu" and "fp16" in (options.hardware.precision, accelerator.mixed_precision):
         raise UserError("fp16 is for GPUs: on a CPU it would be computed in fp32", OTHER_PRECISION)
+    if options.hardware.precision == "fp64" and exact_device(accelerator.device) != accelerator.device:
+        hint = "leave it out; or compute on the CPU: accelerate launch --cpu"
+        raise UserError(f"--precision fp64: this GPU ({device}) has no float64", hint)
     compiles, gpu = options.hardware.compile or options.hardware.cuda_graphs, device == "cuda"
     wanted = ("CC", "clang", "gcc") if gpu else ("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if compiles and sys.platform != "win32" and not has_compiler(*wanted):
@@ -118,9 +125,9 @@ def tune_malloc() -> None:
 def join_processes(store: TCPStore) -> None:
     """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
     restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
-    processes that are gone.
+    processes that are gone; so too in a second training of the same processes.
     """
-    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"]
+    attempt = f"{os.environ['TORCHELASTIC_RESTART_COUNT']}-{next(MEETINGS)}"
     of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
     distributed.init_process_group("gloo", store=of_attempt, rank=process_rank(), world_size=process_count())
 
@@ -145,7 +152,7 @@ def option(launcher: list[str], name: str) -> str | None:
 
 def settings(launcher: list[str]) -> Json:
     file = config_in_force(launcher) if launcher else None
-    return yaml.safe_load(file.read_text()) or {} if file else {}
+    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file else {}
 
 
 def runs_on_cpu(launcher: list[str]) -> bool:

@@ -35,7 +35,8 @@ class Stop(AbstractContextManager["Stop"]):
     current: ClassVar["Stop | None"] = None
     """The one that is entered."""
 
-    def __init__(self):
+    def __init__(self, *, guest: bool = False):
+        self.guest = guest
         self.end = inf
         self.noted = 0
         self.interrupts, self.raised = True, False
@@ -50,7 +51,7 @@ class Stop(AbstractContextManager["Stop"]):
         # nohup has SIGHUP ignored: the terminal may close.
         heard = [s for s in SIGNALS if s.name != "SIGHUP" or signal.getsignal(s) != signal.SIG_IGN]
         self.before = {s: signal.signal(s, self.note) for s in heard} if listening else {}
-        self.listener = Listener(self, self.before) if listening else None
+        self.listener = Listener(self, self.before) if listening and not self.guest else None
         Stop.current = self if listening else None
         return self
 
@@ -77,6 +78,8 @@ class Stop(AbstractContextManager["Stop"]):
             raise Signalled(self.noted)
 
     def note(self, number: int, _: FrameType | None) -> None:
+        if self.guest and self.noted == number == signal.SIGINT:
+            raise KeyboardInterrupt
         self.noted = self.noted or number
         if self.interrupts and not self.raised:
             self.raised = True

@@ -11,6 +11,7 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.data import ImageSet
 from launchbay.data.loader import Samples, TrainingOrder, samples
+from launchbay.exact import exact_device
 from launchbay.launch.config.options import DataOptions, OptimizationOptions
 from launchbay.launch.distributed.collectives import gather_with_gradients
 from launchbay.launch.distributed.signals import interruptible
@@ -99,8 +100,10 @@ def to_batch(
     values = dict(samples.values)
     for name, value in values.items():
         if isinstance(value, Tensor):
-            # Copying from memory that is not pinned would wait for it.
-            source = value.pin_memory() if device.type == "cuda" and not value.is_cuda else value
+            too_exact = value.dtype == torch.float64 and exact_device(device) != device
+            source = value.float() if too_exact else value
+            if device.type == "cuda" and not value.is_cuda:
+                source = source.pin_memory()  # copying from memory that is not pinned would wait for it
             moved = source.to(device, non_blocking=True)
             is_picture = name in samples.pictures and moved.dtype == torch.uint8
             values[name] = to_picture(moved) if is_picture else moved

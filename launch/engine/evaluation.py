@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from math import isnan
 
 import torch
@@ -14,6 +15,7 @@ from launchbay.data import ImageSet
 from launchbay.data.loader import EvaluationOrder, fetch, samples
 from launchbay.data.randomness import with_keys
 from launchbay.data.transforms import at_once
+from launchbay.exact import exact, exact_device
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
 from launchbay.launch.distributed.signals import check, interruptible
@@ -26,6 +28,18 @@ Beat = Callable[[str], None]
 """Is told by the name of a task's method what a process does from now on, so that it is not taken for stuck."""
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found out on a validation set."""
+
+    figures: Figures[float]
+    """The same on every process."""
+    collected: dict[str, Tensor]
+    """What `task.evaluate` gives for each sample and `task.summarize` works on: size×D each, in the set's order."""
+    each: Figures[Tensor]
+    """The figures of each sample, float64 of the set's size each, in its order; none unless asked for."""
+
+
 def evaluate_sets(
     task: AnyTask,
     sets: Mapping[str, ImageSet],
@@ -35,18 +49,20 @@ def evaluate_sets(
     *,
     moment: Moment = Moment(),
     beat: Beat = lambda _: None,
-) -> tuple[Figures[float], dict[str, dict[str, Tensor]]]:
+    each: bool = False,
+) -> tuple[Figures[float], dict[str, Evaluation]]:
     """Return the figures of all `sets`, each under the name of its set ("set5/psnr"; the only one may have an empty
-    name), and what `evaluate` has collected of each.
+    name), and what `evaluate` has found out on each.
     """
     own: dict[str, float] = {}
     baseline: dict[str, float] = {}
-    collected: dict[str, dict[str, Tensor]] = {}
+    found: dict[str, Evaluation] = {}
     for name, images in sets.items():
-        figures, collected[name] = evaluate(task, images, accelerator, batch_size, options, moment=moment, beat=beat)
-        own |= figures.of_set(name).own
-        baseline |= figures.of_set(name).baseline
-    return Figures(own, baseline), collected
+        given = task, images, accelerator, batch_size, options
+        found[name] = evaluate(*given, moment=moment, beat=beat, each=each)
+        own |= found[name].figures.of_set(name).own
+        baseline |= found[name].figures.of_set(name).baseline
+    return Figures(own, baseline), found
 
 
 @torch.no_grad()
@@ -67,7 +83,7 @@ def rehearse(
         for name, images in sets.items():
             batch = to_batch(fetch(images, with_keys([0], seed, "val", [0])), device, moment, refuse_in_validation)
             try:
-                figures, _ = ask_for_all(task, [(batch, torch.tensor([True]))], device, lambda _: None)
+                figures, *_ = ask_for_all(task, [(batch, torch.tensor([True]))], device, lambda _: None)
             except Exception as error:
                 if name:
                     error.add_note(f"of the validation set {name}")
@@ -95,8 +111,9 @@ def evaluate(
     *,
     moment: Moment = Moment(),
     beat: Beat = lambda _: None,
-) -> tuple[Figures[float], dict[str, Tensor]]:
-    """Return the figures of `images`, the same on every process, and what was collected for `task.summarize`.
+    each: bool = False,
+) -> Evaluation:
+    """Return the figures of `images`; with `each`, also those of each sample.
 
     A figure is the mean of what `task.evaluate` gives for each sample, or what `task.summarize` makes of the collected
     tensors, which are in the order of `images`.
@@ -117,29 +134,36 @@ def evaluate(
     given = device, moment, refuse_in_validation
     batches = ((to_batch(some, *given), counts) for some, counts in zip(loaded, order.counts(), strict=True))
     with closing(loaded):  # ends its workers, also where it breaks off
-        sums, rest = raise_on_all(lambda: ask_for_all(task, batches, device, beat), accelerator)
+        sums, rest, values = raise_on_all(lambda: ask_for_all(task, batches, device, beat, each=each), accelerator)
     means: dict[str, float] = {}
     if sums:
         total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
-    collected = {name: collect_rows(values, len(images), accelerator) for name, values in rest.items()}
+    collected = {name: collect_rows(rows, len(images), accelerator) for name, rows in rest.items()}
+    of_each = {name: collect_rows(rows, len(images), accelerator)[:, 0] for name, rows in values.items()}
     beat("summarize")
     figures = on_main_process(lambda: with_summary(task, means, collected))
-    return Figures.from_named(figures), collected
+    return Evaluation(Figures.from_named(figures), collected, Figures.from_named(of_each))
+
+
+Rows = dict[str, list[Tensor]]
+"""N×D of each batch, by name."""
 
 
 @interruptible()
 def ask_for_all(
-    task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Beat
-) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
-    """Return what `task.evaluate` says of batches, with which of their samples count: sums of numbers, and the N×D of
-    each.
+    task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Beat, *, each: bool = False
+) -> tuple[dict[str, Tensor], Rows, Rows]:
+    """Return what `task.evaluate` says of batches, with which of their samples count: sums of numbers; the N×D of each;
+    and, if `each` is wanted, the numbers of each as N×1.
 
     Raises:
         AuthorError: it has another shape, or is not the same for each batch.
     """
-    sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=device))
+    home = exact_device(device)
+    sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64, device=home))
     rest: defaultdict[str, list[Tensor]] = defaultdict(list)
+    kept: defaultdict[str, list[Tensor]] = defaultdict(list)
     first: dict[str, tuple[int, ...]] | None = None
     for batch, counts in batches:
         check()
@@ -159,11 +183,13 @@ def ask_for_all(
                     "give one value per sample, which the engine averages, or N×D for summarize",
                 )
             if values.ndim == 1:
-                sums[name] += values.to(device).double()[counts.to(device)].sum()
+                sums[name] += exact(values).to(home)[counts.to(home)].sum()
+                if each:
+                    kept[name].append(exact(values).to(home)[:, None])
             else:
                 rest[name].append(values.to(device))
         beat("evaluate")
-    return sums, rest
+    return sums, rest, kept
 
 
 def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[str, Tensor]) -> dict[str, float]:
@@ -223,3 +249,12 @@ def monitored(task: AnyTask, figures: Collection[str], sets: Iterable[str]) -> s
             return name
     said = f"is {task.monitor!r}, but the figures are {', '.join(figures) or 'none'}"
     raise_author_error(task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""')
+
+
+def extremes(values: Tensor, count: int, *, lower_is_better: bool) -> tuple[list[int], list[int]]:
+    """Return the places of the `count` worst of `values`, the worst first, and of the best, the best first. What is not
+    a number is worse than all others; of equal ones the first comes first.
+    """
+    worth = (-values if lower_is_better else values).nan_to_num(nan=-torch.inf)
+    worst, best = worth.argsort(stable=True), worth.argsort(descending=True, stable=True)
+    return worst[:count].tolist(), best[:count].tolist()

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.launch.checkpoint.writer import Saver
-from launchbay.launch.config.assembly import datasets
+from launchbay.launch.config.loading import datasets
 from launchbay.launch.config.options import OWN_DATA, AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
@@ -37,7 +37,7 @@ from launchbay.tasks.base import AnyTask, Batch
 
 
 class Engine:
-    """One run of `task` with the data sets that `loads` open, each for one validation set (see assembly.datasets).
+    """One run of `task` with the data sets that `loads` open, each for one validation set (see loading.datasets).
 
     Raises:
         UserError: the task or its data cannot be trained as asked.
@@ -234,9 +234,10 @@ class Engine:
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
         given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
         with self.learner.evaluating():
-            figures, collected = evaluate_sets(
+            figures, found = evaluate_sets(
                 *given, self.accelerator, share, self.options, moment=moment, beat=self.watch.beat
             )
+            collected = {name: each.collected for name, each in found.items()}
             draw_sets(
                 *given, collected, self.accelerator, self.options, moment=moment, show=self.show, beat=self.watch.beat
             )

@@ -1,7 +1,7 @@
 """Pictures of a validation: grids of samples, and what a task draws for its gallery."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -30,14 +30,23 @@ Draw = Callable[[], dict[str, Image]]
 
 @torch.no_grad()
 def preview(
-    task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions, moment: Moment = Moment()
+    task: AnyTask,
+    images: ImageSet,
+    accelerator: Accelerator,
+    options: TrainOptions,
+    moment: Moment = Moment(),
+    *,
+    places: Sequence[int] | None = None,
 ) -> dict[str, list[Tensor]]:
-    """Return the columns of a sample grid: some samples, evenly spread, one by one since their sizes may differ."""
-    count = min(options.saving.shown, len(images))
+    """Return the columns of a sample grid: the samples at `places`, by default some, evenly spread; one by one since
+    their sizes may differ.
+    """
+    shown = min(options.saving.shown, len(images))
+    places = [number * len(images) // shown for number in range(shown)] if places is None else places
+    count = len(places)
     columns: defaultdict[str, list[Tensor]] = defaultdict(list)
-    for number in range(count):
-        places = [number * len(images) // count]
-        indices = with_keys(places, options.optimization.seed, "val", places)
+    for place in places:
+        indices = with_keys([place], options.optimization.seed, "val", [place])
         batch = to_batch(fetch(images, indices), accelerator.device, moment, refuse_in_validation)
         for heading, pictures in task.preview(batch).items():
             if pictures.shape[:1] != (len(batch),):
@@ -100,12 +109,19 @@ def draw_of_set(name: str, draw: Draw) -> dict[str, Image]:
 
 
 def draw_grid(
-    task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions, moment: Moment
+    task: AnyTask,
+    images: ImageSet,
+    accelerator: Accelerator,
+    options: TrainOptions,
+    moment: Moment,
+    *,
+    places: Sequence[int] | None = None,
+    name: str = SAMPLES,
 ) -> dict[str, Image]:
-    """Return the sample grid, if there is a preview."""
-    columns = preview(task, images, accelerator, options, moment)
+    """Return the grid of the samples at `places`, by default some, if there is a preview."""
+    columns = preview(task, images, accelerator, options, moment, places=places)
     with attribute_errors_to(type(task), "preview"), drawing():
-        return {SAMPLES: grid(columns)} if columns else {}
+        return {name: grid(columns)} if columns else {}
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 
 import torch
@@ -10,11 +11,13 @@ from accelerate import Accelerator
 
 from launchbay.data import ImageSet, key
 from launchbay.data.overlap import find_alike
+from launchbay.data.sources import describe_all
 from launchbay.data.transforms import Transformed
 from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
-from launchbay.launch.config.assembly import build_task, check_used, infer_options, open_sources
+from launchbay.launch.config.assembly import build_task, infer_options, open_sources
 from launchbay.launch.config.data_names import namesake
+from launchbay.launch.config.loading import check_used
 from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
@@ -28,7 +31,7 @@ from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, trackers, tracking
-from launchbay.launch.record.lines import Earlier, read_record
+from launchbay.launch.record.lines import Earlier
 from launchbay.launch.record.log import log
 from launchbay.launch.record.place import staying
 from launchbay.models import checkpoints
@@ -45,8 +48,8 @@ PIXELS_COMPARED = 50_000_000
 OWN_COURSE = "the task decides on the course of its learning rates, which may leave --schedule and --warmup out"
 
 
-def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop: Stop) -> None:
-    """Train `task_type` as `config` says; `changes` are lines on what differs from the defaults.
+def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop: Stop) -> Path:
+    """Train `task_type` as `config` says; `changes` are lines on what differs from the defaults. Return the folder.
 
     Raises:
         UserError: it cannot be trained so.
@@ -69,7 +72,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
-        told = [*dict.fromkeys(line for source in sources.values() for line in source.describe())]
+        told = describe_all(sources.values(), choosable=hasattr(config.options, "channels"))
         told += begin(engine, start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
@@ -89,9 +92,9 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
         elif accelerator.is_main_process:
-            lines = sum(1 for _ in read_record(folder)) if tracked else 0
-            for name, mode in tracked.items():
-                trackers.Tracked(name, mode, folder, config.plain(), rows=lines, is_stopped=stopped).complete()
+            for tracker in track(tracked, config, folder, Earlier(folder, inf), stop):
+                tracker.complete()
+    return folder
 
 
 def begin(engine: Engine, start: Path | None) -> list[str]:
@@ -169,9 +172,19 @@ def observers(
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
     lines = Earlier(folder, step, ahead)
     kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
-    for name, mode in tracked.items():
-        kept.append(trackers.Tracked(name, mode, folder, config.plain(), rows=lines.count or 0, is_stopped=lambda: bool(stop.noted)))
+    kept += track(tracked, config, folder, lines, stop)
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
+
+
+def track(
+    tracked: Mapping[str, str], config: AnyConfig, folder: Path, lines: Earlier, stop: Stop
+) -> list[trackers.Tracked]:
+    """Return what keeps a run with the record `lines` in each of the trackers, given by their modes."""
+    rows = (sum(1 for _ in lines) if lines.count is None else lines.count) if tracked else 0
+    return [
+        trackers.Tracked(name, mode, folder, config.plain(), rows=rows, is_stopped=lambda: bool(stop.noted))
+        for name, mode in tracked.items()
+    ]
 
 
 def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: Path, steps: int) -> str:

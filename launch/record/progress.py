@@ -126,7 +126,11 @@ class Outcome(Observer):
 
 
 def progress_observers(step: int, steps: int, end: float, folder: str) -> list[Observer]:
+    from launchbay.launch.record.notebook import NotebookBar, in_notebook
+
     console = Console()
+    if in_notebook():
+        return [NotebookBar(step, steps, end), Outcome(folder, console)]
     return [(Bar if console.is_terminal else Lines)(step, steps, end, console), Outcome(folder, console)]
 
 

@@ -12,18 +12,24 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from pydantic import TypeAdapter
 
 from launchbay import UserError
 from launchbay.launch.files import synchronize, writing
-from launchbay.models.checkpoints import list_checkpoints
 from launchbay.models.reading import Unfit, read_json, refuse_link
-from launchbay.models.saved import Count, Figures, Word
+from launchbay.models.saved import Count, Figures, Number, Word
 
 LOCK = ".lock"
 OWNER = re.compile(r"(?P<pid>\d{1,9}) on (?P<host>[\w.-]{1,255}) since (?P<start>\d{0,15})", re.ASCII)
 """What is in it."""
 MOST_OF_OWNER = 300
+BEYOND = 2**30
+"""The byte that is locked on Windows, which lets nobody read what is: far behind the text."""
 SUMMARY = "summary.json"
 SWEEP = "sweep.txt"
 """What the folder of a sweep, which has its runs, keeps of its command."""
@@ -49,10 +55,17 @@ class Summary:
     classes: list[Word] = field(default_factory=list)
     step: Count = 0
     steps: Count = 0
+    epoch: Number = 0.0
     best: Figures = field(default_factory=dict)
+    """With the step that they are of."""
+    final: Figures = field(default_factory=dict)
     baseline: Figures = field(default_factory=dict)
     best_by: Word = ""
     lower_is_better: bool = False
+    baseline_name: Word = "baseline"
+    samples_per_s: Number = 0.0
+    seconds: Number = 0.0
+    waited: Count = 0
     world_size: Count | None = None
     device: Word | None = None
     threads: Count | None = None
@@ -95,6 +108,8 @@ def check_own(folder: Path) -> None:
     Raises:
         UserError: something else has the name of one.
     """
+    from launchbay.models.checkpoints import list_checkpoints  # with torch, which readers do without
+
     inside = [path for name in ("logs", "samples") if (folder / name).is_dir() for path in (folder / name).rglob("*")]
     refuse_link(*(folder / name for name in (*FOLDERS[1:], *FILES)), *inside)
     list_checkpoints(folder / "checkpoints")
@@ -165,11 +180,26 @@ def config_file(run: Path) -> Path:
     return file
 
 
+HELD: set[tuple[int, int]] = set()
+"""The lock files that this process holds, by device and number. It must not open them again: closing any file of them
+would give up the lock."""
+
+
+def is_held(folder: Path) -> bool:
+    """Return whether this process has the lock of `folder`."""
+    with suppress(OSError):
+        found = (folder / LOCK).stat()
+        return (found.st_dev, found.st_ino) in HELD
+    return False
+
+
 class Lock(AbstractContextManager["Lock"]):
     """What keeps others out of a run folder, until it is closed or this process ends."""
 
     def __init__(self, file: IO[str]):
-        self.file = file
+        self.file, found = file, os.fstat(file.fileno())
+        self.place = found.st_dev, found.st_ino
+        HELD.add(self.place)
 
     def write(self, text: str) -> None:
         """Replace the content of the file, unless it is a file of others, too."""
@@ -180,6 +210,7 @@ class Lock(AbstractContextManager["Lock"]):
             self.file.flush()
 
     def __exit__(self, *_: object) -> None:
+        HELD.discard(self.place)
         with suppress(OSError), self.file:
             self.write("")
 
@@ -192,26 +223,41 @@ def lock(folder: Path) -> Lock:
         UserError: another process is in it, or may be, or it cannot be written to.
     """
     refuse_link(folder / LOCK)
+    if is_held(folder):
+        raise in_use(folder, f"{os.getpid()} on {platform.node()} since 0")
     with writing(folder, "choose another folder with --output-dir"):
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.fdopen(os.open(folder / LOCK, flags, 0o666), "r+", encoding="utf-8", errors="replace")
         owner = file.read(MOST_OF_OWNER)
-    if os.name == "posix":
-        import fcntl
-
-        try:
-            # Not flock, which loader workers inherit: the run would stay locked after its process was killed.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            is_held = error.errno in (EACCES, EAGAIN)
-            if refusal := in_use(folder, owner) if is_held else without_locks(folder, owner):
-                file.close()
-                raise refusal from error
-            print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
+    try:
+        take(file.fileno())
+    except OSError as error:
+        is_taken = error.errno in (EACCES, EAGAIN)
+        if refusal := in_use(folder, owner) if is_taken else without_locks(folder, owner):
+            file.close()
+            raise refusal from error
+        print(f"{folder} is on a disk without locks ({error.strerror}): begin no other run in it", flush=True)
     held = Lock(file)
     with writing(folder, "free some disk space, or choose another folder with --output-dir"):
         held.write(f"{os.getpid()} on {platform.node()} since {start_of(os.getpid())}")
     return held
+
+
+def take(descriptor: int) -> None:
+    """Lock an open file for this process.
+
+    Raises:
+        OSError: another has it (EACCES, EAGAIN), or its disk has no locks.
+    """
+    if fcntl is not None:
+        # Not flock, which loader workers inherit: the run would stay locked after its process was killed.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    import msvcrt
+
+    os.lseek(descriptor, BEYOND, os.SEEK_SET)
+    msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # pyright: ignore
+    os.lseek(descriptor, 0, os.SEEK_SET)
 
 
 def in_use(folder: Path, owner: str) -> UserError:
@@ -235,6 +281,8 @@ def without_locks(folder: Path, owner: str) -> UserError | None:
 
 def owner_lives(folder: Path) -> bool | None:
     """Return whether the process that its lock file names is there; None if it is on another machine."""
+    if is_held(folder):
+        return True
     try:
         with (folder / LOCK).open(encoding="utf-8", errors="replace") as file:
             known = OWNER.fullmatch(file.read(MOST_OF_OWNER))

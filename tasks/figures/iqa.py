@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.exact import exact
 
 PREFIX = "pyiqa:"
 OF_SETS = ("fid", "sfid", "fid_dinov2", "inception_score")
@@ -49,7 +50,7 @@ def pyiqa_figure(name: str, output: Tensor, target: Tensor) -> Tensor:
         try:
             with as_published(output.device):
                 value = metric(one, other) if metric.metric_mode == "FR" else metric(one)
-            values.append(value.detach().double().reshape(()))
+            values.append(exact(value.detach()).reshape(()))
         except Exception as error:  # whatever a hundred networks make of a picture that does not suit them
             size = f"{one.shape[-1]}×{one.shape[-2]} pixels"
             said = f"--metrics {name} cannot judge a picture of {size}: {first_line(error)}"

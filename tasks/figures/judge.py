@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pdist
 
 from launchbay import UserError
+from launchbay.exact import exact
 from launchbay.models.bounds import bounded_by
 from launchbay.models.checkpoints import load_weights, open_checkpoint, read_state
 from launchbay.models.classify import Classifier, build_classifier
@@ -90,8 +91,8 @@ def frechet_distance(real: Tensor, other: Tensor) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(feature=Features(real.shape[1])).set_dtype(torch.float64)
-    metric.update(real.double(), real=True)
-    metric.update(other.double(), real=False)
+    metric.update(exact(real), real=True)
+    metric.update(exact(other), real=False)
     return float(metric.compute())
 
 
@@ -118,7 +119,7 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> tuple[float, flo
     Sees certainty and spread over the judge's classes; blind to how alike the pictures of one class are.
     """
     scores = []
-    for part in probabilities.double().clamp_min(1e-12).tensor_split(min(splits, len(probabilities))):
+    for part in exact(probabilities).clamp_min(1e-12).tensor_split(min(splits, len(probabilities))):
         divergence = (part * (part.log() - part.mean(dim=0).log())).sum(dim=1)
         scores.append(divergence.mean().exp())
     return float(torch.stack(scores).mean()), float(torch.stack(scores).std(correction=0))
@@ -130,7 +131,7 @@ def precision_and_recall(real: Tensor, other: Tensor, nearest: int = 3) -> tuple
     equation 1): quality and variety apart, 0 to 1. A feature lies among a set if it is as near to one of its members as
     that one's `nearest`-th neighbour in the set. Grows with the number of samples: compare like with like.
     """
-    real, other = real.double(), other.double()
+    real, other = exact(real), exact(other)
     precision = among(other, real, nearest)
     recall = among(real, other, nearest)
     return precision, recall
@@ -142,7 +143,7 @@ def among(features: Tensor, others: Tensor, nearest: int, part: int = 1000) -> f
     """
     radii = torch.cat([torch.cdist(some, others).kthvalue(nearest + 1).values for some in others.split(part)])
     inside = [(torch.cdist(some, others) <= radii).any(dim=1) for some in features.split(part)]
-    return float(torch.cat(inside).double().mean())
+    return float(exact(torch.cat(inside)).mean())
 
 
 def class_coverage(probabilities: Tensor, real: Tensor) -> float:
@@ -155,7 +156,7 @@ def class_coverage(probabilities: Tensor, real: Tensor) -> float:
 
 def mean_distance(small: Tensor) -> Tensor:
     """Mean distance between two of up to 1,000 pictures N×D. It falls to 0 as a generator collapses."""
-    return pdist(small[:1000].double()).mean()
+    return pdist(exact(small[:1000])).mean()
 
 
 class Features(nn.Module):

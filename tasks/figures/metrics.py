@@ -10,6 +10,7 @@ from pydantic import StringConstraints
 from torch import Tensor, nn
 
 from launchbay import UserError
+from launchbay.exact import exact, exact_device
 from launchbay.models.resize import quantize
 from launchbay.tasks.figures.iqa import PREFIX, load_pyiqa, pyiqa_figure
 
@@ -129,12 +130,12 @@ def window_matrix(side: int, like: Tensor) -> Tensor:
 
 def mse(output: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of each picture, 0 to 1, lower is better. Says what PSNR says."""
-    return (output.double() - target.double()).square().mean(dim=(1, 2, 3))
+    return (exact(output) - exact(target)).square().mean(dim=(1, 2, 3))
 
 
 def mae(output: Tensor, target: Tensor) -> Tensor:
     """Mean absolute error of each picture, 0 to 1, lower is better. Less moved than MSE by a few large errors."""
-    return (output.double() - target.double()).abs().mean(dim=(1, 2, 3))
+    return (exact(output) - exact(target)).abs().mean(dim=(1, 2, 3))
 
 
 def lpips(output: Tensor, target: Tensor) -> Tensor:
@@ -187,8 +188,8 @@ def entropy(image: Tensor) -> Tensor:
     if image.shape[1] == 3:
         weights = torch.tensor([0.299, 0.587, 0.114], dtype=image.dtype, device=image.device).view(3, 1, 1)
         image = (image * weights).sum(dim=1, keepdim=True)
-    levels = (image.clamp(0, 1) * 255).round().long().flatten(1)
-    counts = torch.zeros(len(levels), 256, dtype=torch.float64, device=image.device)
+    levels = (image.clamp(0, 1) * 255).round().long().flatten(1).to(exact_device(image.device))
+    counts = torch.zeros(len(levels), 256, dtype=torch.float64, device=levels.device)
     counts.scatter_add_(1, levels, torch.ones_like(levels, dtype=torch.float64))
     share = counts / levels.shape[1]
     return -torch.xlogy(share, share).sum(dim=1) / log(2)
@@ -199,5 +200,5 @@ def mask_precision_recall(answer: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]
     `mask`: N booleans each way round, N×H×W or N×C×H×W. Where there are none to be right or wrong about it is 1.
     """
     answer, mask = answer.bool().flatten(1), mask.bool().flatten(1)
-    right, marked, wanted = (pixels.sum(dim=1).double() for pixels in (answer & mask, answer, mask))
+    right, marked, wanted = (exact(pixels.sum(dim=1)) for pixels in (answer & mask, answer, mask))
     return tuple(torch.where(of > 0, right / of.clamp_min(1), 1.0) for of in (marked, wanted))  # pyright: ignore

@@ -1,0 +1,30 @@
+"""A configuration as somebody types it: the options of a command line that give it."""
+
+from collections.abc import Collection, Mapping
+
+from launchbay.launch.config.options import AnyConfig, flag
+
+LENGTHS = ("steps", "epochs")
+"""One of them is None: the other was given."""
+
+
+def words_of(
+    config: AnyConfig, default: AnyConfig, instead: Mapping[str, str] = {}, but: Collection[str] = ()
+) -> list[str]:
+    """Return the words of a command line that make `config` of the `default` of its task.
+
+    Args:
+        instead: what to write for the values of some options.
+        but: options to leave out.
+    """
+    words, before = list[str](), default.flat()
+    for name, value in config.flat().items():
+        if value == before[name] or name in ("task", *but) or (value is None and name in LENGTHS):
+            continue
+        if isinstance(value, bool):
+            words.append(flag(name) if value else f"--no-{flag(name).removeprefix('--')}")
+        elif name in instead:
+            words += [flag(name), instead[name]]
+        else:
+            words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
+    return words
