@@ -234,13 +234,9 @@ class Engine:
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
         given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
         with self.learner.evaluating():
-            figures, found = evaluate_sets(
-                *given, self.accelerator, share, self.options, moment=moment, beat=self.watch.beat
-            )
+            figures, found = evaluate_sets(*given, self.accelerator, share, self.options, moment=moment, beat=self.beat)
             collected = {name: each.collected for name, each in found.items()}
-            draw_sets(
-                *given, collected, self.accelerator, self.options, moment=moment, show=self.show, beat=self.watch.beat
-            )
+            draw_sets(*given, collected, self.accelerator, self.options, moment=moment, show=self.show, beat=self.beat)
         state, sets = self.state, self.validation_sets
         improved = on_main_process(lambda: is_best(self.task, state.step, figures.own, state.best, sets))
         self.log("val", figures.named())
@@ -249,6 +245,11 @@ class Engine:
             state.best = {"step": state.step, **figures.own}
         self.tell_summary("running")
         return improved
+
+    def beat(self, phase: str, share: float | None) -> None:
+        """Take note of how far the `phase` of a validation is."""
+        self.watch.beat(phase)
+        self.tell(lambda observer: observer.phase(phase, share))
 
     def record_pictures(self, draw: Draw) -> None:
         if self.observers and (pictures := draw()):

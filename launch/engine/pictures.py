@@ -79,7 +79,7 @@ def draw_sets(
             "gallery": partial(draw_gallery, task, collected[name]),
         }
         for phase, draw in parts.items():
-            beat(phase)
+            beat(phase, None)
             on_main_process(partial(show, partial(draw_of_set, name, draw)))
 
 
