@@ -42,7 +42,6 @@ NOT_RUN = {
     "--weights timm/": "it downloads weights",
     "--weights hf-hub:": "it downloads weights",
     "wandb login": "it needs an account",
-    "wandb sync": "it sends a run away",
     "--wandb online": "it sends a run away",
 }
 """Commands with this in them are not run, only parsed."""

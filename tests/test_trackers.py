@@ -11,6 +11,7 @@ import pytest
 from conftest import lines
 from PIL import Image
 
+from launchbay.launch.config import plugins
 from launchbay.launch.record.tracker_writer import to_row
 from launchbay.trackers import Run, Tracker
 
@@ -90,3 +91,68 @@ def test_trackio(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [log["step"] for log in logs] == [1, 1, 2, 3, 3] and found.config["lr"] == 0.001
     assert [log["val/psnr"] for log in logs if "val/psnr" in log] == [20, 21]
     assert logs[1]["samples"]["caption"] == "step 1: psnr 20 (baseline 15)"
+
+
+PLUGIN = """
+from launchbay.trackers import Row, Tracker
+
+class Pager(Tracker):
+    def begin(self):
+        self.page = (self.run.folder / "pager.txt").open("w")
+        return 0
+
+    def write(self, row):
+        if BROKEN and row.number == 1:
+            raise RuntimeError("no paper")
+        print(row.step, *row.figures, file=self.page)
+
+    def end(self, status):
+        print(status, self.run.task, self.run.group, file=self.page)
+        self.page.close()
+"""
+
+
+@pytest.fixture
+def pager(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bool], None]:
+    """Install a package that brings a tracker, which may be broken."""
+
+    def install(broken: bool) -> None:
+        about = tmp_path / "site/pager-1.0.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: pager\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text("[launchbay.trackers]\npager = pager:Pager\n")
+        (tmp_path / "site/pager.py").write_text(f"BROKEN = {broken}\n{PLUGIN}")
+        monkeypatch.syspath_prepend(tmp_path / "site")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")]))
+
+    return install
+
+
+def test_a_package_brings_one(pager: Callable[[bool], None], train: Train, launchbay: Any) -> None:
+    pager(False)
+    page = train("Single", "--track", "pager", "--eval-every", 3) / "pager.txt"
+    written = page.read_text()
+    assert written.splitlines()[0].startswith("1 train/epoch train/model/grad_norm train/model/mse ")
+    assert len(written.splitlines()) == 5 and written.endswith("done toys:Single toys:Single\n")
+    page.unlink()
+    code, said = launchbay("sync", "it", "--to", "pager")
+    assert code == 0 and "pager has all 4 rows of runs/it" in said and page.read_text() == written
+
+
+def test_one_that_fails_stops_no_training(pager: Callable[[bool], None], train: Train, launchbay: Any) -> None:
+    pager(True)
+    run = train("Single", "--track", "pager", "--eval-every", 3)
+    assert json.loads((run / "summary.json").read_text())["status"] == "done"
+    code, said = launchbay("sync", "it", "--to", "pager")
+    assert code == 1 and "pager has 1 of 4 rows: no paper. runs/it/metrics.jsonl has all" in said
+
+
+def test_one_that_is_not_there_is_said_before_anything(mistake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = mistake("--task", "toys:Single", "--track", "tensorbord")
+    assert "there is no tracker 'tensorbord'; did you mean 'tensorboard'" in said
+    assert "a run is kept in W&B anyway" in mistake("--task", "toys:Single", "--track", "wandb")
+    real = plugins.find_spec
+    monkeypatch.setattr(plugins, "find_spec", lambda name, path: None if name == "tensorboard" else real(name, path))
+    said = mistake("--task", "toys:Single", "--track", "tensorboard")
+    assert "it imports tensorboard" in said and "pip install 'launchbay[tensorboard]'" in said
+    assert not Path("runs").exists()

@@ -4,7 +4,7 @@ import time
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +21,8 @@ PHASES = {
     "gallery": "drawing the gallery",
 }  # fmt: skip
 """What goes on in a validation, by the names of a task's methods."""
+FIELDS = {"train": "", "val": "", "speed": "", "left": "", "at": ""}
+"""What a bar shows beside itself."""
 NO_FIGURE = {"step", "epoch", "split", "samples_per_s", "lr"}
 
 
@@ -59,10 +61,8 @@ class Bar(Clock):
             console=console,
             refresh_per_second=4,
         )
-        fields = {"train": "", "val": "", "speed": "", "left": "", "at": f"{step}/{steps}"}
-        self.task = self.bar.add_task("training", completed=step, total=steps, **fields)
-        self.validation = self.bar.add_task("", total=None, visible=False, **{**fields, "at": ""})
-        self.doing = ""
+        self.task = self.bar.add_task("training", completed=step, total=steps, **{**FIELDS, "at": f"{step}/{steps}"})
+        self.doing, self.validation = "", TaskID(0)
         self.bar.start()
 
     def step(self, step: int) -> None:
@@ -70,11 +70,16 @@ class Bar(Clock):
 
     def phase(self, name: str, share: float | None) -> None:
         if name != self.doing:
+            self.end_phase()
+            self.validation = self.bar.add_task(PHASES[name], total=None if share is None else 1.0, **FIELDS)
             self.doing = name
-            total = None if share is None else 1.0
-            self.bar.reset(self.validation, description=PHASES[name], total=total, visible=True)
         if share is not None:
             self.bar.update(self.validation, completed=share)
+
+    def end_phase(self) -> None:
+        if self.doing:
+            self.bar.remove_task(self.validation)
+            self.doing = ""
 
     def line(self, line: Line) -> None:
         if line["split"] == "val":
@@ -83,8 +88,7 @@ class Bar(Clock):
             self.bar.update(self.task, train=first_figures(line, 1), speed=f"{line['samples_per_s']:.0f} samples/s")
 
     def summary(self, summary: Json) -> None:
-        self.doing = ""
-        self.bar.update(self.validation, visible=False)
+        self.end_phase()
         if summary["best_by"]:
             self.bar.update(self.task, val=beside(summary))
 
