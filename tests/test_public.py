@@ -17,6 +17,7 @@ import launchbay.data
 import launchbay.models
 import launchbay.tasks
 import launchbay.tasks.figures
+import launchbay.trackers
 from launchbay.launch.check.suite import CONTRACT, words
 from launchbay.launch.config.command_line import join_lines
 from launchbay.launch.config.options import GROUP_TYPES
@@ -34,12 +35,14 @@ one fails: fix the first one first. [Testing a task](testing.md) says how to run
 | check | what has to hold | how to fix it |
 |---|---|---|"""
 EXPORTS = {
-    "launchbay": ["UserError"],
+    "launchbay": ["Run", "UserError", "load", "train"],
+    "launchbay.launch.record.curves": ["Curve"],
     "launchbay.tasks": launchbay.tasks.__all__,
     "launchbay.tasks.figures": launchbay.tasks.figures.__all__,
     "launchbay.data": launchbay.data.__all__,
     "launchbay.models": launchbay.models.__all__,
     "launchbay.testing": ["Result", "check_task", "parametrize_with_checks"],
+    "launchbay.trackers": launchbay.trackers.__all__,
     "launchbay.launch.train": ["main"],
     "launchbay.launch.config.options": [kind.__name__ for kind in GROUP_TYPES.values()],
 }
