@@ -16,8 +16,9 @@ SAID: dict[Side, str] = {
     "degraded compressed damaged corrupted",
     "target": "high hr hq highres target targets clean clear sharp gt truth groundtruth original reference norain "
     "normal",
-    "mask": "mask masks label labels annotation annotations segmentation segmentations segmentationclass",
-    "picture": "image images img imgs picture pictures photo photos jpegimages",
+    "mask": "mask masks label labels annotation annotations segmentation segmentations segmentationclass gtfine "
+    "gtcoarse labelids",
+    "picture": "image images img imgs picture pictures photo photos jpegimages leftimg leftimg8bit",
 }
 """What a folder has, or a file is, that has one of these words in its name."""
 WORDS: dict[str, Side] = {word: side for side, words in SAID.items() for word in words.split()}

@@ -211,7 +211,7 @@ def test_super_resolution_learns_from_given_pictures(train: Train, launchbay: Ve
     assert code == 0 and decode(Path("out/00.png")).shape == decode(Path("imgs/high/00.png")).shape
     shutil.copytree("imgs", "others")
     code, said = launchbay("evaluate", str(run), "--val-data", "pairs", "pairs", "--val-root", "imgs", "others")
-    assert code == 0 and "imgs/psnr" in said and "others/psnr" in said
+    assert code == 0 and "imgs: pairs, high/ with inputs from low/" in said and "others: pairs" in said
     given = ("--data", "pairs", "--data-root", "imgs")
     assert "are 2 times smaller, not 4" in mistake("--task", "superres", *given)
     assert "are 2 times smaller, not as large" in mistake("--task", "denoise", *given)
