@@ -33,8 +33,10 @@ class Masks:
         self.uniform = self.headers.are_uniform()
         self.refused = dict[str, str]()
         self.kept: list[Tensor] | None = None
-        if keep and not self.problems:
-            self.kept = [self._keep(name, self.files[place]) for place, name in enumerate(names)]
+        if keep:
+            good = [(name, self.files[place]) for place, name in enumerate(names) if name not in self.problems]
+            kept = [self._keep(name, file) for name, file in good]
+            self.kept = kept if not self.problems else None
 
     def _keep(self, name: str, file: Item) -> Tensor:
         try:
