@@ -40,7 +40,7 @@ MAY_IMPORT = {
         *(f"tasks.{name}" for name in ("answers", "authors", "losses", "options", "places", "base")),
         *(f"tasks.{name}" for name in ("image_to_image", "generative")),
         *(f"models.{name}" for name in ("bounds", "checkpoints", "pretrained", "weights")),
-        *(f"models.{name}" for name in ("reading", "saved", "tensors")),
+        *(f"models.{name}" for name in ("reading", "saved", "tensors", "spandrel_names", "spandrel_networks")),
         "data",
     },
     "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},
