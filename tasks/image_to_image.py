@@ -64,10 +64,10 @@ class ImageToImage(Task[C]):
 
     def training_step(self, batch: Batch) -> Losses:
         """Augment, degrade, and minimise `loss` over `model`."""
-        degraded, target = self.pair(batch)
+        degraded, target = self._training_pair(batch)
         yield "model", self.loss(self.check(degraded, self.model(degraded), target), target)
 
-    def pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _training_pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return (degraded, target) of training samples, augmented."""
         augmented = self.augment(batch)
         if not isinstance(augmented, Batch):
@@ -127,7 +127,7 @@ class ImageToImage(Task[C]):
         return {"input": quantize(degraded), "output": output, "target": target}
 
     def preview_training(self, batch: Batch) -> dict[str, Tensor]:
-        """Return what the network sees and what it should give, of augmented training samples: what of it can be drawn."""
-        degraded, target = self.pair(batch)
+        """Return what the network sees and should give, of augmented training samples, as far as it can be drawn."""
+        degraded, target = self._training_pair(batch)
         columns = {"input": degraded, "target": target}
         return {heading: quantize(pictures) for heading, pictures in columns.items() if pictures.shape[1] in (1, 3)}
