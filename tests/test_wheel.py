@@ -18,6 +18,7 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
             *(ROOT / folder).rglob("*.py"),
             *(ROOT / folder / "commands/templates").rglob("*"),
             *(ROOT / folder).glob("degradations/*"),
+            *(ROOT / folder).glob("record/report/templates/*"),
         ]
         if path.is_file() and not {"__pycache__", ".ruff_cache"} & set(path.parts)
     }
