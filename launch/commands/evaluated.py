@@ -76,8 +76,8 @@ def show(outcome: Outcome, form: Form, console: Console) -> None:
 def table_of(outcome: Outcome) -> Table:
     """Return a table of each figure beside that of the baseline, with a section for each set."""
     several = len(outcome.parts) > 1
-    on = "" if several else f" on {outcome.parts[0].name}"
-    title = Text(printable(f"{outcome.task}: validation{on}", 300), style="table.title")
+    names = ", ".join(part.name for part in outcome.parts)
+    title = Text(printable(f"{outcome.task}: validation on {names}", 300), style="table.title")
     table = Table(title=title, title_justify="left")
     table.add_column("figure")
     heads = ("network", outcome.baseline_name, "difference") if outcome.has_baseline() else ("network",)
