@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -21,7 +22,7 @@ PHASES = {
     "gallery": "drawing the gallery",
 }  # fmt: skip
 """What goes on in a validation, by the names of a task's methods."""
-FIELDS = {"train": "", "val": "", "speed": "", "left": "", "at": ""}
+FIELDS: dict[str, Any] = {"train": "", "val": "", "speed": "", "left": "", "at": ""}
 """What a bar shows beside itself."""
 NO_FIGURE = {"step", "epoch", "split", "samples_per_s", "lr"}
 
