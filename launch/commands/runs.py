@@ -53,7 +53,7 @@ def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -
 
 
 def names_in(folder: Path) -> list[str]:
-    """Return the names of the runs in `folder`, and of those in sweeps and other folders of runs there: "rates/lr=1"."""
+    """Return the names of the runs in `folder`, and of those in sweeps and other folders of runs: "rates/lr=1"."""
     found = [*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")]
     runs = sorted(file.parent.relative_to(folder) for file in found)
     return [run.as_posix() for run in runs if run.parent not in runs]
