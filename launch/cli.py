@@ -89,6 +89,12 @@ def parser() -> argparse.ArgumentParser:
         said = f"write {name.upper()}, with all figures and options"
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=said)
 
+    report = verbs.add_parser("report", help="a page on a run, or on several beside each other, as one HTML file")
+    report.add_argument("named", type=Path, metavar="RUN", nargs="+", help=f"{RUN}; or a folder of runs")
+    where = "file to write (default: report.html in the folder of the only run, or in this one)"
+    report.add_argument("-o", dest="target", type=Path, metavar="FILE", help=where)
+    report.add_argument("--open", dest="show", action="store_true", help="show it in a browser")
+
     several = (
         "its options as for training; each that has several values is tried with all of them: --seed 0 1 2. With "
         "--trials an option may have a range, too: --lr log:1e-4:1e-2 --weight-decay 0:0.1 --width 16:64."
@@ -126,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
     )
 
-    for verb in (*runs, listed, sync, check, pack, write):
+    for verb in (*runs, listed, report, sync, check, pack, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -149,6 +155,15 @@ def add_verbs_of_runs(add: Callable[..., argparse.ArgumentParser]) -> list[argpa
 
     skip = "leave out pictures of a folder that cannot be read, and count them"
     evaluate.add_argument("--skip-damaged", action="store_true", help=skip)
+    add_processes(evaluate, "with the same figures")
+    form = evaluate.add_mutually_exclusive_group()
+    for name, shown in (("json", "JSON"), ("csv", "CSV"), ("latex", "a LaTeX table, for a paper")):
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"write {shown}")
+    evaluate.set_defaults(form="table")
+    each = "write the figures of each picture to a file"
+    evaluate.add_argument("--per-picture", type=Path, metavar="FILE.csv", help=each)
+    drawn = "draw the worst and the best pictures of each set"
+    evaluate.add_argument("--worst-and-best", type=Path, metavar="FILE.png", help=drawn)
 
     apply = add("apply", help="use a finished network: on your own pictures, or to draw some", epilog=USES)
     add_options_of_apply(apply)
@@ -174,6 +189,7 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
     apply.add_argument("run", type=Path, metavar="RUN", help=RUN)
     several = "pictures, folders of them or patterns; then the file or folder to write, of tasks that make pictures"
     apply.add_argument("paths", nargs="+", metavar="IN… OUT", help=several)
+    add_processes(apply, "with the same results")
     group = apply.add_argument_group("tasks that make pictures of pictures (superres, denoise, reconstruct, unmix)")
     tile = "side of the tiles of a large picture, in its pixels (default: by the memory)"
     group.add_argument("--tile", type=positive, metavar="N", help=tile)
@@ -196,6 +212,11 @@ def add_options_of_apply(apply: argparse.ArgumentParser) -> None:
     group.add_argument("--label", metavar="CLASS", help="name or number of the class to draw, of a run with --classes")
     seed = "two: walk from what one seed draws first to what the other does (default: 0)"
     group.add_argument("--seed", nargs="+", type=int, metavar="N", help=seed)
+
+
+def add_processes(verb: argparse.ArgumentParser, same: str) -> None:
+    said = f"share the work among N processes of this machine, one for each GPU, {same} (default: 1)"
+    verb.add_argument("--processes", type=positive, default=1, metavar="N", help=said)
 
 
 def add_options_of_export(export: argparse.ArgumentParser) -> None:
@@ -229,7 +250,7 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             from launchbay.launch.config.listing import show_plugins
 
             show_plugins(console)
-        case "runs" | "sweep" | "sync" | "compare":
+        case "runs" | "report" | "sweep" | "sync" | "compare":
             return run_verb_of_many(arguments, rest, console)
         case "doctor":
             from launchbay.launch.commands.doctor import examine_machine
@@ -237,18 +258,31 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             examine_machine(console)
         case "evaluate":
             check_names([*arguments.val_data, *([arguments.data] if arguments.data else [])])
-            from launchbay.launch.commands.evaluate import Named, evaluate_run
+            from launchbay.launch.commands.evaluate import Named, Wanted, evaluate_run
+            from launchbay.launch.commands.several import in_processes
 
             names = ("task", "data", "val_data", "val_root", "batch_size", "skip_damaged")
             named = Named(*(getattr(arguments, name) for name in names))
-            evaluate_run(arguments.run, arguments.checkpoint, named, console, argv=rest)
+            wanted = Wanted(arguments.form, arguments.per_picture, arguments.worst_and_best)
+            given = arguments.run, arguments.checkpoint, named, console
+
+            def work() -> int:
+                evaluate_run(*given, argv=rest, wanted=wanted)
+                return errors.DONE
+
+            return in_processes(arguments.processes, sys.argv[1:], console, work)
         case "apply":
             from launchbay.launch.commands.apply import How as HowToApply
             from launchbay.launch.commands.apply import apply_run
+            from launchbay.launch.commands.several import in_processes
 
             how = HowToApply(**{field.name: getattr(arguments, field.name) for field in fields(HowToApply)})
             given = arguments.run, arguments.checkpoint, arguments.paths, how, console
-            return errors.DONE if apply_run(*given, name=arguments.task, argv=rest) else DIFFERENT
+
+            def use() -> int:
+                return errors.DONE if apply_run(*given, name=arguments.task, argv=rest) else DIFFERENT
+
+            return in_processes(arguments.processes, sys.argv[1:], console, use)
         case "export":
             from launchbay.launch.commands.export import How, export_run
 
@@ -276,6 +310,11 @@ def run_verb_of_many(arguments: argparse.Namespace, rest: list[str], console: Co
 
             chosen = arguments.sort, arguments.task, arguments.form
             return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
+        case "report":
+            from launchbay.launch.commands.report import write_report
+
+            write_report(arguments.named, arguments.target, console, show=arguments.show)
+            return errors.DONE
         case "sweep":
             from launchbay.launch.commands.sweep import How, sweep
 

@@ -122,3 +122,8 @@ class ImageToImage(Task[C]):
         """Return what the network sees, what it gives and what it should."""
         degraded, output, target = self.predict(batch)
         return {"input": quantize(degraded), "output": output, "target": target}
+
+    def preview_training(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the network sees and what it should give, of augmented training samples."""
+        batch = self.augment(batch)
+        return {"input": quantize(self.degrade(batch)), "target": self.target(batch)}

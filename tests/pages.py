@@ -25,6 +25,7 @@ from markdown_it import MarkdownIt
 from launchbay.data import glyphs, photos
 from launchbay.launch import cli, train
 from launchbay.launch.check import suite
+from launchbay.launch.commands import in_python
 from launchbay.launch.config.command_line import parse
 from launchbay.launch.distributed import accelerator
 
@@ -41,6 +42,7 @@ NOT_RUN = {
     "DATA": "it needs MNIST, CIFAR-10 or photographs, and minutes: test_reports.py starts it on others",
     "--weights timm/": "it downloads weights",
     "--weights hf-hub:": "it downloads weights",
+    "--push": "it needs an account",
     "wandb login": "it needs an account",
     "--wandb online": "it sends a run away",
 }
@@ -148,6 +150,8 @@ def understand(command: Command) -> None:
     elif words[:2] == ["accelerate", "launch"]:
         name, file, rest = train.read_first(options_of(words))
         parse(train.task_of(str(name))[1], rest, file, quiet=False)
+    elif words[0] == "launchbay":
+        cli.parser().parse_args(words[1:])
     else:
         assert words[0] == "pip" and all((ROOT / word).is_file() for word in words if word.endswith(".txt"))
 
@@ -177,6 +181,9 @@ class InThisProcess:
         self.contract = suite.CONTRACT
         monkeypatch.setattr(glyphs, "COUNT", {"train": 500, "val": 100})
         monkeypatch.setattr(photos, "TILES", 1)
+        begin = in_python.train
+        cheap = {"steps": 2, "batch_size": 4, "eval_every": 99, "wandb": "off"}
+        monkeypatch.setattr(in_python, "train", lambda task, file, options: begin(task, file, {**options, **cheap}))
 
     def __call__(self, command: Command) -> tuple[int, str | None]:
         self.capfd.readouterr()

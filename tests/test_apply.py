@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import forget_accelerator
+from conftest import Command, forget_accelerator
 from PIL import Image, ImageCms
 from skimage import data
 from torch import Tensor, nn
@@ -248,3 +249,21 @@ def test_a_task_of_ones_own_says_what_it_answers(train: Callable[..., Path], lau
         train(name, "--data", "toys:Patches", "--steps", 1, "--output-dir", task)
         code, shown = launchbay("apply", Path(task, "it"), "white.png", "--task", name)
         assert (code, said in shown) == (2 * (task == "Silent"), True)
+
+
+@pytest.mark.slow
+def test_several_processes_make_what_one_makes(runs: dict[str, Path], command: Command) -> None:
+    start = (sys.executable, "-c", "import sys; from launchbay.launch.cli import main; sys.exit(main())", "apply")
+    for number in range(5):
+        Path("in/astronaut").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(astronaut(40 + number // 3 * 8)).rotate(number).save(f"in/astronaut/{number}.png")
+    Path("in/bad.png").write_text("no picture")
+    one, two = (command(*start, runs["superres"], "in", f"out{n}", "--processes", n) for n in (1, 2))
+    assert one.returncode == two.returncode == 1 and "1 left out" in two.stderr, two.stderr
+    assert sorted(one.stdout.replace("out1", "out2").splitlines()) == sorted(two.stdout.splitlines())
+    made = {path.name: path.read_bytes() for path in Path("out2/astronaut").iterdir()}
+    assert len(made) == 5 and made == {path.name: path.read_bytes() for path in Path("out1/astronaut").iterdir()}
+    told = [command(*start, runs["classify"], "in", "--json", "--processes", n).stdout for n in (1, 2)]
+    assert json.loads(told[0]) == json.loads(told[1]) and len(json.loads(told[1])["pictures"]) == 5
+    refused = command(*start, runs["vae"], "grid.png", "--processes", 2)
+    assert refused.returncode == 2 and "draws pictures, in one process" in refused.stderr

@@ -35,7 +35,8 @@ one fails: fix the first one first. [Testing a task](testing.md) says how to run
 | check | what has to hold | how to fix it |
 |---|---|---|"""
 EXPORTS = {
-    "launchbay": ["UserError"],
+    "launchbay": ["Run", "UserError", "load", "train"],
+    "launchbay.launch.record.curves": ["Curve"],
     "launchbay.tasks": launchbay.tasks.__all__,
     "launchbay.tasks.figures": launchbay.tasks.figures.__all__,
     "launchbay.data": launchbay.data.__all__,

@@ -144,7 +144,7 @@ def test_an_interrupted_training_goes_on(capfd: pytest.CaptureFixture[str]) -> N
         launchbay.train("toys:Slow", steps=1000, run="it", wandb="off")
     assert "with a checkpoint in runs/it" in (said := capfd.readouterr().out) and "with run='it' continues" in said
     stopped = launchbay.load("it", task="toys:Slow")
-    assert stopped.status == "stopped" and stopped.record.summary and 0 < stopped.record.summary.step < 1000
+    assert stopped.status == "stopped" and stopped._record.summary and 0 < stopped._record.summary.step < 1000
     again = launchbay.train("toys:Slow", steps=1000, run="it", max_time="1s", wandb="off")
     assert again.status == "stopped" and "continues from step" in capfd.readouterr().out
 

@@ -55,7 +55,7 @@ def test_each_set_has_its_own_figures_and_pictures(folders: tuple[Path, Path], t
         assert line[f"{name}/psnr"] == expected["psnr"] != line[f"baseline/{name}/psnr"] == expected["baseline/psnr"]
         grids = [folder / "step-00000002.png" for folder in (run / "samples" / name, other / "samples")]
         assert grids[0].read_bytes() == grids[1].read_bytes()
-    assert {path.name for path in (run / "samples").iterdir()} == {"light", "dark"}
+    assert {path.name for path in (run / "samples").iterdir()} == {"light", "dark", "step-00000000-training.png"}
     row = to_row(0, line, run)
     assert {"light/samples", "dark/samples"} <= row.pictures.keys()
     assert {"val/light/psnr", "val/baseline/dark/psnr"} < row.figures.keys()

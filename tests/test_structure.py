@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "engine": {"config", "errors", "files", "distributed", "checkpoint", "record"},
     "train": {"config", "errors", "others", "terminal", "distributed", "engine"},
     "check": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
-    "commands": {"config", "errors", "files", "terminal", "distributed", "checkpoint", "record", "engine"},
+    "commands": {"config", "errors", "files", "others", "terminal", "distributed", "checkpoint", "record", "engine"},
     "cli": {"config", "errors", "terminal", "train", "commands", "check"},
     "run": {"train"},
 }
@@ -41,7 +41,7 @@ MAY_IMPORT = {
         *(f"tasks.{name}" for name in ("answers", "authors", "losses", "options", "places", "base")),
         *(f"tasks.{name}" for name in ("image_to_image", "generative")),
         *(f"models.{name}" for name in ("bounds", "checkpoints", "pretrained", "weights")),
-        *(f"models.{name}" for name in ("reading", "saved", "tensors")),
+        *(f"models.{name}" for name in ("reading", "saved", "tensors", "spandrel_names", "spandrel_networks")),
         "data",
     },
     "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},
@@ -140,3 +140,11 @@ def test_every_mistake_of_the_user_has_a_hint() -> None:
 def test_pins_are_the_same_for_pip_and_uv() -> None:
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"] == pins
+
+
+def test_each_dependency_says_from_which_version_on() -> None:
+    """Without one a resolver goes back to versions of years ago where newer ones do not fit, and builds them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    wanted += project["dependency-groups"].values()
+    assert not [name for names in wanted for name in names if "=" not in name]

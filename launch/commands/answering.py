@@ -32,10 +32,14 @@ class Verdict:
     label: str | None
 
 
-def tell(use: Use, inputs: Inputs, classes: Sequence[str], *, top: int, form: str, console: Console) -> list[str]:
-    """Show the `top` classes of each picture. Return what is wrong with those that cannot be read."""
+def tell(
+    use: Use, inputs: Inputs, classes: Sequence[str], top: int, share: tuple[int, int] = (0, 1)
+) -> tuple[list[Verdict], list[str]]:
+    """Return the `top` classes of each picture, and what is wrong with those that cannot be read. Of several processes
+    this one does its `share`: its number, and how many there are.
+    """
     verdicts, damaged = list[Verdict](), list[str]()
-    for one in inputs.headers:
+    for one in list(inputs.headers)[share[0] :: share[1]]:
         try:
             pixels = decode(one.path)
         except UserError as error:
@@ -51,8 +55,7 @@ def tell(use: Use, inputs: Inputs, classes: Sequence[str], *, top: int, form: st
             (str(names[place]), float(value)) for place, value in zip(places.tolist(), values.tolist(), strict=True)
         ]
         verdicts.append(Verdict(one.path, best, one.path.parent.name if one.path.parent.name in names else None))
-    show(verdicts, form, console)
-    return damaged
+    return verdicts, damaged
 
 
 def show(verdicts: Sequence[Verdict], form: str, console: Console) -> None:

@@ -1,23 +1,25 @@
 """`launchbay apply RUN IN… OUT`: what a trained run makes of pictures, says of them, or draws."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from accelerate import Accelerator
 from rich.console import Console
 
 from launchbay import UserError
 from launchbay.data.words import listed
-from launchbay.launch.commands.answering import TOP, tell
+from launchbay.launch.commands.answering import TOP, show, tell
 from launchbay.launch.commands.drawing import Wanted, draw
-from launchbay.launch.commands.inputs import Naming, find_inputs, plan_outputs
+from launchbay.launch.commands.inputs import Input, Inputs, Naming, find_inputs, plan_outputs
 from launchbay.launch.commands.picture_files import kind_of
 from launchbay.launch.commands.restoring import Restoring, Use
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config.options import AnyConfig
-from launchbay.launch.engine.tiles import find_tiling
+from launchbay.launch.distributed.collectives import gather_lists, on_main_process, raise_on_all
+from launchbay.launch.engine.tiles import Tiling, find_tiling
 from launchbay.launch.files import Json
 from launchbay.launch.record.run_folder import read_summary
 from launchbay.models.reading import Unfit
@@ -59,8 +61,9 @@ def flag_of(name: str) -> str:
 
 def open_run(
     run: Path, pointer: str, name: str | None = None, argv: Sequence[str] | Json = (), precision: str | None = None
-) -> tuple[Use, AnyConfig]:
-    """Return the task of `run` in use, restored from the "best" or "last" checkpoint, and the run's configuration.
+) -> tuple[Use, AnyConfig, Accelerator]:
+    """Return the task of `run` in use, restored from the "best" or "last" checkpoint, the run's configuration, and what
+    the processes are.
 
     Args:
         name: the task, where that is not installed.
@@ -73,7 +76,7 @@ def open_run(
     restore(task, checkpoint, accelerator.device, strict=False)
     options: Any = config.options
     channels = getattr(options, "channels", None) or 3
-    return Use(task, channels, accelerator.device, PRECISIONS[precision or "fp32"]), config
+    return Use(task, channels, accelerator.device, PRECISIONS[precision or "fp32"]), config, accelerator
 
 
 def check_answers(task: AnyTask, name: str) -> None:
@@ -101,11 +104,13 @@ def apply_run(
         name: the task, where that is not installed.
         argv: options of the task.
     """
-    use, config = open_run(run, pointer, name, argv, how.precision)
+    use, config, accelerator = open_run(run, pointer, name, argv, how.precision)
     task = use.task
     classes = classes_of(run)
     if isinstance(task, Generative):
         how.check_used(f"{config.task} draws pictures", "count", "label", "seed", "quality", "existing")
+        if accelerator.num_processes > 1:
+            raise UserError(f"{config.task} draws pictures, in one process", "leave --processes out")
         if len(paths) > 1:
             raise UserError(f"{config.task} draws pictures and takes none", "name one file or folder to write")
         if how.existing == "skip":
@@ -114,30 +119,65 @@ def apply_run(
         draw(task, classes, Path(paths[0]), wanted, console)
         return True
     check_answers(task, config.task)
-    return answer_pictures(use, config.task, classes, paths=paths, how=how, console=console)
+    return answer_pictures(use, accelerator, config.task, classes, paths=paths, how=how)
 
 
 def answer_pictures(
-    use: Use, named: str, classes: Sequence[str], *, paths: Sequence[str], how: How, console: Console
+    use: Use, accelerator: Accelerator, named: str, classes: Sequence[str], *, paths: Sequence[str], how: How
 ) -> bool:
-    """Write, or show, what the task `named` so makes of pictures. Return whether all of them could be read."""
+    """Write, or show, what the task `named` so makes of pictures; with several processes each makes a share, as the
+    main one plans it. Return whether all of them could be read.
+    """
+    plan = on_main_process(lambda: prepare(use, named, paths, how))
+    share = accelerator.process_index, accelerator.num_processes
+    console = Console()
+    if plan.targets is None:
+        top = how.top or TOP
+        found = raise_on_all(lambda: tell(use, plan.inputs, classes, top, share), accelerator)
+        verdicts, damaged = (gather_lists(list(part)) for part in found)
+        if accelerator.is_main_process:
+            order = {one.path: place for place, one in enumerate(plan.inputs.headers)}
+            show(sorted(verdicts, key=lambda verdict: order[verdict.path]), how.form or "table", console)
+    else:
+        assert plan.tiling is not None
+        restoring = Restoring(use, plan.tiling, bool(how.strip), how.quality, console)
+        targets, headers = plan.targets, plan.inputs.headers
+        damaged = gather_lists(raise_on_all(lambda: restoring.run(targets, headers, share), accelerator))
+    damaged = [*plan.inputs.damaged, *damaged]
+    if accelerator.is_main_process and damaged:
+        say([f"{len(damaged):,} left out:", *damaged])
+    return not damaged
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which pictures are used; where pictures are made of them, the files to write and how large ones are tiled."""
+
+    inputs: Inputs
+    targets: Mapping[Input, Mapping[str, Path]] | None = None
+    tiling: Tiling | None = None
+
+
+def prepare(use: Use, named: str, paths: Sequence[str], how: How) -> Plan:
+    """Return what is to be done with `paths`; nothing is written before all of it is known to be right.
+
+    Raises:
+        UserError: something is not.
+    """
     inputs = find_inputs(paths[:-1] or paths)
     if not inputs.headers:
         raise UserError(listed(inputs.damaged), "name pictures that can be read")
     answer = use.rehearse(inputs.headers)
     if isinstance(answer, Classes):
         how.check_used(f"{named} tells pictures apart", "top", "form", "precision")
-        inputs = find_inputs(paths)
+        if len(paths) > 1:
+            inputs = find_inputs(paths)
+            use.rehearse(inputs.headers)
         say(inputs.remarks)
-        use.rehearse(inputs.headers)
-        shown: Any = {"top": how.top or TOP, "form": how.form or "table", "console": console}
-        damaged = [*inputs.damaged, *tell(use, inputs, classes, **shown)]
-    else:
-        used = "tile", "quality", "suffix", "existing", "strip", "precision"
-        how.check_used(f"{named} makes pictures of pictures", *used)
-        damaged = make_pictures(use, answer, paths, how, console)
-    say([f"{len(damaged):,} left out:", *damaged] if damaged else [])
-    return not damaged
+        return Plan(inputs)
+    used = "tile", "quality", "suffix", "existing", "strip", "precision"
+    how.check_used(f"{named} makes pictures of pictures", *used)
+    return plan_pictures(use, answer, inputs, paths, how)
 
 
 def say(lines: Sequence[str]) -> None:
@@ -146,13 +186,11 @@ def say(lines: Sequence[str]) -> None:
         Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def make_pictures(use: Use, answer: Pictures, paths: Sequence[str], how: How, console: Console) -> list[str]:
-    """Make pictures of all but the last of `paths`, and write them to that. Return what is wrong with those that cannot
-    be read.
-    """
+def plan_pictures(use: Use, answer: Pictures, inputs: Inputs, paths: Sequence[str], how: How) -> Plan:
+    """Return how pictures are made of `inputs`, and written to the last of `paths`."""
     if len(paths) < 2:
         raise UserError(f"where is what is made of {paths[0]} to be written?", "name a file or a folder after it")
-    inputs, out = find_inputs(paths[:-1]), Path(paths[-1])
+    out, console = Path(paths[-1]), Console()
     plan, skipped = plan_outputs(inputs, out, list(answer.by_name), Naming(how.suffix, how.existing))
     targets = [target for each in plan.values() for target in each.values()]
     if how.quality and targets and not any(kind_of(target).lossy for target in targets):
@@ -165,8 +203,7 @@ def make_pictures(use: Use, answer: Pictures, paths: Sequence[str], how: How, co
         console.print(f"note: {said}{kind}", highlight=False, soft_wrap=True)
     if skipped:
         console.print(f"{skipped:,} left out, which are there already", highlight=False, soft_wrap=True)
-    restoring = Restoring(use, tiling, bool(how.strip), how.quality, console)
-    return [*inputs.damaged, *restoring.run(plan, inputs.headers)]
+    return Plan(inputs, plan, tiling)
 
 
 def classes_of(run: Path) -> list[str]:

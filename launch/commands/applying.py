@@ -119,7 +119,7 @@ def open_for_use(run: Path, checkpoint: Literal["best", "last"], task: str | Non
         UserError: it cannot be used so.
     """
     with as_guest():
-        use, config = open_run(run, checkpoint, task, options)
+        use, config, _ = open_run(run, checkpoint, task, options)
         return Opened(use, config.task, classes_of(run), torch.get_default_dtype())
 
 

@@ -1,24 +1,33 @@
 """`launchbay evaluate RUN`: the figures of a trained run, on its own validation sets or on others."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import prod
+from functools import partial
+from math import ceil, prod
 from pathlib import Path
 from typing import Unpack
 
+from accelerate import Accelerator
 from rich.console import Console
+from rich.progress import Progress
 
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.data.sources import OnDemand, Open, Source, describe_all
+from launchbay.data.transforms import at_once
+from launchbay.launch.commands.evaluated import Form, Outcome, Part, show, write_each
+from launchbay.launch.commands.extremes import draw_extremes, judged_by
+from launchbay.launch.commands.inputs import try_to_write
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config import data_names
 from launchbay.launch.config.assembly import open_sources
 from launchbay.launch.config.loading import check_used, datasets
-from launchbay.launch.config.options import OWN_DATA, TrainOptions
-from launchbay.launch.engine.evaluation import evaluate_sets
-from launchbay.launch.record.progress import results
+from launchbay.launch.config.options import OWN_DATA, AnyConfig, TrainOptions
+from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.engine.evaluation import Beat, evaluate_sets, figures_of_each
+from launchbay.tasks.base import AnyTask, Moment
 
 BATCH_VALUES, LARGEST_PICTURE = 2**24, 2**28
 """Values in the pictures of a batch and in one picture. What a run says was meant for the machine that trained it, or
@@ -43,8 +52,74 @@ class Named:
     skip_damaged: bool = False
 
 
-def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, argv: Sequence[str] = ()) -> None:
-    """Print the figures of `run` on its own validation sets, or on all of others; `argv` are options of its task."""
+@dataclass(frozen=True)
+class Wanted:
+    """In which form figures are printed, and what is written beside: a table of each picture's figures, and a picture
+    of the worst and the best."""
+
+    form: Form = "table"
+    per_picture: Path | None = None
+    extremes: Path | None = None
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A run in evaluation: its task as a checkpoint has it, its configuration, the sets and their sources."""
+
+    task: AnyTask
+    config: AnyConfig
+    accelerator: Accelerator
+    moment: Moment
+    sets: Mapping[str, ImageSet]
+    sources: Mapping[str, Source]
+
+    def data_name(self) -> str:
+        """Return the name of the data that figures are of."""
+        loaded = any("val" in source.opened for source in self.sources.values())
+        return self.config.train.data.validation_data() if loaded else OWN_DATA
+
+
+def evaluate_run(
+    run: Path,
+    pointer: str,
+    named: Named,
+    console: Console,
+    *,
+    argv: Sequence[str] = (),
+    wanted: Wanted = Wanted(),
+) -> None:
+    """Print the figures of `run` on its own validation sets, or on all of others; `argv` are options of its task. With
+    several processes each does a share, and the main one prints.
+    """
+    opened = open_sets(run, pointer, named, argv)
+    task, config, accelerator, sets = opened.task, opened.config, opened.accelerator, opened.sets
+    main = accelerator.is_main_process
+    beside = console if wanted.form == "table" else Console(stderr=True)  # what a program reads is the figures alone
+    notes = beside if main else Console(quiet=True)
+    options, size = for_this_machine(config.train, sets, notes)
+    size = named.batch_size or size
+    each = bool(wanted.per_picture or wanted.extremes)
+    if each:
+        on_main_process(lambda: check_outputs(task, sets, wanted, accelerator, options))
+    with bar_of(sets, accelerator, size, notes) as beat:
+        given = task, sets, accelerator, size, options
+        _, found = evaluate_sets(*given, moment=opened.moment, beat=beat, each=each)
+    for line in describe_all(opened.sources.values()):
+        notes.print(line, highlight=False, markup=False, soft_wrap=True)
+    of_sets = [Part(name or opened.data_name(), len(sets[name]), found[name].figures) for name in sets]
+    outcome = Outcome(run.resolve().name, config.task, pointer, opened.moment.step, task.baseline_name, of_sets)
+    if main:
+        show(outcome, wanted.form, console)
+    if wanted.per_picture:
+        on_main_process(partial(write_each, wanted.per_picture, opened.sets, found, of_sets, notes))
+    if wanted.extremes:
+        on_main_process(lambda: draw_extremes(opened, found, of_sets, wanted, notes))
+    if pointer == "best" and task.monitor and not (named.data or named.roots or config.train.data.hold_out):
+        notes.print(FLATTERED, highlight=False)
+
+
+def open_sets(run: Path, pointer: str, named: Named, argv: Sequence[str]) -> Evaluated:
+    """Return `run` and the sets to evaluate it on, as the command line names them."""
     others = named.data or named.roots
     given = {*(("data", "val_data") if others else ()), *(("data",) if named.training else ())}
     task, config, accelerator, checkpoint = build_trained(run, pointer, named.task, given, argv=argv)
@@ -61,16 +136,42 @@ def evaluate_run(run: Path, pointer: str, named: Named, console: Console, *, arg
     _, sets = datasets(task, {name: on_demand(source) for name, source in sources.items()})
     check_used(sources)
     moment = restore(task, checkpoint, accelerator.device, strict=True)  # what `datasets` sets, too
-    options, size = for_this_machine(config.train, sets, console)
-    size = named.batch_size or size
-    figures, _ = evaluate_sets(task, sets, accelerator, size, options, moment=moment)
-    for line in describe_all(sources.values()):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    loaded = any("val" in source.opened for source in sources.values())
-    data_name = config.train.data.validation_data() if loaded else OWN_DATA
-    console.print(results(config.task, figures, task.baseline_name, data_name))
-    if pointer == "best" and task.monitor and not others and not config.train.data.hold_out:
-        console.print(FLATTERED, highlight=False)
+    return Evaluated(task, config, accelerator, moment, sets, sources)
+
+
+@contextmanager
+def bar_of(sets: Mapping[str, ImageSet], accelerator: Accelerator, size: int, console: Console) -> Generator[Beat]:
+    """Yield what shows, when it is told of a batch, how far the evaluation has come; on terminals only."""
+    share = accelerator.num_processes
+    total = sum(ceil(len(images) / (at_once(images, size) * share)) for images in sets.values())
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        row = bar.add_task("evaluating", total=total)
+        yield lambda phase: bar.advance(row, phase == "evaluate")
+
+
+def check_outputs(
+    task: AnyTask, sets: Mapping[str, ImageSet], wanted: Wanted, accelerator: Accelerator, options: TrainOptions
+) -> None:
+    """Raise a UserError if the files that are `wanted` cannot be written, or `task` says no figure of each picture."""
+    for path, ending in ((wanted.per_picture, ".csv"), (wanted.extremes, ".png")):
+        if path is None:
+            continue
+        if path.suffix.lower() != ending:
+            raise UserError(f"{path} does not end in {ending}, which is what is written", f"name it *{ending}")
+        if os.path.lexists(path):
+            raise UserError(f"{path} exists already", "name another file; nothing was written")
+        try_to_write(path.parent)
+    for name, images in sets.items():
+        names = figures_of_each(task, images, accelerator, options)
+        if not names:
+            said = f"task {type(task).__name__} says no figure of each picture{f' of {name}' * bool(name)}"
+            raise UserError(said, "leave --per-picture and --worst-and-best out")
+        if wanted.extremes and judged_by(task, names) is None:
+            said = (
+                f"pictures are the worst and the best by {task.monitor.removeprefix('-') or 'what chooses checkpoints'}"
+            )
+            hint = "leave --worst-and-best out, or --metrics that are without it"
+            raise UserError(f"{said}, and the figures of each are {', '.join(names)}", hint)
 
 
 def not_opened(name: str) -> Open:

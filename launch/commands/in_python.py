@@ -50,56 +50,58 @@ class Run:
     goes on is shown as it is by now. A notebook shows its figures, its curves and its last samples.
     """
 
+    folder: Path
+    """Where it is kept."""
+    checkpoint: Literal["best", "last"]
+    """Whose figures and networks these are."""
+
     def __init__(self, folder: Path, checkpoint: Literal["best", "last"], task: str | None, options: Json):
-        self.folder = folder.absolute()  # a notebook may change its folder
-        """Where it is kept."""
-        self.checkpoint: Literal["best", "last"] = checkpoint
-        """Whose figures and networks these are."""
+        self.folder, self.checkpoint = folder.absolute(), checkpoint  # a notebook may change its folder
         self._task, self._options = task, options
 
     def __reduce__(self) -> tuple[object, ...]:
         return Run, (self.folder, self.checkpoint, self._task, self._options)
 
     def __repr__(self) -> str:
-        run = self.record
+        run = self._record
         shown = ", ".join(f"{name} {value:.4g}" for name, value in list(self.figures.items())[:3])
         return f"<Run {run.name}: {run.task}, {run.status}{f', {shown}' * bool(shown)}>"
 
     def _repr_html_(self) -> str:
         from launchbay.launch.commands.showing import html_of
 
-        return html_of(self.record, self.checkpoint)
+        return html_of(self._record, self.checkpoint)
 
     @property
-    def record(self) -> RunFolder:
+    def _record(self) -> RunFolder:
         """What is in its folder, as it is now."""
         return read_run_folder(self.folder)
 
     @property
     def status(self) -> str:
         """How it stands: "done", "stopped", "running"..."""
-        return self.record.status
+        return self._record.status
 
     @property
     def options(self) -> Json:
         """All its options by their names, and its `task`."""
-        return self.record.options
+        return self._record.options
 
     @property
     def figures(self) -> dict[str, float]:
         """The figures of the network on the validation set; of several sets, behind their names: "set5/psnr"."""
-        return self.record.figures(self.checkpoint).own
+        return self._record.figures(self.checkpoint).own
 
     @property
     def baseline(self) -> dict[str, float]:
         """By the same names the figures of what needs no training, such as bicubic enlargement."""
-        return self.record.figures(self.checkpoint).baseline
+        return self._record.figures(self.checkpoint).baseline
 
     def curves(self) -> dict[str, dict[str, Curve]]:
         """Return {panel: {label: curve}}: a panel "training loss" with a curve for each loss, and one for each figure,
         with "validation" and its baseline. A curve has `steps` and `values`, two arrays.
         """
-        return self.record.curves(LOGGER.warning)
+        return self._record.curves(LOGGER.warning)
 
     @saying_what_to_do()
     def samples(self, step: int | None = None) -> dict[str, Image.Image]:
@@ -109,7 +111,7 @@ class Run:
         Raises:
             UserError: there was none at that step.
         """
-        found = self.record.pictures()
+        found = self._record.pictures()
         if not found and step is None:
             return {}
         wanted = max(found) if step is None else step

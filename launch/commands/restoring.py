@@ -112,17 +112,26 @@ class Restoring:
     quality: int | None
     console: Console
 
-    def run(self, plan: Mapping[Input, Mapping[str, Path]], headers: Mapping[Input, Header]) -> list[str]:
-        """Make and write what is planned. Return what is wrong with those that cannot be read."""
+    def run(
+        self,
+        plan: Mapping[Input, Mapping[str, Path]],
+        headers: Mapping[Input, Header],
+        share: tuple[int, int] = (0, 1),
+    ) -> list[str]:
+        """Make and write what is planned; of several processes this one does its `share`: its number, and how many
+        there are. Return what is wrong with those that cannot be read.
+        """
         damaged, waiting = list[str](), list[Future[None]]()
-        total = sum(headers[one].height * headers[one].width for one in plan)
+        # What is computed together does not depend on the number of processes, and so neither does what comes out.
+        groups = list(self.groups(plan, headers))[share[0] :: share[1]]
+        total = sum(headers[one].height * headers[one].width for group in groups for one in group)
         hidden = not self.console.is_terminal
         with (
             Progress(console=self.console, transient=True, disable=hidden) as bar,
             ThreadPoolExecutor(1) as writer,
         ):
             row = bar.add_task("applying", total=total)
-            for group in self.groups(plan, headers):
+            for group in groups:
                 originals = dict[Input, Original]()
                 for one in group:
                     try:

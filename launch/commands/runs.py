@@ -13,8 +13,8 @@ from rich.text import Text
 from launchbay import UserError, printable
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json, to_json
+from launchbay.launch.record.beside import differing_options
 from launchbay.launch.record.reader import RunFolder, ago, read_run_folder
-from launchbay.launch.record.run_folder import PLACE_OPTIONS
 
 ABSENT = "–"
 
@@ -102,13 +102,11 @@ def differing(rows: Sequence[RunFolder]) -> dict[str, str]:
     """Return for each run those options that are not the same in all runs of its task, as on a command line."""
     said: dict[str, str] = {}
     for row in rows:
-        others = [other.options for other in rows if other.task == row.task]
         names = [
-            name
-            for name, value in row.options.items()
-            if name not in (*PLACE_OPTIONS, "data") and any(other.get(name) != value for other in others)
+            name for name in differing_options([other for other in rows if other.task == row.task]) if name != "data"
         ]
-        said[row.name] = " ".join(f"{flag(name)} {words(row.options[name])}" for name in names)
+        given = [(flag(name), words(row.options[name])) for name in names if name in row.options]
+        said[row.name] = " ".join(f"{name} {value}" for name, value in given)
     return said
 
 

@@ -260,6 +260,15 @@ def monitored(task: AnyTask, figures: Collection[str], sets: Iterable[str]) -> s
     raise_author_error(task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""')
 
 
+@torch.no_grad()
+def figures_of_each(task: AnyTask, images: ImageSet, accelerator: Accelerator, options: TrainOptions) -> list[str]:
+    """Return the names of the figures that `task` gives for each sample of `images`, by asking it for the first."""
+    indices = with_keys([0], options.optimization.seed, "val", [0])
+    batch = to_batch(fetch(images, indices), accelerator.device, Moment(), refuse_in_validation)
+    with torch.random.fork_rng([accelerator.device] if accelerator.device.type == "cuda" else []):
+        return [name for name, values in task.evaluate(batch).items() if values.ndim == 1]
+
+
 def extremes(values: Tensor, count: int, *, lower_is_better: bool) -> tuple[list[int], list[int]]:
     """Return the places of the `count` worst of `values`, the worst first, and of the best, the best first. What is not
     a number is worse than all others; of equal ones the first comes first.

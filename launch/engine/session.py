@@ -34,6 +34,7 @@ from launchbay.launch.record import progress, run_folder, trackers, tracking
 from launchbay.launch.record.lines import Earlier
 from launchbay.launch.record.log import log
 from launchbay.launch.record.place import staying
+from launchbay.launch.record.report.observer import Report
 from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
 
@@ -171,7 +172,7 @@ def observers(
     step = engine.state.step
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
     lines = Earlier(folder, step, ahead)
-    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
+    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines), Report(folder, step, lines)]
     kept += track(tracked, config, folder, lines, stop)
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
 

@@ -29,7 +29,9 @@ class Curve:
     """The values of something at steps."""
 
     steps: NDArray[np.int64]
+    """After which a value was recorded."""
     values: Values
+    """As many, float64."""
 
     def smoothed(self) -> "Curve":
         """Return the mean over a window of a twentieth of all values around each."""
