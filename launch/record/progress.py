@@ -62,7 +62,8 @@ class Bar(Clock):
             console=console,
             refresh_per_second=4,
         )
-        self.task = self.bar.add_task("training", completed=step, total=steps, **{**FIELDS, "at": f"{step}/{steps}"})
+        self.task = self.bar.add_task("training", completed=step, total=steps, **FIELDS)
+        self.bar.update(self.task, at=f"{step}/{steps}")
         self.doing, self.validation = "", TaskID(0)
         self.bar.start()
 
