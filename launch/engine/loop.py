@@ -252,15 +252,15 @@ class Engine:
         self.tell_summary("running")
         return improved
 
-    def beat(self, phase: str, share: float | None) -> None:
-        """Take note of how far the `phase` of a validation is."""
-        self.watch.beat(phase)
-        self.tell(lambda observer: observer.phase(phase, share))
-
     def may_be_last(self) -> bool:
         """Return whether a validation at this step may be the last one."""
         patience = self.options.saving.patience
         return self.state.step >= self.steps or (patience is not None and self.state.waited + 1 >= patience)
+
+    def beat(self, phase: str, share: float | None) -> None:
+        """Take note of how far the `phase` of a validation is."""
+        self.watch.beat(phase)
+        self.tell(lambda observer: observer.phase(phase, share))
 
     def record_pictures(self, pictures: dict[str, Image]) -> None:
         if pictures:
