@@ -176,9 +176,9 @@ def build(name: str, scale: int, channels: int, size: Size) -> nn.Module:
         said = f"--model {name} cannot be built so: others would take its weights for those of a network that enlarges"
         said += f" {loaded.scale} times, with {loaded.input_channels} channels"
         raise UserError(said, "choose another --scale, such as 4, or another --model")
-    for module in network.modules():
-        if hasattr(module, "drop_prob"):
-            module.drop_prob = 0.0  # it would draw from another source than the keyed one
+    layers: list[Any] = [layer for layer in network.modules() if hasattr(layer, "drop_prob")]
+    for layer in layers:
+        layer.drop_prob = 0.0  # it would draw from another source than the keyed one
     return network.train()
 
 
@@ -214,14 +214,15 @@ def padded(network: nn.Module, wanted: Any) -> nn.Module:
 def extended(image: Tensor, smallest: int, multiple: int) -> Tensor:
     """Return pictures with sides of at least `smallest` pixels, a `multiple`: mirrored, and then repeated."""
     lengths = image.shape[-2:]
-    more = [(max_of(length, smallest) + multiple - 1) // multiple * multiple - length for length in lengths]
-    mirrored = [torch.sym_min(extra, length - 1) for extra, length in zip(more, lengths, strict=True)]
+    more: list[Any] = [(max_of(length, smallest) + multiple - 1) // multiple * multiple - length for length in lengths]
+    mirrored: list[Any] = [torch.sym_min(extra, length - 1) for extra, length in zip(more, lengths, strict=True)]
     image = pad(image, (0, mirrored[1], 0, mirrored[0]), mode="reflect")
     rest = [extra - done for extra, done in zip(more, mirrored, strict=True)]
     return pad(image, (0, rest[1], 0, rest[0]), mode="replicate")
 
 
-def max_of(length: int, smallest: int) -> int:
+def max_of(length: int, smallest: int) -> Any:
+    """Return the larger one, where a length may be a symbol."""
     return torch.sym_max(length, smallest) if smallest else length
 
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -30,7 +30,7 @@ class Hub(ThreadingHTTPServer):
 class Answers(BaseHTTPRequestHandler):
     server: Any
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
 
     def send(self, code: int, content: object = None, **headers: str) -> None:
@@ -105,7 +105,7 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def stand_in() -> Iterator[Hub]:
+def stand_in() -> Generator[Hub]:
     """Answer while the block lasts."""
     hub = Hub()
     threading.Thread(target=hub.serve_forever, daemon=True).start()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -44,9 +45,10 @@ def test_a_folder_describes_the_run_and_can_be_used(train: Train, launchbay: Ver
     assert code == 0 and "my-model/: README.md, config.yaml, model.safetensors, samples" in said, said
 
     card = ModelCard.load("my-model/README.md")
-    assert (card.data.license, card.data.library_name, card.data.pipeline_tag) == ("mit", "launchbay", "image-to-image")
-    assert card.data.datasets is None and {"superres", "super-resolution"} <= set(card.data.tags or ())
-    results = {each.metric_name: each for each in card.data.eval_results or ()}
+    about: Any = card.data
+    assert (about.license, about.library_name, about.pipeline_tag) == ("mit", "launchbay", "image-to-image")
+    assert about.datasets is None and {"superres", "super-resolution"} <= set(about.tags or ())
+    results = {each.metric_name: each for each in about.eval_results or ()}
     figures = read_run_folder(run).figures("best")
     own, baseline = (values["my pictures/psnr_y"] for values in (figures.own, figures.baseline))
     assert results["own pictures/psnr_y"].metric_value == own
@@ -95,7 +97,8 @@ def test_cards_of_other_tasks(
     run = train(task, "--data", "glyphs", "--batch-size", 2, "--steps", 1, "--warmup", 0, *options)
     assert launchbay("export", run, "model/")[0] == 0
     card = ModelCard.load("model/README.md")
-    assert card.data.pipeline_tag == pipeline and card.data.license == "unknown" and card.data.datasets == ["glyphs"]
+    about: Any = card.data
+    assert about.pipeline_tag == pipeline and about.license == "unknown" and about.datasets == ["glyphs"]
     (block,) = re.findall(r"```python\n(.+?)```", card.text, re.DOTALL)
     subprocess.run([sys.executable, "-c", block], cwd="model", check=True)
 
@@ -141,7 +144,8 @@ def test_a_command_pushes_to_the_hub_that_the_environment_names(train: Train, hu
     """As people run it: HF_ENDPOINT, and no library of this process."""
     run = train("superres", *SMALL, "--width", 4, "--blocks", 1)
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-m", "launchbay.launch.cli", "export", str(run), "model/", "--push", "me/two"]
+    program = Path(sys.executable).with_name("launchbay")
+    command = [program, "export", run, "model/", "--push", "me/two"]
     subprocess.run(command, check=True, env={**environment, "PYTHONPATH": str(Path(__file__).parent)})
     assert {"README.md", "config.yaml", "model.safetensors"} <= hub.repositories["me/two"].keys()
 

@@ -206,5 +206,5 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = handle_any
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Print nothing."""

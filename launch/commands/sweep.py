@@ -20,6 +20,7 @@ from rich.console import Console
 from launchbay import UserError, printable
 from launchbay.launch import errors
 from launchbay.launch.commands.figures import figures_of
+from launchbay.launch.commands.report import write_report
 from launchbay.launch.commands.runs import shown, sorted_by
 from launchbay.launch.commands.trials import Axis, Range, Search, read_range
 from launchbay.launch.config.command_line import parse, read_first
@@ -27,6 +28,7 @@ from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_cla
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import write_text
 from launchbay.launch.record.reader import read_run_folder
+from launchbay.launch.record.report.page import REPORT
 from launchbay.launch.record.run_folder import SWEEP, is_done
 
 OWN = ("run", "output_dir", "resume")
@@ -182,6 +184,8 @@ def show_outcome(folder: Path, console: Console) -> None:
     if by and len(whole) > 1:
         best = sorted_by(whole, by)[0]
         console.print(f"the best one, by {by}, is {folder / best.name}", highlight=False, soft_wrap=True)
+    if rows:
+        write_report([folder], folder / REPORT, console)
 
 
 def read_axes(argv: Sequence[str], *, ranges: bool) -> tuple[str, list[str], dict[str, Axis]]:

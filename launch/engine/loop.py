@@ -238,10 +238,9 @@ class Engine:
         options = self.options.optimization
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
         given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
-        each = self.may_be_last()
         with self.learner.evaluating():
             figures, found = evaluate_sets(
-                *given, self.accelerator, share, self.options, moment=moment, beat=self.beat, each=each
+                *given, self.accelerator, share, self.options, moment=moment, beat=self.beat, each=self.may_be_last()
             )
             self.pictures.draw_sets(found, moment, self.beat)
         state, sets = self.state, self.validation_sets

@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -21,7 +22,7 @@ PHASES = {
     "gallery": "drawing the gallery",
 }  # fmt: skip
 """What goes on in a validation, by the names of a task's methods."""
-FIELDS = {"train": "", "val": "", "speed": "", "left": "", "at": ""}
+FIELDS: dict[str, Any] = {"train": "", "val": "", "speed": "", "left": "", "at": ""}
 """What a bar shows beside itself."""
 NO_FIGURE = {"step", "epoch", "split", "samples_per_s", "lr"}
 
@@ -61,7 +62,8 @@ class Bar(Clock):
             console=console,
             refresh_per_second=4,
         )
-        self.task = self.bar.add_task("training", completed=step, total=steps, **{**FIELDS, "at": f"{step}/{steps}"})
+        self.task = self.bar.add_task("training", completed=step, total=steps, **FIELDS)
+        self.bar.update(self.task, at=f"{step}/{steps}")
         self.doing, self.validation = "", TaskID(0)
         self.bar.start()
 

@@ -5,9 +5,9 @@ by default mlflow.db in the current folder, which `mlflow ui` shows.
 import os
 from contextlib import suppress
 
-from mlflow.entities import Metric, Param
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
+from mlflow.entities import Metric, Param  # pyright: ignore[reportMissingImports]
+from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
+from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 from PIL import Image
 
 from launchbay.launch.files import write_text

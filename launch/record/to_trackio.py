@@ -2,8 +2,9 @@
 
 import os
 
-import trackio
-from trackio.sqlite_storage import SQLiteStorage
+import trackio  # pyright: ignore[reportMissingImports]
+from trackio.api import Run  # pyright: ignore[reportMissingImports]
+from trackio.sqlite_storage import SQLiteStorage  # pyright: ignore[reportMissingImports]
 
 from launchbay.trackers import Row, Tracker
 
@@ -17,14 +18,21 @@ class Trackio(Tracker):
         for run in self.mine():
             run.delete()
         config = {**self.run.options, "folder": str(self.run.folder)}
-        own = {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False}  # each would be one more row
-        self.trackio = trackio.init(self.project(), self.run.folder.name, self.run.group, config=config, **own)
+        self.trackio = trackio.init(
+            self.project(),
+            self.run.folder.name,
+            self.run.group,
+            config=config,
+            embed=False,
+            auto_log_gpu=False,  # each look at it would be one more row
+            auto_log_cpu=False,
+        )
         return 0
 
     def project(self) -> str:
         return os.environ.get("TRACKIO_PROJECT") or PROJECT
 
-    def mine(self) -> list[trackio.api.Run]:
+    def mine(self) -> list[Run]:
         """Return what there is of the run in the folder: names may be those of others, too."""
         if not SQLiteStorage.get_project_db_path(self.project()).exists():
             return []

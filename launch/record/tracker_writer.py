@@ -177,17 +177,25 @@ def count(folder: Path, parent: Parent) -> int:
 
 
 def to_row(number: int, line: Json, folder: Path) -> Row:
-    """Return `line` number `number` of the record of the run in `folder` with its pictures. Figures that are no numbers
-    are not there."""
+    """Return `line` number `number` of the record of the run in `folder` with its pictures: those of its validation;
+    with the first one those from before the first step. Figures that are no numbers are not there.
+    """
     own = {name: value for name, value in line.items() if name not in NO_FIGURES and isinstance(value, int | float)}
-    pictures: dict[str, Path] = {}
-    if line["split"] == "val":
-        for picture in sorted((folder / "samples").rglob(f"{picture_name(line['step'])}*.png")):
-            name = picture.stem.partition("-")[2].partition("-")[2] or SAMPLES
-            where = picture.parent.relative_to(folder / "samples")  # "." for the only validation set
-            pictures[(where / name).as_posix()] = picture
     figures = {f"{line['split']}/{name}": value for name, value in own.items()}
-    return Row(number, line["step"], figures, pictures, caption(line["step"], own))
+    if line["split"] == "val":
+        return Row(number, line["step"], figures, pictures_of(line["step"], folder), caption(line["step"], own))
+    before = pictures_of(0, folder) if number == 0 else {}
+    return Row(number, line["step"], figures, before, "before the first step")
+
+
+def pictures_of(step: int, folder: Path) -> dict[str, Path]:
+    """Return the pictures of `step` of the run in `folder`, by name."""
+    found: dict[str, Path] = {}
+    for picture in sorted((folder / "samples").rglob(f"{picture_name(step)}*.png")):
+        name = picture.stem.partition("-")[2].partition("-")[2] or SAMPLES
+        where = picture.parent.relative_to(folder / "samples")  # "." for the only validation set
+        found[(where / name).as_posix()] = picture
+    return found
 
 
 def caption(step: int, figures: Mapping[str, float]) -> str:

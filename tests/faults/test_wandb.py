@@ -45,7 +45,8 @@ STUB = """
 setup = teardown = lambda: New(settings=New(project=None, run_name=None, run_group=None, run_tags=None))
 Settings, Image = New, lambda *_, **__: None
 plot = New(line_series=lambda *_: None)
-run = New(define_metric=lambda *_, **__: None, log=lambda *_, **__: None, finish=lambda **_: None, summary={})
+run = New(define_metric=lambda *_, **__: None, log=lambda *_, **__: None, finish=lambda **_: None)
+run.summary, run.offline = {}, True
 init = lambda **_: run
 """
 
