@@ -44,7 +44,6 @@ NOT_RUN = {
     "--weights hf-hub:": "it downloads weights",
     "--push": "it needs an account",
     "wandb login": "it needs an account",
-    "wandb sync": "it sends a run away",
     "--wandb online": "it sends a run away",
 }
 """Commands with this in them are not run, only parsed."""

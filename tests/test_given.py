@@ -23,7 +23,7 @@ from launchbay.data.pairs import Pairs
 from launchbay.data.partners import find_partners
 from launchbay.data.sources import Source
 from launchbay.data.unsuitable import UnsuitablePictures
-from launchbay.launch.commands.compare import compare_runs
+from launchbay.launch.commands.compare import compare
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -242,7 +242,8 @@ def test_denoising_learns_from_given_pictures_and_goes_on(train: Train, mistake:
     for checkpoint in (run / "checkpoints").glob("step-*"):
         if int(checkpoint.name[5:]) > 2:
             shutil.rmtree(checkpoint)
-    assert compare_runs(Path("whole"), train("denoise", *given, "--save-every", 2, "--workers", 2), Console())
+    again = train("denoise", *given, "--save-every", 2, "--workers", 2)
+    assert compare([Path("whole"), again], Console())
     draw("imgs/clean/00.png", shade=9)
     assert "other" in mistake("--task", "denoise", "--run", "it", *given, "--save-every", 2, "--steps", 6)
 

@@ -22,9 +22,10 @@ from toys import Single
 import launchbay
 from launchbay import UserError
 from launchbay.launch.commands import in_python
+from launchbay.launch.files import Json
 from launchbay.launch.record.run_folder import lock, owner_lives
 
-SMALL = {"steps": 2, "patch": 48, "width": 8, "blocks": 1, "batch_size": 4, "eval_every": 2, "wandb": "off"}
+SMALL: Json = {"steps": 2, "patch": 48, "width": 8, "blocks": 1, "batch_size": 4, "eval_every": 2, "wandb": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +66,17 @@ def test_each_kind_of_picture_comes_back_as_it_was(superres: launchbay.Run) -> N
     assert np.array_equal(superres.apply("a.png"), pixels)
     assert np.array_equal(superres.apply(np.asarray(picture)), pixels)
     values = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-    assert np.array_equal(superres.apply(values).permute(1, 2, 0), pixels)  # type: ignore[union-attr]
+    assert np.array_equal(superres.apply(values).permute(1, 2, 0), pixels)
     floats = superres.apply(torch.stack([values, values]) / 255)
     assert isinstance(floats, torch.Tensor) and floats.shape == (2, 3, 120, 80) and floats.dtype == torch.float32
     assert (floats[1].permute(1, 2, 0) * 255 - torch.from_numpy(pixels.copy())).abs().max() < 0.51
-    assert superres.apply(np.asarray(picture.convert("L"))).shape == (120, 80)  # type: ignore[union-attr]
-    assert superres.apply(picture.convert("RGBA")).mode == "RGBA"  # type: ignore[union-attr]
+    assert superres.apply(np.asarray(picture.convert("L"))).shape == (120, 80)
+    assert superres.apply(picture.convert("RGBA")).mode == "RGBA"
     deep = superres.apply(np.asarray(picture).astype(np.uint16) * 257)
     assert isinstance(deep, np.ndarray) and deep.dtype == np.uint16 and abs(deep / 257 - pixels).max() < 1
     tiled = superres.apply(Image.effect_noise((300, 200), 80).convert("RGB"), tile=64)
     whole = superres.apply(Image.effect_noise((300, 200), 80).convert("RGB"))
-    assert tiled.size == whole.size == (1200, 800)  # type: ignore[union-attr]
+    assert tiled.size == whole.size == (1200, 800)
 
 
 @pytest.mark.parametrize(
@@ -90,17 +91,18 @@ def test_each_kind_of_picture_comes_back_as_it_was(superres: launchbay.Run) -> N
 )
 def test_what_is_no_picture_says_so(superres: launchbay.Run, image: object, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        superres.apply(image)  # type: ignore[arg-type]
+        superres.apply(image)
 
 
 def test_wrong_options_are_errors_to_read() -> None:
-    for options, said in (
+    cases: list[tuple[Json, str]] = [
         ({"stepz": 3}, "stepz is not an option of task superres; did you mean 'steps'?"),
         ({"lr": -1}, "lr -1 has to be greater than 0"),
         ({"data": "nothing-here"}, "nothing-here"),
         ({"steps": 3, "epochs": 2}, "both say how long"),
         ({"batch_size": None}, "batch_size None has to be a valid integer"),
-    ):
+    ]
+    for options, said in cases:
         with pytest.raises(UserError) as error:
             launchbay.train("superres", **options)
         assert said in str(error.value) and error.value.__notes__ == [f"→ {error.value.hint}"]

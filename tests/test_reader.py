@@ -36,7 +36,7 @@ def test_all_of_a_run_is_read(sets: Path) -> None:
     assert sorted(file for found in pictures.values() for file in found.values()) == sorted(
         sets.rglob("samples/**/*.png")
     )
-    assert all(name.endswith("/samples") for name in pictures[4])
+    assert all(name.endswith("/samples") for name in pictures[2])
 
 
 def test_what_is_odd_in_a_run_is_left_out_aloud(sets: Path) -> None:

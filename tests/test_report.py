@@ -167,6 +167,20 @@ def test_where_a_report_is_written(runs: list[Path], launchbay: Verb) -> None:
     assert code == 2 and "none is not a run folder" in said
 
 
+def test_figures_of_parts_are_a_table(runs: list[Path]) -> None:
+    """Those of classes, or of validation sets: each part a row, each figure a column."""
+    summary = json.loads((runs[0] / "summary.json").read_text())
+    parts = {f"{figure}/{name}": 0.5 for figure in ("recall", "precision") for name in ("cat", "dog", "emu")}
+    summary["best"] |= {**parts, "recall/cat": 0.25}
+    (runs[0] / "summary.json").write_text(json.dumps(summary))
+    page = page_of([read_recorded(runs[0])])
+    assert re.search(r'>recall</th>.*>precision</th>.*"row">cat</th><td>0.2500</td><td>0.5000</td>', page, re.DOTALL)
+    assert "recall/cat" not in page.partition("<h2>Curves")[0] and ">psnr</th>" in page
+    summary["best"] |= {f"recall/{number}": 0.5 for number in range(5000)}
+    (runs[0] / "summary.json").write_text(json.dumps(summary))
+    assert len(page_of([read_recorded(runs[0])])) < len(page) + 100_000
+
+
 def test_damage_is_said_on_the_page(runs: list[Path]) -> None:
     run = runs[0]
     (run / "samples/step-00000001.png").write_bytes(b"no picture")

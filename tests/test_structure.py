@@ -11,6 +11,7 @@ import launchbay.data
 import launchbay.models
 import launchbay.tasks
 import launchbay.tasks.figures
+import launchbay.trackers
 
 FOLDERS = ("launch", "tasks", "models", "data")
 FRAMEWORK = (
@@ -47,7 +48,9 @@ MAY_IMPORT = {
     "models": {"models"},
     "data": {"data"},
 }
-OF_THE_PACKAGE = {"UserError", "printable", "yaml12", "exact", "__version__", "API_VERSION", "OLDEST_API_VERSION"}
+OF_THE_PACKAGE = {
+    "UserError", "printable", "trackers", "yaml12", "exact", "__version__", "API_VERSION", "OLDEST_API_VERSION",
+}  # fmt: skip
 ALIASES = {ROOT / "tasks/testing.py": {"testing"}}
 """Former names of public modules, and what they stand for; until the next version of the API."""
 TEMPLATES = ROOT / "launch/commands/templates"
@@ -59,6 +62,7 @@ PUBLIC = {
     "tasks": set(launchbay.tasks.__all__),
     "tasks.figures": set(launchbay.tasks.figures.__all__),
     "testing": {"parametrize_with_checks"},
+    "trackers": set(launchbay.trackers.__all__),
     "data": set(launchbay.data.__all__),
     "models": set(launchbay.models.__all__),
     "launch.train": {"main"},

@@ -133,8 +133,8 @@ def answer_pictures(
     console = Console()
     if plan.targets is None:
         top = how.top or TOP
-        found = raise_on_all(lambda: tell(use, plan.inputs, classes, top, share), accelerator)
-        verdicts, damaged = (gather_lists(list(part)) for part in found)
+        mine, unread = raise_on_all(lambda: tell(use, plan.inputs, classes, top, share), accelerator)
+        verdicts, damaged = gather_lists(mine), gather_lists(unread)
         if accelerator.is_main_process:
             order = {one.path: place for place, one in enumerate(plan.inputs.headers)}
             show(sorted(verdicts, key=lambda verdict: order[verdict.path]), how.form or "table", console)

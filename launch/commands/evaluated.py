@@ -76,11 +76,10 @@ def show(outcome: Outcome, form: Form, console: Console) -> None:
 def table_of(outcome: Outcome) -> Table:
     """Return a table of each figure beside that of the baseline, with a section for each set."""
     several = len(outcome.parts) > 1
-    on = "" if several else f" on {outcome.parts[0].name}"
-    title = Text(printable(f"{outcome.task}: validation{on}", 300), style="table.title")
+    names = ", ".join(part.name for part in outcome.parts)
+    title = Text(printable(f"{outcome.task}: validation on {names}", 300), style="table.title")
     table = Table(title=title, title_justify="left")
-    for heading in ("set", "figure") if several else ("figure",):
-        table.add_column(heading)
+    table.add_column("figure")
     heads = ("network", outcome.baseline_name, "difference") if outcome.has_baseline() else ("network",)
     for heading in heads:
         table.add_column(Text(printable(heading, 100)), justify="right")
@@ -88,11 +87,10 @@ def table_of(outcome: Outcome) -> Table:
     for part, name, value, baseline in outcome.rows():
         if last not in (None, part):
             table.add_section()
-        own = [Text(printable(part.name, 200) if part is not last else "")] if several else []
         cells = [f"{value:z.4f}"]  # z: no -0.0000
         if baseline is not None:
             cells += [f"{baseline:z.4f}", f"{value - baseline:+z.4f}"]
-        table.add_row(*own, Text(printable(name, 200)), *cells)
+        table.add_row(Text(printable(f"{part.name}/{name}" if several else name, 200)), *cells)
         last = part
     return table
 

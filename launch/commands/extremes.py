@@ -54,7 +54,7 @@ def draw_extremes(
             blocks.append(([f"{part.name}: {kind} by {figure}", *captions], drawn))
     with replacing(wanted.extremes) as temporary:
         stacked(blocks).save(temporary, format="PNG")
-    said = f"{wanted.extremes}: the worst and the best pictures by {figure}"
+    said = f"{wanted.extremes}: the worst and the best pictures"
     console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 

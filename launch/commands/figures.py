@@ -1,5 +1,6 @@
 """The figures of several runs beside each other, with those of repeats as their mean and deviation."""
 
+import re
 from collections.abc import Sequence
 from statistics import mean, stdev
 
@@ -10,6 +11,9 @@ from launchbay import printable
 from launchbay.launch.commands.runs import ABSENT, shown
 from launchbay.launch.record.beside import repeated
 from launchbay.launch.record.reader import RunFolder
+
+SEED = re.compile(r"(^|,|(?<=/))seed=[^,/]*")
+"""In the names of a sweep's runs, what repeats differ in."""
 
 
 def figures_of(rows: Sequence[RunFolder]) -> Table:
@@ -31,5 +35,5 @@ def figures_of(rows: Sequence[RunFolder]) -> Table:
     for repeats in repeated(rows):
         values = [[value for row in repeats if (value := row.best(name)) is not None] for name in names]
         cells = [f"{mean(of):.4f} ± {stdev(of):.4f}" if len(of) > 1 else ABSENT for of in values]
-        table.add_row(Text(f"{len(repeats)} seeds of {repeats[0].name}"), "", *cells)
+        table.add_row(Text(f"{len(repeats)} seeds of {SEED.sub('', repeats[0].name) or 'it'}"), "", *cells)
     return table

@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
@@ -26,7 +26,7 @@ from launchbay.launch.terminal import unbreakable
 if TYPE_CHECKING:
     from torch import nn
 
-    from launchbay.launch.commands.applying import Applied, Opened, Picture
+    from launchbay.launch.commands.applying import Opened, Picture
     from launchbay.tasks.base import AnyTask
 
 LOGGER = logging.getLogger("launchbay")
@@ -140,7 +140,7 @@ class Run:
         raise UserError(said, f"name one of them: {', '.join(networks)}")
 
     @saying_what_to_do()
-    def apply(self, image: "Picture", *, tile: int | None = None) -> "Applied":
+    def apply(self, image: "Picture", *, tile: int | None = None) -> Any:  # as `image` is, and the task
         """Return what the network makes of a picture: of a PIL image or the path of a file a PIL image; of an array
         (H×W or H×W×C, 8 or 16 bits or floats in [0, 1]) an array; of a tensor (C×H×W or N×C×H×W in [0, 1]) a tensor. A
         task that makes several pictures gives them by their names. One that tells pictures apart gives the classes with

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from launchbay import UserError
+from launchbay import UserError, printable
 from launchbay.launch.config.run_options import find_run
 from launchbay.launch.files import write_text, writing
 from launchbay.launch.record.report.content import read_recorded
@@ -43,7 +43,7 @@ def write_report(named: Sequence[Path], target: Path | None, console: Console, *
     )
     for one in recorded:
         for said in filter(None, (one.run.damage, *one.said)):
-            console.print(said, highlight=False, markup=False, soft_wrap=True)
+            console.print(printable(said), highlight=False, markup=False, soft_wrap=True)
     if show and not webbrowser.open(where.resolve().as_uri()):
         console.print("no browser was found; open the file in one", highlight=False)
     return where

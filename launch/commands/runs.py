@@ -30,8 +30,9 @@ def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -
     Raises:
         UserError: there is no run, or none has that figure.
     """
-    names = sorted(path.name for path in folder.iterdir() if (path / "config.yaml").exists()) if folder.is_dir() else []
-    rows = [row for row in (read_run_folder(folder / name) for name in names) if task in ("", row.task)]
+    rows = [
+        row for row in (read_run_folder(folder / name, name) for name in names_in(folder)) if task in ("", row.task)
+    ]
     if not rows:
         what = f"of task {task} " * bool(task)
         raise UserError(f"there is no run {what}in {folder}", "name the folder of your runs: launchbay runs DIR")
@@ -49,6 +50,13 @@ def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -
             for said in filter(None, (special[row.name], row.damage)):
                 console.print(Text(printable(f"{row.name}: {said}")))
     return not any(row.damage for row in rows)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of the runs in `folder`, and of those in sweeps and other folders of runs: "rates/lr=1"."""
+    found = [*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")]
+    runs = sorted(file.parent.relative_to(folder) for file in found)
+    return [run.as_posix() for run in runs if run.parent not in runs]
 
 
 def sorted_by(rows: Sequence[RunFolder], figure: str) -> list[RunFolder]:

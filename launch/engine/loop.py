@@ -24,6 +24,7 @@ from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
 from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
 from launchbay.launch.engine.finite import NotFinite
+from launchbay.launch.engine.interval import TENTHS, eval_every
 from launchbay.launch.engine.outcome import how_it_ended, use_of
 from launchbay.launch.engine.pictures import Pictures
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
@@ -57,8 +58,11 @@ class Engine:
                 images.to(accelerator.device)
         self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
         self.steps = self.batches.steps
-        self.eval_every = self.options.saving.eval_every or ceil(self.steps / 10)
-        self.save_every = self.options.saving.save_every or self.eval_every
+        saving = self.options.saving
+        self.eval_every = saving.eval_every or on_main_process(
+            lambda: eval_every(self.steps, self.options.optimization, self.training_set, self.validation_sets)
+        )
+        self.save_every = saving.save_every or saving.eval_every or ceil(self.steps / TENTHS)
         self.state, self.validation_pending = State(), False
         self.initial: dict[str, str] | None = None  # digests of the task's own state when the run began
         self.pictures = Pictures(task, self.validation_sets, accelerator, self.options, self.record_pictures)
@@ -137,7 +141,7 @@ class Engine:
             self.end_step(stop, started)
         elif not state.step:
             with self.learner.evaluating():
-                self.pictures.draw_beginning(self.batches.moment(0), self.watch.beat)
+                self.pictures.draw_beginning(self.batches.moment(0), self.beat)
             self.tell_summary("running")
         if self.is_over():
             return
@@ -234,12 +238,11 @@ class Engine:
         options = self.options.optimization
         share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
         given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
-        beat, each = self.watch.beat, self.may_be_last()
         with self.learner.evaluating():
             figures, found = evaluate_sets(
-                *given, self.accelerator, share, self.options, moment=moment, beat=beat, each=each
+                *given, self.accelerator, share, self.options, moment=moment, beat=self.beat, each=self.may_be_last()
             )
-            self.pictures.draw_sets(found, moment, beat)
+            self.pictures.draw_sets(found, moment, self.beat)
         state, sets = self.state, self.validation_sets
         improved = on_main_process(lambda: is_best(self.task, state.step, figures.own, state.best, sets))
         self.log("val", figures.named())
@@ -253,6 +256,11 @@ class Engine:
         """Return whether a validation at this step may be the last one."""
         patience = self.options.saving.patience
         return self.state.step >= self.steps or (patience is not None and self.state.waited + 1 >= patience)
+
+    def beat(self, phase: str, share: float | None) -> None:
+        """Take note of how far the `phase` of a validation is."""
+        self.watch.beat(phase)
+        self.tell(lambda observer: observer.phase(phase, share))
 
     def record_pictures(self, pictures: dict[str, Image]) -> None:
         if pictures:

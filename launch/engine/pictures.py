@@ -90,7 +90,7 @@ class Pictures:
             else:
                 parts.append(("gallery", partial(draw_first_gallery, self.task)))
             for phase, draw in parts:
-                beat(phase)
+                beat(phase, None)
                 self.show(partial(draw_of_set, name, draw))
 
     def draw_beginning(self, moment: Moment, beat: Beat) -> None:

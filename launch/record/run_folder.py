@@ -31,7 +31,9 @@ MOST_OF_OWNER = 300
 BEYOND = 2**30
 """The byte that is locked on Windows, which lets nobody read what is: far behind the text."""
 SUMMARY = "summary.json"
-PLACE_OPTIONS = ("task", "run", "output_dir", "resume", "debug", "wandb")
+SWEEP = "sweep.txt"
+"""What the folder of a sweep, which has its runs, keeps of its command."""
+PLACE_OPTIONS = ("task", "run", "output_dir", "resume", "debug", "wandb", "wandb_artifact", "track")
 """Options that do not tell what a run learns."""
 FOLDERS = ("", "checkpoints", "logs", "samples", "wandb")
 FILES = (

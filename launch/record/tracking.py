@@ -28,6 +28,9 @@ class Observer:
     def step(self, step: int) -> None:
         """Take note that a step has been taken."""
 
+    def phase(self, name: str, share: float | None) -> None:
+        """Take note of what goes on in a validation, by the name of a task's method, and how much of it is done."""
+
     def line(self, line: Line) -> None:
         """There are new figures."""
 

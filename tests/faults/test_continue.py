@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Command, difference, forget_accelerator, lines
 from rich.console import Console
 
-from launchbay.launch.commands.compare import compare_runs
+from launchbay.launch.commands.compare import compare
 from launchbay.launch.train import main
 
 SMALL = ("--batch-size", 4, "--log-every", 1, "--eval-every", 4, "--wandb", "off")
@@ -33,7 +33,7 @@ TASKS = {
 
 def assert_same(run: Path, other: Path) -> None:
     assert lines(run) and lines(other)  # all of them whole
-    assert compare_runs(run, other, Console())
+    assert compare([run, other], Console())
 
 
 def forget(run: Path, step: int) -> None:

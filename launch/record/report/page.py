@@ -17,7 +17,7 @@ from launchbay.launch.record.drawing import SAMPLES
 from launchbay.launch.record.reader import RunFolder
 from launchbay.launch.record.report.album import MOST_SAMPLES, Sheet, fit
 from launchbay.launch.record.report.content import MOST_CHARTS, Recorded, charts_of, series_of
-from launchbay.launch.record.report.tables import facts_table, figures_table, options_table
+from launchbay.launch.record.report.tables import MOST_FIGURES, facts_table, figures_table, options_table, parts_table
 from launchbay.launch.record.report.words import STATES, commands, state, verdict
 
 REPORT = "report.html"
@@ -52,6 +52,7 @@ def page_of(several: Sequence[Recorded], reload: float = 0) -> str:
     images, series = series_of(sheets)
     parts: Json = {
         "figures": figures_table(runs, names),
+        "by_part": parts_table(runs[0]) if len(runs) == 1 else None,
         "differing": options_table(runs, names, differing=True) if len(runs) > 1 else None,
         "same": options_table(runs, names, differing=False),
         "facts": facts_table(runs, names),
@@ -125,6 +126,8 @@ def notes_on(several: Sequence[Recorded], sheets: Sequence[Mapping[str, Mapping[
     left_out = sum(len(recorded.curves.left_out) for recorded in several)
     left_out += max(0, len({key for recorded in several for key in recorded.curves.titles()}) - MOST_CHARTS)
     said += [f"{left_out:,} more curves are in metrics.jsonl only."] if left_out else []
+    if any(len(recorded.run.figures().own) > MOST_FIGURES for recorded in several):
+        said.append(f"Tables have at most {MOST_FIGURES} rows; summary.json has all figures.")
     if fewer := [recorded.album.shown for recorded in several if recorded.album.is_cut()]:
         steps, samples = fewer[0]
         of_samples = f" and {samples} samples" * (samples < MOST_SAMPLES)

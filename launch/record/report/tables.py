@@ -11,6 +11,10 @@ from launchbay.launch.record.report.words import better, chosen_by, number, span
 
 ABSENT = "–"
 MIB = 2**20
+MOST_FIGURES = 200
+"""Rows of figures; 10,000 classes may have some each."""
+LEAST_PARTS = 4
+"""Figures of parts that make a table of their own."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def figures_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table | No
     """Return the figures of `runs` at their best steps: the baseline first, then each run, then those of repeats as
     mean ± standard deviation. The best are marked. None if there are none.
     """
-    figures = list(dict.fromkeys(name for run in runs for name in (chosen_by(run), *run.figures("best").own) if name))
+    figures = figures_of(runs)[:MOST_FIGURES]
     if not figures:
         return None
     columns: list[tuple[Head, Mapping[str, Cell]]] = []
@@ -69,6 +73,40 @@ def figures_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table | No
         [(Head(name), marked(name, runs, [cells.get(name, Cell()) for _, cells in columns])) for name in figures],
     )
     return table.transposed() if len(columns) > max(4, len(figures)) else table
+
+
+def figures_of(runs: Sequence[RunFolder]) -> list[str]:
+    """Return the names of the figures in their table: the one that runs are judged by first. What several parts have
+    each, as `parts_table` shows it, is not among them.
+    """
+    names = dict.fromkeys(name for run in runs for name in (chosen_by(run), *run.figures().own) if name)
+    apart = in_parts(runs[0]) if len(runs) == 1 else {}
+    return [name for name in names if name not in apart or name == chosen_by(runs[0])]
+
+
+def in_parts(run: RunFolder) -> dict[str, tuple[str, str]]:
+    """Return those figures that several parts have each, "recall/cat" and "recall/dog", "set5/psnr" and "set14/psnr":
+    what stands before and after the last slash.
+    """
+    found = {name: name.rpartition("/")[::2] for name in run.figures().own if "/" in name}
+    return found if len(found) >= LEAST_PARTS else {}
+
+
+def parts_table(run: RunFolder) -> Table | None:
+    """Return the figures that several parts have each, beside those of the baseline; None if there are none."""
+    found, figures = in_parts(run), run.figures()
+    before, after = (list(dict.fromkeys(pair[side] for pair in found.values())) for side in (0, 1))
+    cells = {}
+    for name, pair in found.items():
+        beside = figures.baseline.get(name)
+        note = "" if beside is None else f"{run.baseline_name} {number(beside)}"
+        cells[pair] = Cell(number(figures.own[name]), note)
+    rows = [(Head(one), [cells.get((one, other), Cell()) for other in after]) for one in before]
+    if not rows:
+        return None
+    table = Table("", list(map(Head, after)), rows)
+    table = table.transposed() if len(after) > len(before) else table
+    return replace(table, rows=table.rows[:MOST_FIGURES])
 
 
 def note_on(run: RunFolder) -> str:
