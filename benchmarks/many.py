@@ -1,6 +1,6 @@
 """What very many pictures cost, by where they lie. See speed.md for what it said.
 
-    python benchmarks/sizes.py many --most 1000000
+    python benchmarks/sizes.py many --most 1000000    (--least 1000000: no fewer)
 
 For each number of 16×16 PNGs, from a folder, a pack and a file of Parquet: the first start and a later one, in CPU
 seconds of a process of its own, from opening to a fingerprint; MiB of memory that others do not share; 2,000 random
@@ -122,7 +122,7 @@ def many(arguments: argparse.Namespace) -> None:
     for count in (1_000, 20_000, 200_000, 1_000_000):
         with tempfile.TemporaryDirectory() as folder:
             os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
-            for kind in KINDS if count <= arguments.most else ():
+            for kind in KINDS if arguments.least <= count <= arguments.most else ():
                 path = f"{folder}/many.parquet" if kind == "parquet" else f"{folder}/{kind}"
                 child("write", kind, str(count), path)
                 first = child("measure", path)

@@ -292,6 +292,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--peers", type=Path)
     parser.add_argument("--most", type=int, default=200_000)
+    parser.add_argument("--least", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     tables[arguments.table](arguments)

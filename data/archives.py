@@ -33,6 +33,10 @@ BLOCK = 512
 """Bytes of which a tar is made."""
 
 
+class Unreachable(OSError):
+    """A file that lies far away cannot be brought here: the picture in it may be as good as any."""
+
+
 class Content(ABC):
     """A picture that is no file of its own; `str` is what a person calls it."""
 
@@ -42,6 +46,7 @@ class Content(ABC):
 
         Raises:
             ValueError: it is damaged.
+            Unreachable: it cannot be brought here.
         """
         ...
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data.archives import Content, Item
+from launchbay.data.archives import Content, Item, Unreachable
 from launchbay.data.formats import FORMATS, missing, other_content
 from launchbay.data.words import plain_name
 
@@ -36,6 +36,7 @@ STRIP, LARGE = 2**22, 2**24
 """Pixels that are turned into RGB at a time; pictures with more than `LARGE` are decoded one at a time."""
 WIDTH_TAG, HEIGHT_TAG, BITS_TAG, PHOTOMETRIC_TAG, ORIENTATION_TAG = 0x0100, 0x0101, 0x0102, 0x0106, 0x0112
 WHITE_IS_ZERO = 0
+KIND_TAG, SIGNED = 0x0153, 2
 GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 """Pillow's modes of pictures without colour."""
 one_large = Lock()
@@ -109,10 +110,11 @@ def meaning(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]:
     Raises:
         ValueError: nobody knows which of its values are black and white.
     """
-    if not image.mode.startswith(("I", "F")):
-        return in_colour
     tags = tiff_tags(image)
-    if image.mode == "F" or (image.mode == "I" and tags):
+    is_signed = SIGNED in tags.get(KIND_TAG, ())
+    if not image.mode.startswith(("I", "F")) and not is_signed:
+        return in_colour
+    if image.mode == "F" or (image.mode == "I" and tags) or is_signed:
         kind = "floating point numbers" if image.mode == "F" else "signed numbers, or of 32 bits"
         raise ValueError(f"its values are {kind}, which do not say what is black and what white: save 8 or 16 bits")
     white = 4095 if tags.get(BITS_TAG) in (12, (12,)) else 65535  # of a PNG or PPM Pillow makes 16 bits
@@ -238,5 +240,8 @@ def reason_of(error: Exception) -> str:
 
 def unreadable(path: Item, error: Exception) -> UserError:
     """Return what to tell a person about `path`, which gave `error`."""
+    if isinstance(error, Unreachable):
+        hint = "look after the network and the disk; then the same command goes on from the last checkpoint"
+        return UserError(plain_name(error), hint)
     said = f"cannot read the picture {plain_name(path)}: {reason_of(error)}"
     return UserError(said, "repair it or take it out of the folder")

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from launchbay import UserError
 from launchbay.data.archives import Archive
@@ -48,9 +49,9 @@ def unwrapped(listing: Listing) -> Listing:
         return listing
     start = f"{top}/"
     names = [name.removeprefix(start) for name in listing.names]
-    if not isinstance(listing.root, Archive) and not all(map(top_of, names)):
+    if isinstance(listing.root, Path) and not all(map(top_of, names)):
         return listing
-    root = listing.root.inside(top) if isinstance(listing.root, Archive) else listing.root / top
+    root = listing.root.inside(top) if isinstance(listing.root, Archive) else Path(str(listing.root), top)
     folders = [folder.removeprefix(start) for folder in listing.folders if folder.startswith(start)]
     return unwrapped(Listing(root, names, folders, listing.left_out))
 

@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data.archives import Content, Item
+from launchbay.data.archives import Content, Item, Unreachable
 from launchbay.data.base import digest_of
+from launchbay.data.decode import unreadable
 from launchbay.data.files import Files
 from launchbay.data.headers import Headers
 from launchbay.data.pack_format import (
@@ -153,7 +154,10 @@ class AwayPack(Pack):
             columns = read_columns(folder / INDEX, description)
         except (OSError, ValueError) as error:
             raise refused(address, error) from error
-        self._open(split, plain_name(address), description, columns, Away(description.shards, address, folder))
+        try:
+            self._open(split, plain_name(address), description, columns, Away(description.shards, address, folder))
+        except Unreachable as error:
+            raise unreadable(address, error) from error
 
 
 def rows_of(description: Description, split: str) -> range:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from launchbay.data.archives import Item, Place
+from launchbay.data.archives import Item, Place, Unreachable
 from launchbay.data.decode import pixels_of, read_header, reason_of
 from launchbay.data.headers import Headers
 from launchbay.data.known import FEW, Problems, examine_once
@@ -86,6 +86,8 @@ def decode_all(files: Sequence[Item], headers: Headers, memory: Tensor) -> dict[
                 if size:
                     into = pixels[starts[place] : starts[place + 1]].reshape(height, width, 3)
                     pixels_of(files[place], into)
+            except Unreachable:
+                raise
             except Exception as error:  # whatever bytes make of Pillow
                 problems[place] = reason_of(error)
 

@@ -10,6 +10,9 @@ from launchbay.data.files import Files
 from launchbay.data.held_out import Part
 from launchbay.data.pairs import Pairs
 
+DARK = 4095 * 255 // 65535 + 1
+"""What white of 12 bits becomes where it is read as one of 16."""
+
 
 class Colours(NamedTuple):
     """How many pictures there are, and how many of them are in colour; -1 where their files do not say so."""
@@ -49,3 +52,17 @@ def on_colours(sets: Iterable[tuple[ImageSet, int | None]], *, choosable: bool) 
     if choosable and counts[3].pictures and not counts[3].coloured:
         return f"all {counts[3].pictures:,} pictures are grey, read as RGB; --channels 1 trains on one channel"
     return ""
+
+
+def on_darkness(images: ImageSet) -> str:
+    """Return what to say of pictures that are kept decoded, if all are as dark as 12 bits look among 16."""
+    whole = images.images if isinstance(images, Part) else images
+    files = whole.images if isinstance(whole, Pairs) else whole
+    if not isinstance(files, Files) or files.kept is None or not files.headers.grey.any():
+        return ""
+    if not 0 < (brightest := int(files.kept.max())) <= DARK:
+        return ""
+    return (
+        f"the brightest pixel of all pictures has {brightest} of 255: where files do not say that they have 12 bits or "
+        "fewer, they are taken to have 16; scale their values"
+    )

@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
+from errno import EDQUOT, ENOSPC
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from threading import Thread
 import fsspec
 
 from launchbay import UserError
+from launchbay.data.archives import Unreachable
 from launchbay.data.download import alone, downloads, own_name
 from launchbay.data.pack_format import DESCRIPTION, INDEX, LARGEST, Description, Shard, read_description
 from launchbay.data.preads import Preads
@@ -24,6 +26,8 @@ MOST_OPEN = 64
 QUIET = 120
 """Seconds in which nothing has come, after which nothing is waited for."""
 TICK = 0.05
+PAUSES = (2, 10, 30)
+"""Seconds after which a download that has failed is tried again."""
 LIMIT = "LAUNCHBAY_CACHE_GB"
 """Environment variable: how many GB of shards are kept on this machine."""
 USUAL = 50
@@ -45,7 +49,7 @@ class Shards(ABC):
         """Return where a shard lies here.
 
         Raises:
-            OSError: it cannot be brought here.
+            Unreachable: it cannot be brought here.
         """
         ...
 
@@ -96,7 +100,10 @@ class Away(Shards):
 
     def path(self, number: int) -> Path:
         shard = self.shards[number]
-        return fetch_once(f"{self.address}/{shard.file}", self.folder / shard.file, shard.bytes)
+        try:
+            return fetch_once(f"{self.address}/{shard.file}", self.folder / shard.file, shard.bytes)
+        except OSError as error:
+            raise Unreachable(str(error)) from error
 
 
 def fetch_once(address: str, target: Path, size: int | None = None) -> Path:
@@ -114,7 +121,7 @@ def fetch_once(address: str, target: Path, size: int | None = None) -> Path:
             make_room(size or 0, target.parent.parent)
             with TemporaryDirectory(dir=target.parent, prefix=f"{own_name()}-") as temporary:
                 part = Path(temporary) / target.name
-                fetch(address, part)
+                fetch_patiently(address, part)
                 if size is not None and part.stat().st_size != size:
                     raise OSError(f"{address} has {part.stat().st_size:,} bytes, not {size:,}")
                 part.replace(target)
@@ -129,6 +136,29 @@ def is_there(target: Path, size: int | None) -> bool:
     except OSError:
         return False
     return size in (None, known.st_size)
+
+
+def fetch_patiently(address: str, target: Path) -> None:
+    """Copy what is at `address` to the file `target`, after some pauses where the network fails.
+
+    Raises:
+        OSError: it cannot be, also after these; or it is not there at all.
+    """
+    for pause in PAUSES:
+        try:
+            return fetch(address, target)
+        except OSError as error:
+            if isinstance(error.__cause__, FileNotFoundError | PermissionError | NotADirectoryError) or is_full(error):
+                raise
+            print(f"{plain_name(error)}: tried again in {pause} s", flush=True)
+            time.sleep(pause)
+    return fetch(address, target)
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether `error` says that this machine has no room."""
+    cause = error.__cause__ or error
+    return isinstance(cause, OSError) and cause.errno in (ENOSPC, EDQUOT)
 
 
 def fetch(address: str, target: Path) -> None:

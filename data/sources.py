@@ -15,7 +15,7 @@ from launchbay.data.folder import Folder
 from launchbay.data.held_out import Part
 from launchbay.data.pairs import Pairs, at_scale
 from launchbay.data.random_parts import RATIO, ResizedCrops
-from launchbay.data.remarks import on_colours
+from launchbay.data.remarks import on_colours, on_darkness
 from launchbay.data.tables import Table
 from launchbay.data.transforms import Crops, Fitted, Multiples
 from launchbay.data.unsuitable import UnsuitablePictures
@@ -79,8 +79,11 @@ class Source:
             choosable: the task has an option --channels.
         """
         asked = [(self.opened[split], channels) for split, channels in self.channels.items()]
-        colours = on_colours(asked, choosable=choosable)
-        return [*self.understood(), *filter(None, [colours, *self.remarks.values()])]
+        found = (
+            on_colours(asked, choosable=choosable),
+            on_darkness(self.opened["train"]) if "train" in self.opened else "",
+        )
+        return [*self.understood(), *filter(None, [*found, *self.remarks.values()])]
 
     def understood(self) -> list[str]:
         if line := self.noted():

@@ -9,8 +9,12 @@ from threading import Thread
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from launchbay.data.progress import bytes_bar
+
 TICK = 10
-"""Seconds between two looks at how far it has come."""
+"""Seconds between two looks at whether enough comes."""
+LOOKS = 50
+"""At how far it has come, in that time."""
 MOST_SLOW_TICKS = 3
 LEAST = 10_000
 """Bytes that a tick brings if it is not slow."""
@@ -84,14 +88,19 @@ def attempt(address: str, target: Path) -> None:
     """
     thread = Transfer(address, target)
     thread.start()
-    before, slow = 0, 0
+    before, slow, looks = 0, 0, 0
     try:
-        while thread.join(TICK) or thread.is_alive():
-            slow = slow + 1 if thread.got - before < LEAST else 0
-            before = thread.got
-            if slow == MOST_SLOW_TICKS:
-                raise TimeoutError(f"hardly anything has come for {slow * TICK:g} s ({thread.progress()})")
-            print(f"  {target.name}: {thread.progress()}", flush=True)
+        with bytes_bar(f"  {target.name}") as come:
+            while thread.join(TICK / LOOKS) or thread.is_alive():
+                is_shown, looks = come(thread.got, thread.whole), looks + 1
+                if looks % LOOKS:
+                    continue
+                slow = slow + 1 if thread.got - before < LEAST else 0
+                before = thread.got
+                if slow == MOST_SLOW_TICKS:
+                    raise TimeoutError(f"hardly anything has come for {slow * TICK:g} s ({thread.progress()})")
+                if not is_shown:
+                    print(f"  {target.name}: {thread.progress()}", flush=True)
     finally:
         thread.over = True
     if thread.error is not None:

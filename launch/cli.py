@@ -89,13 +89,29 @@ def parser() -> argparse.ArgumentParser:
         said = f"write {name.upper()}, with all figures and options"
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="table", help=said)
 
-    several = "its options as for training; each that has several values is tried with all of them: --seed 0 1 2"
+    report = verbs.add_parser("report", help="a page on a run, or on several beside each other, as one HTML file")
+    report.add_argument("named", type=Path, metavar="RUN", nargs="+", help=f"{RUN}; or a folder of runs")
+    where = "file to write (default: report.html in the folder of the only run, or in this one)"
+    report.add_argument("-o", dest="target", type=Path, metavar="FILE", help=where)
+    report.add_argument("--open", dest="show", action="store_true", help="show it in a browser")
+
+    several = (
+        "its options as for training; each that has several values is tried with all of them: --seed 0 1 2. With "
+        "--trials an option may have a range, too: --lr log:1e-4:1e-2 --weight-decay 0:0.1 --width 16:64."
+    )
     sweep = verbs.add_parser("sweep", help="a run for each combination of values, and a table", epilog=several)
     sweep.add_argument("task", metavar="NAME", help="the task, then its options")
     sweep.add_argument("--name", default="", help="of the sweep; the same command goes on with it (default: a new one)")
+    tried = "runs whose values optuna chooses, by how well those before did; those that fall behind are stopped early"
+    sweep.add_argument("--trials", type=positive, metavar="N", help=tried)
     sweep.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at the same time (default: 1)")
     with_what = "what starts each run: 'accelerate launch --num_processes 2' (default: this Python, one process)"
     sweep.add_argument("--launcher", default="", metavar="COMMAND", help=with_what)
+
+    sync = verbs.add_parser("sync", help="send to W&B, or another tracker, what it lacks of finished runs")
+    sync.add_argument("runs", type=Path, metavar="RUN", nargs="+", help=RUN)
+    to = "the tracker: wandb, tensorboard, trackio, mlflow, or one that a package brings (default: wandb, online)"
+    sync.add_argument("--to", metavar="NAME", default="wandb", help=to)
 
     runs = add_verbs_of_runs(verbs.add_parser)
 
@@ -116,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
         "--dataset", action="store_true", help="with a data set of its own, which the task is trained on"
     )
 
-    for verb in (*runs, listed, check, pack, write):
+    for verb in (*runs, listed, report, sync, check, pack, write):
         verb.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
 
@@ -234,15 +250,8 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             from launchbay.launch.config.listing import show_plugins
 
             show_plugins(console)
-        case "runs":
-            from launchbay.launch.commands.runs import show_runs
-
-            chosen = arguments.sort, arguments.task, arguments.form
-            return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
-        case "sweep":
-            from launchbay.launch.commands.sweep import sweep
-
-            return sweep([arguments.task, *rest], arguments.name, arguments.jobs, arguments.launcher, console)
+        case "runs" | "report" | "sweep" | "sync" | "compare":
+            return run_verb_of_many(arguments, rest, console)
         case "doctor":
             from launchbay.launch.commands.doctor import examine_machine
 
@@ -279,11 +288,6 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
 
             how = How(arguments.checkpoint, arguments.task, arguments.license, arguments.push)
             export_run(arguments.run, arguments.target, how, console)
-        case "compare":
-            from launchbay.launch.commands.compare import compare
-
-            others = [Path(find_run(str(other))) for other in arguments.others]
-            return errors.DONE if compare([arguments.run, *others], console) else DIFFERENT
         case "check":
             from launchbay.launch.check.command import check_named
 
@@ -296,3 +300,34 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
         case "new":
             new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE
+
+
+def run_verb_of_many(arguments: argparse.Namespace, rest: list[str], console: Console) -> int:
+    """Do what a verb says that is about many runs. Returns the exit code."""
+    match arguments.verb:
+        case "runs":
+            from launchbay.launch.commands.runs import show_runs
+
+            chosen = arguments.sort, arguments.task, arguments.form
+            return errors.DONE if show_runs(arguments.folder, *chosen, console) else NOT_FOUND_OUT
+        case "report":
+            from launchbay.launch.commands.report import write_report
+
+            write_report(arguments.named, arguments.target, console, show=arguments.show)
+            return errors.DONE
+        case "sweep":
+            from launchbay.launch.commands.sweep import How, sweep
+
+            chosen = How(arguments.name, arguments.jobs, arguments.launcher, arguments.trials)
+            return sweep([arguments.task, *rest], chosen, console)
+        case "sync":
+            from launchbay.launch.commands.sync import sync_runs
+
+            named = [Path(find_run(str(run))) for run in arguments.runs]
+            return errors.DONE if sync_runs(named, arguments.to, console) else DIFFERENT
+        case "compare":
+            from launchbay.launch.commands.compare import compare
+
+            others = [Path(find_run(str(other))) for other in arguments.others]
+            return errors.DONE if compare([arguments.run, *others], console) else DIFFERENT
+    raise AssertionError(arguments.verb)

@@ -23,6 +23,7 @@ NAMED = {
     "figures": "{'error': error}, a tensor of one value per sample",
     "summarize": "{'diversity': float(value)}; {} for nothing",
     "preview": "{'output': output}, a tensor of N×C×H×W; {} for nothing",
+    "preview_training": "{'input': input}, a tensor of N×C×H×W; {} for nothing",
     "gallery": "{'walk': walk}, a tensor of C×H×W; {} for nothing",
     "loss": "{'l1': loss}, a tensor of one value",
 }
@@ -32,7 +33,7 @@ PICTURES = ("degrade", "target", "baseline", "restore", "generate")
 RENAMED = {"complete": "infer_options", "answer": "restore"}
 """Methods that had another name in version 1 of the API, which still holds."""
 FIELDS = ("step", "epoch", "split")
-TAKEN = {"evaluate": FIELDS, "summarize": FIELDS, "gallery": ("samples",)}
+TAKEN = {"evaluate": FIELDS, "summarize": FIELDS, "gallery": ("samples", "worst", "best", "training")}
 """Names that stand for something else, in a line of metrics.jsonl or among a run's pictures."""
 
 

@@ -277,6 +277,12 @@ class Task(nn.Module, ABC, Generic[C]):
         """Return pictures of a validation sample, for the grid: a column of N×C×H×W, in [0, 1], per heading."""
         return {}
 
+    def preview_training(self, batch: Batch) -> dict[str, Tensor]:
+        """Return pictures of training samples as the networks get to see them, augmented, as `preview` does: for a grid
+        that is drawn once, of the first batch.
+        """
+        return {}
+
     def gallery(self, collected: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return pictures by name that belong to no sample, such as generated ones: C×H×W each, values in [0, 1].
 

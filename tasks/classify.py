@@ -23,7 +23,7 @@ from launchbay.data.transforms import fit, resize
 from launchbay.models.classify import build_classifier
 from launchbay.tasks.answers import Answer, Classes
 from launchbay.tasks.base import Batch, Datasets, Losses, Task
-from launchbay.tasks.figures.plots import confusion_matrix
+from launchbay.tasks.figures.plots import answer_picture, confusion_matrix
 from launchbay.tasks.options import Mark, SizeOptions, check_unused
 
 
@@ -144,18 +144,35 @@ class Classify(Task[ClassifyConfig]):
 
     def training_step(self, batch: Batch) -> Losses:
         batch, smoothing = self.augment(batch), self.config.label_smoothing
-        if not self.config.mixup and not self.config.cutmix:
-            loss = cross_entropy(self.model(batch.image), batch.label, label_smoothing=smoothing)
-            yield "model", {"cross_entropy": loss}
-            return
-        image, share = mix(batch, self.config.mixup, self.config.cutmix)
+        image, share = self.mix(batch)
         logits = self.model(image)
+        if share is None:
+            yield "model", {"cross_entropy": cross_entropy(logits, batch.label, label_smoothing=smoothing)}
+            return
         # The same as one cross-entropy with the mixed labels, smoothed once: it is linear in them.
         own, other = (
             cross_entropy(logits, label, label_smoothing=smoothing, reduction="none")
             for label in (batch.label, partners(batch.label))
         )
         yield "model", {"mixed_cross_entropy": (share * own + (1 - share) * other).mean()}
+
+    def mix(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return pictures as the network gets to see them, and what share of its own label each keeps, if not all."""
+        if not self.config.mixup and not self.config.cutmix:
+            return batch.image, None
+        return mix(batch, self.config.mixup, self.config.cutmix)
+
+    def preview(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the pictures beside the most probable classes of each."""
+        probabilities = self.model(batch.image).softmax(dim=1)
+        answers = [
+            answer_picture(of, int(label), self.names)
+            for of, label in zip(probabilities.cpu(), batch.label, strict=True)
+        ]
+        return {"picture": batch.image, "answer": torch.stack(answers)}
+
+    def preview_training(self, batch: Batch) -> dict[str, Tensor]:
+        return {"picture": self.mix(self.augment(batch))[0].clamp(0, 1)}
 
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
         logits, classes = self.model(batch.image), len(self.names)

@@ -15,6 +15,8 @@ from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, four_convolutions
 from launchbay.models.residual import DnCNN, UNet
+from launchbay.models.spandrel_names import Size, SpandrelDenoise
+from launchbay.models.spandrel_networks import build
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import load_metric_networks, smallest_for
 from launchbay.tasks.image_to_image import ImageToImage
@@ -22,12 +24,17 @@ from launchbay.tasks.options import (
     DegradeOptions,
     ImageMetricOptions,
     PatchOptions,
-    check_unused,
+    check_sizes,
     degraded,
     infer_degrade,
     infer_patch,
     refuse_changed,
+    size_of,
+    with_sizes,
 )
+
+OWN = Size(32, 2)
+"""Of networks of ours, where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +43,16 @@ class DenoiseConfig(ImageMetricOptions, PatchOptions, DegradeOptions):
     """Standard deviation of the noise, in units of `pixels`."""
     pixels: Literal["signed", "unit"] = "signed"
     """The scale that sigma is on: black to white is -1 to 1 (signed), or 0 to 1 (unit)."""
-    model: Literal["upsampling", "transposed", "conv4", "dncnn", "unet"] = "unet"
+    model: Literal["upsampling", "transposed", "conv4", "dncnn", "unet"] | SpandrelDenoise = "unet"
     """upsampling: autoencoder, its decoder by interpolation. transposed: autoencoder whose decoder widens from 8 to 16
     to 32 channels by transposed convolutions. conv4: two and two convolutions. dncnn, unet: correct the noisy picture,
-    and are better."""
-    width: Annotated[int, Gt(0)] = 32
-    """Channels of conv4, dncnn (64 as published) and of unet's largest scale."""
+    and are better. spandrel/NAME: a network that other programs load (an extra)."""
+    width: Annotated[int | None, Gt(0)] = None
+    """Channels. Default: 32 of conv4, dncnn (64 as published) and unet's largest scale, as published of spandrel's."""
     depth: Annotated[int, Ge(2)] = 9
     """Convolutions of dncnn (17 as published)."""
-    blocks: Annotated[int, Gt(0)] = 2
-    """Residual blocks of each of unet's five stages."""
+    blocks: Annotated[int | None, Gt(0)] = None
+    """Blocks. Default: 2 residual ones of each of unet's five stages, as published of spandrel's."""
     loss: Literal["mse", "l1"] = "mse"
     """mse is what PSNR measures."""
 
@@ -61,7 +68,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
     def __init__(self, config: DenoiseConfig):
         super().__init__(config)
         uses = {"width": ["conv4", "dncnn", "unet"], "depth": ["dncnn"], "blocks": ["unet"]}
-        check_unused(config, "model", uses)
+        config = check_sizes(config, OWN, uses)
         if config.degrade and (config.sigma, config.pixels) != (DenoiseConfig.sigma, DenoiseConfig.pixels):
             raise UserError("--sigma and --pixels change nothing with --degrade", "leave them out")
         self.metrics = config.metrics
@@ -70,7 +77,7 @@ class Denoise(ImageToImage[DenoiseConfig]):
     @classmethod
     def infer_options(cls, config: DenoiseConfig, images: ImageSet) -> DenoiseConfig:
         config = infer_patch(config, images)
-        return infer_degrade(config, config.channels or images.channels)
+        return with_sizes(infer_degrade(config, config.channels or images.channels), OWN)
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
@@ -92,15 +99,17 @@ class Denoise(ImageToImage[DenoiseConfig]):
 
 
 def build_network(config: DenoiseConfig) -> nn.Module:
-    channels = config.channels or 3
+    channels, (width, blocks) = config.channels or 3, size_of(config)
     match config.model:
         case "upsampling":
             return ConvAutoencoder(channels, (32, 64))
         case "transposed":
             return WideningAutoencoder(channels)
         case "conv4":
-            return four_convolutions(channels, config.width)
+            return four_convolutions(channels, width)
         case "dncnn":
-            return DnCNN(channels, config.width, config.depth)
+            return DnCNN(channels, width, config.depth)
         case "unet":
-            return UNet(channels, config.width, config.blocks)
+            return UNet(channels, width, blocks)
+        case name:
+            return build(name, 1, channels, Size(width, blocks))

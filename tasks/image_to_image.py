@@ -64,13 +64,16 @@ class ImageToImage(Task[C]):
 
     def training_step(self, batch: Batch) -> Losses:
         """Augment, degrade, and minimise `loss` over `model`."""
-        batch = self.augment(batch)
-        if not isinstance(batch, Batch):
-            raise_author_error(
-                self, "augment", f"returns {describe_value(batch)}", "return a batch: return batch.with_image(picture)"
-            )
-        degraded, target = self.degrade(batch), self.target(batch)
+        degraded, target = self._training_pair(batch)
         yield "model", self.loss(self.check(degraded, self.model(degraded), target), target)
+
+    def _training_pair(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return (degraded, target) of training samples, augmented."""
+        augmented = self.augment(batch)
+        if not isinstance(augmented, Batch):
+            said = f"returns {describe_value(augmented)}"
+            raise_author_error(self, "augment", said, "return a batch: return batch.with_image(picture)")
+        return self.degrade(augmented), self.target(augmented)
 
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Return (degraded, output, target), the output as 8-bit pictures would be: in [0, 1], in steps of 1/255."""
@@ -122,3 +125,9 @@ class ImageToImage(Task[C]):
         """Return what the network sees, what it gives and what it should."""
         degraded, output, target = self.predict(batch)
         return {"input": quantize(degraded), "output": output, "target": target}
+
+    def preview_training(self, batch: Batch) -> dict[str, Tensor]:
+        """Return what the network sees and should give, of augmented training samples, as far as it can be drawn."""
+        degraded, target = self._training_pair(batch)
+        columns = {"input": degraded, "target": target}
+        return {heading: quantize(pictures) for heading, pictures in columns.items() if pictures.shape[1] in (1, 3)}

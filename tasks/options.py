@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Annotated, TypeVar
+from typing import Annotated, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le
 
 from launchbay import UserError
 from launchbay.data import ImageSet, patch_of
 from launchbay.data.chains import Degraded, expand
+from launchbay.models.spandrel_names import PREFIX, PUBLISHED, Size
 from launchbay.tasks.figures.metrics import ImageMetric
 
 LARGEST_PATCH = 64
 """Side of the squares cropped for training, in pixels, where nobody says otherwise."""
 O = TypeVar("O", bound="PatchOptions")  # noqa: E741
 D = TypeVar("D", bound="DegradeOptions")
+S = TypeVar("S", bound="Sized")
 
 
 class Mark(Enum):
@@ -136,6 +138,41 @@ def check_unused(config: object, choice: str, uses: Mapping[str, Sequence[str]])
                 f"--{option.replace('_', '-')} {value} changes nothing {given}",
                 f"leave it out, or choose {choosing} {' or '.join(users)}",
             )
+
+
+class Sized(Protocol):
+    """Options of a network that may be one of spandrel's. The size is None where nobody says it."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def width(self) -> int | None: ...
+    @property
+    def blocks(self) -> int | None: ...
+
+
+def with_sizes(config: S, own: Size) -> S:
+    """Return `config` with a size: that which it has, or the published one of spandrel's networks, or our `own`."""
+    size = PUBLISHED.get(config.model, own)
+    width, blocks = (config.width or size.width, size.blocks if config.blocks is None else config.blocks)
+    return replace(config, width=width, blocks=blocks)  # pyright: ignore
+
+
+def check_sizes(config: S, own: Size, uses: Mapping[str, Sequence[str]]) -> S:
+    """Return `config` with a size, after `check_unused` of what our networks use; those of spandrel use both."""
+    sized = with_sizes(config, own)
+    if not config.model.startswith(PREFIX):  # runs have a size, also of networks that have no use for it
+        same = {name: None for name in own._fields if getattr(sized, name) == getattr(own, name)}
+        check_unused(replace(config, **same), "model", uses)  # pyright: ignore
+    else:
+        check_unused(config, "model", {name: users for name, users in uses.items() if name not in own._fields})
+    return sized
+
+
+def size_of(config: Sized) -> Size:
+    """Return the size in `config`, which has one."""
+    assert config.width is not None and config.blocks is not None
+    return Size(config.width, config.blocks)
 
 
 def refuse_changed(config: object, options: Sequence[str], why: str) -> None:

@@ -16,24 +16,39 @@ from torch.nn.functional import l1_loss, mse_loss
 from launchbay import UserError
 from launchbay.data import ImageSet, Load
 from launchbay.models.resize import Resampling, resample
+from launchbay.models.spandrel_names import Size, SpandrelSuperRes
+from launchbay.models.spandrel_networks import build
 from launchbay.models.superres import ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, smallest_for, ssim
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import DegradeOptions, ImageMetricOptions, Mark, check_unused, degraded, infer_degrade
+from launchbay.tasks.options import (
+    DegradeOptions,
+    ImageMetricOptions,
+    Mark,
+    check_sizes,
+    degraded,
+    infer_degrade,
+    size_of,
+    with_sizes,
+)
+
+OWN = Size(32, 8)
+"""Of srresnet, where nobody says otherwise."""
 
 
 @dataclass(frozen=True)
 class SuperResConfig(ImageMetricOptions, DegradeOptions):
     scale: Literal[2, 3, 4] = 4
     """How many times larger the output is, in width and in height."""
-    model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] = "srresnet"
+    model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] | SpandrelSuperRes = "srresnet"
     """srcnn: bicubic upscale, then convolutions 9-5-5 (slow). srcnn-post: the same, with the upscale last.
-    espcn: convolutions and a sub-pixel convolution. srresnet: residual blocks and a sub-pixel convolution."""
-    width: Annotated[int, Gt(0)] = 32
-    """Channels of srresnet (64 as published)."""
-    blocks: Annotated[int, Ge(0)] = 8
-    """Residual blocks of srresnet (16 as published)."""
+    espcn: convolutions and a sub-pixel convolution. srresnet: residual blocks and a sub-pixel convolution.
+    spandrel/NAME: a network that other upscalers load (an extra)."""
+    width: Annotated[int | None, Gt(0)] = None
+    """Channels. Default: 32 of srresnet (64 as published), as published of spandrel's."""
+    blocks: Annotated[int | None, Ge(0)] = None
+    """Residual blocks, or groups of layers. Default: 8 of srresnet (16 as published), as published of spandrel's."""
     loss: Literal["mse", "l1", "charbonnier"] = "l1"
     """charbonnier: a smooth L1, sqrt(error² + 0.001²)."""
     channels: Literal[1, 3] = 3
@@ -61,7 +76,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
 
     def __init__(self, config: SuperResConfig):
         super().__init__(config)
-        check_unused(config, "model", {"width": ["srresnet"], "blocks": ["srresnet"]})
+        config = check_sizes(config, OWN, {"width": ["srresnet"], "blocks": ["srresnet"]})
         if config.patch % config.scale:
             raise UserError(
                 f"--patch {config.patch} is not a multiple of --scale {config.scale}",
@@ -72,7 +87,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
 
     @classmethod
     def infer_options(cls, config: SuperResConfig, images: ImageSet) -> SuperResConfig:
-        return infer_degrade(config, config.channels)
+        return with_sizes(infer_degrade(config, config.channels), OWN)
 
     def datasets(self, load: Load) -> Datasets:
         load_metric_networks(self.config.metrics)
@@ -135,7 +150,9 @@ def build_network(config: SuperResConfig) -> nn.Module:
         case "espcn":
             return ESPCN(config.scale, channels=channels)
         case "srresnet":
-            return SRResNet(config.scale, config.width, config.blocks, sharp=sharp, channels=channels)
+            return SRResNet(config.scale, *size_of(config), sharp=sharp, channels=channels)
+        case name:
+            return build(name, config.scale, channels, size_of(config))
 
 
 def shave(image: Tensor, border: int) -> Tensor:

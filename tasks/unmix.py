@@ -119,6 +119,9 @@ class Unmix(ImageToImage[UnmixConfig]):
             "its output ": second_output, **self.captions(batch),
         }  # fmt: skip
 
+    def preview_training(self, batch: Batch) -> dict[str, Tensor]:
+        return {"mixture": quantize(batch.image), **{name: batch[name] for name in OUTPUTS}}
+
     def captions(self, batch: Batch) -> dict[str, Tensor]:
         """Return a column of the names of both pictures' classes, where there are some."""
         names = {

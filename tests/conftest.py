@@ -20,10 +20,12 @@ from accelerate.state import AcceleratorState, GradientState
 from launchbay.data import formats
 from launchbay.launch import cli
 from launchbay.launch.record import curves
+from launchbay.launch.record.report.observer import Report
 from launchbay.launch.train import main
 
 ROOT = Path(__file__).parents[1]
 DRAW_CURVES = curves.draw_curves
+WRITE_REPORT = Report.write
 sys.path.insert(0, str(Path(__file__).parent))
 
 pytest_plugins = ["faults_table"]
@@ -34,7 +36,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Each test in a folder of its own, without any accelerate configuration of this machine. Runs in this process draw
-    no curves.png, which would take most of the time of a short one.
+    no curves.png and write no report.html, which would take most of the time of a short one.
     """
     for name in [name for name in os.environ if name.startswith(("ACCELERATE_", "WANDB_"))]:
         monkeypatch.delenv(name)
@@ -43,6 +45,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(sys, "path", [*sys.path])  # a class that is not installed adds its folder
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(curves, "draw_curves", lambda *_: None)
+    monkeypatch.setattr(Report, "write", lambda *_: None)
     yield
     for name in [name for name, module in sys.modules.items() if is_in(module, tmp_path)]:
         del sys.modules[name]  # a later test may look for one of that name
@@ -59,6 +62,12 @@ def is_in(module: ModuleType, folder: Path) -> bool:
 def with_curves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process draw curves.png too."""
     monkeypatch.setattr(curves, "draw_curves", DRAW_CURVES)
+
+
+@pytest.fixture
+def with_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process write report.html too."""
+    monkeypatch.setattr(Report, "write", WRITE_REPORT)
 
 
 @pytest.fixture

@@ -69,9 +69,10 @@ def read(text: str) -> tuple[str, Options, dict[str, str]]:
     options: Options = {}
     groups: dict[str, str] = {}
     group = name = ""
-    for line in "".join(panels).splitlines():
+    # Names of choices may go on in the next line.
+    for line in re.sub(r",\s*\n\s*(?=[^{}]*\})", ",", "".join(panels)).splitlines():
         words = line.strip()
-        if name and line.startswith(" " * 10):  # first: a line of help may begin with the name of an option
+        if name and line.startswith(" " * 8):  # first: a line of help may begin with the name of an option
             options[name] = f"{options[name]} {words}".strip()
         elif re.match(r"--?\w", words):
             name, _, help_line = words.partition("  ")

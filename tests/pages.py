@@ -42,8 +42,8 @@ NOT_RUN = {
     "DATA": "it needs MNIST, CIFAR-10 or photographs, and minutes: test_reports.py starts it on others",
     "--weights timm/": "it downloads weights",
     "--weights hf-hub:": "it downloads weights",
+    "--push": "it needs an account",
     "wandb login": "it needs an account",
-    "wandb sync": "it sends a run away",
     "--wandb online": "it sends a run away",
 }
 """Commands with this in them are not run, only parsed."""
@@ -150,6 +150,8 @@ def understand(command: Command) -> None:
     elif words[:2] == ["accelerate", "launch"]:
         name, file, rest = train.read_first(options_of(words))
         parse(train.task_of(str(name))[1], rest, file, quiet=False)
+    elif words[0] == "launchbay":
+        cli.parser().parse_args(words[1:])
     else:
         assert words[0] == "pip" and all((ROOT / word).is_file() for word in words if word.endswith(".txt"))
 

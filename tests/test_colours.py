@@ -74,8 +74,11 @@ def test_what_is_grey_is_said_and_can_be_trained_in_one_channel(
     for number in range(10):
         draw(f"imgs/{number}.png", "L", 48)
     short = ("--data", "imgs", "--steps", 1, "--patch", 24, "--batch-size", 2, "--width", 8, "--blocks", 1)
-    train("superres", *short, "--scale", 2).rename("runs/colours")
-    assert "all 10 pictures are grey, read as RGB; --channels 1 trains on one channel" in capfd.readouterr().out
+    source = Source(Folder, Path("imgs"))
+    source("train", channels=3)
+    assert source.describe()[1:] == []
+    said = "all 9 pictures are grey, read as RGB; --channels 1 trains on one channel"
+    assert source.describe(choosable=True)[1:] == [said]
     train("superres", *short, "--scale", 2, "--channels", 1)
     assert "\n  all 10 pictures are grey\n" in capfd.readouterr().out
     draw("one.png", "RGB", 20)

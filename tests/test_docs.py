@@ -27,7 +27,7 @@ from pages import (
     said,
 )
 
-LONG = {"recipes", "own-data", "wandb", "run-folder", "compare"}
+LONG = {"recipes", "own-data", "own-data-set", "wandb", "run-folder", "compare", "export"}
 """Pages, and a folder of them, that take seconds each to follow."""
 PROGRAMS = ("accelerate", "launchbay", "wandb")
 

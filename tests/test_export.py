@@ -132,11 +132,19 @@ def test_the_file_says_nothing_of_the_machine(train: Train, launchbay: Verb) -> 
     }
 
 
-@pytest.mark.parametrize("target", ["it.pt", "it.onnx", "it", "new/it", "it.safetensors.gz"])
-def test_another_kind_of_file_is_refused(train: Train, launchbay: Verb, target: str) -> None:
-    code, said = launchbay("export", train("Single"), target)
-    assert code == 2 and f"{target} is no folder that is there, and does not end in .safetensors" in said
-    assert not Path(target).exists()
+@pytest.mark.parametrize("target", ["it.pt", "it.tflite", "it.safetensors.gz", "no/run.zip"])
+def test_another_kind_of_file_is_refused_before_any_work(launchbay: Verb, target: str) -> None:
+    code, said = launchbay("export", "runs/none", target)
+    assert code == 2 and f"{target}: export writes no {Path(target).suffix}" in said
+    assert (".safetensors (weights), .onnx or .pt2 (a graph), or a folder" in said) != (target == "it.pt")
+
+
+@pytest.mark.parametrize(
+    "words", [("it.safetensors", "--task", "toys:Single"), ("it.onnx", "--license", "mit"), ("it.pt2", "--push", "a/b")]
+)
+def test_what_a_kind_has_no_use_for_is_refused(train: Train, launchbay: Verb, words: tuple[str, ...]) -> None:
+    code, said = launchbay("export", "runs/none", *words)
+    assert code == 2 and f"{words[1]} {words[2]} changes nothing" in said
 
 
 def test_a_link_is_not_overwritten(train: Train, launchbay: Verb) -> None:

@@ -18,6 +18,7 @@ from conftest import ROOT
 from PIL import Image
 from rich.console import Console
 
+from launchbay.data import LoadOptions
 from launchbay.launch.commands.pack import pack_data
 from launchbay.launch.config.assembly import open_sources
 from launchbay.launch.config.command_line import parse
@@ -40,6 +41,10 @@ def picture(path: Path) -> None:
     """Write a small picture, another one for each path."""
     pixels = np.random.default_rng(list(str(path).encode())).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def grey(path: Path) -> None:
+    Image.new("L", (32, 24), 100 + len(path.name)).save(path)
 
 
 def shrunk(path: Path) -> None:
@@ -83,6 +88,7 @@ def pack(path: Path) -> None:
 MAKERS: dict[str, Callable[[Path], None]] = {
     r".*/X4/.*": shrunk,
     r".*/masks/.*": mask,
+    r"grey/.*": grey,
     r".*\.csv": table,
     r".*/pack\.json": pack,
     r"(?i)(.*/)?[^._][^/]*\.(png|jpg|webp|tif|bmp|gif|avif)": picture,
@@ -141,7 +147,8 @@ def test_what_the_page_says_of_each_row_is_so(row: Row) -> None:
         shutil.rmtree(name.removesuffix(".zip"))
     config, _ = parse(task_of(TASK)[1], row.options, None, quiet=True)
     (source,) = open_sources(config.train.data).values()
-    training, validation = source("train"), source("val")
+    how: LoadOptions = {"channels": channels} if (channels := getattr(config.options, "channels", None)) else {}
+    training, validation = source("train", **how), source("val", **how)
     said = source.describe() or [f"{len(training):,} to train, {len(validation):,} to validate"]
     assert said == row.said
     for images in (training, validation):  # what was counted can be read

@@ -7,16 +7,18 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 
 import fsspec
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, lines
 from painted import paint_thirty
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
@@ -215,6 +217,75 @@ def test_an_address_that_brings_nothing(away: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "get_file", lambda *_: time.sleep(1))
     with pytest.raises(UserError, match="nothing has come"):
         open_dataset(away)("train", None)
+
+
+class Failing(SimpleHTTPRequestHandler):
+    """Gives what is in this folder, but `broken` times half of a shard, and ends the connection."""
+
+    broken = 0
+    paths: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.paths.append(self.path)
+        if self.path.endswith(".tar") and Failing.broken:
+            Failing.broken -= 1
+            content = Path(self.path[1:]).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The address of this folder on a web server."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(Failing, "paths", [])
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_pack_on_a_web_server(served: str, pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file is fetched once; where the network fails it is asked again; what is not there is not."""
+    monkeypatch.setattr("launchbay.data.files.KEEP_BYTES", 0)
+    monkeypatch.setattr(shards, "PAUSES", (0.1,))
+    here, there = Pack("train", pack), open_dataset(f"{served}/{pack}")("train", None)
+    assert there.fingerprint() == here.fingerprint()
+    Failing.broken = 1
+    assert all(torch.equal(there.image(index), here.image(index)) for index in range(len(here)))
+    tars = [path for path in Failing.paths if path.endswith(".tar")]
+    assert len(tars) == len(set(tars)) + 1, tars
+    with pytest.raises(UserError, match=r"cannot get .*/gone/pack.json"):
+        open_dataset(f"{served}/gone")("train", None)
+    assert [path for path in Failing.paths if "gone" in path] == ["/gone/pack.json"]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_when_the_network_is_back(
+    served: str, pack: Path, train: Callable[..., Path], mistake: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launchbay.data.files.KEEP_BYTES", 0)
+    monkeypatch.setattr(shards, "PAUSES", (0.1,))
+    options = ("--data", f"{served}/{pack}", "--size", 16, "--batch-size", 4, "--eval-every", 2)
+    train("classify", *options, "--steps", 2)
+    for shard in shards_here():
+        next(Path(os.environ["XDG_CACHE_HOME"]).rglob(shard)).unlink()
+    Failing.broken = 99
+    said = mistake("--task", "classify", *options, "--steps", 4, "--run", "it", "--wandb", "off")
+    assert "cannot get http://127.0.0.1" in said and "the same command goes on from the last checkpoint" in said, said
+    Failing.broken = 0
+    assert lines(train("classify", *options, "--steps", 4), "val")[-1]["step"] == 4
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import launchbay.data
 import launchbay.models
 import launchbay.tasks
 import launchbay.tasks.figures
+import launchbay.trackers
 from launchbay.launch.check.suite import CONTRACT, words
 from launchbay.launch.config.command_line import join_lines
 from launchbay.launch.config.options import GROUP_TYPES
@@ -41,6 +42,7 @@ EXPORTS = {
     "launchbay.data": launchbay.data.__all__,
     "launchbay.models": launchbay.models.__all__,
     "launchbay.testing": ["Result", "check_task", "parametrize_with_checks"],
+    "launchbay.trackers": launchbay.trackers.__all__,
     "launchbay.launch.train": ["main"],
     "launchbay.launch.config.options": [kind.__name__ for kind in GROUP_TYPES.values()],
 }

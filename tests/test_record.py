@@ -18,7 +18,7 @@ from PIL import Image, ImageFont
 from launchbay import UserError
 from launchbay.launch.record import curves
 from launchbay.launch.record.curves import MOST_POINTS, smooth, thin
-from launchbay.launch.record.wandb_run import wanted_mode
+from launchbay.launch.record.wandb_mode import wanted_mode
 from launchbay.launch.train import main
 
 Train = Callable[..., Path]
@@ -87,6 +87,8 @@ def test_pictures_that_cannot_be_drawn_end_no_training(
         ("online", {"WANDB_DISABLED": "1"}, "online", ["WANDB_DISABLED=1 is not used: --wandb online"]),
         ("off", {"WANDB_MODE": "shared", "WANDB_DIR": "x"}, "off", ["WANDB_MODE=shared is not used: --wandb off"]),
         (None, {"WANDB_CONSOLE": "off", "WANDB_SILENT": "True", "WANDB_RESUME": "allow"}, "offline", []),
+        (None, {"WANDB_SWEEP_ID": "s", "WANDB_DIR": "x"}, "online", ["W&B is online: WANDB_SWEEP_ID=s"]),
+        (None, {"WANDB_SWEEP_ID": "s", "WANDB_MODE": "offline"}, "offline", []),
         (None, {"WANDB_DIR": "x"}, "offline", ["WANDB_DIR=x is not used: W&B's files are in the run folder"]),
     ],
 )
@@ -139,7 +141,7 @@ def test_a_mode_of_the_environment_turns_wandb_off(monkeypatch: pytest.MonkeyPat
     assert "W&B is off: WANDB_MODE=disabled" in capfd.readouterr().out
 
 
-def test_the_process_that_keeps_wandb_brings_in_nothing_large() -> None:
+def test_the_process_of_a_tracker_brings_in_nothing_large() -> None:
     modules = "[name for name in ('torch', 'pydantic', 'matplotlib', 'PIL') if name in sys.modules]"
-    code = f"import sys, launchbay.launch.record.wandb_writer; print({modules})"
+    code = f"import sys, launchbay.launch.record.tracker_writer; print({modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -70,8 +70,10 @@ def test_summary(run: Path) -> None:
 
 
 def test_sample_grids_and_curves(run: Path) -> None:
-    grids = sorted(path.name for path in (run / "samples").iterdir())
-    assert grids == ["step-00000004.png", "step-00000008.png", "step-00000012.png"]
+    """Samples from before the first step on; at the first what is trained on, at the last the worst and the best."""
+    names = {path.name.removeprefix("step-").removesuffix(".png") for path in (run / "samples").iterdir()}
+    assert names == {f"{step:08}" for step in (0, 4, 8, 12)} | {"00000000-training", "00000012-worst", "00000012-best"}
+    grids = [f"step-{step:08}.png" for step in (4, 8, 12)]
     with Image.open(run / "samples" / grids[-1]) as grid:
         assert grid.width > 4 * 192 and grid.height > 6 * 192  # four columns of six samples, each enlarged to 192
     with Image.open(run / "curves.png") as curves:

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from launchbay.launch.commands.runs import show_runs
+from launchbay.launch.config.run_options import find_run
 from launchbay.launch.record.run_folder import lock
 
 STATES = {"slow": "killed", "middle": "stopped", "fast": "done"}
@@ -74,6 +75,20 @@ def test_how_it_stands_with_each(runs: Path, launchbay: Launchbay) -> None:
         for path in (runs / "slow/metrics.jsonl", runs / "slow/summary.json", runs / "slow"):
             os.utime(path, (long_ago, long_ago))
         assert "own stalled for 2 h" in launchbay("runs")[1]
+
+
+def test_those_of_a_sweep_are_there_under_its_name(runs: Path, launchbay: Launchbay) -> None:
+    (runs / "rates").mkdir()
+    (runs / "slow").rename(runs / "rates/lr=1e-5,seed=0")
+    (runs / "rates/sweep.txt").touch()
+    assert {run["run"] for run in json.loads(launchbay("runs", "--json")[1])} == {
+        "rates/lr=1e-5,seed=0",
+        "fast",
+        "middle",
+    }
+    assert launchbay("compare", "rates/lr=1e-5,seed=0", "fast")[0] == 1
+    assert find_run("rates/lr=1e-5,seed=0") == "runs/rates/lr=1e-5,seed=0"
+    assert find_run("rates/other") == "rates/other" and find_run("../runs/fast") == "../runs/fast"
 
 
 def test_only_those_of_a_task(runs: Path, launchbay: Launchbay) -> None:

@@ -21,7 +21,7 @@ from launchbay.launch.check.suite import outcome
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate, evaluate_sets, is_best
-from launchbay.launch.record.wandb_writer import to_row
+from launchbay.launch.record.tracker_writer import to_row
 from launchbay.tasks import Batch, Datasets
 
 Train = Callable[..., Path]
@@ -55,8 +55,10 @@ def test_each_set_has_its_own_figures_and_pictures(folders: tuple[Path, Path], t
         assert line[f"{name}/psnr"] == expected["psnr"] != line[f"baseline/{name}/psnr"] == expected["baseline/psnr"]
         grids = [folder / "step-00000002.png" for folder in (run / "samples" / name, other / "samples")]
         assert grids[0].read_bytes() == grids[1].read_bytes()
-    assert {path.name for path in (run / "samples").iterdir()} == {"light", "dark"}
-    assert {"light/samples", "dark/samples", "val/light/psnr", "val/baseline/dark/psnr"} < to_row(line, run).keys()
+    assert {path.name for path in (run / "samples").iterdir()} == {"light", "dark", "step-00000000-training.png"}
+    row = to_row(0, line, run)
+    assert {"light/samples", "dark/samples"} <= row.pictures.keys()
+    assert {"val/light/psnr", "val/baseline/dark/psnr"} < row.figures.keys()
     code, said = launchbay("evaluate", run, "--task", "toys:Opens", "--data", "toys:Patches")
     assert code == 0 and "validation on light, dark" in said
     assert all(f"{name}/psnr {line[f'{name}/psnr']:.4f}" in said for name in alone), said

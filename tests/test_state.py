@@ -250,7 +250,7 @@ def test_learning_rates_scale_by_layer(train: Train, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Gan, "optimizers", optimizers)
     run = train("Gan", "--lr", 0.01, "--steps", 2, "--warmup", 2)
-    assert [line["lr"] for line in lines(run, "train")] == [0.005, 0.01]
+    assert [line["generator/lr"] for line in lines(run, "train")] == [0.005, 0.01]
     state = json.loads((checkpoints.newest_checkpoint(run / "checkpoints") / "state.json").read_text())
     assert [group["lr"] for group in state["optimizers"]["generator"]["groups"]] == [0.005, 0.01]
     assert GanConfig()

@@ -11,6 +11,7 @@ import launchbay.data
 import launchbay.models
 import launchbay.tasks
 import launchbay.tasks.figures
+import launchbay.trackers
 
 FOLDERS = ("launch", "tasks", "models", "data")
 FRAMEWORK = (
@@ -40,14 +41,16 @@ MAY_IMPORT = {
         *(f"tasks.{name}" for name in ("answers", "authors", "losses", "options", "places", "base")),
         *(f"tasks.{name}" for name in ("image_to_image", "generative")),
         *(f"models.{name}" for name in ("bounds", "checkpoints", "pretrained", "weights")),
-        *(f"models.{name}" for name in ("reading", "saved", "tensors")),
+        *(f"models.{name}" for name in ("reading", "saved", "tensors", "spandrel_names", "spandrel_networks")),
         "data",
     },
     "tasks": {"models", "data", *(f"tasks.{name}" for name in FRAMEWORK)},
     "models": {"models"},
     "data": {"data"},
 }
-OF_THE_PACKAGE = {"UserError", "printable", "yaml12", "exact", "__version__", "API_VERSION", "OLDEST_API_VERSION"}
+OF_THE_PACKAGE = {
+    "UserError", "printable", "trackers", "yaml12", "exact", "__version__", "API_VERSION", "OLDEST_API_VERSION",
+}  # fmt: skip
 ALIASES = {ROOT / "tasks/testing.py": {"testing"}}
 """Former names of public modules, and what they stand for; until the next version of the API."""
 TEMPLATES = ROOT / "launch/commands/templates"
@@ -59,6 +62,7 @@ PUBLIC = {
     "tasks": set(launchbay.tasks.__all__),
     "tasks.figures": set(launchbay.tasks.figures.__all__),
     "testing": {"parametrize_with_checks"},
+    "trackers": set(launchbay.trackers.__all__),
     "data": set(launchbay.data.__all__),
     "models": set(launchbay.models.__all__),
     "launch.train": {"main"},
@@ -136,3 +140,11 @@ def test_every_mistake_of_the_user_has_a_hint() -> None:
 def test_pins_are_the_same_for_pip_and_uv() -> None:
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["uv"]["constraint-dependencies"] == pins
+
+
+def test_each_dependency_says_from_which_version_on() -> None:
+    """Without one a resolver goes back to versions of years ago where newer ones do not fit, and builds them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    wanted += project["dependency-groups"].values()
+    assert not [name for names in wanted for name in names if "=" not in name]

@@ -18,11 +18,13 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
             *(ROOT / folder).rglob("*.py"),
             *(ROOT / folder / "commands/templates").rglob("*"),
             *(ROOT / folder).glob("degradations/*"),
+            *(ROOT / folder).glob("record/report/templates/*"),
         ]
         if path.is_file() and not {"__pycache__", ".ruff_cache"} & set(path.parts)
     }
     expected = {f"launchbay/{path}" for path in tracked} | {
-        f"launchbay/{file}" for file in ("__init__.py", "exact.py", "py.typed", "testing.py", "yaml12.py")
+        f"launchbay/{file}"
+        for file in ("__init__.py", "exact.py", "py.typed", "testing.py", "trackers.py", "yaml12.py")
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
 

@@ -20,7 +20,7 @@ def examine_machine(console: Console) -> None:
     import torch
 
     from launchbay.launch.distributed.accelerator import config_in_force, threads_per_process
-    from launchbay.launch.record.wandb_run import wanted_mode
+    from launchbay.launch.record.wandb_mode import wanted_mode
 
     gpus = torch.cuda.device_count()
     apple = "Apple's (mps)" if torch.backends.mps.is_available() else ""

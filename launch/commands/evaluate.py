@@ -146,7 +146,7 @@ def bar_of(sets: Mapping[str, ImageSet], accelerator: Accelerator, size: int, co
     total = sum(ceil(len(images) / (at_once(images, size) * share)) for images in sets.values())
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         row = bar.add_task("evaluating", total=total)
-        yield lambda phase: bar.advance(row, phase == "evaluate")
+        yield lambda phase, _: bar.advance(row, phase == "evaluate")
 
 
 def check_outputs(

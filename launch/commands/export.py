@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -122,7 +123,7 @@ def export_graph(run: Path, out: Path, kind: str, how: How, console: Console) ->
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with replacing(out) as temporary:
-            made = write_graph(graph, temporary, metadata)
+            made = write_graph(graph, temporary, metadata, partial(say, console))
     except OSError as error:
         raise UserError(f"cannot write {out}: {error}", f"{remedy(error)}, or name another place") from error
     if made.refused:

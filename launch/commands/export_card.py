@@ -12,6 +12,7 @@ from launchbay.launch.config.data_names import DATA, placeless
 from launchbay.launch.config.options import AnyConfig, all_of
 from launchbay.launch.config.typed import words_of
 from launchbay.launch.record.figures import Figures
+from launchbay.models.spandrel_networks import is_of_spandrel
 from launchbay.tasks.answers import Answer, Classes, Pictures
 from launchbay.tasks.base import AnyTask
 from launchbay.tasks.generative import Generative
@@ -145,7 +146,7 @@ def table(of: Described) -> str:
         + " |"
         for name, value in of.figures.own.items()
     ]
-    head = [f"## Figures\n\nOn {data_of(of, next(iter(of.figures.own)))}, at step {of.weights.state.step}.\n"]
+    head = [f"## Figures\n\nOn {validated_on(of)}, at step {of.weights.state.step}.\n"]
     head += [f"| figure | this model | {baseline} |", "|---|--:|--:|"]
     return "\n".join([*head, *rows, *([f"\nNote: {FLATTERED}."] if of.chosen else [])])
 
@@ -223,7 +224,15 @@ def answering(of: Described) -> list[str]:
 
 
 def other_tools(of: Described) -> str:
-    return ""
+    """Return who else can load the weights."""
+    (network, *others) = (getattr(of.used.task, name) for name in of.weights.networks)
+    if others or not is_of_spandrel(network):
+        return ""
+    return (
+        "\n\nProgrammes that use spandrel (chaiNNer, ComfyUI and others) take `model.safetensors` as it is:\n\n"
+        "```python\nfrom spandrel import ModelLoader\n\n"
+        'model = ModelLoader().load_from_file("model.safetensors")\n```'
+    )
 
 
 def rights(of: Described) -> str:

@@ -3,9 +3,10 @@
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -51,8 +52,11 @@ def check_installed() -> None:
         raise UserError(said, "pip install 'launchbay[onnx]'; .pt2 and .safetensors need nothing else")
 
 
-def write_graph(graph: Graph, file: Path, metadata: Mapping[str, str]) -> Written:
-    """Write `graph` to `file`, .onnx or .pt2, in the most general form that the network allows, and check it.
+def write_graph(
+    graph: Graph, file: Path, metadata: Mapping[str, str], tell: Callable[[str], object] = lambda said: None
+) -> Written:
+    """Write `graph` to `file`, .onnx or .pt2, in the most general form that the network allows, and check it. What is
+    tried, which takes a while, goes to `tell`.
 
     Raises:
         UserError: it allows none.
@@ -60,6 +64,7 @@ def write_graph(graph: Graph, file: Path, metadata: Mapping[str, str]) -> Writte
     refused = list[str]()
     for sizes in graph.sizes:
         try:
+            tell(f"tracing the network: {sizes.said}")
             checks, difference = try_sizes(graph, sizes, file, metadata)
             return Written(sizes, checks, difference, refused)
         except (MemoryError, OSError):
@@ -88,8 +93,7 @@ def try_sizes(graph: Graph, sizes: Sizes, file: Path, metadata: Mapping[str, str
 
 def trace(graph: Graph, sizes: Sizes) -> ExportedProgram:
     """Return the operations of `graph`, without where on this machine their code is."""
-    from torch.fx.experimental import _config as shapes
-
+    shapes: Any = import_module("torch.fx.experimental._config")
     # Or a padding that is 0 for the size at hand would become a rule that it has to be.
     with torch.no_grad(), shapes.patch(backed_size_oblivious=True):
         program = torch.export.export(graph.module, sizes.made_with, dynamic_shapes=graph.shapes(sizes), strict=False)
@@ -185,7 +189,7 @@ def compare(run: Run, inputs: Sequence[Inputs], wanted: Sequence[Mapping[str, Te
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> Generator[None]:
     """Keep what the exporters say of themselves from the terminal."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)

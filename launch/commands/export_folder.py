@@ -3,7 +3,9 @@
 Nothing in it says where something is on the machine that trained.
 """
 
+import re
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -11,13 +13,14 @@ from secrets import token_hex
 import yaml
 
 from launchbay import UserError
-from launchbay.launch.commands.export_card import Described, Used, card
+from launchbay.launch.commands.export_card import OWN, Described, Used, card
 from launchbay.launch.commands.export_graph import first_answer
 from launchbay.launch.commands.export_weights import read_weights, without_paths, write_weights
-from launchbay.launch.config.options import AnyConfig, plain
+from launchbay.launch.config.data_names import placeless, title_of
+from launchbay.launch.config.options import AnyConfig, all_of, plain
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import remedy, write_text
-from launchbay.launch.record.figures import Figures
+from launchbay.launch.record.figures import BASELINE, Figures
 from launchbay.launch.record.lines import read_record
 from launchbay.launch.record.reader import read_run_folder
 from launchbay.tasks.base import AnyTask
@@ -43,7 +46,7 @@ def write_folder(
     """
     task, config, checkpoint = trained
     weights = read_weights(checkpoint)
-    step, figures = weights.state.step, figures_at(run, weights.state.step)
+    step = weights.state.step
     chosen = best and bool(task.monitor) and not config.train.data.hold_out
     values = without_paths({name: plain(value) for name, value in config.flat().items()})
     half = out.with_name(f".tmp-{token_hex(8)}")
@@ -51,8 +54,10 @@ def write_folder(
         (half / SAMPLES).mkdir(parents=True)
         write_weights(half / WEIGHTS, weights.tensors, weights.metadata, mode)
         write_text(half / CONFIG, yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True))
-        pictures = copy_pictures(run, step, half / SAMPLES)
+        sets = plain_sets(config)
+        pictures = copy_pictures(run, step, half / SAMPLES, sets)
         what = Used(task, config, task_of(config.task)[1], first_answer(task, config.options))
+        figures = Figures.from_named({renamed(name, sets): value for name, value in figures_at(run, step).items()})
         described = Described(out.name, what, weights, figures, pictures, license, chosen)
         write_text(half / CARD, card(described))
         if not pictures:
@@ -66,18 +71,38 @@ def write_folder(
         shutil.rmtree(half, ignore_errors=True)
 
 
-def figures_at(run: Path, step: int) -> Figures[float]:
-    """Return the figures of the validation of `run` at a step, none if there was none."""
+def figures_at(run: Path, step: int) -> dict[str, float]:
+    """Return the figures of the validation of `run` at a step, none if there was none; baselines with their prefix."""
     found = [line for line in read_record(run, step) if line["split"] == "val" and line["step"] == step]
     numbers = {name: value for name, value in (found[-1] if found else {}).items() if name not in NO_FIGURES}
-    return Figures.from_named({name: float(value) for name, value in numbers.items() if value is not None})
+    return {name: float(value) for name, value in numbers.items() if value is not None}
 
 
-def copy_pictures(run: Path, step: int, folder: Path) -> list[str]:
+def plain_sets(config: AnyConfig) -> dict[str, str]:
+    """Return what to call the validation sets of `config` that have the name of a folder or file, by that."""
+    data = config.train.data
+    named = [str(name) for name in (*all_of(data.val_data), data.data)]
+    paths = [name for name in named if placeless(name) != name]
+    titles = [
+        *map(title_of, paths),
+        *(root.resolve().name for root in (*all_of(data.val_root), *all_of(data.data_root))),
+    ]
+    several = list(dict.fromkeys(titles))
+    return {title: OWN if len(several) == 1 else f"{OWN} {number}" for number, title in enumerate(several, 1)}
+
+
+def renamed(name: str, sets: Mapping[str, str]) -> str:
+    """Return the `name` of a figure or picture with what to call its set."""
+    prefix = BASELINE if name.startswith(BASELINE) else ""
+    first, slash, rest = name.removeprefix(prefix).rpartition("/")
+    return f"{prefix}{sets.get(first, first)}{slash}{rest}"
+
+
+def copy_pictures(run: Path, step: int, folder: Path, sets: Mapping[str, str]) -> list[str]:
     """Copy the pictures that `run` has drawn last, up to a step, to `folder`. Return their names."""
     drawn = {at: pictures for at, pictures in read_run_folder(run).pictures().items() if at <= step}
     newest = drawn[max(drawn)] if drawn else {}
-    names = {f"{name.replace('/', '-')}{file.suffix}": file for name, file in newest.items()}
+    names = {re.sub(r"[^\w.]+", "-", renamed(name, sets)) + file.suffix: file for name, file in newest.items()}
     for name, file in names.items():
         shutil.copyfile(file, folder / name)
     return list(names)

@@ -1,6 +1,6 @@
 """A trained task as a graph: what goes in, what comes out, and in which sizes. Exported to files by export_files.py."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -59,18 +59,22 @@ class Drawing(nn.Module):
         self.task = task
 
     def forward(self, latent: Tensor, *noise: Tensor) -> dict[str, Tensor]:
-        return self.draw(latent, latent.new_zeros(latent.shape[0], 0), noise)
-
-    def draw(self, latent: Tensor, condition: Tensor, noise: Sequence[Tensor]) -> dict[str, Tensor]:
-        picture = self.task.generate_with(Given(latent, noise), latent, condition)
-        return {OUTPUT: picture.clamp(0, 1)}
+        return drawn(self.task, latent, latent.new_zeros(latent.shape[0], 0), noise)
 
 
-class DrawingClasses(Drawing):
+class DrawingClasses(nn.Module):
     """The same with the number of the class to draw, N."""
 
+    def __init__(self, task: Generative[Any]):
+        super().__init__()
+        self.task = task
+
     def forward(self, latent: Tensor, label: Tensor, *noise: Tensor) -> dict[str, Tensor]:
-        return self.draw(latent, self.task.wanted(label), noise)
+        return drawn(self.task, latent, self.task.wanted(label), noise)
+
+
+def drawn(task: Generative[Any], latent: Tensor, condition: Tensor, noise: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {OUTPUT: task.generate_with(Given(latent, noise), latent, condition).clamp(0, 1)}
 
 
 class Given(Batch):
@@ -210,7 +214,7 @@ def drawing(task: Generative[Any]) -> Graph:
 
 
 @contextmanager
-def fixed_numbers() -> Iterator[None]:
+def fixed_numbers() -> Generator[None]:
     """Draw the same random numbers in the block each time, and leave torch's generator as it was."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)

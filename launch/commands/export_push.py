@@ -1,5 +1,6 @@
 """`launchbay export RUN OUT/ --push ID`: a folder as a new repository of the Hugging Face hub."""
 
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +20,8 @@ def check_repository(repository: str) -> None:
     from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HFValidationError
 
+    if "/" not in repository:
+        raise UserError(f"--push {repository} is no OWNER/NAME", f"write your name first: NAME/{repository}")
     if get_token() is None:
         raise UserError(f"--push {repository}: there is no token that the hub would know you by", LOGIN)
     try:
@@ -39,8 +42,11 @@ def push(folder: Path, repository: str) -> str:
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import disable_progress_bars
 
     api = HfApi()
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         made = api.create_repo(repository)
         done = api.upload_folder(repo_id=made.repo_id, folder_path=folder, commit_message="Exported by launchbay")
@@ -63,7 +69,11 @@ def refuse(repository: str, error: Exception, then: str) -> NoReturn:
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    said = getattr(error, "server_message", None) or str(root).strip() or type(root).__name__
+    why = said.splitlines()[0]
     hint = f"is {constants.ENDPOINT} to be reached from here? {then}; then: hf upload {repository} OUT"
     if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
         why, hint = f"your token may not do that ({why})", f"{then}; {LOGIN}"

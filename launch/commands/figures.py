@@ -1,5 +1,6 @@
 """The figures of several runs beside each other, with those of repeats as their mean and deviation."""
 
+import re
 from collections.abc import Sequence
 from statistics import mean, stdev
 
@@ -8,9 +9,11 @@ from rich.text import Text
 
 from launchbay import printable
 from launchbay.launch.commands.runs import ABSENT, shown
-from launchbay.launch.files import Json, to_json
+from launchbay.launch.record.beside import repeated
 from launchbay.launch.record.reader import RunFolder
-from launchbay.launch.record.run_folder import PLACE_OPTIONS
+
+SEED = re.compile(r"(^|,|(?<=/))seed=[^,/]*")
+"""In the names of a sweep's runs, what repeats differ in."""
 
 
 def figures_of(rows: Sequence[RunFolder]) -> Table:
@@ -32,18 +35,5 @@ def figures_of(rows: Sequence[RunFolder]) -> Table:
     for repeats in repeated(rows):
         values = [[value for row in repeats if (value := row.best(name)) is not None] for name in names]
         cells = [f"{mean(of):.4f} ± {stdev(of):.4f}" if len(of) > 1 else ABSENT for of in values]
-        table.add_row(Text(f"{len(repeats)} seeds of {repeats[0].name}"), "", *cells)
+        table.add_row(Text(f"{len(repeats)} seeds of {SEED.sub('', repeats[0].name) or 'it'}"), "", *cells)
     return table
-
-
-def repeated(rows: Sequence[RunFolder]) -> list[list[RunFolder]]:
-    """Return the groups of runs that have the same options but for their seed."""
-    groups: dict[str, dict[object, RunFolder]] = {}
-    for row in rows:
-        groups.setdefault(to_json(but_seed(row.options)), {})[row.options.get("seed")] = row
-    return [list(group.values()) for group in groups.values() if len(group) > 1]
-
-
-def but_seed(options: Json) -> Json:
-    kept = (name for name in sorted(options) if name == "task" or name not in ("seed", *PLACE_OPTIONS))
-    return {name: options[name] for name in kept}

@@ -13,8 +13,8 @@ from rich.text import Text
 from launchbay import UserError, printable
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json, to_json
+from launchbay.launch.record.beside import differing_options
 from launchbay.launch.record.reader import RunFolder, ago, read_run_folder
-from launchbay.launch.record.run_folder import PLACE_OPTIONS
 
 ABSENT = "–"
 
@@ -30,8 +30,9 @@ def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -
     Raises:
         UserError: there is no run, or none has that figure.
     """
-    names = sorted(path.name for path in folder.iterdir() if (path / "config.yaml").exists()) if folder.is_dir() else []
-    rows = [row for row in (read_run_folder(folder / name) for name in names) if task in ("", row.task)]
+    rows = [
+        row for row in (read_run_folder(folder / name, name) for name in names_in(folder)) if task in ("", row.task)
+    ]
     if not rows:
         what = f"of task {task} " * bool(task)
         raise UserError(f"there is no run {what}in {folder}", "name the folder of your runs: launchbay runs DIR")
@@ -49,6 +50,13 @@ def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -
             for said in filter(None, (special[row.name], row.damage)):
                 console.print(Text(printable(f"{row.name}: {said}")))
     return not any(row.damage for row in rows)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of the runs in `folder`, and of those in sweeps and other folders of runs: "rates/lr=1"."""
+    found = [*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")]
+    runs = sorted(file.parent.relative_to(folder) for file in found)
+    return [run.as_posix() for run in runs if run.parent not in runs]
 
 
 def sorted_by(rows: Sequence[RunFolder], figure: str) -> list[RunFolder]:
@@ -94,13 +102,11 @@ def differing(rows: Sequence[RunFolder]) -> dict[str, str]:
     """Return for each run those options that are not the same in all runs of its task, as on a command line."""
     said: dict[str, str] = {}
     for row in rows:
-        others = [other.options for other in rows if other.task == row.task]
         names = [
-            name
-            for name, value in row.options.items()
-            if name not in (*PLACE_OPTIONS, "data") and any(other.get(name) != value for other in others)
+            name for name in differing_options([other for other in rows if other.task == row.task]) if name != "data"
         ]
-        said[row.name] = " ".join(f"{flag(name)} {words(row.options[name])}" for name in names)
+        given = [(flag(name), words(row.options[name])) for name in names if name in row.options]
+        said[row.name] = " ".join(f"{name} {value}" for name, value in given)
     return said
 
 

@@ -5,10 +5,11 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, product
 from math import prod
 from pathlib import Path
@@ -19,20 +20,24 @@ from rich.console import Console
 from launchbay import UserError, printable
 from launchbay.launch import errors
 from launchbay.launch.commands.figures import figures_of
-from launchbay.launch.commands.runs import shown
+from launchbay.launch.commands.report import write_report
+from launchbay.launch.commands.runs import shown, sorted_by
+from launchbay.launch.commands.trials import Axis, Range, Search, read_range
 from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_class, flag
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import write_text
 from launchbay.launch.record.reader import read_run_folder
-from launchbay.launch.record.run_folder import is_done
+from launchbay.launch.record.report.page import REPORT
+from launchbay.launch.record.run_folder import SWEEP, is_done
 
-COMMAND = "sweep.txt"
-"""What a sweep's folder keeps of its command."""
 OWN = ("run", "output_dir", "resume")
 """Options that a sweep gives its runs itself."""
 ODD = re.compile(r"[^\w.+-]")
 """What a value may have, such as a path, that the name of a folder has not."""
+LONG = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
+"""A number that is drawn, whose digits make no name."""
+SECONDS_BETWEEN_LOOKS = 1.0
 MOST = 10_000
 """Runs that a sweep may have."""
 
@@ -43,6 +48,20 @@ class Planned:
 
     name: str
     argv: list[str]
+
+
+@dataclass(frozen=True)
+class How:
+    """How the runs of a sweep are trained."""
+
+    name: str = ""
+    """Of the sweep, one that was begun goes on; empty for a new one."""
+    jobs: int = 1
+    """Runs at the same time."""
+    launcher: str = ""
+    """What starts a run, before -m launchbay.launch.run."""
+    trials: int | None = None
+    """How many runs choose their values by how well those before did; None: a run for each combination."""
 
 
 class Trainings(AbstractContextManager["Trainings"]):
@@ -62,15 +81,22 @@ class Trainings(AbstractContextManager["Trainings"]):
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
-    def train(self, run: Planned) -> int:
-        """Train `run`, unless it is done. Return its exit code."""
+    def train(self, run: Planned, is_hopeless: Callable[[], bool] = bool) -> int:
+        """Train `run`, unless it is done, and stop it where it `is_hopeless`. Return its exit code."""
         if self.stopped or is_done(self.folder / run.name):
             return errors.DONE
         with (self.folder / f"{run.name}.log").open("w") as output:
             process = subprocess.Popen([*self.begin, *run.argv], stdout=output, stderr=subprocess.STDOUT)
             self.running.add(process)
-            code = process.wait()
+            pruned = False
+            while (code := wait(process, SECONDS_BETWEEN_LOOKS)) is None:
+                if not pruned and not self.stopped and is_hopeless():
+                    pruned = True
+                    process.terminate()
             self.running.discard(process)
+        if pruned and code == errors.STOPPED:
+            self.console.print(f"{run.name}: stopped early, others are better", highlight=False, markup=False)
+            return errors.DONE
         if not self.stopped:
             self.console.print(line_on(self.folder, run.name, code), highlight=False, markup=False)
         return code
@@ -82,47 +108,89 @@ class Trainings(AbstractContextManager["Trainings"]):
             process.terminate()
 
 
-def sweep(argv: Sequence[str], name: str, jobs: int, launcher: str, console: Console) -> int:
-    """Train a run for each combination of the values in `argv`, in folders of their own below that of the sweep; then
-    print their figures. Return the exit code: 0 if all came to their end, 75 if it was stopped, 1 if one failed.
+def wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """Return the exit code of `process`; None if it does not end in so many `seconds`."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(seconds)
+    return None
 
-    Args:
-        name: of the sweep, one that was begun goes on; empty for a new one.
-        jobs: runs at the same time.
-        launcher: what starts a run, before -m launchbay.launch.run.
+
+def sweep(argv: Sequence[str], how: How, console: Console) -> int:
+    """Train a run for each combination of the values in `argv`, or for so many trials of them, in folders of their own
+    below that of the sweep; then print their figures. Return the exit code: 0 if all came to their end, 75 if it was
+    stopped, 1 if one failed.
 
     Raises:
         UserError: a value is wrong, there is nothing to choose from, or a sweep of that name has other values.
     """
-    task, fixed, axes = read_axes(argv)
-    folder = open_sweep(name, task, shlex.join(argv))
-    runs = [planned(task, fixed, dict(zip(axes, values, strict=True)), folder) for values in product(*axes.values())]
-    console.print(f"{len(runs)} runs of {task}, {jobs} at a time -> {folder}", highlight=False)
-    begin = [*(shlex.split(launcher) or [sys.executable]), "-m", "launchbay.launch.run"]
-    again = f"launchbay sweep {shlex.join(argv)} --name {folder.name}"
-    with Trainings(folder, begin, console) as trainings, ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(trainings.train, run) for run in runs]
+    task, fixed, axes = read_axes(argv, ranges=bool(how.trials))
+    command = shlex.join(argv)
+    folder = open_sweep(how.name, task, f"{command} --trials" if how.trials else command)
+    begin = [*(shlex.split(how.launcher) or [sys.executable]), "-m", "launchbay.launch.run"]
+    again = f"launchbay sweep {command}{f' --trials {how.trials}' * bool(how.trials)} --name {folder.name}"
+    trainings = Trainings(folder, begin, console)
+    train: list[Callable[[], tuple[str, int]]]
+    if how.trials:
+        search = Search(folder, axes)
+        train = [partial(try_next, search, trainings, task, fixed)] * max(0, how.trials - search.finished)
+    else:
+        choices = [values for values in axes.values() if not isinstance(values, Range)]
+        runs = [planned(task, fixed, dict(zip(axes, values, strict=True)), folder) for values in product(*choices)]
+        train = [partial(train_one, trainings, run) for run in runs]
+    console.print(f"{len(train)} runs of {task}, {how.jobs} at a time -> {folder}", highlight=False)
+    with trainings, ThreadPoolExecutor(how.jobs) as pool:
+        waiting = [pool.submit(one) for one in train]
         try:
-            codes = [each.result() for each in waiting]
-        except KeyboardInterrupt:
+            ended = [each.result() for each in waiting]
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             trainings.stop()
+            if not isinstance(error, KeyboardInterrupt):
+                raise
             console.print(f"stopped; {again} goes on", highlight=False, soft_wrap=True)
             return errors.STOPPED
-    rows = [read_run_folder(folder / run.name) for run in runs if (folder / run.name).is_dir()]
-    console.print(figures_of([row for row in rows if row.summary]), highlight=False)
-    failed = [run.name for run, code in zip(runs, codes, strict=True) if code]
+    show_outcome(folder, console)
+    failed = [name for name, code in ended if code]
     if failed:
         console.print(
-            f"{len(failed)} of {len(runs)} runs did not end well; their logs are in {folder}: {failed[0]}.log"
+            f"{len(failed)} of {len(train)} runs did not end well; their logs are in {folder}: {failed[0]}.log"
         )
         console.print(f"{again} goes on with them", highlight=False, soft_wrap=True)
     return errors.BUG if failed else errors.DONE
 
 
-def read_axes(argv: Sequence[str]) -> tuple[str, list[str], dict[str, list[str]]]:
-    """Return the task, the arguments that all runs have, and the values of each option that has several. An option that
-    takes several values itself is no choice.
+def train_one(trainings: Trainings, run: Planned) -> tuple[str, int]:
+    """Train `run`. Return its name and its exit code."""
+    return run.name, trainings.train(run)
+
+
+def try_next(search: Search, trainings: Trainings, task: str, fixed: Sequence[str]) -> tuple[str, int]:
+    """Train the next trial of `search`. Return its name and its exit code."""
+    trial, values = search.ask()
+    run = planned(task, fixed, values, trainings.folder, f"{trial.number:03d},")
+    folder = trainings.folder / run.name
+    code = trainings.train(run, lambda: search.is_hopeless(trial, folder))
+    if code == errors.DONE and not trainings.stopped:
+        search.tell(trial, folder)
+    return run.name, code
+
+
+def show_outcome(folder: Path, console: Console) -> None:
+    """Print the figures of the runs of the sweep in `folder`, and which is the best one."""
+    rows = [read_run_folder(run) for run in sorted(folder.iterdir()) if (run / "config.yaml").exists()]
+    whole = [row for row in rows if row.summary]
+    console.print(figures_of(whole), highlight=False)
+    by = next((row.summary.best_by for row in whole if row.summary), "")
+    if by and len(whole) > 1:
+        best = sorted_by(whole, by)[0]
+        console.print(f"the best one, by {by}, is {folder / best.name}", highlight=False, soft_wrap=True)
+    if rows:
+        write_report([folder], folder / REPORT, console)
+
+
+def read_axes(argv: Sequence[str], *, ranges: bool) -> tuple[str, list[str], dict[str, Axis]]:
+    """Return the task, the arguments that all runs have, and the values of each option that has several, or a range of
+    them. An option that takes several values itself is no choice.
 
     Raises:
         UserError: one cannot be chosen so, or none is.
@@ -131,7 +199,7 @@ def read_axes(argv: Sequence[str]) -> tuple[str, list[str], dict[str, list[str]]
     if task is None:
         raise UserError("no task was named", "launchbay sweep NAME --OPTION VALUE VALUE...")
     _, default = task_of(task)
-    fixed, axes = ["--config", str(file)] * bool(file), dict[str, list[str]]()
+    fixed, axes = ["--config", str(file)] * bool(file), dict[str, Axis]()
     starts = [place for place, word in enumerate(rest) if word.startswith("--")]
     if rest and starts[:1] != [0]:
         raise UserError(f"what is {rest[0]!r} for?", "launchbay sweep NAME --OPTION VALUE VALUE...")
@@ -140,16 +208,22 @@ def read_axes(argv: Sequence[str]) -> tuple[str, list[str], dict[str, list[str]]
         option = word.partition("=")[0].removeprefix("--").replace("-", "_")
         if option in OWN:
             raise UserError(f"{word} is given to each run by the sweep", "--name names the sweep and its folder")
-        if len(values) > 1 and not takes_several(default, option):
+        span = read_range(word, values[0], is_whole(default, option)) if len(values) == 1 else None
+        if span and not ranges:
+            raise UserError(f"{word} {values[0]} is a range", "say how many values are to be tried: --trials 20")
+        if span:
+            axes[word] = span
+        elif len(values) > 1 and not takes_several(default, option):
             axes[word] = list(dict.fromkeys(values))
         else:
             fixed += rest[start:end]
     if not axes:
         raise UserError("there is nothing to choose from", "give an option several values: --seed 0 1 2")
-    if (number := prod(map(len, axes.values()))) > MOST:
+    tried = {word: axis.ends() if isinstance(axis, Range) else axis for word, axis in axes.items()}
+    if not ranges and (number := prod(map(len, tried.values()))) > MOST:
         raise UserError(f"these are {number:,} runs", f"give fewer values; at most {MOST:,} runs are one sweep")
-    first = {word: values[0] for word, values in axes.items()}
-    for word, values in axes.items():  # each value once: all combinations would take minutes
+    first = {word: values[0] for word, values in tried.items()}
+    for word, values in tried.items():  # each value once: all combinations would take minutes
         for value in values:
             parse(default, [*fixed[2 * bool(file) :], *words({**first, word: value})], file, quiet=False)
     return task, fixed, axes
@@ -163,13 +237,22 @@ def takes_several(default: AnyConfig, option: str) -> bool:
     return any(get_origin(part) is tuple for part in (kind, *get_args(kind)))
 
 
+def is_whole(default: AnyConfig, option: str) -> bool:
+    """Return whether the values of `option` are whole numbers."""
+    if option not in default.flat():
+        return False
+    kind: Any = get_type_hints(declaring_class(option, type(default.options)))[option]
+    return int in (kind, *get_args(kind)) and float not in get_args(kind)
+
+
 def words(values: dict[str, str]) -> list[str]:
     return [word for pair in values.items() for word in pair]
 
 
-def planned(task: str, fixed: Sequence[str], values: dict[str, str], folder: Path) -> Planned:
+def planned(task: str, fixed: Sequence[str], values: dict[str, str], folder: Path, prefix: str = "") -> Planned:
     """Return the run that has `values` of its own."""
-    name = ",".join(f"{word.removeprefix('--')}={ODD.sub('_', value)}" for word, value in values.items())
+    shortened = {word: f"{float(value):.4g}" if LONG.fullmatch(value) else value for word, value in values.items()}
+    name = prefix + ",".join(f"{word.removeprefix('--')}={ODD.sub('_', value)}" for word, value in shortened.items())
     where = [flag("run"), name, flag("output_dir"), str(folder)]
     return Planned(name, ["--task", task, *fixed, *words(values), *where])
 
@@ -185,11 +268,11 @@ def open_sweep(name: str, task: str, command: str) -> Path:
     if folder.parent != root or folder.name.startswith("."):
         raise UserError(f"--name {name!r} has to be a plain folder name", "its folder is in runs/")
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / COMMAND).exists():
+    if not (folder / SWEEP).exists():
         if any(folder.iterdir()):
             raise UserError(f"{folder} exists already, and is no sweep", "choose another --name")
-        write_text(folder / COMMAND, f"{command}\n")
-    elif (before := (folder / COMMAND).read_text().strip()) != command:
+        write_text(folder / SWEEP, f"{command}\n")
+    elif (before := (folder / SWEEP).read_text().strip()) != command:
         raise UserError(
             f"{folder} was begun with {printable(before, 500)}", "go on with that, or choose another --name"
         )

@@ -25,6 +25,7 @@ from launchbay.launch.config.validation import validate_option
 
 WIDEST = 120
 """Columns of the help. From 130 on, tyro would lay out the groups of options side by side; it has no setting."""
+SWITCHES = {"true": "", "false": "no_"}
 C = TypeVar("C", bound=Dataclass)
 
 
@@ -93,7 +94,7 @@ def parse(
     with one_column():
         answers = tyro.cli(
             kind,
-            args=argv,
+            args=[as_switch(word, default) for word in argv],
             default=kind(from_file.options, *(getattr(from_file.train, group) for group in GROUP_TYPES)),
             prog=f"{command} {default.task}",
             description=wrapped(f"{about}\n\nAny of these options can come from a YAML file: --config FILE."),
@@ -169,6 +170,18 @@ def make_switches(options: type) -> None:
         for name, kind in get_type_hints(cls, include_extras=True).items():
             if kind == bool | None and name in cls.__annotations__:
                 cls.__annotations__[name] = DisallowNone[bool | None]
+
+
+def as_switch(word: str, default: Config[C]) -> str:
+    """Return "--name=True" of a switch as --name, "--name=False" as --no-name: so other programs write them, such as
+    `wandb agent`. Other words stay as they are.
+    """
+    name, _, value = word.removeprefix("--").partition("=")
+    option = name.replace("-", "_")
+    if not word.startswith("--") or value.lower() not in SWITCHES or option not in default.flat():
+        return word
+    kind = get_type_hints(declaring_class(option, type(default.options)))[option]
+    return flag(SWITCHES[value.lower()] + option) if kind in (bool, bool | None) else word
 
 
 def paragraphs(text: str) -> str:

@@ -1,11 +1,14 @@
 """The top-level help and the tables of installed tasks and data sets. Imports no plugin, hence no torch."""
 
+from typing import get_args
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from launchbay.launch.config.data_names import CODE, FILES, FOLDERS, PICTURES, PREFIXES
 from launchbay.launch.config.plugins import DATASETS, KINDS, TASKS, installed
+from launchbay.models.spandrel_names import PREFIX, SpandrelDenoise, SpandrelSuperRes
 
 USAGE = """[bold]launchbay[/bold] trains image models.
 
@@ -64,5 +67,12 @@ def show_plugins(console: Console) -> None:
         table.add_column(heading)
     for kind in dict.fromkeys((PICTURES, *FILES.values(), *FOLDERS.values(), *PREFIXES.values(), CODE)):
         table.add_row(kind.written, Text(kind.about))
+    console.print(table)
+    console.print()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("--model spandrel/", "networks that other upscalers load (pip install 'launchbay[spandrel]')"):
+        table.add_column(Text(heading))
+    for task, kind in (("superres", SpandrelSuperRes), ("denoise", SpandrelDenoise)):
+        table.add_row(task, Text(", ".join(name.removeprefix(PREFIX) for name in get_args(kind))))
     console.print(table)
     console.print()

@@ -138,7 +138,11 @@ class RunOptions:
     """Steps between two reports of the training losses."""
     wandb: Literal["offline", "online", "off"] | None = None
     """Weights & Biases. offline: keep its files in the run folder, for `wandb sync`; nothing leaves this machine.
-    Default: as WANDB_MODE or WANDB_DISABLED say, otherwise offline."""
+    Default: as WANDB_MODE or WANDB_DISABLED say, online in a W&B sweep, otherwise offline."""
+    wandb_artifact: bool = False
+    """At the end, log the best checkpoint to W&B as an artifact, a model."""
+    track: tuple[str, ...] = ()
+    """Other programs to show the run in: tensorboard, trackio, mlflow, or one that a package brings."""
     debug: bool = False
     """Show the full traceback of an error."""
 
@@ -161,7 +165,8 @@ class SavingOptions:
     """How often to validate and to save checkpoints, and how many to keep."""
 
     eval_every: Annotated[int | None, Gt(0)] = None
-    """Steps between two validations. Default: a tenth of the training."""
+    """Steps between two validations. Default: a tenth of the training, or so many tenths that validations cost at most
+    a tenth of the time."""
     patience: Annotated[int | None, Gt(0)] = None
     """End the training early, after this many validations in a row that are no better than the best one before, by
     the figure that chooses the best checkpoint. Default: train to the last step."""
@@ -170,7 +175,7 @@ class SavingOptions:
     shown: Annotated[int, Gt(0)] = 6
     """Validation samples in the sample grid."""
     save_every: Annotated[int | None, Gt(0)] = None
-    """Steps between two checkpoints. Default: one with every validation."""
+    """Steps between two checkpoints. Default: as --eval-every, or else a tenth of the training; each best one too."""
     keep: Annotated[int, Gt(0)] = 3
     """Checkpoints to keep. The last and the best are always kept."""
 

@@ -1,4 +1,4 @@
-"""Plugins: tasks and data sets from entry points. Listing imports none of them; a broken one fails only when loaded."""
+"""Plugins: tasks, data sets and trackers, from entry points. Listing imports none; a broken one fails when loaded."""
 
 import ast
 import importlib
@@ -13,10 +13,10 @@ from pathlib import Path
 from launchbay import API_VERSION, OLDEST_API_VERSION, UserError, __version__
 from launchbay.launch.errors import did_you_mean
 
-TASKS, DATASETS = "launchbay.tasks", "launchbay.datasets"
+TASKS, DATASETS, TRACKERS = "launchbay.tasks", "launchbay.datasets", "launchbay.trackers"
 ASKED = "LAUNCHBAY_API"
 """What a package calls the version of the API that it is written for, in its outermost module."""
-KINDS = {TASKS: "task", DATASETS: "data set"}
+KINDS = {TASKS: "task", DATASETS: "data set", TRACKERS: "tracker"}
 RENAMED = {
     "launchbay.launch.config.Shared": "launchbay.launch.config.options.TrainOptions",
     "launchbay.launch.config.Config": "launchbay.launch.config.options.Config",

@@ -20,13 +20,14 @@ RUN_FILES = ("config.yaml", "manifest.json")
 
 
 def find_run(name: str, output_dir: Path = RunOptions.output_dir) -> str:
-    """Return the path of the run called `name`: its folder in `output_dir`, unless a run or a file here has that name.
-    What names nothing, or is a path, stays as it is.
+    """Return the path of the run called `name`: its folder in `output_dir`, or that of a run of a sweep there,
+    "rates/lr=1e-3"; unless a run or a file here has that name. What names nothing, or is a path, stays as it is.
     """
     here, inside = Path(name), output_dir / name
-    if here.name != name or not inside.is_dir() or here.is_file() or any((here / file).is_file() for file in RUN_FILES):
+    of_sweep = len(here.parts) == 2 and not here.exists() and (inside / RUN_FILES[0]).is_file()
+    if here.is_absolute() or ".." in here.parts or not inside.is_dir() or (here.name != name and not of_sweep):
         return name
-    return str(inside)
+    return name if here.is_file() or any((here / file).is_file() for file in RUN_FILES) else str(inside)
 
 
 def with_run_folders(config: Config[C]) -> Config[C]:

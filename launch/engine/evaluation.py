@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from math import isnan
 
 import torch
@@ -24,8 +25,9 @@ from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import raise_author_error
 from launchbay.tasks.base import AnyTask, Batch, Moment, Task
 
-Beat = Callable[[str], None]
-"""Is told by the name of a task's method what a process does from now on, so that it is not taken for stuck."""
+Beat = Callable[[str, float | None], None]
+"""Is told by the name of a task's method what a process does from now on, so that it is not taken for stuck; and how
+much of that is done, from 0 to 1, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def evaluate_sets(
     options: TrainOptions,
     *,
     moment: Moment = Moment(),
-    beat: Beat = lambda _: None,
+    beat: Beat = lambda what, share: None,
     each: bool = False,
 ) -> tuple[Figures[float], dict[str, Evaluation]]:
     """Return the figures of all `sets`, each under the name of its set ("set5/psnr"; the only one may have an empty
@@ -83,7 +85,7 @@ def rehearse(
         for name, images in sets.items():
             batch = to_batch(fetch(images, with_keys([0], seed, "val", [0])), device, moment, refuse_in_validation)
             try:
-                figures, *_ = ask_for_all(task, [(batch, torch.tensor([True]))], device, lambda _: None)
+                figures, *_ = ask_for_all(task, [(batch, torch.tensor([True]))], device, lambda what, share: None)
             except Exception as error:
                 if name:
                     error.add_note(f"of the validation set {name}")
@@ -110,7 +112,7 @@ def evaluate(
     options: TrainOptions,
     *,
     moment: Moment = Moment(),
-    beat: Beat = lambda _: None,
+    beat: Beat = lambda what, share: None,
     each: bool = False,
 ) -> Evaluation:
     """Return the figures of `images`; with `each`, also those of each sample.
@@ -133,17 +135,24 @@ def evaluate(
     loaded = samples(images, order, workers=options.data.workers, device=device)
     given = device, moment, refuse_in_validation
     batches = ((to_batch(some, *given), counts) for some, counts in zip(loaded, order.counts(), strict=True))
+    told = counted(beat, sum(1 for _ in order.positions()))
     with closing(loaded):  # ends its workers, also where it breaks off
-        sums, rest, values = raise_on_all(lambda: ask_for_all(task, batches, device, beat, each=each), accelerator)
+        sums, rest, values = raise_on_all(lambda: ask_for_all(task, batches, device, told, each=each), accelerator)
     means: dict[str, float] = {}
     if sums:
         total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
     collected = {name: collect_rows(rows, len(images), accelerator) for name, rows in rest.items()}
     of_each = {name: collect_rows(rows, len(images), accelerator)[:, 0] for name, rows in values.items()}
-    beat("summarize")
+    beat("summarize", None)
     figures = on_main_process(lambda: with_summary(task, means, collected))
     return Evaluation(Figures.from_named(figures), collected, Figures.from_named(of_each))
+
+
+def counted(beat: Beat, parts: int) -> Beat:
+    """Return a `beat` that knows how much is done, after each of so many `parts`."""
+    numbers = count(1)
+    return lambda what, _: beat(what, next(numbers) / parts)
 
 
 Rows = dict[str, list[Tensor]]
@@ -188,7 +197,7 @@ def ask_for_all(
                     kept[name].append(exact(values).to(home)[:, None])
             else:
                 rest[name].append(values.to(device))
-        beat("evaluate")
+        beat("evaluate", None)
     return sums, rest, kept
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn, Unpack
 
 from accelerate import Accelerator
+from PIL.Image import Image
 
 from launchbay.data import ImageSet, Load, LoadOptions
 from launchbay.launch.checkpoint.writer import Saver
@@ -23,7 +24,9 @@ from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
 from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
 from launchbay.launch.engine.finite import NotFinite
-from launchbay.launch.engine.pictures import Draw, draw_sets, leniently
+from launchbay.launch.engine.interval import TENTHS, eval_every
+from launchbay.launch.engine.outcome import how_it_ended, use_of
+from launchbay.launch.engine.pictures import Pictures
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
 from launchbay.launch.engine.shared_state import check_shared_state
@@ -31,7 +34,7 @@ from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
 from launchbay.launch.errors import Signalled, Stopped
 from launchbay.launch.files import Json, writing
-from launchbay.launch.record.tracking import Observer, surroundings
+from launchbay.launch.record.tracking import Observer, peak_memory, surroundings
 from launchbay.tasks.base import AnyTask, Batch
 
 
@@ -55,11 +58,14 @@ class Engine:
                 images.to(accelerator.device)
         self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
         self.steps = self.batches.steps
-        self.eval_every = self.options.saving.eval_every or ceil(self.steps / 10)
-        self.save_every = self.options.saving.save_every or self.eval_every
+        saving = self.options.saving
+        self.eval_every = saving.eval_every or on_main_process(
+            lambda: eval_every(self.steps, self.options.optimization, self.training_set, self.validation_sets)
+        )
+        self.save_every = saving.save_every or saving.eval_every or ceil(self.steps / TENTHS)
         self.state, self.validation_pending = State(), False
         self.initial: dict[str, str] | None = None  # digests of the task's own state when the run began
-        self.show = leniently(self.record_pictures)
+        self.pictures = Pictures(task, self.validation_sets, accelerator, self.options, self.record_pictures)
         self.learner = Learner(task, self.options, accelerator, self.steps)
 
     def notice(self, load: Load) -> Load:
@@ -90,7 +96,7 @@ class Engine:
         self.saving = Saving(folder, self.saver)
         process = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", *process)
-        status = "failed"
+        status, self.reason = "failed", ""
         try:
             self.tell_summary("running")
             self.learner.use(self.learner.wrapped, training=True)
@@ -104,11 +110,8 @@ class Engine:
                     stop.ending = True
                     self.stop_where_it_is(reason(signalled.number))
             status = "done"
-        except (Stopped, Signalled):
-            status = "stopped"
-            raise
-        except KeyboardInterrupt:
-            status = "interrupted"
+        except BaseException as error:
+            status, self.reason = how_it_ended(error)
             raise
         finally:
             stop.ending = True
@@ -136,9 +139,15 @@ class Engine:
         started = since - state.seconds
         if self.validation_pending or (options.saving.eval_first and not state.step and not state.final):
             self.end_step(stop, started)
+        elif not state.step:
+            with self.learner.evaluating():
+                self.pictures.draw_beginning(self.batches.moment(0), self.beat)
+            self.tell_summary("running")
         if self.is_over():
             return
         for step, micro_batches in enumerate(labelled(self.learner.label, DATA, batches), start=state.step + 1):
+            if step == 1:
+                self.pictures.draw_training(micro_batches[0])
             try:
                 terms = self.learner.step(step, micro_batches)
             except NotFinite as error:
@@ -231,12 +240,9 @@ class Engine:
         given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
         with self.learner.evaluating():
             figures, found = evaluate_sets(
-                *given, self.accelerator, share, self.options, moment=moment, beat=self.watch.beat
+                *given, self.accelerator, share, self.options, moment=moment, beat=self.beat, each=self.may_be_last()
             )
-            collected = {name: each.collected for name, each in found.items()}
-            draw_sets(
-                *given, collected, self.accelerator, self.options, moment=moment, show=self.show, beat=self.watch.beat
-            )
+            self.pictures.draw_sets(found, moment, self.beat)
         state, sets = self.state, self.validation_sets
         improved = on_main_process(lambda: is_best(self.task, state.step, figures.own, state.best, sets))
         self.log("val", figures.named())
@@ -246,8 +252,18 @@ class Engine:
         self.tell_summary("running")
         return improved
 
-    def record_pictures(self, draw: Draw) -> None:
-        if self.observers and (pictures := draw()):
+    def may_be_last(self) -> bool:
+        """Return whether a validation at this step may be the last one."""
+        patience = self.options.saving.patience
+        return self.state.step >= self.steps or (patience is not None and self.state.waited + 1 >= patience)
+
+    def beat(self, phase: str, share: float | None) -> None:
+        """Take note of how far the `phase` of a validation is."""
+        self.watch.beat(phase)
+        self.tell(lambda observer: observer.phase(phase, share))
+
+    def record_pictures(self, pictures: dict[str, Image]) -> None:
+        if pictures:
             self.tell(lambda observer: observer.samples(self.state.step, pictures))
 
     def save(self, best: bool, *, wait: bool) -> None:
@@ -274,12 +290,15 @@ class Engine:
             "data": self.data,
             "classes": self.training_set.classes,
             "status": status,
+            "reason": self.reason,
             "steps": self.steps,
             **asdict(self.state),
             "best_by": monitored(self.task, self.state.final, self.validation_sets) if self.state.best else "",
             "lower_is_better": self.task.monitor.startswith("-"),
             "baseline_name": self.task.baseline_name,
+            "use": use_of(self.task),
             "device": str(self.accelerator.device),
+            **peak_memory(self.accelerator.device),
             **surroundings(self.accelerator.num_processes),
         }
 

@@ -95,11 +95,9 @@ class LearningRates:
                 group["lr"] = base * scale
 
     def logged(self) -> dict[str, float]:
-        """Return the largest rate of the first network, "lr"; where the task has a course of its own for several
-        networks, that of each, "NAME/lr".
-        """
+        """Return the largest rate of the network, "lr"; of several, that of each, "NAME/lr"."""
         rates = {name: max(group["lr"] for group in own.param_groups) for name, own in self.optimizers.items()}
-        if len(rates) > 1 and has_own_course(self.task):
+        if len(rates) > 1:
             return {f"{name}/lr": rate for name, rate in rates.items()}
         return {"lr": next(iter(rates.values()))}
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
@@ -16,13 +17,13 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
-from launchbay.launch.engine.evaluation import Beat
+from launchbay.launch.engine.evaluation import Beat, Evaluation, extremes
 from launchbay.launch.errors import out_of_memory
-from launchbay.launch.record.drawing import SAMPLES, CannotDraw, drawing
+from launchbay.launch.record.drawing import BEST, SAMPLES, TRAINING, WORST, CannotDraw, drawing
 from launchbay.launch.record.grids import grid, to_image
 from launchbay.launch.record.log import say
 from launchbay.tasks.authors import attribute_errors_to, raise_author_error
-from launchbay.tasks.base import AnyTask, Moment
+from launchbay.tasks.base import AnyTask, Batch, Moment
 
 Draw = Callable[[], dict[str, Image]]
 """Draws pictures, by name."""
@@ -58,49 +59,80 @@ def preview(
     return columns
 
 
-def draw_sets(
-    task: AnyTask,
-    sets: Mapping[str, ImageSet],
-    collected: Mapping[str, Mapping[str, Tensor]],
-    accelerator: Accelerator,
-    options: TrainOptions,
-    *,
-    moment: Moment,
-    show: Callable[[Draw], None],
-    beat: Beat,
-) -> None:
-    """Have the main process draw the pictures of all `sets`, each under the name of its set: "set5/samples".
+class Pictures:
+    """The pictures that the main process draws of a run, which the other processes wait for; `record` is given them.
 
-    `show` is given functions to call for them, for the other processes wait meanwhile: `beat` is called with what for.
+    Those that cannot be drawn, for lack of memory or whatever reason, are left out, which is said once.
     """
-    for name, images in sets.items():
-        parts: dict[str, Draw] = {
-            "preview": partial(draw_grid, task, images, accelerator, options, moment),
-            "gallery": partial(draw_gallery, task, collected[name]),
-        }
-        for phase, draw in parts.items():
-            beat(phase)
-            on_main_process(partial(show, partial(draw_of_set, name, draw)))
 
+    def __init__(
+        self,
+        task: AnyTask,
+        sets: Mapping[str, ImageSet],
+        accelerator: Accelerator,
+        options: TrainOptions,
+        record: Callable[[dict[str, Image]], None],
+    ):
+        self.task, self.sets, self.accelerator, self.options, self.record = task, sets, accelerator, options, record
+        self.is_said = False
 
-def leniently(show: Callable[[Draw], None]) -> Callable[[Draw], None]:
-    """Return a `show` that leaves out pictures that cannot be drawn, for lack of memory or whatever reason, and says so
-    once."""
-    is_said = False
+    def draw_sets(self, found: Mapping[str, Evaluation], moment: Moment, beat: Beat) -> None:
+        """Draw the pictures of all validation sets, each under the name of its set: "set5/samples". Where the figures
+        of each sample were `found`, the worst and the best are among them. `beat` is told what is waited for.
+        """
+        for name, images in self.sets.items():
+            grid_of = partial(draw_grid, self.task, images, self.accelerator, self.options, moment)
+            parts: list[tuple[str, Draw]] = [("preview", grid_of)]
+            if name in found:
+                parts.append(("gallery", partial(draw_gallery, self.task, found[name].collected)))
+                chosen = chosen_samples(self.task, name, found[name], self.options.saving.shown)
+                parts += [("preview", partial(grid_of, places=places, name=which)) for which, places in chosen.items()]
+            else:
+                parts.append(("gallery", partial(draw_first_gallery, self.task)))
+            for phase, draw in parts:
+                beat(phase, None)
+                self.show(partial(draw_of_set, name, draw))
 
-    def show_drawable(draw: Draw) -> None:
-        nonlocal is_said
+    def draw_beginning(self, moment: Moment, beat: Beat) -> None:
+        """Draw what can be seen before the first step."""
+        with self.without_chance():
+            self.draw_sets({}, moment, beat)
+
+    def draw_training(self, batch: Batch) -> None:
+        """Draw the first samples of the first training `batch` as the networks get to see them."""
+        with self.without_chance():
+            self.show(partial(draw_training, self.task, batch, self.options.saving.shown))
+
+    def without_chance(self) -> AbstractContextManager[None]:
+        """Draw no random number within the block that another would have drawn."""
+        device = self.accelerator.device
+        return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+    def show(self, draw: Draw) -> None:
+        on_main_process(partial(self.show_here, draw))
+
+    def show_here(self, draw: Draw) -> None:
         try:
-            show(draw)
+            self.record(draw())
         except Exception as error:
             memory = out_of_memory(error)
             if memory is None and not isinstance(error, CannotDraw):
                 raise
-            if not is_said:
+            if not self.is_said:
                 say(f"pictures are left out: {memory.message if memory else error}")
-            is_said = True
+            self.is_said = True
 
-    return show_drawable
+
+def chosen_samples(task: AnyTask, name: str, found: Evaluation, shown: int) -> dict[str, list[int]]:
+    """Return which samples of the validation set `name` are the worst and the best by the figure that chooses the best
+    checkpoint; none where that is no figure of each sample, or all samples are in the grid anyway.
+    """
+    figure = task.monitor.removeprefix("-").removeprefix(f"{name}/" if name else "")
+    values = found.each.own.get(figure)
+    if values is None or len(values) <= shown:
+        return {}
+    worst, best = extremes(values, shown, lower_is_better=task.monitor.startswith("-"))
+    return {WORST: worst, BEST: best}
 
 
 @interruptible()
@@ -122,6 +154,24 @@ def draw_grid(
     columns = preview(task, images, accelerator, options, moment, places=places)
     with attribute_errors_to(type(task), "preview"), drawing():
         return {name: grid(columns)} if columns else {}
+
+
+@torch.no_grad()
+def draw_training(task: AnyTask, batch: Batch, shown: int) -> dict[str, Image]:
+    """Return the grid of the first samples of a training `batch` as the networks get to see them, if the task says."""
+    # Numbered anew, its random numbers are those that training draws for the same samples.
+    first = Batch(batch.tensors, batch.keys, moment=batch.moment, pictures=batch.pictures, masks=batch.masks)
+    columns = {heading: [*pictures[:shown].cpu()] for heading, pictures in task.preview_training(first).items()}
+    with attribute_errors_to(type(task), "preview_training"), drawing():
+        return {TRAINING: grid(columns)} if columns else {}
+
+
+def draw_first_gallery(task: AnyTask) -> dict[str, Image]:
+    """Return the pictures of the task's gallery before anything was evaluated; none where it needs that."""
+    try:
+        return draw_gallery(task, {})
+    except Exception:  # of a real mistake the first validation tells
+        return {}
 
 
 @torch.no_grad()

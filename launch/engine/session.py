@@ -1,7 +1,9 @@
 """One run, from its options to its last word: hardware, task, folder, where it starts; then the loop."""
 
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 
 import torch
@@ -28,10 +30,11 @@ from launchbay.launch.engine.loop import Engine
 from launchbay.launch.engine.optimizers import has_own_course
 from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
-from launchbay.launch.record import progress, run_folder, tracking, wandb_run
-from launchbay.launch.record.lines import Earlier, read_record
+from launchbay.launch.record import progress, run_folder, trackers, tracking
+from launchbay.launch.record.lines import Earlier
 from launchbay.launch.record.log import log
 from launchbay.launch.record.place import staying
+from launchbay.launch.record.report.observer import Report
 from launchbay.models import checkpoints
 from launchbay.tasks.base import AnyTask
 
@@ -55,7 +58,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     """
     config = with_run_folders(config)
     options = config.train
-    wandb, on_wandb = wandb_run.wanted_mode(options.run.wandb, os.environ)
+    tracked, on_trackers = trackers.chosen(options.run, os.environ)
     accelerator = create_accelerator(options)
     check_precision(options, accelerator)
     check_batch(options, accelerator.num_processes)
@@ -74,7 +77,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         told += begin(engine, start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
-            told += on_wandb
+            told += on_trackers
             names = [options.data.data, *all_of(options.data.val_data)]
             told += [line for name in names if (line := namesake(name))]
             told += [OWN_COURSE] if has_own_course(engine.task) else []
@@ -85,13 +88,13 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             stack.enter_context(log(folder, accelerator.process_index, first_line))
             try:
-                engine.fit(folder, observers(config, folder, engine, stop, wandb), stop)
+                engine.fit(folder, observers(config, folder, engine, stop, tracked), stop)
             except errors.Stopped:
                 accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
                 raise
-        elif accelerator.is_main_process and wandb != "off":
-            lines = sum(1 for _ in read_record(folder))
-            wandb_run.WandB(folder, config, wandb, lines, lambda: bool(stop.noted)).complete()
+        elif accelerator.is_main_process:
+            for tracker in track(tracked, config, folder, Earlier(folder, inf), stop):
+                tracker.complete()
     return folder
 
 
@@ -160,17 +163,29 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     return [*said, f"continues from step {step}: {start}", ""]
 
 
-def observers(config: AnyConfig, folder: Path, engine: Engine, stop: Stop, wandb: str) -> list[tracking.Observer]:
+def observers(
+    config: AnyConfig, folder: Path, engine: Engine, stop: Stop, tracked: Mapping[str, str]
+) -> list[tracking.Observer]:
     """Return what records and shows the run: nothing on all processes but the main one."""
     if not engine.accelerator.is_main_process:
         return []
     step = engine.state.step
     ahead = (step, "val") if engine.validation_pending else ()  # what happens again, as all that came later
     lines = Earlier(folder, step, ahead)
-    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines)]
-    if wandb != "off":
-        kept.append(wandb_run.WandB(folder, config, wandb, lines.count or 0, lambda: bool(stop.noted)))
+    kept: list[tracking.Observer] = [tracking.Record(folder, config, lines), Report(folder, step, lines)]
+    kept += track(tracked, config, folder, lines, stop)
     return [*kept, *progress.progress_observers(step, engine.steps, stop.end, str(folder))]
+
+
+def track(
+    tracked: Mapping[str, str], config: AnyConfig, folder: Path, lines: Earlier, stop: Stop
+) -> list[trackers.Tracked]:
+    """Return what keeps a run with the record `lines` in each of the trackers, given by their modes."""
+    rows = (sum(1 for _ in lines) if lines.count is None else lines.count) if tracked else 0
+    return [
+        trackers.Tracked(name, mode, folder, config.plain(), rows=rows, is_stopped=lambda: bool(stop.noted))
+        for name, mode in tracked.items()
+    ]
 
 
 def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: Path, steps: int) -> str:

@@ -12,6 +12,7 @@ from launchbay.launch.distributed.collectives import broadcast, on_main_process
 from launchbay.launch.engine.parts import listed, selects
 from launchbay.launch.errors import did_you_mean
 from launchbay.models.pretrained import fit_published
+from launchbay.models.spandrel_networks import as_spandrel_has_them, is_of_spandrel
 from launchbay.models.tensors import check_finite, form
 from launchbay.models.weights import Tensors, Weights, read_weights
 from launchbay.tasks.base import AnyTask
@@ -171,7 +172,10 @@ def load_part(
     Raises:
         UserError: they do not fit, or are no numbers.
     """
-    left_out, notes, wanted = set[str](), list(weights.notes), module.state_dict()
+    left_out, notes, wanted, source = set[str](), list(weights.notes), module.state_dict(), weights.source
+    if is_of_spandrel(module):
+        tensors, about = as_spandrel_has_them(tensors, module)
+        source += f" ({about})" if about else ""
     if weights.published:
         tensors, left_out, changed = fit_published(tensors, module)
         notes += changed
@@ -183,14 +187,14 @@ def load_part(
         used |= matching
     given = {key: tensor for key, tensor in tensors.items() if key not in left_out}
     fresh = without_tied({key: tensor for key, tensor in wanted.items() if key not in given}, wanted, given)
-    check_fit(name, weights.source, given, wanted, [key for key in fresh if key not in left_out])
-    check_finite(given, weights.source, "start from others", wanted)
+    check_fit(name, source, given, wanted, [key for key in fresh if key not in left_out])
+    check_finite(given, source, "start from others", wanted)
     module.load_state_dict(given, strict=False)
     notes += [f"left as initialised: {listed(fresh)}"] if fresh else []
     rest = [key for key in tensors if key not in given and key not in wanted]
     notes += [f"not used: {listed(rest)}"] if rest else []
     count = f"{len(given)} tensor{'s' * (len(given) != 1)}"
-    return "; ".join([f"weights of {name}: {count} of {weights.source}", *notes]), used
+    return "; ".join([f"weights of {name}: {count} of {source}", *notes]), used
 
 
 def without_tied(missing: Tensors, wanted: Tensors, given: Tensors) -> list[str]:

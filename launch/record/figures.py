@@ -34,3 +34,30 @@ class Figures(Generic[V]):
     def named(self) -> dict[str, V]:
         """Return them in one mapping, the baselines behind and with their prefix."""
         return self.own | {f"{BASELINE}{name}": value for name, value in self.baseline.items()}
+
+
+HIGHER = frozenset(
+    [
+        "psnr",
+        "psnr_y",
+        "ssim",
+        "ssim_y",
+        "ms_ssim",
+        "accuracy",
+        "top5",
+        "precision",
+        "recall",
+        "class_accuracy",
+        "elbo",
+        "inception_score",
+        "classes",
+    ]
+)
+LOWER = frozenset(["mse", "mae", "lpips", "fid", "kid", "cross_entropy", "reconstruction", "kl", "loss", "error"])
+"""Figures of the built-in tasks of which it is known what is better. Of others the task's `monitor` alone says it."""
+
+
+def which_is_better(name: str) -> int:
+    """Return 1 if higher values of the figure `name` are better, -1 if lower ones are, 0 if that is not known."""
+    own = name.rpartition("/")[2]
+    return (own in HIGHER) - (own in LOWER)

@@ -8,6 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.launch.files import to_json
+from launchbay.launch.record.drawing import LAYOUT
 
 SMALLEST, LARGEST, GAP, HEADING = 128, 288, 6, 26
 """Pixels: pictures smaller than SMALLEST are enlarged, of larger ones than LARGEST the middle is shown."""
@@ -19,7 +21,7 @@ def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
     """Draw `columns`: under each heading the pictures (C×H×W in [0, 1], C = 1 or 3) of the same samples.
 
     Pictures of a row may differ in size: all show the same part of the scene, pixels enlarged as they are. A single
-    column becomes a square of pictures.
+    column becomes a square of pictures. Where each is goes along as `info[LAYOUT]`, for whoever cuts them out again.
     """
     drawn = [[to_image(heading, picture) for picture in pictures] for heading, pictures in columns.items()]
     rows = [list(row) for row in zip(*drawn, strict=True)]
@@ -37,15 +39,20 @@ def grid(columns: Mapping[str, Sequence[Tensor]]) -> Image.Image:
         "RGB", (sum(widths) + GAP * (len(widths) + 1), HEADING + sum(heights) + GAP * len(heights)), "white"
     )
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
+    boxes: list[list[tuple[int, int, int, int]]] = [[] for _ in rows]
     left = GAP
     for column, (heading, width) in enumerate(zip(headings, widths, strict=True)):
         draw.text((left, 4), heading, fill="black", font=font)
         top = HEADING
-        for row, height in zip(rows, heights, strict=True):
+        for row, height, placed in zip(rows, heights, boxes, strict=True):
             if column < len(row):
                 canvas.paste(row[column], (left, top))
+                placed.append((left, top, *row[column].size))
             top += height + GAP
         left += width + GAP
+    if len(columns) == 1:
+        boxes = [[box] for row in boxes for box in row]
+    canvas.info[LAYOUT] = to_json({"headings": list(columns), "samples": boxes})
     return canvas
 
 

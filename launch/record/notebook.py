@@ -6,7 +6,8 @@ from html import escape
 from typing import Any
 
 from launchbay import printable
-from launchbay.launch.record.progress import Clock, first_figures
+from launchbay.launch.files import Json
+from launchbay.launch.record.progress import Clock, beside, first_figures
 from launchbay.launch.record.tracking import Line
 
 SECONDS_BETWEEN = 0.5
@@ -50,6 +51,10 @@ class NotebookBar(Clock):
             self.val = first_figures(line, 2)
         else:
             self.train, self.speed = first_figures(line, 1), f"{line['samples_per_s']:.0f} samples/s"
+
+    def summary(self, summary: Json) -> None:
+        if summary["best_by"]:
+            self.val = beside(summary)
 
     def close(self) -> None:
         self.show()

@@ -2,9 +2,10 @@
 
 import time
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,13 @@ from launchbay.launch.record.tracking import Line, Observer
 SECONDS_BETWEEN_LINES = 10
 MOST_SECONDS = 1e9
 """That are shown as left."""
+PHASES = {
+    "evaluate": "validating", "summarize": "figures of all samples", "preview": "drawing samples",
+    "gallery": "drawing the gallery",
+}  # fmt: skip
+"""What goes on in a validation, by the names of a task's methods."""
+FIELDS: dict[str, Any] = {"train": "", "val": "", "speed": "", "left": "", "at": ""}
+"""What a bar shows beside itself."""
 NO_FIGURE = {"step", "epoch", "split", "samples_per_s", "lr"}
 
 
@@ -45,7 +53,7 @@ class Bar(Clock):
         self.bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=None),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[at]}"),
             TextColumn("{task.fields[train]}"),
             TextColumn("[green]{task.fields[val]}"),
             TextColumn("{task.fields[speed]}"),
@@ -54,17 +62,37 @@ class Bar(Clock):
             console=console,
             refresh_per_second=4,
         )
-        self.task = self.bar.add_task("training", completed=step, total=steps, train="", val="", speed="", left="")
+        self.task = self.bar.add_task("training", completed=step, total=steps, **FIELDS)
+        self.bar.update(self.task, at=f"{step}/{steps}")
+        self.doing, self.validation = "", TaskID(0)
         self.bar.start()
 
     def step(self, step: int) -> None:
-        self.bar.update(self.task, completed=step, left=self.left(step))
+        self.bar.update(self.task, completed=step, left=self.left(step), at=f"{step}/{self.steps}")
+
+    def phase(self, name: str, share: float | None) -> None:
+        if name != self.doing:
+            self.end_phase()
+            self.validation = self.bar.add_task(PHASES[name], total=None if share is None else 1.0, **FIELDS)
+            self.doing = name
+        if share is not None:
+            self.bar.update(self.validation, completed=share)
+
+    def end_phase(self) -> None:
+        if self.doing:
+            self.bar.remove_task(self.validation)
+            self.doing = ""
 
     def line(self, line: Line) -> None:
         if line["split"] == "val":
             self.bar.update(self.task, val=first_figures(line, 2))
         else:
             self.bar.update(self.task, train=first_figures(line, 1), speed=f"{line['samples_per_s']:.0f} samples/s")
+
+    def summary(self, summary: Json) -> None:
+        self.end_phase()
+        if summary["best_by"]:
+            self.bar.update(self.task, val=beside(summary))
 
     def close(self) -> None:
         self.bar.stop()
@@ -75,7 +103,7 @@ class Lines(Clock):
 
     def __init__(self, step: int, steps: int, end: float, console: Console):
         super().__init__(step, steps, end)
-        self.console, self.last = console, self.start
+        self.console, self.last, self.at = console, self.start, step
 
     def line(self, line: Line) -> None:
         now, step = time.monotonic(), line["step"]
@@ -85,6 +113,16 @@ class Lines(Clock):
         speed = f"  {line['samples_per_s']:.0f} samples/s" if line["split"] == "train" else ""
         text = f"step {step}/{self.steps}  {line['split']:5}  {first_figures(line, 4)}{speed}  {self.left(step)}"
         self.console.print(text.rstrip(), soft_wrap=True, highlight=False, markup=False)
+
+    def step(self, step: int) -> None:
+        self.at = step
+
+    def phase(self, name: str, share: float | None) -> None:
+        if (now := time.monotonic()) - self.last < SECONDS_BETWEEN_LINES:
+            return
+        self.last = now
+        done = "" if share is None else f" {share:.0%}"
+        self.console.print(f"step {self.at}/{self.steps}  {PHASES[name]}{done}", highlight=False, markup=False)
 
 
 class Outcome(Observer):
@@ -147,6 +185,15 @@ def results(task: str, figures: Figures[float], baseline_name: str, data: str) -
             row += [f"{figures.baseline[name]:z.4f}", f"{value - figures.baseline[name]:+z.4f}"]
         table.add_row(*row)
     return table
+
+
+def beside(summary: Json) -> str:
+    """Return the figure that chooses the best checkpoint, the baseline's, and the best one so far."""
+    name = summary["best_by"]
+    said = f"{name} {summary['final'][name]:z.4g}"
+    if name in summary["baseline"]:
+        said += f"  {summary['baseline_name']} {summary['baseline'][name]:z.4g}"
+    return printable(f"{said}  best {summary['best'][name]:z.4g} at {summary['best']['step']}")
 
 
 def first_figures(line: Line, count: int) -> str:

@@ -31,12 +31,14 @@ MOST_OF_OWNER = 300
 BEYOND = 2**30
 """The byte that is locked on Windows, which lets nobody read what is: far behind the text."""
 SUMMARY = "summary.json"
-PLACE_OPTIONS = ("task", "run", "output_dir", "resume", "debug", "wandb")
+SWEEP = "sweep.txt"
+"""What the folder of a sweep, which has its runs, keeps of its command."""
+PLACE_OPTIONS = ("task", "run", "output_dir", "resume", "debug", "wandb", "wandb_artifact", "track")
 """Options that do not tell what a run learns."""
 FOLDERS = ("", "checkpoints", "logs", "samples", "wandb")
 FILES = (
-    LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "curves.png", "profile.json", "wandb_id", "checkpoints/last",
-    "checkpoints/best",
+    LOCK, SUMMARY, "config.yaml", "metrics.jsonl", "report.html", "curves.png", "profile.json", "wandb_id",
+    "checkpoints/last", "checkpoints/best",
 )  # fmt: skip
 """What a run keeps, and itself."""
 SUMMARY_BYTES = 4 << 20
@@ -64,6 +66,13 @@ class Summary:
     samples_per_s: Number = 0.0
     seconds: Number = 0.0
     waited: Count = 0
+    reason: Word = ""
+    """What ended it before its last step."""
+    use: Word = ""
+    """What `launchbay apply` takes after the run: "IN OUT", "IN", "OUT" or, where the task has no use yet, nothing."""
+    memory: Count | None = None
+    gpu_memory: Count | None = None
+    """The most bytes that its main process had so far, and those of its GPU."""
     world_size: Count | None = None
     device: Word | None = None
     threads: Count | None = None

@@ -1,6 +1,7 @@
 """What a run leaves behind: metrics.jsonl (the truth), summary.json, sample grids, curves."""
 
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import Json, remove_leftovers, replacing, to_json, write_text, writing
 from launchbay.launch.record import curves
-from launchbay.launch.record.drawing import SAMPLES, CannotDraw, drawing, picture_name
+from launchbay.launch.record.drawing import LAYOUT, CannotDraw, drawing, picture_file
 from launchbay.launch.record.lines import METRICS, Line, read_record
 from launchbay.launch.record.log import say
 from launchbay.launch.record.place import Place
@@ -25,6 +27,9 @@ class Observer:
 
     def step(self, step: int) -> None:
         """Take note that a step has been taken."""
+
+    def phase(self, name: str, share: float | None) -> None:
+        """Take note of what goes on in a validation, by the name of a task's method, and how much of it is done."""
 
     def line(self, line: Line) -> None:
         """There are new figures."""
@@ -63,11 +68,10 @@ class Record(Observer):
 
     def samples(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
         for name, picture in pictures.items():
-            where, _, own = name.rpartition("/")
-            folder, suffix = self.folder / "samples" / where, "" if own == SAMPLES else f"-{own}"
-            folder.mkdir(exist_ok=True)
-            with drawing(), replacing(folder / f"{picture_name(step)}{suffix}.png") as temporary:
-                picture.save(temporary)
+            file = picture_file(self.folder, step, name)
+            file.parent.mkdir(exist_ok=True)
+            with drawing(), replacing(file) as temporary:
+                picture.save(temporary, pnginfo=texts(picture))
 
     def check_place(self) -> None:
         """Raise an OSError if there is another folder now, or none: what is not this run's is left alone."""
@@ -90,9 +94,33 @@ class Record(Observer):
             say(f"{file} cannot be drawn: {error}")
 
 
+def texts(picture: Image.Image) -> PngInfo:
+    """Return the texts that the PNG of `picture` has: how a grid is laid out."""
+    kept = PngInfo()
+    if LAYOUT in picture.info:
+        kept.add_text(LAYOUT, picture.info[LAYOUT], zip=True)
+    return kept
+
+
 def surroundings(processes: int) -> Json:
     """Return what decides on the last digit of a run's figures, beside its options and its device."""
     return {"world_size": processes, "threads": torch.get_num_threads(), "versions": versions()}
+
+
+def peak_memory(device: torch.device) -> dict[str, int | None]:
+    """Return the most bytes that this process has had so far, and how many of its GPU."""
+    gpu = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+    return {"memory": peak_of_process(), "gpu_memory": gpu}
+
+
+def peak_of_process() -> int:
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    from resource import RUSAGE_SELF, getrusage
+
+    return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @cache

@@ -28,6 +28,24 @@ def text_picture(text: str, side: int = 128) -> Tensor:
     return torch.from_numpy(np.asarray(canvas).copy())[None] / 255
 
 
+def answer_picture(probabilities: Tensor, label: int, names: Sequence[str], side: int = 128) -> Tensor:
+    """Return a picture of the three most probable classes, 3×side×side, each with a bar as long as it is probable, that
+    of the right one green. Below them is what is right, if the first is not.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    canvas = Image.new("RGB", (side, side), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
+    values, places = probabilities.topk(min(3, len(probabilities)))
+    for row, (value, place) in enumerate(zip(values.tolist(), places.tolist(), strict=True)):
+        top, colour = 4 + 32 * row, "#1a7f37" if place == label else "#c0392b" if row == 0 else "#8a939e"
+        draw.text((4, top), f"{names[place][:12]}  {100 * value:.0f} %", fill="black", font=font)
+        draw.rectangle((4, top + 17, 4 + value * (side - 9), top + 24), fill=colour)
+    if places[0] != label:
+        draw.text((4, side - 24), f"it is {names[label]}"[:18], fill="#1a7f37", font=font)
+    return torch.from_numpy(np.asarray(canvas).copy()).permute(2, 0, 1) / 255
+
+
 def confusion_matrix(answer: Tensor, label: Tensor, names: Sequence[str]) -> Tensor:
     """Return how often pictures of a class (rows) are taken for another (columns), as shares of the row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, Command, lines, wandb_rows
 from test_stop import started, wait_for_step
 
-from launchbay.launch.record import tracking, wandb_run
+from launchbay.launch.record import trackers, tracking
 
 Train = Callable[..., Path]
 Stub = Callable[[str], None]
@@ -29,7 +29,7 @@ LONG = (*RUN, "--steps", 300, "--eval-every", 150)
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
     """Put something else in the place of W&B, for the process that writes to it; waiting for it ends early."""
-    monkeypatch.setattr(wandb_run, "PATIENCE", {"offline": 2, "online": 2})
+    monkeypatch.setattr(trackers, "PATIENCE", (2, 2))
 
     def stub(source: str) -> None:
         module = tmp_path / "stub/wandb/__init__.py"
@@ -42,9 +42,11 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
 
 
 STUB = """
-setup = teardown = lambda: New(settings=New(project=None, run_name=None))
-Settings, Image = New, str
+setup = teardown = lambda: New(settings=New(project=None, run_name=None, run_group=None, run_tags=None))
+Settings, Image = New, lambda *_, **__: None
+plot = New(line_series=lambda *_: None)
 run = New(define_metric=lambda *_, **__: None, log=lambda *_, **__: None, finish=lambda **_: None)
+run.summary, run.offline = {}, True
 init = lambda **_: run
 """
 
@@ -58,7 +60,7 @@ def test_a_call_that_never_returns(call: str, stub: Stub, train: Train, capfd: p
     said = capfd.readouterr()
     assert said.out.count("W&B does not answer: it has") == 1 and "of 303 rows" in said.out, said
     assert "The same command sends what is missing" in said.out
-    assert not [child for child in psutil.Process().children() if "wandb_writer" in " ".join(child.cmdline())]
+    assert not [child for child in psutil.Process().children() if "tracker_writer" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize("call", ["init = ", "run.log = ", "run.finish = "])
@@ -81,7 +83,7 @@ def test_its_disk_is_full(train: Train, command: Command, capfd: pytest.CaptureF
     assert done.returncode == 0, done.stdout + done.stderr
     rows = len(wandb_rows(Path("runs/it")))
     assert 0 < rows < 302 == len(lines(Path("runs/it")))
-    said = f"W&B's files have {rows} of 302 rows: file too large. runs/it/metrics.jsonl has all"
+    said = f"W&B has {rows} of 302 rows: file too large. runs/it/metrics.jsonl has all"
     assert done.stdout.count(said) == 1, done.stdout
     train("Dropout", *LONG[6:])
     assert "this run is finished" in capfd.readouterr().out
@@ -89,7 +91,7 @@ def test_its_disk_is_full(train: Train, command: Command, capfd: pytest.CaptureF
     parts = list(Path("runs/it/wandb").glob("offline-run-*"))
     train("Dropout", *LONG[6:])
     assert parts == list(Path("runs/it/wandb").glob("offline-run-*"))
-    assert "W&B's files have" not in capfd.readouterr().out
+    assert "W&B has" not in capfd.readouterr().out
 
 
 @SLOW
@@ -109,7 +111,7 @@ def test_its_disk_is_full_and_has_room_again(train: Train, command: Command) -> 
         subprocess.run(["umount", "runs/it/wandb"], check=True)
 
 
-@pytest.mark.parametrize("name", [pytest.param("wandb_writer", marks=SLOW), pytest.param("wandb-core", marks=SLOW)])
+@pytest.mark.parametrize("name", [pytest.param("tracker_writer", marks=SLOW), pytest.param("wandb-core", marks=SLOW)])
 def test_its_process_is_killed(name: str, train: Train, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
     real = tracking.Record.line
 

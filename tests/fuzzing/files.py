@@ -15,8 +15,9 @@ from fuzzing.values import NAMES, value
 from fuzzing.world import World
 
 WRITTEN = (
-    ".lock", "config.yaml", "metrics.jsonl", "summary.json", "curves.png", "wandb_id", "checkpoints/last", "logs",
-    "checkpoints/best", "samples", "checkpoints", ".tmp-config.yaml", ".tmp-metrics.jsonl", ".tmp-summary.json",
+    ".lock", "config.yaml", "metrics.jsonl", "summary.json", "report.html", "curves.png", "wandb_id", "logs",
+    "checkpoints/last", "checkpoints/best", "samples", "checkpoints",
+    ".tmp-config.yaml", ".tmp-metrics.jsonl", ".tmp-summary.json",
     "checkpoints/.tmp-last", "checkpoints/.tmp-x", "checkpoints/.tmp-step-00000002-old", "logs/process-0.log",
     "samples/step-00000002.png", "samples/.tmp-step-00000003.png", "checkpoints/step-00000003", "curves", "wandb",
 )  # fmt: skip

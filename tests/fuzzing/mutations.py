@@ -22,9 +22,9 @@ KINDS: dict[str, Mutation] = {
 ONLY_READ_BY = {
     "calls": ("evaluate", "evaluate-last", "apply", "config", "judge", "resume", "train-on"),
     "options": ("evaluate", "evaluate-last", "apply", "config", "compare", "compare-other"),
-    "record": ("compare", "compare-other", "train-on", "train-again", "train-further"),
+    "record": ("compare", "compare-other", "report", "train-on", "train-again", "train-further"),
     "sizes": ("evaluate", "evaluate-last", "apply", "judge", "resume", "train-on"),
-    "progress": ("train-on", "train-again", "train-further", "resume", "evaluate", "compare"),
+    "progress": ("train-on", "train-again", "train-further", "resume", "evaluate", "compare", "report"),
     "torch_file": ("weights-torch",) * 3,
     "moments": ("train-on", "train-further", "resume"),
 }

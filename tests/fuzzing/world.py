@@ -64,6 +64,8 @@ def verbs(run: str) -> list[Verb]:
         Verb("evaluate-last", ("evaluate", "runs/it", "--checkpoint", "last", "--val-data", "fuzz-noise")),
         Verb("export", ("export", "runs/it", "out.safetensors"), ("out.safetensors",)),
         Verb("export-into", ("export", "runs/it", "--checkpoint", "last"), ("it.safetensors",)),
+        Verb("report", ("report", "runs/it", "-o", "out.html"), ("out.html",)),
+        Verb("report-beside", ("report", f"runs/{run}", "runs/it", "-o", "out.html"), ("out.html",)),
         Verb("compare", ("compare", "runs/it", f"runs/{run}")),
         Verb("compare-other", ("compare", f"runs/{run}", "runs/it")),
         Verb("train-on", ("train", *TRAINING[run], "--run", "it", *BESIDE), ("runs/it",), unfinished=True),
@@ -130,7 +132,7 @@ class World:
 
     def lay_out(self, run: str, *, unfinished: bool = False) -> None:
         """Bring all back to the pattern, with the run called `run`, whole or `unfinished`, as runs/it."""
-        for path in ("runs/it", "runs/new", "out", "out.safetensors", "it.safetensors"):
+        for path in ("runs/it", "runs/new", "out", "out.safetensors", "it.safetensors", "out.html"):
             remove(self.work / path)
         if self.around is None or self.seen() != self.around:
             for folder in (self.work, self.outside):

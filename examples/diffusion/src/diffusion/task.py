@@ -96,6 +96,6 @@ class Diffusion(Generative[DiffusionConfig]):
     def velocity(self, noisy: Tensor, angle: float, condition: Tensor) -> Tensor:
         """Return the velocity for the class: `guidance` times as far from that for no class as the network says."""
         conditions = torch.cat([condition, torch.zeros_like(condition)])
-        angles = noisy.new_full((len(conditions),), angle)
+        angles = noisy.new_full((conditions.shape[0],), angle)
         told, untold = self.model(torch.cat([noisy, noisy]), angles, conditions).chunk(2)
         return untold + self.config.guidance * (told - untold)

@@ -1,0 +1,36 @@
+"""How a run has ended, and what it is good for: what its summary says in words."""
+
+from launchbay import printable
+from launchbay.launch.distributed.signals import reason
+from launchbay.launch.errors import Signalled, Stopped
+from launchbay.tasks.base import AnyTask, Task
+from launchbay.tasks.generative import Generative
+from launchbay.tasks.image_to_image import ImageToImage
+
+MOST = 300
+"""Characters of the reason that a summary keeps."""
+
+
+def how_it_ended(error: BaseException) -> tuple[str, str]:
+    """Return the status of a run that `error` has ended, and why it did in one line."""
+    if isinstance(error, Signalled):
+        return "stopped", reason(error.number)
+    if isinstance(error, Stopped):
+        return "stopped", one_line(str(error.args[0]).partition(": stopped")[0])
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", "Ctrl-C"
+    kind = "" if type(error).__module__.startswith("launchbay") else f"{type(error).__name__}: "
+    return "failed", one_line(f"{kind}{error}")
+
+
+def one_line(text: str) -> str:
+    return printable(text.strip().partition("\n")[0], MOST)
+
+
+def use_of(task: AnyTask) -> str:
+    """Return what `launchbay apply` takes after the run of `task`; nothing, if it cannot be used."""
+    if isinstance(task, Generative):
+        return "OUT"
+    if type(task).reply is Task.reply:
+        return ""
+    return "IN OUT" if isinstance(task, ImageToImage) else "IN"
