@@ -248,6 +248,7 @@ def test_one_process_equals_two_with_workers(train: Train, accelerate: Command) 
         "{train,val,test}/{cat,dog}", "{training,valid,testing}/{cat,dog}",
         "{train,dev,test}/{cat,dog,fox}", "{train,test}/{cat,dog}", "train/{cat,dog}", "{cat,dog,fox}", "train", ".",
         "archive/{train,val}/{cat,dog}", "archive/unpacked/{training,test}/{cat,dog}",
+        "{train2017,val2017}/{cat,dog}", "{my-train-images,my-test-images}/{cat,dog}",
     ],
 )  # fmt: skip
 def test_a_folder_has_the_classes_and_counts_that_imagefolder_finds(layout: str) -> None:
