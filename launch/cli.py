@@ -10,10 +10,10 @@ from rich.console import Console
 from launchbay import UserError
 from launchbay.launch import errors
 from launchbay.launch.commands import new
+from launchbay.launch.commands.verbs import parser
 from launchbay.launch.config.data_names import check_names
 from launchbay.launch.config.run_options import find_run
 from launchbay.launch.terminal import unbreakable
-from launchbay.launch.verbs import parser
 
 DIFFERENT, NOT_FOUND_OUT = 1, 2
 """Exit codes of `compare`, as cmp and diff have them: the latter also for a bug of ours."""

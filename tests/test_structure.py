@@ -32,8 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "train": {"config", "errors", "others", "terminal", "distributed", "engine"},
     "check": {"config", "errors", "files", "distributed", "checkpoint", "record", "engine"},
     "commands": {"config", "errors", "files", "others", "terminal", "distributed", "checkpoint", "record", "engine"},
-    "verbs": {"commands"},
-    "cli": {"verbs", "config", "errors", "terminal", "train", "commands", "check"},
+    "cli": {"config", "errors", "terminal", "train", "commands", "check"},
     "run": {"train"},
 }
 """The rooms of launch/, and which others each may import: data flows one way."""
