@@ -15,23 +15,24 @@ from launchbay.launch.record.grids import GAP, HEADING
 
 FIRST = ("superres", (0, 2, 5))
 """The task of the README's first command, and the rows of its grid that are shown."""
-CARDS = ("denoise", "reconstruct", "unmix", "classify", "vae", "dcgan")
+CARDS = {"denoise": "", "reconstruct": "", "unmix": "", "classify": "", "vae": "-generated", "dcgan": "-generated"}
+"""Tasks, and the end of the name of the picture that shows what each does."""
+WHITE = ((255, 255),) * 3
 WIDTH, HEIGHT, COLUMNS, TITLE = 384, 300, 3, 28
 """Pixels of a card, cards beside each other, and pixels for a card's title."""
 
 
 def main(runs: Path, pictures: Path) -> None:
     pictures.mkdir(parents=True, exist_ok=True)
-    grids = {task: grid_of(task, runs) for task in (FIRST[0], *CARDS)}
-    rows_of(grids[FIRST[0]], FIRST[1]).save(pictures / "superres.webp", quality=85)
-    gallery(grids[task] for task in CARDS).save(pictures / "tasks.webp", quality=85)
+    rows_of(grid_of(FIRST[0], "", runs), FIRST[1]).save(pictures / "superres.webp", quality=85)
+    gallery(grid_of(task, ending, runs) for task, ending in CARDS.items()).save(pictures / "tasks.webp", quality=85)
 
 
-def grid_of(task: str, runs: Path) -> Image.Image:
-    """Return the last sample grid of `task`, trained in `runs`."""
+def grid_of(task: str, ending: str, runs: Path) -> Image.Image:
+    """Return the last picture of `task` with this `ending`, trained in `runs`."""
     command = [sys.executable, "-m", "launchbay.launch.run", "--task", task, "--run", task, "--output-dir", str(runs)]
     subprocess.run(command, check=True)
-    return Image.open(max((runs / task / "samples").glob("*.png"))).convert("RGB")
+    return Image.open(max((runs / task / "samples").glob(f"step-{'[0-9]' * 8}{ending}.png"))).convert("RGB")
 
 
 def rows_of(grid: Image.Image, rows: Iterable[int]) -> Image.Image:
@@ -52,7 +53,15 @@ def rows_of(grid: Image.Image, rows: Iterable[int]) -> Image.Image:
 def is_gap(grid: Image.Image, left: int) -> bool:
     """Return whether the columns of pixels from `left` on part two pictures of `grid`."""
     gap = grid.crop((left, HEADING, left + GAP, grid.height))
-    return gap.getextrema() == ((255, 255),) * 3
+    return gap.getextrema() == WHITE
+
+
+def whole_rows(grid: Image.Image, room: int) -> Image.Image:
+    """Return of `grid` what fits into `room` pixels of height without cutting a row of pictures."""
+    if grid.height <= room:
+        return grid
+    below = (edge for edge in range(room, 0, -1) if grid.crop((0, edge - 1, grid.width, edge)).getextrema() == WHITE)
+    return grid.crop((0, 0, grid.width, next(below, room)))
 
 
 def gallery(grids: Iterable[Image.Image]) -> Image.Image:
@@ -62,11 +71,8 @@ def gallery(grids: Iterable[Image.Image]) -> Image.Image:
     for task, grid in zip(CARDS, grids, strict=True):
         card = Image.new("RGB", (WIDTH, HEIGHT), "white")
         ImageDraw.Draw(card).text((GAP, 4), task, fill="black", font=font)
-        room = HEIGHT - TITLE
-        whole = task == "classify"  # a matrix means nothing in part
-        scale = min(WIDTH / grid.width, room / grid.height) if whole else WIDTH / grid.width
-        small = grid.resize((round(grid.width * scale), round(grid.height * scale)), Image.Resampling.LANCZOS)
-        card.paste(small.crop((0, 0, small.width, min(room, small.height))), (0, TITLE))
+        size = (WIDTH, round(grid.height * WIDTH / grid.width))
+        card.paste(whole_rows(grid.resize(size, Image.Resampling.LANCZOS), HEIGHT - TITLE), (0, TITLE))
         cards.append(card)
     rows = -(-len(cards) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * WIDTH, rows * HEIGHT), "white")
