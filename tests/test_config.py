@@ -226,4 +226,4 @@ def test_launchbay_alone_begins_with_commands_to_copy(launchbay: Launchbay, capf
     with pytest.raises(SystemExit) as ended:
         launchbay()
     said = capfd.readouterr().out
-    assert ended.value.code == 0 and said.index("launchbay train superres") < said.index("positional arguments")
+    assert ended.value.code == 0 and said.index("launchbay train superres") < said.index("Look at runs")
