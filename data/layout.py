@@ -1,8 +1,9 @@
 """How people keep pictures in a folder: which are to train and which to validate on, and what their classes are."""
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launchbay import UserError
@@ -75,14 +76,37 @@ def understand(listing: Listing) -> Layout:
     roles = {folder: ROLES[folder.lower()] for folder in tops if folder.lower() in ROLES}
     if len(roles) > 1:
         return split_by_folders(listing, roles)
-    below = [ROLES.get(top_of(name.partition("/")[2]).lower(), "") for name in listing.names]
-    if not roles and "train" in below and "" not in below and len({*below}) > 1:
-        return split_in_classes(listing, below)
     places = {top_of(name) for name in listing.names}
+    if by_word := roles_by_word(places):
+        layout = split_by_folders(listing, by_word)
+        said = f"splits are {some_of([f'{folder}/' for folder in by_word])}"
+        return replace(layout, note="; ".join(filter(None, [said, layout.note])))
+    if not roles and any(folder.partition("/")[2].lower() in ROLES for folder in listing.folders):
+        below = [ROLES.get(top_of(name.partition("/")[2]).lower(), "") for name in listing.names]
+        if "train" in below and "" not in below and len({*below}) > 1:
+            return split_in_classes(listing, below)
     training = [name for place, name in enumerate(listing.names) if place % HOLD_OUT]
     splits = {"train": training, "val": listing.names[::HOLD_OUT], "all": listing.names}
     depth = int(places <= roles.keys() and len(places) == 1)
-    return Layout(splits, depth, listing.left_out, deeper=deeper_splits(listing))
+    deeper = deeper_splits(listing)
+    if not depth and not deeper and (taken := [folder for folder in roles if f"{folder}/" in parents(listing)]):
+        deeper = f"{plain_name(taken[0])}/ is taken for a class, with pictures beside it: move these away if it is none"
+    return Layout(splits, depth, listing.left_out, deeper=deeper)
+
+
+def parents(listing: Listing) -> set[str]:
+    """Return the uppermost folders that have others in them, each with a / behind it."""
+    return {f"{folder.partition('/')[0]}/" for folder in listing.folders if "/" in folder}
+
+
+def roles_by_word(places: Collection[str]) -> dict[str, str]:
+    """Return what folders with pictures are for, such as train2017 and val2017, if all of them say so, each something
+    else; nothing otherwise.
+    """
+    words = {place: re.split(r"[-._ 0-9]+", place.lower()) for place in sorted(places)}
+    roles = {place: next((ROLES[word] for word in parts if word in ROLES), "") for place, parts in words.items()}
+    is_plain = "" not in roles.values() and len({*roles.values()}) == len(roles) > 1
+    return roles if is_plain and "train" in roles.values() else {}
 
 
 def deeper_splits(listing: Listing) -> str:

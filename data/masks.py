@@ -15,8 +15,13 @@ from launchbay.data.reading import Paths, examine
 from launchbay.data.words import plain_name
 
 
+class NoMask(ValueError):
+    """A picture that is whole, but no mask."""
+
+
 class Masks:
-    """The masks at the place `root` that are called `names`; why some cannot be read is in `problems`.
+    """The masks at the place `root` that are called `names`; why some cannot be read is in `problems`, why others are
+    no masks, as far as that is known, in `refused`.
 
     Args:
         keep: decode them now, and keep them.
@@ -26,13 +31,19 @@ class Masks:
         self.files = Paths(root, names)
         self.headers, self.problems = examine(root, names)
         self.uniform = self.headers.are_uniform()
+        self.refused = dict[str, str]()
         self.kept: list[Tensor] | None = None
-        if keep and not self.problems:
-            self.kept = [self._keep(name, self.files[place]) for place, name in enumerate(names)]
+        if keep:
+            good = [(name, self.files[place]) for place, name in enumerate(names) if name not in self.problems]
+            kept = [self._keep(name, file) for name, file in good]
+            self.kept = kept if not self.problems else None
 
     def _keep(self, name: str, file: Item) -> Tensor:
         try:
             return read_mask(file)
+        except NoMask as error:
+            self.refused[name] = str(error)
+            return torch.empty(0)
         except Exception as error:  # whatever bytes make of Pillow
             self.problems[name] = reason_of(error)
             return torch.empty(0)
@@ -78,16 +89,16 @@ def read_mask(file: Item) -> Tensor:
     """Return the grey or palette values of a mask as they are, H×W; what is wrong with it is raised as it is found.
 
     Raises:
-        ValueError: it has colours, or values that were changed when it was saved.
+        NoMask: it has colours, or values that were changed when it was saved.
     """
     with opened(file) as (image, _):
         if image.format == "JPEG":
-            raise ValueError("JPEG changes the values of a mask: save it as PNG")
+            raise NoMask("JPEG changes the values of a mask: save it as PNG")
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith(("RGB", "LA", "PA")):
             upright = one_channel(upright)
         if upright.mode not in ("1", "L", "P") and not upright.mode.startswith("I"):
-            raise ValueError(f"it has colours ({upright.mode}): the values of a mask are grey or of a palette")
+            raise NoMask(f"it has colours ({upright.mode}): the values of a mask are grey or of a palette")
         values = np.asarray(upright)
         return torch.from_numpy(values.astype(np.int32 if upright.mode.startswith("I") else np.uint8))
 

@@ -84,7 +84,10 @@ class Pairs(Listed):
         damaged = self.images.problems | self.others.problems
         lines = {name: self._damage(name, other, damaged) for name, other in zip(names, self.beside, strict=True)}
         lines = {name: line for name, line in lines.items() if line}
-        return lines, self._wrong([pair for pair in zip(names, self.beside, strict=True) if pair[0] not in lines])
+        refused = self.others.refused if isinstance(self.others, Masks) else {}
+        wrong = [f"{plain_name(name)}: {reason}" for name, reason in sorted(refused.items())]
+        good = [pair for pair in zip(names, self.beside, strict=True) if pair[0] not in lines]
+        return lines, [*wrong, *self._wrong(good)]
 
     def _damage(self, name: str, other: str, damaged: Mapping[str, str]) -> str:
         """Return which of a pair cannot be read, and why; empty if both can."""

@@ -16,8 +16,9 @@ SAID: dict[Side, str] = {
     "degraded compressed damaged corrupted",
     "target": "high hr hq highres target targets clean clear sharp gt truth groundtruth original reference norain "
     "normal",
-    "mask": "mask masks label labels annotation annotations segmentation segmentations segmentationclass",
-    "picture": "image images img imgs picture pictures photo photos jpegimages",
+    "mask": "mask masks label labels annotation annotations segmentation segmentations segmentationclass gtfine "
+    "gtcoarse labelids",
+    "picture": "image images img imgs picture pictures photo photos jpegimages leftimg leftimg8bit",
 }
 """What a folder has, or a file is, that has one of these words in its name."""
 WORDS: dict[str, Side] = {word: side for side, words in SAID.items() for word in words.split()}
@@ -98,7 +99,8 @@ def look_like_pairs(names: Sequence[str]) -> bool:
     """Return whether folders are called as the two sides of pairs are, and half of the pictures `names` have partners
     at least.
     """
-    sides = {side_in(folder) for folder in {folder for name in names for folder in name.split("/")[:-1]}}
+    places = {name.rpartition("/")[0] for name in names}
+    sides = {side_in(folder) for place in places for folder in place.split("/")}
     if not {"input", "target"} <= sides and not {"picture", "mask"} <= sides:
         return False
     if len(names) > MANY:

@@ -9,6 +9,7 @@ from conftest import lines
 from PIL import Image
 from test_folders import draw
 
+from launchbay import UserError
 from launchbay.data import Pairs
 from launchbay.data.files import DamagedPictures, without_damaged
 from launchbay.launch.config.assembly import open_dataset
@@ -151,3 +152,7 @@ def test_damaged_masks_are_told_with_their_pictures() -> None:
     assert [line.partition(": ")[0] for line in raised.value.lines] == ["imgs/masks/4.png", "imgs/images/6.png"]
     images = without_damaged(lambda: Pairs("train", Path("imgs")))
     assert len(images) == 7 and [int(images.__getitems__([n])["mask"][0, 0, 0]) for n in (2, 3, 4)] == [3, 5, 7]
+    Image.new("RGB", (24, 24), (1, 2, 3)).save("imgs/masks/8.png")
+    with pytest.raises(UserError, match=r"masks/8.png: it has colours") as refused:
+        Pairs("train", Path("imgs"))
+    assert not isinstance(refused.value, DamagedPictures), "nor does --skip-damaged leave out what is whole"

@@ -129,6 +129,15 @@ def test_splits_may_lie_in_the_folders_of_the_classes() -> None:
     )
 
 
+def test_splits_by_a_word_in_the_name_are_said() -> None:
+    draw(*(f"coco/{part}2017/{n}.png" for part in ("train", "val") for n in "1234"), "one/train/cat/1.png")
+    Path("coco/annotations").mkdir()
+    _, _, said = opened("coco")
+    assert said == "coco: 4 to train, 4 to validate; splits are train2017/, val2017/"
+    draw("one/train/dog/1.png", "one/unlabelled/1.png")
+    assert "; train/ is taken for a class, with pictures beside it" in opened("one")[2]
+
+
 def test_folders_that_hold_no_classes_say_why() -> None:
     draw(*(f"{root}/train/{kind}/1.png" for root in ("more", "less") for kind in ("cat", "dog")))
     draw("more/val/cat/1.png", "more/val/fox/1.png", "less/val/cat/1.png")

@@ -211,7 +211,7 @@ def test_super_resolution_learns_from_given_pictures(train: Train, launchbay: Ve
     assert code == 0 and decode(Path("out/00.png")).shape == decode(Path("imgs/high/00.png")).shape
     shutil.copytree("imgs", "others")
     code, said = launchbay("evaluate", str(run), "--val-data", "pairs", "pairs", "--val-root", "imgs", "others")
-    assert code == 0 and "imgs/psnr" in said and "others/psnr" in said
+    assert code == 0 and "imgs: pairs, high/ with inputs from low/" in said and "others: pairs" in said
     given = ("--data", "pairs", "--data-root", "imgs")
     assert "are 2 times smaller, not 4" in mistake("--task", "superres", *given)
     assert "are 2 times smaller, not as large" in mistake("--task", "denoise", *given)
@@ -242,8 +242,7 @@ def test_denoising_learns_from_given_pictures_and_goes_on(train: Train, mistake:
     for checkpoint in (run / "checkpoints").glob("step-*"):
         if int(checkpoint.name[5:]) > 2:
             shutil.rmtree(checkpoint)
-    again = train("denoise", *given, "--save-every", 2, "--workers", 2)
-    assert compare([Path("whole"), again], Console())
+    assert compare([Path("whole"), train("denoise", *given, "--save-every", 2, "--workers", 2)], Console())
     draw("imgs/clean/00.png", shade=9)
     assert "other" in mistake("--task", "denoise", "--run", "it", *given, "--save-every", 2, "--steps", 6)
 

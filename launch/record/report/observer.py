@@ -16,8 +16,9 @@ from launchbay.launch.record.report.content import Recorded
 from launchbay.launch.record.report.page import REPORT, page_of
 from launchbay.launch.record.tracking import Observer
 
-SHARE = 20
-"""Validations that follow each other fast are not all on the page: writing it takes at most this part of the time."""
+SHARE, LONGEST = 20, 10
+"""Validations that follow each other fast are not all on the page: writing it takes a twentieth of the time, or is due
+after so many seconds."""
 SOONEST, LATEST = 10, 120
 """Seconds after which the page reloads itself."""
 
@@ -56,7 +57,7 @@ class Report(Observer):
                 say(f"{self.folder / REPORT} cannot be written: {error}")
             self.is_said = True
         self.written = time.monotonic()
-        self.not_before = self.written + SHARE * (self.written - begun)
+        self.not_before = self.written + min(SHARE * (self.written - begun), LONGEST)
 
     def write(self, reload: float) -> None:
         self.recorded.run = read_run_folder(self.folder)

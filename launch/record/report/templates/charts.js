@@ -30,6 +30,14 @@ function ticks(low, high, logarithmic) {
   return found;
 }
 
+// Ticks with as many digits as tell them apart.
+function labels(values) {
+  const gap = Math.abs(values[1] - values[0]) || Math.abs(values[0]) || 1, largest = Math.max(...values.map(Math.abs));
+  if (largest >= 1e6 || gap < 1e-5 || values.at(-1) / values[0] >= 99) return values.map(short);
+  const digits = Math.max(0, -Math.floor(Math.log10(gap) + 1e-9));
+  return values.map((value) => value.toFixed(digits));
+}
+
 function nearest(steps, step) {
   let low = 0, high = steps.length - 1;
   while (low < high) {
@@ -67,9 +75,10 @@ class Chart {
     this.step = (x) => first + ((x - left) / (width - left - right)) * (last - first);
     const said = this.curves.filter((curve) => !curve.baseline).map((curve) => `${this.runs[curve.run]} ends at ${exactly(curve.value.at(-1))}`);
     const svg = make("svg:svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${data.title} by step: ${said.join(", ")}` });
-    for (const value of ticks(low, high, logarithmic)) {
+    const marks = ticks(low, high, logarithmic), words = marks.length ? labels(marks) : [];
+    for (const [place, value] of marks.entries()) {
       svg.append(make("svg:line", { class: "grid", x1: left, x2: width - right, y1: this.y(value), y2: this.y(value) }));
-      svg.append(make("svg:text", { x: left - 6, y: this.y(value) + 4, "text-anchor": "end" }, short(value)));
+      svg.append(make("svg:text", { x: left - 6, y: this.y(value) + 4, "text-anchor": "end" }, words[place]));
     }
     for (const step of ticks(first, last).filter(Number.isInteger)) {
       const anchor = this.x(step) > width - 30 ? "end" : "middle";
