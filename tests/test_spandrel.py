@@ -80,6 +80,8 @@ def test_each_network_learns_and_is_loaded_as_it_is(name: str, scale: int) -> No
         output.square().mean().backward()
         SGD(network.parameters(), 1e-3).step()
     assert not [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    picture = torch.rand(2, 3, 24, 19)
+    assert torch.equal(network(picture), network(picture))  # nothing is drawn from elsewhere
     network.eval()
     loaded: Any = MAIN_REGISTRY.load(dict(network.state_dict())).eval()
     for size in ((24, 19), (32, 48), (7, 9)):
