@@ -169,7 +169,7 @@ def build(name: str, scale: int, channels: int, size: Size) -> nn.Module:
             network = padded(loaded.model, loaded.size_requirements).eval()
             network(torch.zeros(1, channels, 16, 16))
     except Exception as error:  # whatever its code makes of sizes that do not fit
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        why = (str(error).strip().splitlines() or ["spandrel would not know its weights again"])[0]
         said = f"--model {name} cannot be built with --width {size.width} --blocks {size.blocks}: {why}"
         raise UserError(said, "leave both out; transformers want a --width that divides by 12, SCUNet by 64") from error
     if (loaded.scale, loaded.input_channels, loaded.output_channels) != (scale, channels, channels):
