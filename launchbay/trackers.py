@@ -35,6 +35,7 @@ class Run:
     folder: Path
     """Its folder, of the same name as the run. What a tracker keeps of a run is best in a folder of its own there."""
     task: str
+    """What it learns, as --task has it."""
     data: str
     """What it is trained on, as --data has it."""
     group: str
