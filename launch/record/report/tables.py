@@ -88,7 +88,8 @@ def in_parts(run: RunFolder) -> dict[str, tuple[str, str]]:
     """Return those figures that several parts have each, "recall/cat" and "recall/dog", "set5/psnr" and "set14/psnr":
     what stands before and after the last slash.
     """
-    found = {name: name.rpartition("/")[::2] for name in run.figures().own if "/" in name}
+    split = {name: name.rpartition("/") for name in run.figures().own if "/" in name}
+    found = {name: (before, after) for name, (before, _, after) in split.items()}
     return found if len(found) >= LEAST_PARTS else {}
 
 
