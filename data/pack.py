@@ -157,7 +157,7 @@ class AwayPack(Pack):
         try:
             self._open(split, plain_name(address), description, columns, Away(description.shards, address, folder))
         except Unreachable as error:
-            raise unreadable(address, error) from error
+            raise unreadable(Path(address), error) from error
 
 
 def rows_of(description: Description, split: str) -> range:

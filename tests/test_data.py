@@ -330,8 +330,8 @@ def test_fitted_pictures_have_one_size_and_the_channels_asked_for(pictures: Path
     coloured = Fitted(Glyphs("val"), channels=3)
     batch = coloured.__getitems__([Index(0, 1)])
     assert torch.equal(batch["image"][0, 0], batch["image"][0, 2]) and batch["label"].tolist() == [0]
-    with pytest.raises(UserError, match="have 3 channels, the network takes 1"):
-        Fitted(Folder("all", pictures), channels=1)
+    with pytest.raises(UserError, match="have 3 channels, the network takes 2"):
+        Fitted(Folder("all", pictures), channels=2)
 
 
 def test_of_huge_pictures_the_middle_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:

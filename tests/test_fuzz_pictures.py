@@ -124,6 +124,5 @@ def test_changed_files_are_read_or_refused_by_name(seed: int, count: int, capfd:
         except BaseException as error:
             error.add_note(f"file {number} of seed {seed}, {kind}")
             raise
-    print(outcomes)
     assert min(outcomes["read"], outcomes["refused"]) > count // 8, outcomes
     assert "".join(capfd.readouterr()) == "", "no library prints what it thinks of a file"

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import datasets
@@ -16,6 +17,7 @@ import torch
 from conftest import Command, difference
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets, config
 from datasets import Image as Picture
+from hub_server import hub_with
 from PIL import Image
 from test_own_data import expanded
 
@@ -271,3 +273,26 @@ def test_a_folder_has_the_classes_and_counts_that_imagefolder_finds(layout: str)
         found = Counter(ours[split].label(place) for place in range(len(ours[split])))
         assert found == Counter(part["label"] if label else [None] * len(part)), (split, part)
     assert held_out or len(ours["train"]) + len(ours["val"]) == len(theirs["train"])
+
+
+@pytest.mark.slow
+def test_a_set_of_the_hub_is_downloaded_once_and_found_again_without_a_network(command: Command) -> None:
+    """On a hub of our own, in processes of their own, which read its address when they start."""
+    Path("repository/data").mkdir(parents=True)
+    for split, part in {"train": table(11), "test": table(4, 11)}.items():
+        part.to_parquet(f"repository/data/{split}-00000-of-00001.parquet")
+    train = ("-m", "launchbay.launch.run", "--task", "classify", *("--size", 16, "--batch-size", 4, "--wandb", "off"))
+    here = {"HF_HOME": str(Path("hf").resolve()), "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
+
+    def run(name: str, *options: object) -> CompletedProcess[str]:
+        return command(sys.executable, *train, "--data", f"hf:{name}", "--run", "it", *options, **here)
+
+    with hub_with("stranger/pets", Path("repository")) as address:
+        here["HF_ENDPOINT"] = address
+        done = run("stranger/pets", "--steps", 2)
+        assert done.returncode == 0, done.stderr
+        assert "hf:stranger/pets: 3 classes (ape, bee, cow); figures are of test, 11 to train, 4 to val" in done.stdout
+        gone = run("stranger/dogs", "--steps", 2)
+        assert gone.returncode == 2 and "cannot load hf:stranger/dogs" in gone.stderr
+    done = run("stranger/pets", "--steps", 3)
+    assert done.returncode == 0 and "step 3/3" in done.stdout, done.stderr

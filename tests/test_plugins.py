@@ -239,7 +239,7 @@ def test_help_shows_the_tasks_options_and_its_defaults(command: Command) -> None
     assert done.returncode == 0
     text = " ".join(done.stdout.replace("│", " ").split())
     assert "--scale {2,3,4}" in text and "--batch-size INT" in text and "(default: 16)" in text
-    assert "Residual blocks of srresnet (16 as published)" in text
+    assert "Default: 8 of srresnet (16 as published)" in text
     assert "Super-resolution: recover a photograph" in text
 
 

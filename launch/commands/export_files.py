@@ -4,7 +4,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -136,7 +136,9 @@ def save_onnx(program: ExportedProgram, graph: Graph, file: Path, metadata: Mapp
     """Write `program` as ONNX, and return what onnxruntime makes of the file."""
     import onnxruntime
 
-    made: Any = torch.onnx.export(program, dynamo=True, verbose=False)
+    made: Any = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False)
+    with suppress(Exception):  # it fails at some graphs; what is left of them is compared all the same
+        made.optimize()
     name_values(made.model.graph, graph)
     made.model.metadata_props.clear()
     made.model.metadata_props.update(metadata)
@@ -160,8 +162,8 @@ def name_values(onnx: Any, graph: Graph) -> None:
     for value in (*onnx.inputs, *(output for node in onnx for output in node.outputs)):
         value.metadata_props.clear()
         if value.shape is not None:
-            for place, dim in enumerate(value.shape):
-                value.shape[place] = dim if isinstance(dim, int) else renamed(str(dim), names)
+            dims = (dim if isinstance(dim, int) else renamed(str(dim), names) for dim in value.shape)
+            value.shape = type(value.shape)(dims)
     for value, name in zip(onnx.outputs, graph.outputs, strict=True):
         value.name = name
 

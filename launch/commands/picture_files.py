@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from torch import Tensor
@@ -75,14 +76,15 @@ class Canvas:
     def put(self, part: Tensor, top: int, left: int) -> None:
         """Put C×h×w in [0, 1] at a place."""
         white = 65535 if self.deep else 255
-        values = (part.float().clamp(0, 1) * white).round().permute(1, 2, 0).cpu().numpy()
+        whole = (part.float().clamp(0, 1) * white).round()
+        whole = whole if self.deep else whole.to(torch.uint8)  # a quarter of what is then moved
+        values = whole.permute(1, 2, 0).contiguous().cpu().numpy()
         height, width = values.shape[:2]
         if self.values is not None:
             self.values[top : top + height, left : left + width] = values
             return
         assert self.image is not None
-        pixels = np.ascontiguousarray(values.astype(np.uint8))
-        self.image.paste(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), (left, top))
+        self.image.paste(Image.fromarray(values[..., 0] if values.shape[2] == 1 else values), (left, top))
 
     def held_by(self, kind: Kind) -> "Canvas":
         """Return this, or what `kind` can hold of it: without transparency, or in 8 bits."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from launchbay import printable
 from launchbay.launch.files import Json
-from launchbay.launch.record.progress import Clock, beside, first_figures
+from launchbay.launch.record.progress import PHASES, Clock, beside, first_figures
 from launchbay.launch.record.tracking import Line
 
 SECONDS_BETWEEN = 0.5
@@ -27,13 +27,13 @@ class NotebookBar(Clock):
         from IPython.display import display  # pyright: ignore[reportMissingImports]
 
         super().__init__(step, steps, end)
-        self.at, self.shown, self.train, self.val, self.speed = step, 0.0, "", "", ""
+        self.at, self.shown, self.train, self.val, self.speed, self.doing = step, 0.0, "", "", "", ""
         self.handle: Any = display(self.html(), raw=True, display_id=True)
 
     def html(self) -> dict[str, str]:
         """Return the bar, in the kinds that a notebook may show."""
         said = "  ".join(filter(None, (f"step {self.at:,}/{self.steps:,}", self.train, self.val, self.speed)))
-        said = printable(f"{said}  {self.left(self.at)}".rstrip())
+        said = printable(f"{said}  {self.doing or self.left(self.at)}".rstrip())
         bar = f'<progress max="{self.steps}" value="{self.at}" style="width: 20em"></progress>'
         return {"text/html": f"<div>{bar} <code>{escape(said)}</code></div>", "text/plain": said}
 
@@ -41,10 +41,17 @@ class NotebookBar(Clock):
         self.shown = time.monotonic()
         self.handle.update(self.html(), raw=True)
 
-    def step(self, step: int) -> None:
-        self.at = step
+    def show_now_and_then(self) -> None:
         if time.monotonic() - self.shown > SECONDS_BETWEEN:
             self.show()
+
+    def step(self, step: int) -> None:
+        self.at, self.doing = step, ""
+        self.show_now_and_then()
+
+    def phase(self, name: str, share: float | None) -> None:
+        self.doing = PHASES[name] + ("" if share is None else f" {share:.0%}")
+        self.show_now_and_then()
 
     def line(self, line: Line) -> None:
         if line["split"] == "val":
@@ -53,8 +60,10 @@ class NotebookBar(Clock):
             self.train, self.speed = first_figures(line, 1), f"{line['samples_per_s']:.0f} samples/s"
 
     def summary(self, summary: Json) -> None:
+        self.doing = ""
         if summary["best_by"]:
             self.val = beside(summary)
 
     def close(self) -> None:
+        self.doing = ""
         self.show()
