@@ -46,7 +46,7 @@ class Table:
 
     def transposed(self) -> "Table":
         cells = list(zip(*(cells for _, cells in self.rows), strict=True))
-        return Table(self.corner, [head for head, _ in self.rows], list(zip(self.columns, cells, strict=True)))
+        return Table("run", [head for head, _ in self.rows], list(zip(self.columns, cells, strict=True)))
 
 
 def figures_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table | None:
