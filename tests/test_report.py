@@ -192,6 +192,23 @@ def test_damage_is_said_on_the_page(runs: list[Path]) -> None:
     assert "damaged: " in page_of([read_recorded(run)])
 
 
+@pytest.mark.slow
+def test_very_many_runs_are_on_a_small_page(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launchbay.launch.record.report.page.PICTURE_BYTES", 20_000)
+    chance = np.random.default_rng(0)
+    recorded = []
+    for number in range(60):
+        run = Path(shutil.copytree(runs[0], Path("many") / str(number)))
+        noise = chance.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(run / "samples/step-00000002.png")
+        recorded.append(read_recorded(run))
+    Path("page.html").write_text(page := page_of(recorded))
+    data = data_of(Path("page.html"))
+    assert sum(len(image[0]) for image in data["images"]) < 20_000 * 1.4
+    assert re.search(r"Pictures of \d\d runs are left out", page) and len(data["runs"]) == 60
+    assert len(set(re.findall(r"--hue: ([\d.]+)", page))) == 60
+
+
 def test_pictures_of_many_runs_keep_the_page_small(runs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launchbay.launch.record.report.page.PICTURE_BYTES", 100_000)
     chance = np.random.default_rng(0)

@@ -27,6 +27,8 @@ LARGEST = 1000
 SMALL = 96
 """Pixels of a side up to which a cell is kept without loss."""
 QUALITY = 82
+MOST_SHEETS = 36
+"""Of one name that are encoded for a page."""
 MOST_CELLS = 1000
 """That are kept, in case the same comes again."""
 Box = tuple[Count, Count, Count, Count]
@@ -157,22 +159,30 @@ def spread(steps: Sequence[int], most: int) -> list[int]:
     return kept
 
 
-def fit(albums: Sequence[Album], most: int) -> list[dict[str, dict[int, Sheet]]]:
-    """Return what is shown of each of `albums`, so that all together have no more than `most` bytes, if that can be."""
-    found: list[dict[str, dict[int, Sheet]]] = []
+Shown = dict[str, dict[int, Sheet]]
+"""The sheets of a run by name and step."""
+
+
+def fit(albums: Sequence[Album], most: int) -> list[Shown]:
+    """Return what is shown of each of `albums`, so that all together have no more than `most` bytes. Where one step of
+    each is too much, the last ones have none.
+    """
+    found: list[Shown] = []
     for steps, samples in SHARES:
+        if steps > max(1, MOST_SHEETS // len(albums)):
+            continue  # encoding all of them would take long
         found = [album.read(steps, samples) for album in albums]
-        distinct = {
-            cell.webp
-            for sheets in found
-            for of in sheets.values()
-            for sheet in of.values()
-            for row in sheet.samples
-            for cell in row
-        }
-        if sum(map(len, distinct)) <= most:
-            break
+        if bytes_of(found) <= most:
+            return found
+    while bytes_of(found) > most:
+        last = max(place for place, own in enumerate(found) if own)
+        found[last] = {}
     return found
+
+
+def bytes_of(found: Sequence[Shown]) -> int:
+    sheets = (sheet for own in found for of in own.values() for sheet in of.values())
+    return sum(map(len, {cell.webp for sheet in sheets for row in sheet.samples for cell in row}))
 
 
 def cut(file: Path) -> tuple[list[str], list[list[Image.Image]]]:

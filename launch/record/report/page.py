@@ -128,6 +128,8 @@ def notes_on(several: Sequence[Recorded], sheets: Sequence[Mapping[str, Mapping[
     said += [f"{left_out:,} more curves are in metrics.jsonl only."] if left_out else []
     if any(len(recorded.run.figures().own) > MOST_FIGURES for recorded in several):
         said.append(f"Tables have at most {MOST_FIGURES} rows; summary.json has all figures.")
+    if bare := sum(not own and bool(one.album.files) for one, own in zip(several, sheets, strict=True)):
+        said.append(f"Pictures of {bare} runs are left out, to keep this file small.")
     if fewer := [recorded.album.shown for recorded in several if recorded.album.is_cut()]:
         steps, samples = fewer[0]
         of_samples = f" and {samples} samples" * (samples < MOST_SAMPLES)

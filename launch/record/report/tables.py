@@ -46,7 +46,7 @@ class Table:
 
     def transposed(self) -> "Table":
         cells = list(zip(*(cells for _, cells in self.rows), strict=True))
-        return Table(self.corner, [head for head, _ in self.rows], list(zip(self.columns, cells, strict=True)))
+        return Table("run", [head for head, _ in self.rows], list(zip(self.columns, cells, strict=True)))
 
 
 def figures_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table | None:
@@ -88,7 +88,8 @@ def in_parts(run: RunFolder) -> dict[str, tuple[str, str]]:
     """Return those figures that several parts have each, "recall/cat" and "recall/dog", "set5/psnr" and "set14/psnr":
     what stands before and after the last slash.
     """
-    found = {name: name.rpartition("/")[::2] for name in run.figures().own if "/" in name}
+    split = {name: name.rpartition("/") for name in run.figures().own if "/" in name}
+    found = {name: (before, after) for name, (before, _, after) in split.items()}
     return found if len(found) >= LEAST_PARTS else {}
 
 
