@@ -44,7 +44,7 @@ def test_a_run_as_people_look_at_it(service: Service, command: Command) -> None:
     """Figures, the best one in the summary, the baseline as a line, captions, tags and group, and the model; of a run
     that goes on, one W&B run."""
     done = command(*RUN, "--steps", 4, "--wandb", "online", "--wandb-artifact", WANDB_NOTES="why")
-    assert done.returncode == 0 and "rows" not in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "W&B has" not in done.stdout, done.stdout + done.stderr
     run, sent = Path("runs/it"), run_of(service)
     check_whole(service, run)
     summary, about = json.loads((run / "summary.json").read_text()), sent.about
