@@ -44,7 +44,7 @@ def test_the_output_tells_what_runs_where_and_how_well(run: Path) -> None:
     output = (run.parents[1] / "output.txt").read_text()
     assert f"superres on photos: {STEPS} steps of 16 samples, 1 process (cpu" in output
     assert "for your own: --data DIR" in output
-    assert "--width 8  (command line; default 32)" in output
+    assert "--width 8  (command line; default None)" in output
     assert f"step {STEPS}/{STEPS}  val" in output
     assert "network" in output and "bicubic" in output and "psnr_y" in output
     assert "everything is in runs/superres-1" in output
