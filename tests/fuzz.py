@@ -104,7 +104,8 @@ def prepare(world: World) -> None:
                 importlib.import_module(name)
     for module in pkgutil.walk_packages(launch.__path__, "launchbay.launch."):
         if ".templates" not in module.name:
-            importlib.import_module(module.name)
+            with contextlib.suppress(ModuleNotFoundError):  # an extra that is not here: mlflow
+                importlib.import_module(module.name)
     gc.freeze()
 
 

@@ -27,7 +27,7 @@ from pages import (
     said,
 )
 
-LONG = {"recipes", "own-data", "own-data-set", "wandb", "run-folder", "compare", "export"}
+LONG = {"recipes", "own-data", "own-data-set", "wandb", "run-folder", "compare", "export", "training", "python"}
 """Pages, and a folder of them, that take seconds each to follow."""
 PROGRAMS = ("accelerate", "launchbay", "wandb")
 
@@ -109,7 +109,7 @@ def test_the_examples_of_the_readme_are_those_that_tests_run() -> None:
     assert toys >= {ast.dump(node) for node in examples}
 
 
-@pytest.mark.usefixtures("with_curves")
+@pytest.mark.usefixtures("with_curves", "with_report")
 def test_the_tree_of_a_run_folder_is_that_of_a_run(train: Callable[..., Path]) -> None:
     shown = next(block for block in blocks(DOCS / "run-folder.md") if block.title == "runs/superres-1")
     run = train("superres", "--steps", 2, "--width", 8, "--blocks", 1, "--wandb", "offline")

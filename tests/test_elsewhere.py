@@ -92,6 +92,7 @@ def test_a_run_goes_on_where_python_is_as_on_windows(workers: int, command: Comm
     assert json.loads(Path("runs/one/summary.json").read_text())["step"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_locked_as_windows_locks(command: Command, tmp_path: Path) -> None:
     script = tmp_path / "lock.py"
     script.write_text(f"""

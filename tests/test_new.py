@@ -48,7 +48,13 @@ def new(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return new
 
 
-@pytest.mark.parametrize(("kind", "also"), [*zip(TASK_KINDS, (("--dataset",), ()) * 2, strict=True)])
+@pytest.mark.parametrize(
+    ("kind", "also"),
+    [
+        pytest.param(kind, also, marks=[] if kind == TASK_KINDS[0] else [pytest.mark.slow])
+        for kind, also in zip(TASK_KINDS, (("--dataset",), ()) * 2, strict=True)
+    ],
+)
 def test_a_new_task_is_installed_and_keeps_the_contract(
     new: Callable[..., None], launchbay: Launchbay, kind: str, also: tuple[str, ...]
 ) -> None:

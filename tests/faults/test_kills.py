@@ -103,7 +103,7 @@ class Commands:
     ("kind", "processes", "kills"),
     [
         pytest.param(Processes, 1, 3, marks=SLOW),
-        (Processes, 2, 1),
+        pytest.param(Processes, 2, 1, marks=SLOW),
         pytest.param(Processes, 1, 40, marks=SLOW),
         pytest.param(Commands, 1, 20, marks=SLOW),
         pytest.param(Commands, 2, 20, marks=SLOW),

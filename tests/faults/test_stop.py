@@ -74,7 +74,7 @@ def trainers(launcher: int) -> list[psutil.Process]:
 @pytest.mark.parametrize(
     ("number", "workers"),
     [
-        (signal.SIGINT, 0),
+        pytest.param(signal.SIGINT, 0, marks=SLOW),
         (signal.SIGTERM, 2),
         *(pytest.param(n, 2, marks=SLOW) for n in (signal.SIGUSR1, signal.SIGHUP)),
     ],
