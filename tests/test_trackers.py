@@ -81,7 +81,7 @@ def test_mlflow(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_trackio(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trackio: Any = pytest.importorskip("trackio", reason="the extra trackio is not installed (135 MB)")
-    from trackio import sqlite_storage
+    from trackio import sqlite_storage  # pyright: ignore[reportMissingImports]
 
     from launchbay.launch.record.to_trackio import Trackio
 
