@@ -74,6 +74,10 @@ def sorted_by(rows: Sequence[RunFolder], figure: str) -> list[RunFolder]:
     return with_it + [row for row in rows if row not in with_it]
 
 
+LEAST = {"run": 12, "task": 8, "data": 6, "best": 14}
+"""Characters that columns keep which may be folded where the terminal is narrow. The others are shown whole."""
+
+
 def table_of(rows: Sequence[RunFolder], figure: str) -> Table:
     """Return a table of what is not the same in all rows: 80 columns are few."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -92,7 +96,10 @@ def table_of(rows: Sequence[RunFolder], figure: str) -> Table:
     columns = {heading: cells for heading, cells in columns.items() if heading not in same}
     for heading in columns:
         is_number = heading in ("step", "best", "baseline", "MiB")
-        table.add_column(heading, no_wrap=True, justify="right" if is_number else "left")
+        widest = max(map(len, columns[heading]))
+        least = min(widest, LEAST.get(heading, widest))
+        justify = "right" if is_number else "left"
+        table.add_column(heading, no_wrap=heading not in LEAST, overflow="fold", min_width=least, justify=justify)
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*map(Text, cells))
     return table

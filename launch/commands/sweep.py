@@ -225,7 +225,13 @@ def read_axes(argv: Sequence[str], *, ranges: bool) -> tuple[str, list[str], dic
     first = {word: values[0] for word, values in tried.items()}
     for word, values in tried.items():  # each value once: all combinations would take minutes
         for value in values:
-            parse(default, [*fixed[2 * bool(file) :], *words({**first, word: value})], file, quiet=False)
+            parse(
+                default,
+                [*fixed[2 * bool(file) :], *words({**first, word: value})],
+                file,
+                quiet=False,
+                command="launchbay train",
+            )
     return task, fixed, axes
 
 

@@ -9,6 +9,9 @@ from torch import Tensor
 SHOWN = 64
 """Pixels that a tile has at least."""
 
+LONGEST_NAME = 20
+"""Characters of a class beside the matrix: longer ones would leave no room for it."""
+
 
 def tile_pictures(images: Tensor, across: int) -> Tensor:
     """N×C×H×W as one picture, `across` in a row, small ones enlarged."""
@@ -57,8 +60,9 @@ def confusion_matrix(answer: Tensor, label: Tensor, names: Sequence[str]) -> Ten
     figure = Figure(figsize=(2 + 0.45 * count, 1.6 + 0.45 * count), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(share.numpy(), cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(count), names, rotation=90)
-    axes.set_yticks(range(count), names)
+    short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
+    axes.set_xticks(range(count), short, rotation=90)
+    axes.set_yticks(range(count), short)
     axes.set(xlabel="answer, % of the class", ylabel="class")
     if count <= 20:
         for row in range(count):

@@ -35,6 +35,8 @@ class Recorded:
 def read_recorded(folder: Path) -> Recorded:
     """Return what there is of the run in `folder`."""
     recorded = Recorded(read_run_folder(folder))
+    if recorded.run.summary and recorded.run.summary.step and not (folder / "metrics.jsonl").exists():
+        recorded.said.append("metrics.jsonl is not there any more: no curves.")
     for line in read_record(folder, tell=recorded.said.append):
         recorded.curves.add(line)
     for step, files in recorded.run.pictures().items():

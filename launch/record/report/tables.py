@@ -127,10 +127,10 @@ def cells_of(run: RunFolder, alone: bool) -> dict[str, Cell]:
 
 
 def marked(name: str, runs: Sequence[RunFolder], cells: list[Cell]) -> list[Cell]:
-    """Return the `cells` of a figure, the best one among those of several runs marked."""
+    """Return the `cells` of a figure, the best one among those of several runs of a task marked."""
     known = [(value, number(value)) for run in runs if (value := run.figures().own.get(name)) is not None]
     sign = better(runs[0], name)
-    if len(known) < 2 or not sign:
+    if len(known) < 2 or not sign or len({run.task for run in runs}) > 1:
         return cells
     best = max(known, key=lambda one: sign * one[0])[1]
     return [replace(cell, best=cell.text == best) for cell in cells]

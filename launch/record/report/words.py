@@ -113,7 +113,7 @@ def verdict(runs: Sequence[RunFolder], names: Sequence[str]) -> list[str]:
     ranked = [(value, row) for row, run in enumerate(runs) if (value := run.best(name)) is not None]
     sign = better(runs[0], name)
     if not sign or len(ranked) < 2 or any(chosen_by(run) != name for run in runs):
-        return [sentence(f"{own}: {result(run)}") for own, run in zip(names, runs, strict=True)]
+        return [f"{own}: {result(run)}." for own, run in zip(names, runs, strict=True)]
     (first, row), (second, other), *_ = sorted(ranked, key=lambda one: -sign * one[0])
     said = [sentence(f"best of {len(runs)} is {names[row]}: {result(runs[row])}")]
     said.append(sentence(f"that is {against(first, second, name, sign)} the next, {names[other]}"))
