@@ -60,7 +60,9 @@ def whole_rows(grid: Image.Image, room: int) -> Image.Image:
     """Return of `grid` what fits into `room` pixels of height without cutting a row of pictures."""
     if grid.height <= room:
         return grid
-    below = (edge for edge in range(room, 0, -1) if grid.crop((0, edge - 1, grid.width, edge)).getextrema() == WHITE)
+    below = (
+        edge for edge in range(room, room // 2, -1) if grid.crop((0, edge - 1, grid.width, edge)).getextrema() == WHITE
+    )
     return grid.crop((0, 0, grid.width, next(below, room)))
 
 
@@ -71,7 +73,8 @@ def gallery(grids: Iterable[Image.Image]) -> Image.Image:
     for task, grid in zip(CARDS, grids, strict=True):
         card = Image.new("RGB", (WIDTH, HEIGHT), "white")
         ImageDraw.Draw(card).text((GAP, 4), task, fill="black", font=font)
-        size = (WIDTH, round(grid.height * WIDTH / grid.width))
+        width = min(WIDTH, grid.width)
+        size = (width, round(grid.height * width / grid.width))
         card.paste(whole_rows(grid.resize(size, Image.Resampling.LANCZOS), HEIGHT - TITLE), (0, TITLE))
         cards.append(card)
     rows = -(-len(cards) // COLUMNS)
