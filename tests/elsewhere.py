@@ -63,7 +63,7 @@ def take_away() -> None:
     msvcrt = types.ModuleType("msvcrt")
     msvcrt.LK_NBLCK, msvcrt.locking = 2, locking  # type: ignore[attr-defined]
     signal_handling.IS_WINDOWS = True  # type: ignore[attr-defined]
-    sys.modules |= {"msvcrt": msvcrt, "fcntl": None, "pwd": None, "grp": None, "resource": None}  # type: ignore[dict-item]
+    sys.modules |= {"msvcrt": msvcrt, "fcntl": None, "pwd": None, "grp": None}  # type: ignore[dict-item]
     for module, names in GONE.items():
         for name in names:
             if hasattr(module, name):
