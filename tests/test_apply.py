@@ -160,7 +160,7 @@ def test_what_is_there_is_not_written_over(runs: dict[str, Path], launchbay: Ver
         ("superres", ("a.png",), "where is what is made of a.png to be written?"),
         ("superres", ("a.png", "out.xyz"), "what kind of picture is out.xyz?"),
         ("superres", ("a.png", "a.png/out.png"), "cannot write to a.png"),
-        ("superres", ("a.png", "out.png", "--quality", "80"), "--quality 80 is for .jpg"),
+        ("superres", ("a.png", "out.png", "--quality", "80"), "or name a file with such an ending"),
         ("superres", ("a.png", "out.png", "--seed", "1"), "--seed changes nothing: superres makes pictures"),
         ("superres", ("a.png", "out.png", "--width", "9"), "for training"),
         ("superres", ("broken.png", "out.png"), "cannot read the picture broken.png"),
@@ -169,6 +169,11 @@ def test_what_is_there_is_not_written_over(runs: dict[str, Path], launchbay: Ver
         ("vae", ("a.png", "out.png"), "vae draws pictures and takes none"),
         ("vae", ("out.png", "--label", "12"), "--label 12 is no class of this run → known: 0, 1"),
         ("vae", ("a.png",), "a.png: it exists already"),
+        ("vae", ("out.png", "--seed", 1, 2, 3), "these are 3 seeds → give one or two"),
+        ("vae", ("out.png", "--seed", 1, 1), "from a seed to itself"),
+        ("vae", ("out.png", "--seed", 1, 2, "--count", 1), "a walk of one picture"),
+        ("vae", ("out.png", "--quality", 80), "--quality 80 is for .jpg"),
+        ("vae", ("out.png", "--tile", 8), "--quality, --overwrite ╰"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_any_work(

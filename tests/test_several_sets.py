@@ -153,7 +153,7 @@ def test_what_a_validation_would_find_is_found_before_the_first_step(mistake: Mi
     [
         (("toys:Opens", "--val-data", "photos", "photos"), "two validation sets are called 'photos'"),
         (("toys:Opens", "--val-data", "photos", "glyphs", "--val-root", "a", "b", "c"), "--val-root names 3 folders"),
-        (("toys:Opens", "--val-root", "a/one", "b/one"), "two validation sets are called 'one'"),
+        (("toys:Opens", "--val-root", "a/one", "b/one"), "whose last parts have to differ"),
         (("toys:Opens", "--val-root", "baseline", "b"), "'baseline' cannot be the name of one of several"),
         (("toys:Opens", "--val-data", "photos", "a/b"), "there is no a/b → looked for it in "),
         (("toys:Opens", "--val-data"), "--val-data names nothing"),

@@ -52,7 +52,9 @@ class How:
             if getattr(self, field.name) is not None and field.name not in used:
                 flag = {"existing": f"{self.existing}", "form": f"{self.form}"}.get(field.name, field.name)
                 said = f"--{flag.replace('skip', 'skip-existing')} changes nothing: {by}"
-                raise UserError(said, f"leave it out; of use are {', '.join(map(flag_of, used))}")
+                flags = ", ".join(map(flag_of, used))
+                flags = flags if "count" not in used else flags.replace(", --skip-existing", "")  # of pictures drawn
+                raise UserError(said, f"leave it out; of use are {flags}")
 
 
 def flag_of(name: str) -> str:
@@ -194,7 +196,8 @@ def plan_pictures(use: Use, answer: Pictures, inputs: Inputs, paths: Sequence[st
     plan, skipped = plan_outputs(inputs, out, list(answer.by_name), Naming(how.suffix, how.existing))
     targets = [target for each in plan.values() for target in each.values()]
     if how.quality and targets and not any(kind_of(target).lossy for target in targets):
-        raise UserError(f"--quality {how.quality} is for .jpg, .webp and .avif", "leave it out, or add --suffix .jpg")
+        kind = "add --suffix .jpg" if inputs.folder or out.is_dir() else "name a file with such an ending"
+        raise UserError(f"--quality {how.quality} is for .jpg, .webp and .avif", f"leave it out, or {kind}")
     tiling = find_tiling(use.task, use.pictures, use.channels, use.device, how.tile or 0)
     say(inputs.remarks)
     if not tiling.local:

@@ -39,6 +39,7 @@ def draw(task: Generative[object], classes: Sequence[str], out: Path, wanted: Wa
         UserError: they cannot be drawn, or not be written.
     """
     count = wanted.count or COUNT
+    check_seeds(wanted.seeds, count)
     class_number(task, classes, wanted.label)  # before any file is looked at
     single = bool(out.suffix) and not out.is_dir()
     targets = [out] if single else [out / f"{number:04}.png" for number in range(count)]
@@ -46,6 +47,9 @@ def draw(task: Generative[object], classes: Sequence[str], out: Path, wanted: Wa
         kind_of(target)
         if target.exists() and not wanted.overwrite:
             refuse(out, target, "it exists already", "--overwrite, or ")
+    if wanted.quality and not kind_of(targets[0]).lossy:
+        said = f"--quality {wanted.quality} is for .jpg, .webp and .avif"
+        raise UserError(said, "leave it out, or name a file with such an ending")
     try_to_write(out.parent if single else out)
     pictures, wide = drawn(task, classes, wanted)
     for number, target in enumerate(targets):
@@ -80,6 +84,17 @@ def drawn(task: Generative[object], classes: Sequence[str], wanted: Wanted) -> t
         source = Batch({"image": latent}, keys[part])
         parts.append(task.generate_with(source, latent, task.wanted(labels[part])).cpu())
     return torch.cat(parts), wide
+
+
+def check_seeds(seeds: Sequence[int], count: int) -> None:
+    """Raise a UserError if these are neither one seed nor the ends of a walk of `count` pictures."""
+    given = f"--seed {' '.join(map(str, seeds))}"
+    if len(seeds) > 2:
+        raise UserError(f"{given}: these are {len(seeds)} seeds", "give one or two: two are the ends of a walk")
+    if len(seeds) == 2 and seeds[0] == seeds[1]:
+        raise UserError(f"{given}: a walk from a seed to itself goes nowhere", "give one seed, or two that differ")
+    if len(seeds) == 2 and count < 2:
+        raise UserError(f"{given}: a walk of one picture goes nowhere", "give one seed, or --count 2 or more")
 
 
 def tiled(pictures: Tensor, wide: int) -> Canvas:

@@ -167,7 +167,8 @@ def add_options_of_apply(verb: argparse.ArgumentParser) -> None:
     tile = "side of the tiles of a large picture, in its pixels (default: by the memory)"
     group.add_argument("--tile", type=positive, metavar="N", help=tile)
     group.add_argument("--suffix", metavar=".png", help="kind of the pictures in a folder (default: as their inputs)")
-    group.add_argument("--quality", type=positive, metavar="N", help="of .jpg, .webp and .avif, 1 to 100 (default: 95)")
+    quality = "of .jpg, .webp and .avif, 1 to 100 (default: 95)"
+    group.add_argument("--quality", type=percentage, metavar="N", help=quality)
     group.add_argument("--strip", action="store_true", default=None, help="leave out EXIF and colour profile")
     there = group.add_mutually_exclusive_group()
     for name, said in (("overwrite", "replace files that are there"), ("skip-existing", "leave them, and go on")):
@@ -232,4 +233,11 @@ def positive(text: str) -> int:
     """Return the number that `text` is, larger than 0."""
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def percentage(text: str) -> int:
+    """Return the number that `text` is, from 1 to 100."""
+    if not (text.isdecimal() and 1 <= int(text) <= 100):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 100")
     return int(text)

@@ -121,7 +121,10 @@ def check_set_names(names: Sequence[str]) -> None:
                 "choose a name without a /, and not 'baseline'",
             )
     if twice:
-        raise UserError(f"two validation sets are called {twice[0]!r}", "folders have their own names: --val-root A B")
+        raise UserError(
+            f"two validation sets are called {twice[0]!r}",
+            "--val-root A B names folders, whose last parts have to differ",
+        )
 
 
 def leniently(opened: Open, *, skip_damaged: bool) -> Open:
