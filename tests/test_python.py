@@ -110,6 +110,8 @@ def test_wrong_options_are_errors_to_read() -> None:
         assert error.value._render_traceback_()[-1] == f"→ {error.value.hint}"
     with pytest.raises(UserError, match="there is no task 'superrs'; did you mean 'superres'"):
         launchbay.train("superrs")
+    with pytest.raises(UserError, match="5 is no task"):
+        launchbay.train(5)  # type: ignore[arg-type]
     with pytest.raises(UserError, match="is not a run folder"):
         launchbay.load("nowhere")
 
@@ -170,7 +172,7 @@ def test_options_of_use_are_chosen_anew(superres: launchbay.Run) -> None:
     better = launchbay.load(superres.folder, tta=True)
     assert not np.array_equal(better.apply(image), superres.apply(image))
     with pytest.raises(UserError, match="width is for training"):
-        launchbay.load(superres.folder, width=9).network()
+        launchbay.load(superres.folder, width=9)
 
 
 def test_reading_a_run_of_this_process_leaves_its_lock(tmp_path: Path) -> None:

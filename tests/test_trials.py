@@ -40,6 +40,10 @@ def test_what_is_no_range(text: str, whole: bool) -> None:
 def test_a_range_needs_trials(launchbay: Launchbay) -> None:
     code, said = launchbay("sweep", "toys:Single", "--lr", "log:1e-4:1e-1")
     assert code == 2 and "--lr log:1e-4:1e-1 is a range" in said and "--trials 20" in said
+    code, said = launchbay("sweep", "toys:Single", "--lr", "1e-3", "1e-3")
+    assert code == 2 and "--lr has 1e-3 more than once" in said
+    code, said = launchbay("sweep", "toys:Single", "--lr", "1e-3", "1e-2", "--launcher", "nosuchprogram run")
+    assert code == 2 and "there is no program 'nosuchprogram'" in said
     assert not Path("runs").exists()
 
 

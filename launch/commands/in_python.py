@@ -187,7 +187,23 @@ def load(
         raise UserError(f"checkpoint {checkpoint!r} is none that a run keeps", 'it is "best" or "last"')
     folder = Path(find_run(str(run)))
     config_file(folder)
-    return Run(folder, checkpoint, None if task is None else name_of(task), options)
+    run = Run(folder, checkpoint, None if task is None else name_of(task), options)
+    if options:
+        check_options_of_use(run, name_of(task or str(run.options.get("task", ""))), options)
+    return run
+
+
+def check_options_of_use(run: Run, task: str, options: Json) -> None:
+    """Raise a UserError if `options` are not those of the use of `run`; of a task that is not installed and that this
+    program has not named, that is said when it is used.
+    """
+    from launchbay.launch.config.option_file import read_options
+    from launchbay.launch.config.run_options import with_values_of_use
+    from launchbay.launch.config.setup import task_of
+
+    if task and (":" not in task or task in NAMED):
+        config, _ = read_options(config_file(run.folder), task_of(task)[1])
+        with_values_of_use(config, options, "apply")
 
 
 @saying_what_to_do()
@@ -262,5 +278,7 @@ def name_of(task: "str | type[AnyTask]") -> str:
     """Return the name of a task, which may be given as its class: "module:Class" if that is not installed."""
     if isinstance(task, str):
         return task
+    if not isinstance(task, type):
+        raise UserError(f"{task!r} is no task", "give the name of one, or a class that derives from Task")
     target = f"{task.__module__}:{task.__qualname__}"
     return next((plugin.name for plugin in installed(TASKS) if plugin.target == target), target)

@@ -22,7 +22,7 @@ from launchbay.launch import errors
 from launchbay.launch.commands.figures import figures_of
 from launchbay.launch.commands.report import write_report
 from launchbay.launch.commands.runs import shown, sorted_by
-from launchbay.launch.commands.trials import Axis, Range, Search, read_range
+from launchbay.launch.commands.trials import Axis, Range, Search, each_once, read_range
 from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_class, flag
 from launchbay.launch.config.setup import task_of
@@ -214,7 +214,7 @@ def read_axes(argv: Sequence[str], *, ranges: bool) -> tuple[str, list[str], dic
         if span:
             axes[word] = span
         elif len(values) > 1 and not takes_several(default, option):
-            axes[word] = list(dict.fromkeys(values))
+            axes[word] = each_once(word, values)
         else:
             fixed += rest[start:end]
     if not axes:

@@ -42,6 +42,13 @@ class Range:
         return FloatDistribution(float(self.low), float(self.high), log=self.log)
 
 
+def each_once(word: str, values: list[str]) -> list[str]:
+    """Return the `values` of the option `word`; raise a UserError if one is there twice."""
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise UserError(f"{word} has {twice[0]} more than once", "give each value once: its run would be the same")
+    return values
+
+
 def read_range(option: str, text: str, whole: bool) -> Range | None:
     """Return the range that `text` is, such as 0:0.5, log:1e-4:1e-2 or, of `whole` numbers, 8:64; None if it is none.
 

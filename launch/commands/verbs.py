@@ -1,6 +1,8 @@
 """What the verbs of `launchbay` are, and what each takes."""
 
 import argparse
+import shlex
+import shutil
 from pathlib import Path
 from typing import NoReturn
 
@@ -95,7 +97,7 @@ def add_options_of_sweep(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--trials", type=positive, metavar="N", help=tried)
     verb.add_argument("--jobs", type=positive, default=1, metavar="N", help="runs at the same time (default: 1)")
     with_what = "what starts each run: 'accelerate launch --num_processes 2' (default: this Python, one process)"
-    verb.add_argument("--launcher", default="", metavar="COMMAND", help=with_what)
+    verb.add_argument("--launcher", type=program, default="", metavar="COMMAND", help=with_what)
 
 
 def add_options_of_runs(verb: argparse.ArgumentParser) -> None:
@@ -234,6 +236,14 @@ def positive(text: str) -> int:
     if not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
     return int(text)
+
+
+def program(text: str) -> str:
+    """Return the command `text`, whose program is there."""
+    words = shlex.split(text)
+    if words and not shutil.which(words[0]):
+        raise argparse.ArgumentTypeError(f"there is no program {words[0]!r}")
+    return text
 
 
 def percentage(text: str) -> int:
