@@ -148,6 +148,7 @@ def test_what_is_there_is_not_written_over(runs: dict[str, Path], launchbay: Ver
     for more in (("--tile", 32), ("--precision", "bf16")):
         assert launchbay("apply", run, "in/a.png", "other.png", "--overwrite", *more)[0] == 0
         assert (decode(Path("other.png")).int() - decode(Path("out/a.png")).int()).abs().max() <= 2
+    assert launchbay("apply", run, "in/a.png", "new/")[0] == 0 and Path("new/a.png").exists()
     code, said = launchbay("apply", run, "in/a.png", "turned.png", "--tta")
     assert code == 0 and "--tta True" in said
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png"]
@@ -163,6 +164,7 @@ def test_what_is_there_is_not_written_over(runs: dict[str, Path], launchbay: Ver
         ("superres", ("a.png", "out.png", "--quality", "80"), "or name a file with such an ending"),
         ("superres", ("a.png", "out.png", "--seed", "1"), "--seed changes nothing: superres makes pictures"),
         ("superres", ("a.png", "out.png", "--width", "9"), "for training"),
+        ("superres", ("a.png", "tiny.png", "two.png"), "two.png has the ending of one picture"),
         ("superres", ("broken.png", "out.png"), "cannot read the picture broken.png"),
         ("reconstruct", ("tiny.png", "a.png", "out"), "tiny.png cannot be used: of 3×3 pixels the network makes"),
         ("classify", ("a.png", "--count", "3"), "--count changes nothing: classify tells pictures apart"),

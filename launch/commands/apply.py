@@ -1,7 +1,8 @@
 """`launchbay apply RUN IN… OUT`: what a trained run makes of pictures, says of them, or draws."""
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,6 +194,8 @@ def plan_pictures(use: Use, answer: Pictures, inputs: Inputs, paths: Sequence[st
     if len(paths) < 2:
         raise UserError(f"where is what is made of {paths[0]} to be written?", "name a file or a folder after it")
     out, console = Path(paths[-1]), Console()
+    if paths[-1].endswith(("/", os.sep)):
+        inputs = replace(inputs, folder=True)
     plan, skipped = plan_outputs(inputs, out, list(answer.by_name), Naming(how.suffix, how.existing))
     targets = [target for each in plan.values() for target in each.values()]
     if how.quality and targets and not any(kind_of(target).lossy for target in targets):

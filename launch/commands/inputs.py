@@ -89,6 +89,9 @@ def plan_outputs(
         UserError: a file is there, two would be one, or one cannot be written.
     """
     folder = inputs.folder or out.is_dir()
+    if inputs.folder and not out.is_dir() and out.suffix.lower() in writable():
+        said = f"{plain_name(out)} has the ending of one picture, and a folder is to be written"
+        raise UserError(said, "name one without such an ending")
     if naming.suffix and not folder:
         raise UserError(f"--suffix is for a folder, and {out} is one file", "give that the ending that you want")
     plan, taken, skipped = dict[Input, dict[str, Path]](), set[Path](), 0
