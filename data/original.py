@@ -60,8 +60,8 @@ def read_original(path: Item) -> Original:
     with opened(path) as (image, _):
         deep = deep_png(path) if image.format == "PNG" else deep_tiff(path, image)
         profile, dropped = image.info.get("icc_profile") or b"", ""
-        if profile and image.mode == "CMYK":  # the pixels become RGB
-            profile, dropped = b"", "its CMYK profile"
+        if profile and image.mode in ("CMYK", "LAB"):  # the pixels become RGB
+            profile, dropped = b"", f"its {image.mode.replace('LAB', 'Lab')} profile"
         pixels = values_of(image) if deep is None else deep
         turn = orientation(image.getexif)
         exif = image.getexif()

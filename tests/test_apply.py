@@ -126,6 +126,18 @@ def test_pictures_stay_what_they_are(runs: dict[str, Path], launchbay: Verb) -> 
         assert "icc_profile" not in bare.info and not bare.getexif()
 
 
+def test_a_profile_that_does_not_fit_is_left_out(runs: dict[str, Path], launchbay: Verb) -> None:
+    grey = PROFILE[:16] + b"GRAY" + PROFILE[20:]
+    Image.fromarray(astronaut()).convert("L").save("grey.png", icc_profile=grey)
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Image.new("LAB", (24, 24), (120, 128, 128)).save("lab.tif", icc_profile=lab)
+    for given, made, left in (("grey.png", "grey.webp", "its grey profile"), ("lab.tif", "rgb.tif", "its Lab profile")):
+        code, said = launchbay("apply", runs["superres"], given, made)
+        assert code == 0 and left in said
+        with Image.open(made) as image:
+            assert not image.info.get("icc_profile")
+
+
 def test_what_is_there_is_not_written_over(runs: dict[str, Path], launchbay: Verb) -> None:
     run = runs["superres"]
     Path("in").mkdir()

@@ -198,9 +198,12 @@ class Restoring:
             profile, exif = (b"", b"") if self.strip else (original.profile, original.exif)
             if profile and (canvas.channels < 3) != (original.pixels.shape[2] < 3):
                 profile = b""  # of a colour space that the result is not in
+            holds, unfit = writable()[path.suffix.lower()], []
+            if holds == "WEBP" and profile[16:20] == b"GRAY":  # WebP is always in colour
+                profile, unfit = b"", ["its grey profile"]
             left = ["its transparency"] if canvas.channels in (2, 4) and not kind.alpha else []
             left += ["8 of its 16 bits"] if canvas.deep and not kind.deep else []
-            holds = writable()[path.suffix.lower()]
+            left += unfit
             left += ["its EXIF"] if exif and (holds in ("BMP", "PPM") or (holds == "TIFF" and canvas.deep)) else []
             left += ["its colour profile"] if profile and holds in ("BMP", "PPM") else []
             write(canvas.held_by(kind), path, profile=profile, exif=exif, quality=self.quality)
