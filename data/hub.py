@@ -16,7 +16,7 @@ from launchbay import UserError
 from launchbay.data.archives import Content
 from launchbay.data.base import ImageSet
 from launchbay.data.features import Columns, find_columns, labels_of, place_in_table
-from launchbay.data.files import LabelledFiles
+from launchbay.data.files import DamagedPictures, LabelledFiles
 from launchbay.data.layout import HOLD_OUT, ROLES
 from launchbay.data.words import plain_name, some_of
 
@@ -120,10 +120,20 @@ def pictures_of(name: str, found: dict[str, Any], split: str, column: str = "") 
         raise UserError(
             f"{rows / names[missing]} has no class", "leave such rows out, or name another column of labels"
         )
-    images = LabelledFiles(rows, names, labels, columns.classes, columns.unlabelled)
-    classes = f"{len(images.classes)} classes ({some_of(images.classes, 8)}); " * bool(images.classes)
-    images.note = f"{name}: {classes}{note}"
+    try:
+        images = LabelledFiles(rows, names, labels, columns.classes, columns.unlabelled)
+    except DamagedPictures as error:
+        if error.rest is not None:
+            error.rest.note = said_of(name, error.rest, note)
+        raise
+    images.note = said_of(name, images, note)
     return images
+
+
+def said_of(name: str, images: ImageSet, note: str) -> str:
+    """Return what was understood: the name, the classes, and the `note` on what is for what."""
+    classes = f"{len(images.classes)} classes ({some_of(images.classes, 8)}); " * bool(images.classes)
+    return f"{name}: {classes}{note}"
 
 
 def parts_of(name: str, found: dict[str, Any], columns: Columns) -> tuple[dict[str, Parts], str]:

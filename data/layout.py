@@ -91,6 +91,8 @@ def understand(listing: Listing) -> Layout:
     deeper = deeper_splits(listing)
     if not depth and not deeper and (taken := [folder for folder in roles if f"{folder}/" in parents(listing)]):
         deeper = f"{plain_name(taken[0])}/ is taken for a class, with pictures beside it: move these away if it is none"
+    if depth and not deeper and (alone := [folder for folder, role in roles.items() if role != "train"]):
+        deeper = f"there is no train/ beside {plain_name(alone[0])}/, so it is taken for all pictures"
     return Layout(splits, depth, listing.left_out, deeper=deeper)
 
 

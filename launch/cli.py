@@ -103,7 +103,8 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             check_names([arguments.data])
             from launchbay.launch.commands.pack import pack_data
 
-            pack_data(arguments.data, arguments.data_root, arguments.target, console)
+            given = arguments.data, arguments.data_root, arguments.target, console
+            pack_data(*given, skip_damaged=arguments.skip_damaged)
         case "new":
             new.write_package(arguments.name, arguments.kind, console, dataset=arguments.dataset)
     return errors.DONE

@@ -156,3 +156,28 @@ def test_damaged_masks_are_told_with_their_pictures() -> None:
     with pytest.raises(UserError, match=r"masks/8.png: it has colours") as refused:
         Pairs("train", Path("imgs"))
     assert not isinstance(refused.value, DamagedPictures), "nor does --skip-damaged leave out what is whole"
+
+
+def test_a_pack_can_leave_out_damaged_pictures_and_counts_them(launchbay: Launchbay) -> None:
+    draw(*(f"imgs/{kind}/{n}.png" for kind in ("cat", "dog") for n in range(10)))
+    damage("imgs/cat/5.png")
+    code, said = launchbay("pack", "imgs", "out")
+    assert code == 2 and "imgs/cat/5.png" in said and not Path("out").exists()
+    code, said = launchbay("pack", "imgs", "out", "--skip-damaged")
+    assert code == 0 and "left out: 1 damaged" in said and "17 train, 2 val" in said, said
+
+
+def test_parquet_without_its_damaged_rows_is_still_described(launchbay: Launchbay) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra datasets is not installed")
+    draw(*(f"{n}.png" for n in range(20)))
+    rows = [{"image": {"bytes": Path(f"{n}.png").read_bytes()}, "label": n % 2} for n in range(20)]
+    rows[5]["image"] = {"bytes": b"no picture"}
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["cat", "dog"]))
+    datasets.Dataset.from_list(rows, features=features).to_parquet("set.parquet")
+    said = launchbay("pack", "set.parquet", "out", "--skip-damaged")[1]
+    assert "set.parquet: 2 classes (cat, dog)" in said and "left out: 1 damaged" in said, said
+
+
+def test_a_folder_with_validation_alone_says_so(launchbay: Launchbay) -> None:
+    draw(*(f"imgs/val/{kind}/{n}.png" for kind in ("cat", "dog") for n in range(5)))
+    assert "there is no train/ beside val/, so it is taken for all pictures" in launchbay("pack", "imgs", "out")[1]

@@ -14,8 +14,9 @@ from launchbay.launch.config.data_names import title_of
 from launchbay.launch.files import synchronize, writing
 
 
-def pack_data(data: str, root: Path | None, target: Path, console: Console) -> None:
-    """Write what `--data` and `--data-root` name to the folder `target`, which is there whole or not at all.
+def pack_data(data: str, root: Path | None, target: Path, console: Console, *, skip_damaged: bool = False) -> None:
+    """Write what `--data` and `--data-root` name to the folder `target`, which is there whole or not at all. With
+    `skip_damaged`, pictures that cannot be read are left out and counted.
 
     Raises:
         UserError: it is there already, cannot be written, or there is something wrong with the data.
@@ -24,7 +25,7 @@ def pack_data(data: str, root: Path | None, target: Path, console: Console) -> N
         raise UserError(f"{target} exists already", "name another folder; nothing was written")
     if not target.resolve().parent.is_dir():
         raise UserError(f"there is no folder {target.resolve().parent}", "make it first")
-    source = Source(open_dataset(data), root)
+    source = Source(open_dataset(data, skip_damaged=skip_damaged), root, skip_damaged=skip_damaged)
     sets = {split: source.open(split) for split in ("train", "val")}
     for damaged in source.damaged.values():
         raise damaged

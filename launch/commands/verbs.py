@@ -229,6 +229,9 @@ def add_options_of_pack(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("data", metavar="DATA", help="what to pack, named as for --data: a folder, a file, a name")
     verb.add_argument("target", type=Path, metavar="OUT", help="the folder to write; train on it with --data OUT")
     verb.add_argument("--data-root", type=Path, metavar="DIR", help="folder of a data set that has a name")
+    verb.add_argument(
+        "--skip-damaged", action="store_true", help="leave out pictures that cannot be read, and count them"
+    )
 
 
 def positive(text: str) -> int:
