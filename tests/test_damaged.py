@@ -168,7 +168,8 @@ def test_a_pack_can_leave_out_damaged_pictures_and_counts_them(launchbay: Launch
 
 
 def test_parquet_without_its_damaged_rows_is_still_described(launchbay: Launchbay) -> None:
-    datasets = pytest.importorskip("datasets", reason="the extra datasets is not installed")
+    import datasets
+
     draw(*(f"{n}.png" for n in range(20)))
     rows = [{"image": {"bytes": Path(f"{n}.png").read_bytes()}, "label": n % 2} for n in range(20)]
     rows[5]["image"] = {"bytes": b"no picture"}

@@ -139,7 +139,6 @@ def commands(run: RunFolder) -> list[tuple[str, str]]:
         found.append(("Continue it", f"{train} --config {config} --run {shlex.quote(run.folder.name)}"))
     found.append(("Evaluate it on other data", f"launchbay evaluate {folder} --val-data DATA"))
     if summary and summary.use:
-        takes = {"IN OUT": "small.png large.png", "IN": "picture.png", "OUT": "drawn.png"}
-        takes["IN OUT"] = "in.png out.png"
+        takes = {"IN OUT": "in.png out.png", "IN": "picture.png", "OUT": "drawn.png"}
         found.append(("Use it", f"launchbay apply {folder} {takes.get(summary.use, summary.use)}"))
     return [*found, ("Take the network away", f"launchbay export {folder}")]
