@@ -85,7 +85,7 @@ def test_trials_go_on_where_they_were_and_those_that_fall_behind_are_stopped() -
 @pytest.mark.slow
 def test_a_sweep_of_trials_that_is_stopped_goes_on(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent / "faults")
-    from test_stop import started
+    from test_stop import started  # pyright: ignore[reportMissingImports]
 
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     argv = [Path(sys.executable).with_name("launchbay"), *TRIALS, "--trials", 3, "--jobs", 2]

@@ -189,10 +189,10 @@ def load(
         raise UserError(f"checkpoint {checkpoint!r} is none that a run keeps", 'it is "best" or "last"')
     folder = Path(find_run(str(run)))
     config_file(folder)
-    run = Run(folder, checkpoint, None if task is None else name_of(task), options)
+    loaded = Run(folder, checkpoint, None if task is None else name_of(task), options)
     if options:
-        check_options_of_use(run, name_of(task or str(run.options.get("task", ""))), options)
-    return run
+        check_options_of_use(loaded, name_of(task or str(loaded.options.get("task", ""))), options)
+    return loaded
 
 
 def check_options_of_use(run: Run, task: str, options: Json) -> None:
