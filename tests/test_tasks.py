@@ -214,7 +214,8 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path, monkeypat
     assert "cannot take pictures of 28×28: Input height" in said("classify", "--model", "timm/vit_tiny_patch16_224")
     assert "--size -4 has to be greater than 0" in said("vae", "--size", -4)
     assert "is not a pair of data sets" in said("unmix", "--data", "glyphs+")
-    assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
+    assert "as this task sets betas: " in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
+    assert "no optimizer 'muno', neither" in (muno := said("classify", "--optimizer", "muno")) and "muon" in muno
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
     assert "timm has no network 'resnt18'; did you mean resnet18 or" in said("classify", "--model", "timm/resnt18")
     assert "gone.safetensors: there is no such file or folder" in said("unmix", "--weights", "gone.safetensors")
