@@ -52,17 +52,16 @@ def kind_of_timm(name: str) -> Callable[..., Optimizer]:
     Raises:
         UserError: timm has none of that name.
     """
-    from timm.optim import get_optimizer_class, list_optimizers
+    from timm.optim import get_optimizer_class, list_optimizers  # pyright: ignore[reportPrivateImportUsage]
 
     try:
         return get_optimizer_class(name, bind_defaults=True)
     except ValueError as error:
-        near = get_close_matches(name, [*PLAIN, *list_optimizers()], cutoff=0.5)
+        known = [*PLAIN, *map(str, list_optimizers())]
+        near = " or ".join(get_close_matches(name, known, cutoff=0.5))
         raise UserError(
             f"there is no optimizer {name!r}, neither adam, adamw, sgd nor one of timm",
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "python -c 'import timm; print(timm.optim.list_optimizers())'",
+            f"did you mean {near}?" if near else "python -c 'import timm; print(timm.optim.list_optimizers())'",
         ) from error
 
 
