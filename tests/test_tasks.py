@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import lines
@@ -21,6 +22,7 @@ from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, 
 from launchbay.models.classify import build_classifier
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Task
+from launchbay.tasks.classify import Classify, ClassifyConfig
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -158,6 +160,22 @@ def test_tta_averages_the_eight_positions() -> None:
             output = task.model(turned)
             expected.append((output.flip(-1) if mirror else output).rot90(-turns, (2, 3)))
     assert torch.allclose(task.restore(image), torch.stack(expected).mean(dim=0), atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("flip", [True, False])
+def test_classify_answers_by_the_mean_over_moved_and_mirrored_pictures(*, flip: bool) -> None:
+    """By hand: half the weight is the picture's own, a quarter that of each of two that are moved by a pixel."""
+    config = ClassifyConfig(channels=1, size=8, classes=3, flip=flip, tta=True)
+    task = Classify(config).eval()
+    image = torch.rand(2, 1, 8, 8)
+    wide = np.pad(image.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    expected = torch.zeros(2, 3)
+    for view, weight in ((image.numpy(), 2), (wide[:, :, :8, :8], 1), (wide[:, :, 2:, 2:], 1)):
+        for side in (view, view[..., ::-1].copy()) if flip else (view, view):
+            expected += weight / 8 * task.model(torch.from_numpy(side))
+    torch.testing.assert_close(task.answer(image), expected)
+    assert not torch.allclose(task.answer(image), task.model(image))
 
 
 @pytest.mark.usefixtures("with_curves")
