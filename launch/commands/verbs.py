@@ -45,8 +45,8 @@ VERBS = {
 CODE = "what the run was trained {}, if that is not installed: module:Class, seen from this folder"
 USES = """A task that makes pictures of pictures writes them to OUT, which is a file, or a folder if there are several.
 One that draws pictures takes no IN: OUT is a grid, or a folder for a file each. One that tells pictures apart takes no
-OUT, and prints. Also options of its task that this depends on: --tta of superres or classify. Exit code: 1 if a picture cannot be
-read; the others are done then."""
+OUT, and prints. Also options of its task that this depends on: --tta of superres or classify. Exit code: 1 if a picture
+cannot be read; the others are done then."""
 
 
 class Parser(argparse.ArgumentParser):
