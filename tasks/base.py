@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from launchbay import UserError
 from launchbay.data import ImageSet, Load, key
 from launchbay.data.randomness import uniform
+from launchbay.devices import can_pin
 from launchbay.tasks.answers import Answer
 from launchbay.tasks.authors import prepare_methods
 from launchbay.tasks.losses import IndivisibleBatch, check_rows
@@ -165,7 +166,7 @@ class Batch:
         return self._here(drawn)
 
     def _here(self, drawn: Tensor) -> Tensor:
-        if self.image.is_cuda:
+        if can_pin(self.image.device):
             drawn = drawn.pin_memory()  # or copying it would wait for the GPU
         return drawn.to(self.image.device, torch.get_default_dtype(), non_blocking=True)
 

@@ -50,8 +50,9 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
             mixed_precision=precision if precision in ("bf16", "fp16") else None,
             gradient_accumulation_steps=options.optimization.accumulate,
             device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, 0.4 s
-            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between. Gradients
+            # lie where they are exchanged, not a second time elsewhere.
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
         )
     except ValueError as error:
         if "mixed precision" not in str(error):

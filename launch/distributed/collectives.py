@@ -1,6 +1,7 @@
 """How processes agree: the one place where they talk to each other, wrappers of networks and the watchdog aside."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx
 from torch.distributed import ReduceOp
 
+from launchbay.devices import can_pin
+from launchbay.exact import exact
 from launchbay.launch.errors import Elsewhere, Signalled
 
 T = TypeVar("T")
@@ -62,7 +65,7 @@ def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
     except (Exception, Signalled) as error:
         failure = error
     mine = code_of(failure)
-    worst = int(all_reduce_async(torch.tensor(mine, device=accelerator.device), ReduceOp.MAX, accelerator)())
+    worst = int(all_reduce_async(torch.full((), mine, device=accelerator.device), ReduceOp.MAX, accelerator)())
     if worst:
         raise failure if failure is not None and mine == worst else elsewhere(worst)
     return cast(T, result)
@@ -74,24 +77,36 @@ def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accele
     What is done in between covers the way to the other processes, and from a GPU: reading a number from one at once
     would let it finish all that it was given, and idle until it gets more.
     """
-    value = value.detach().float()
-    work = None
-    if accelerator.num_processes > 1:
-        value = value.clone()  # it is overwritten, and may be the loss itself
-        work = distributed.all_reduce(value, how, async_op=True)
-    if accelerator.device.type != "cuda":
-        return lambda: wait_for(work, value)
-    if work is not None:
-        work.wait()  # it is the GPU that waits here
-    value, copied = value.to("cpu", non_blocking=True), torch.cuda.Event()
-    copied.record()
-    return lambda: copied.synchronize() or float(value)
+    value, several = value.detach().float(), accelerator.num_processes > 1
+    if can_pin(value.device):
+        return answer_beside(value, how, several=several)
+    if not several:
+        return lambda: float(value)
+    value = value.clone()  # it is overwritten, and may be the loss itself
+    work = cast(distributed.Work, distributed.all_reduce(value, how, async_op=True))
+    return lambda: work.wait() and float(value)
 
 
-def wait_for(work: distributed.Work | None, value: Tensor) -> float:
-    if work is not None:
-        work.wait()
-    return float(value)
+def answer_beside(value: Tensor, how: ReduceOp.RedOpType, *, several: bool) -> Callable[[], float]:
+    """`all_reduce_async` on a GPU, on a stream of its own: on the one that computes, what comes next, a backward pass,
+    would begin only when the slowest of all processes has come so far.
+    """
+    side, copied = side_stream(value.device), torch.Event(value.device)
+    side.wait_stream(torch.accelerator.current_stream(value.device))
+    with side:
+        value.record_stream(side)
+        if several:
+            value = value.clone()
+            distributed.all_reduce(value, how)  # it is this stream that waits here, neither the host nor the other one
+        number = value.to("cpu", non_blocking=True)
+        copied.record(side)
+    return lambda: copied.synchronize() or float(number)
+
+
+@lru_cache
+def side_stream(device: torch.device) -> torch.Stream:
+    """Return the stream of `device` for what is not computed but asked."""
+    return torch.Stream(device)
 
 
 def reduce(value: Tensor, how: Literal["sum", "mean"], accelerator: Accelerator) -> Tensor:
@@ -101,7 +116,7 @@ def reduce(value: Tensor, how: Literal["sum", "mean"], accelerator: Accelerator)
 
 def mean_terms(terms: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
     """Return the mean over all processes of each term, a scalar."""
-    stacked = torch.stack([value.detach().double() for value in terms.values()])
+    stacked = torch.stack([exact(value.detach()) for value in terms.values()])
     return dict(zip(terms, reduce(stacked, "mean", accelerator).tolist(), strict=True))
 
 
@@ -115,6 +130,18 @@ def broadcast(value: Tensor) -> None:
 def gather(value: Tensor, accelerator: Accelerator) -> Tensor:
     """Return the rows of `value` of all processes, one process after the other."""
     return cast(Tensor, accelerator.gather(value))
+
+
+def gather_on_main(value: Tensor, accelerator: Accelerator) -> Tensor:
+    """Return the `value` of each process, processes × ..., on the CPU of the main process. On the others an empty
+    0 × ..., since none of them has any use for it.
+    """
+    if accelerator.num_processes == 1:
+        return value[None].cpu()
+    value = value.to(accelerator.device).contiguous()
+    of_all = [torch.empty_like(value) for _ in range(accelerator.num_processes * accelerator.is_main_process)]
+    distributed.gather(value, of_all or None)
+    return torch.stack([each.cpu() for each in of_all]) if of_all else value.new_empty(0, *value.shape, device="cpu")
 
 
 def gather_with_gradients(rows: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from launchbay.devices import device_in_use, random_state_kept
+
 STATES = (PartialState, AcceleratorState, GradientState)
 """What accelerate keeps for the life of a process: a second training would be held to the options of the first."""
 
@@ -21,7 +23,7 @@ def as_guest() -> Generator[None]:
     for state in STATES:
         state._shared_state.clear()
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+        with random_state_kept(device_in_use()):
             yield
     finally:
         for state, before in zip(STATES, kept, strict=True):

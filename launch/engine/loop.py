@@ -53,7 +53,7 @@ class Engine:
         self.fingerprints = {"training": self.training_set.fingerprint()}
         for name, images in self.validation_sets.items():
             self.fingerprints[f"{name} validation".strip()] = images.fingerprint()
-        if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
+        if accelerator.device.type != "cpu" and not self.options.data.workers:  # which could not ask a GPU
             for images in (self.training_set, *self.validation_sets.values()):
                 images.to(accelerator.device)
         self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)

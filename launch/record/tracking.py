@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from launchbay import devices
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import Json, remove_leftovers, replacing, to_json, write_text, writing
@@ -109,8 +110,7 @@ def surroundings(processes: int) -> Json:
 
 def peak_memory(device: torch.device) -> dict[str, int | None]:
     """Return the most bytes that this process has had so far, and how many of its GPU."""
-    gpu = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return {"memory": peak_of_process(), "gpu_memory": gpu}
+    return {"memory": peak_of_process(), "gpu_memory": devices.peak_memory(device)}
 
 
 def peak_of_process() -> int:
