@@ -134,6 +134,9 @@ class RunOptions:
     stuck_after: str = "60s"
     """Report, with its stack, a process that makes no progress for this long, or waits so long for others to come at
     the start; it ends after ten times that if they do not."""
+    timeout: str = "5m"
+    """End the run where a process or machine cannot be reached for this long, or takes so much longer for a step than
+    the others; the same command goes on. One that validates, draws or saves is waited for twelve times as long."""
     log_every: Annotated[int, Gt(0)] = 10
     """Steps between two reports of the training losses."""
     wandb: Literal["offline", "online", "off"] | None = None
@@ -147,7 +150,7 @@ class RunOptions:
     """Show the full traceback of an error."""
 
     def __post_init__(self) -> None:
-        for name in ("max_time", "stuck_after"):
+        for name in ("max_time", "stuck_after", "timeout"):
             try:
                 seconds_of(getattr(self, name) or "1s")
             except ValueError as error:

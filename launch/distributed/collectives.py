@@ -6,13 +6,13 @@ from typing import Literal, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx
 from torch.distributed import ReduceOp
 
 from launchbay.devices import can_pin
 from launchbay.exact import exact
+from launchbay.launch.distributed.groups import aside
 from launchbay.launch.errors import Elsewhere, Signalled
 
 T = TypeVar("T")
@@ -34,10 +34,12 @@ def on_main_process(function: Callable[[], T]) -> T:
             result = function()
         except (Exception, Signalled) as error:
             failure = error
-    result, code = cast(tuple[T, int], broadcast_object_list([result, code_of(failure)]))
-    if code:
+    told = [result, code_of(failure)]
+    if PartialState().num_processes > 1:
+        distributed.broadcast_object_list(told, 0, aside())
+    if code := cast(int, told[1]):
         raise failure or elsewhere(code)
-    return result
+    return cast(T, told[0])
 
 
 def code_of(failure: BaseException | None) -> int:
@@ -65,10 +67,19 @@ def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
     except (Exception, Signalled) as error:
         failure = error
     mine = code_of(failure)
-    worst = int(all_reduce_async(torch.full((), mine, device=accelerator.device), ReduceOp.MAX, accelerator)())
+    worst = largest(mine, accelerator)()
     if worst:
         raise failure if failure is not None and mine == worst else elsewhere(worst)
     return cast(T, result)
+
+
+def largest(value: int, accelerator: Accelerator) -> Callable[[], int]:
+    """Ask for the largest `value` of all processes, aside of the training. Return a function that waits for it."""
+    if accelerator.num_processes == 1:
+        return lambda: value
+    shared = torch.tensor(value)
+    work = distributed.all_reduce(shared, ReduceOp.MAX, aside(), async_op=True)
+    return lambda: int(wait_for(work, shared))
 
 
 def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accelerator) -> Callable[[], float]:
@@ -83,8 +94,8 @@ def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accele
     if not several:
         return lambda: float(value)
     value = value.clone()  # it is overwritten, and may be the loss itself
-    work = cast(distributed.Work, distributed.all_reduce(value, how, async_op=True))
-    return lambda: work.wait() and float(value)
+    work = distributed.all_reduce(value, how, async_op=True)
+    return lambda: wait_for(work, value)
 
 
 def answer_beside(value: Tensor, how: ReduceOp.RedOpType, *, several: bool) -> Callable[[], float]:
@@ -107,6 +118,12 @@ def answer_beside(value: Tensor, how: ReduceOp.RedOpType, *, several: bool) -> C
 def side_stream(device: torch.device) -> torch.Stream:
     """Return the stream of `device` for what is not computed but asked."""
     return torch.Stream(device)
+
+
+def wait_for(work: distributed.Work | None, value: Tensor) -> float:
+    if work is not None:
+        work.wait()
+    return float(value)
 
 
 def reduce(value: Tensor, how: Literal["sum", "mean"], accelerator: Accelerator) -> Tensor:
@@ -133,20 +150,43 @@ def gather(value: Tensor, accelerator: Accelerator) -> Tensor:
 
 
 def gather_on_main(value: Tensor, accelerator: Accelerator) -> Tensor:
-    """Return the `value` of each process, processes × ..., on the CPU of the main process. On the others an empty
-    0 × ..., since none of them has any use for it.
+    """Return the `value` of each process, processes × ..., on the CPU of the main process, and aside of the training.
+    On the others an empty 0 × ..., since none of them has any use for it.
     """
+    value = value.cpu().contiguous()
     if accelerator.num_processes == 1:
-        return value[None].cpu()
-    value = value.to(accelerator.device).contiguous()
-    of_all = [torch.empty_like(value) for _ in range(accelerator.num_processes * accelerator.is_main_process)]
-    distributed.gather(value, of_all or None)
-    return torch.stack([each.cpu() for each in of_all]) if of_all else value.new_empty(0, *value.shape, device="cpu")
+        return value[None]
+    whole = value.new_empty(accelerator.num_processes * accelerator.is_main_process, *value.shape)
+    distributed.gather(as_bytes(value), [as_bytes(each) for each in whole] or None, 0, aside())
+    return whole
 
 
 def gather_with_gradients(rows: Tensor) -> Tensor:
     """Return `rows` of all processes, as many of each, one process after the other; gradients flow back to each."""
     return cast(Tensor, GatherRows.apply(rows))
+
+
+def sum_with_gradients(value: Tensor) -> Tensor:
+    """Return the sum of `value` over all processes; gradients flow back to each, as those of `gather_with_gradients`
+    do. What a process gets does not grow with their number.
+    """
+    return cast(Tensor, Sum.apply(value))
+
+
+class Sum(torch.autograd.Function):
+    """The gradient of a term is the sum of what all processes make of the sum."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
 
 
 class GatherRows(torch.autograd.Function):
@@ -170,6 +210,45 @@ class GatherRows(torch.autograd.Function):
         return total.chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
+def are_same(digest: str) -> bool:
+    """Return whether all processes have the same `digest`, hexadecimal, by its first 60 bits: they tell each other 16
+    bytes, however many they are.
+    """
+    number = int(digest[:15], 16)
+    largest_and_least = torch.tensor([number, -number])
+    distributed.all_reduce(largest_and_least, ReduceOp.MAX, aside())
+    return int(largest_and_least.sum()) == 0
+
+
 def gather_lists(values: list[T]) -> list[T]:
     """Return the values of all processes, one process after the other. They are pickled."""
-    return cast(list[T], gather_object(values))
+    if PartialState().num_processes == 1:
+        return values
+    of_processes: list[list[T]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(of_processes, values, aside())
+    return [value for some in of_processes for value in some]
+
+
+def hand_over(read: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return on all processes the tensors that the main process can `read`, on the CPU; where it cannot, fail on all.
+
+    Raises:
+        Elsewhere: on the other processes, where it fails.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def forms() -> dict[str, tuple[torch.Size, torch.dtype]]:
+        tensors.update(read())
+        return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+    for name, (shape, dtype) in on_main_process(forms).items():
+        if name not in tensors:
+            tensors[name] = torch.empty(shape, dtype=dtype)
+        if PartialState().num_processes > 1 and tensors[name].numel():
+            distributed.broadcast(as_bytes(tensors[name]), 0, aside())
+    return tensors
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """Return the memory of a contiguous `tensor`: gloo does not know every type of numbers."""
+    return tensor.view(-1).view(torch.uint8)

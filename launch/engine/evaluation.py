@@ -145,7 +145,9 @@ def evaluate(
         total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
     collected = {name: collect_on_main(rows, len(images), accelerator) for name, rows in rest.items()}
-    of_each = {name: collect_rows(rows, len(images), accelerator)[:, 0] for name, rows in values.items()}
+    together = [torch.cat(rows, dim=1) for rows in zip(*values.values(), strict=True)]
+    columns = collect_rows(together, len(images), accelerator).unbind(dim=1) if together else ()
+    of_each = dict(zip(values, columns, strict=True))
     beat("summarize", None)
     figures = on_main_process(lambda: with_summary(task, means, collected))
     return Evaluation(Figures.from_named(figures), collected, Figures.from_named(of_each))
