@@ -60,12 +60,12 @@ def packed(names: Sequence[str]) -> bytes:
     return "\0".join(names).encode(errors="surrogateescape")
 
 
-def index_file(root: Path, first: str) -> Path:
-    """Return where the index of files in `root`, of which `first` comes first, is kept: on this machine, and for what
-    reads pictures here.
+def index_file(root: Path, first: str, found_by: str) -> Path:
+    """Return where the index of files in `root`, of which `first` comes first, is kept: on this machine, for what reads
+    pictures here, and for how they were looked at.
     """
     reads = (__version__, PIL.__version__, *FORMATS, *sorted(missing()))
-    parts = "\n".join((platform.node(), str(root.resolve()), first, *reads))
+    parts = "\n".join((platform.node(), str(root.resolve()), first, found_by, *reads))
     return downloads() / "index" / f"{sha256(parts.encode(errors='surrogateescape')).hexdigest()[:32]}.safetensors"
 
 
@@ -101,18 +101,20 @@ def write_index(file: Path, index: Known) -> None:
 
 def stamps_of(root: Path, names: Sequence[str]) -> Stamps:
     """Return the stamps of files, N×4; zeros where there is none."""
-    stamps = np.zeros((len(names), STAMPS), np.int64)
+    above, part = f"{root}/", 4096  # joined as text: a Path takes a multiple
 
-    def look(places: range) -> None:
-        for place in places:
-            with suppress(OSError):
-                known = os.stat(os.path.join(root, names[place]))  # noqa: PTH116, PTH118 -- a Path takes a multiple
-                stamps[place] = known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino
+    def look(name: str) -> tuple[int, ...]:
+        try:
+            known = os.stat(above + name)  # noqa: PTH116
+        except OSError:
+            return (0,) * STAMPS
+        return known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino
 
-    part = 4096
+    def look_at_part(begin: int) -> Stamps:
+        return np.array([look(name) for name in names[begin : begin + part]], np.int64)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(look, [range(at, min(at + part, len(names))) for at in range(0, len(names), part)]))
-    return stamps
+        return np.concatenate(list(pool.map(look_at_part, range(0, len(names), part))))
 
 
 def still_known(index: Known | None, names: Sequence[str], packed_names: bytes, stamps: Stamps) -> NDArray[np.int64]:
@@ -169,9 +171,11 @@ def settled(stamps: Stamps) -> NDArray[np.bool_]:
     return stamps[:, 1:3].max(axis=1) < time.time_ns() - FRESH
 
 
-def examine_once(root: Path, names: Sequence[str], look: Look) -> tuple[Headers, Problems]:
-    """Return the headers of files, and what is wrong with some, as `look` finds them where the index does not know."""
-    file, asked, names_now = index_file(root, names[0]), time.time_ns(), packed(names)
+def examine_once(root: Path, names: Sequence[str], look: Look, found_by: str) -> tuple[Headers, Problems]:
+    """Return the headers of files, and what is wrong with some, as `look` finds them where the index does not know;
+    `found_by` says how it looks.
+    """
+    file, asked, names_now = index_file(root, names[0], found_by), time.time_ns(), packed(names)
     with alone(file):
         index = read_index(file)
         if index and index.names == names_now and checked_since(file, asked):

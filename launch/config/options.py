@@ -77,8 +77,9 @@ class OptimizationOptions:
     """Samples per optimizer step, over all processes and accumulated batches together."""
     lr: Annotated[float, Gt(0)] = 1e-3
     """Peak learning rate. The rate at a step does not depend on the number of processes."""
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimizer of the networks. sgd has momentum 0.9."""
+    optimizer: str = "adam"
+    """Optimizer of the networks: adam, adamw or sgd (with momentum 0.9) of PyTorch, or one of timm by its name, such as
+    muon, lamb or lion, with timm's settings but for --lr and --weight-decay."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
     """Weight decay of the optimizer."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

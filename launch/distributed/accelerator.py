@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import distributed
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.groups import addresses, join_processes, meet_aside, watched_connections
@@ -226,7 +226,7 @@ def check_accumulate(options: TrainOptions, networks: Collection[str]) -> None:
     """Raise a UserError if a task of several networks is to compute its batches in parts."""
     if (accumulate := options.optimization.accumulate) > 1 and len(networks) > 1:
         raise UserError(
-            f"--accumulate {accumulate} with {len(networks)} networks ({', '.join(networks)}): "
+            f"--accumulate {accumulate} with {number_of(len(networks), 'network')} ({', '.join(networks)}): "
             "with parts of a batch they would no longer learn in turn",
             "use a smaller --batch-size, or more processes",
         )
@@ -236,7 +236,7 @@ def check_batch(options: TrainOptions, processes: int) -> None:
     size, accumulate = options.optimization.batch_size, options.optimization.accumulate
     parts = processes * accumulate
     if size % parts:
-        ways = f"{parts} parts ({processes} process{'es' * (processes > 1)}, --accumulate {accumulate})"
+        ways = f"{parts} parts ({number_of(processes, 'process')}, --accumulate {accumulate})"
         below = size // parts * parts
         nearest = " or ".join(str(size) for size in (below, below + parts) if size)
         raise UserError(f"--batch-size {size} does not divide into {ways}", f"try --batch-size {nearest}")

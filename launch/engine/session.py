@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from launchbay import number_of
 from launchbay.data import ImageSet, key
 from launchbay.data.overlap import find_alike
 from launchbay.data.sources import describe_all
@@ -161,7 +162,7 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     said = [] if used else ["--resume is not used: this run has begun already"]
     if engine.is_over() and not engine.validation_pending:
         more = "More --steps or --epochs continue it" if step >= engine.steps else "More --patience continues it"
-        return [*said, f"this run is finished, after {step} step{'s' * (step != 1)}. {more}", ""]
+        return [*said, f"this run is finished, after {number_of(step, 'step')}. {more}", ""]
     return [*said, f"continues from step {step}: {start}", ""]
 
 
@@ -194,12 +195,13 @@ def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: P
     """Return the first lines of a run: what, on what data, on what hardware, where."""
     on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
     threads = torch.get_num_threads()
-    device = f"cpu, {threads} thread{'s' * (threads > 1)}" if on_cpu else str(accelerator.device)
+    device = f"cpu, {number_of(threads, 'thread')}" if on_cpu else str(accelerator.device)
     precision = config.train.hardware.precision or {"no": "fp32"}.get(
         accelerator.mixed_precision, accelerator.mixed_precision
     )
     line = (
-        f"{config.task} on {data}: {steps} step{'s' * (steps != 1)} of {config.train.optimization.batch_size} samples, "
-        f"{processes} process{'es' * (processes > 1)} ({device}), {precision} -> {folder}"
+        f"{config.task} on {data}: {number_of(steps, 'step')} of "
+        f"{number_of(config.train.optimization.batch_size, 'sample')}, "
+        f"{number_of(processes, 'process')} ({device}), {precision} -> {folder}"
     )
     return line + EMBEDDED.get(data, "")
