@@ -67,19 +67,24 @@ def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
     except (Exception, Signalled) as error:
         failure = error
     mine = code_of(failure)
-    worst = largest(mine, accelerator)()
+    worst = largest(mine, accelerator)
     if worst:
         raise failure if failure is not None and mine == worst else elsewhere(worst)
     return cast(T, result)
 
 
-def largest(value: int, accelerator: Accelerator) -> Callable[[], int]:
-    """Ask for the largest `value` of all processes, aside of the training. Return a function that waits for it."""
-    if accelerator.num_processes == 1:
-        return lambda: value
+def largest(value: int, accelerator: Accelerator) -> int:
+    """Return the largest `value` of all processes."""
     shared = torch.tensor(value)
-    work = distributed.all_reduce(shared, ReduceOp.MAX, aside(), async_op=True)
-    return lambda: int(wait_for(work, shared))
+    if accelerator.num_processes > 1:
+        distributed.all_reduce(shared, ReduceOp.MAX, aside())
+    return int(shared)
+
+
+def wait_for_all() -> None:
+    """Wait until all processes have come here."""
+    if PartialState().num_processes > 1:
+        distributed.barrier(aside())
 
 
 def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accelerator) -> Callable[[], float]:
@@ -229,24 +234,32 @@ def gather_lists(values: list[T]) -> list[T]:
     return [value for some in of_processes for value in some]
 
 
-def hand_over(read: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def whole(_: str, tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def hand_over(
+    read: Callable[[], Mapping[str, Tensor]], keep: Callable[[str, Tensor], Tensor] = whole
+) -> dict[str, Tensor]:
     """Return on all processes the tensors that the main process can `read`, on the CPU; where it cannot, fail on all.
+    Each of them, by its name, is given to `keep` as it comes, which returns what is needed of it.
 
     Raises:
         Elsewhere: on the other processes, where it fails.
     """
-    tensors: dict[str, Tensor] = {}
+    mine: dict[str, Tensor] = {}
 
     def forms() -> dict[str, tuple[torch.Size, torch.dtype]]:
-        tensors.update(read())
-        return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+        mine.update(read())
+        return {name: (tensor.shape, tensor.dtype) for name, tensor in mine.items()}
 
+    kept = {}
     for name, (shape, dtype) in on_main_process(forms).items():
-        if name not in tensors:
-            tensors[name] = torch.empty(shape, dtype=dtype)
-        if PartialState().num_processes > 1 and tensors[name].numel():
-            distributed.broadcast(as_bytes(tensors[name]), 0, aside())
-    return tensors
+        tensor = mine.pop(name) if name in mine else torch.empty(shape, dtype=dtype)
+        if PartialState().num_processes > 1 and tensor.numel():
+            distributed.broadcast(as_bytes(tensor), 0, aside())
+        kept[name] = keep(name, tensor)
+    return kept
 
 
 def as_bytes(tensor: Tensor) -> Tensor:

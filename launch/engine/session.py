@@ -22,7 +22,7 @@ from launchbay.launch.config.loading import check_used
 from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
-from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.distributed.collectives import on_main_process, wait_for_all
 from launchbay.launch.distributed.machines import check_same_folder
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.distributed.watchdog import Watch
@@ -93,7 +93,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             try:
                 engine.fit(folder, observers(config, folder, engine, stop, tracked), stop)
             except errors.Stopped:
-                accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
+                wait_for_all()  # the launcher ends all processes when the first is gone
                 raise
         elif accelerator.is_main_process:
             for tracker in track(tracked, config, folder, Earlier(folder, inf), stop):
