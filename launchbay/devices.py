@@ -2,6 +2,7 @@
 here, so that whatever holds for NVIDIA's GPUs (cuda) holds for Intel's (xpu), Huawei's (npu) and Apple's (mps).
 """
 
+import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
@@ -16,6 +17,43 @@ def can_pin(device: torch.device) -> bool:
     share the host's memory; torch pins none for them.
     """
     return device.type not in (*NO_GPU, "mps")
+
+
+def compute_alike(device: torch.device) -> None:
+    """Have the same numbers give the same bits on `device`, as far as cuDNN goes: a run that is continued is to learn
+    what one that was not stopped does. Some of its gradients of convolutions would add up in whatever order.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+
+
+def tf32() -> str:
+    """Return what NVIDIA's GPUs compute in TF32, with 10 bits of fraction, where numbers are fp32: torch lets
+    convolutions, and matrix products only if somebody says so.
+    """
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
+        return "nothing"
+    kinds = ["convolutions"] * torch.backends.cudnn.allow_tf32
+    kinds += ["matrix products"] * (torch.get_float32_matmul_precision() != "highest")
+    return " and ".join(kinds) or "nothing"
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """Return what of a GPU decides on the last digits of figures; nothing of a CPU."""
+    if device.type in NO_GPU:
+        return {}
+    name = getattr(torch.get_device_module(device), "get_device_name", lambda _: device.type)(device)
+    if device.type != "cuda":
+        return {"gpu": name}
+    cudnn = str(torch.backends.cudnn.version())
+    return {"gpu": name, "cuda": str(torch.version.cuda or torch.version.hip), "cudnn": cudnn, "tf32": tf32()}
+
+
+def gpus() -> list[str]:
+    """Return the names of the GPUs that this process sees."""
+    kind = torch.accelerator.current_accelerator()
+    numbers = range(torch.accelerator.device_count() if kind else 0)
+    return [describe(torch.device(kind.type, number))["gpu"] for number in numbers if kind]
 
 
 def seed_device(device: torch.device, seed: int) -> None:

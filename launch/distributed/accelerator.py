@@ -15,6 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import distributed
 
 from launchbay import UserError, number_of
+from launchbay.devices import compute_alike
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.groups import addresses, join_processes, meet_aside, watched_connections
@@ -46,6 +47,7 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
         check_processes(launcher, accelerator.num_processes)
         if accelerator.num_processes > 1:
             meet_aside(timeout)
+    compute_alike(accelerator.device)
     if accelerator.num_processes > 1:
         introduce(addresses())
     if accelerator.device.type == "cpu":

@@ -19,6 +19,7 @@ def as_guest() -> Generator[None]:
     kind of float and the number of threads are as they were before.
     """
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    alike = torch.backends.cudnn.deterministic
     kept = [dict(state._shared_state) for state in STATES]
     had_group = torch.distributed.is_initialized()
     for state in STATES:
@@ -34,5 +35,6 @@ def as_guest() -> Generator[None]:
             leave_aside()
             torch.distributed.destroy_process_group()
         torch.set_default_dtype(dtype)
+        torch.backends.cudnn.deterministic = alike
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)

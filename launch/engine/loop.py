@@ -287,7 +287,7 @@ class Engine:
             "config": self.config.plain(),
             "data": self.fingerprints,
             "scaler": None if scaler is None else scaler.state_dict(),
-            **surroundings(self.accelerator.num_processes),
+            **surroundings(self.accelerator.num_processes, self.accelerator.device),
         }
 
     def summary(self, status: str) -> Json:
@@ -305,7 +305,7 @@ class Engine:
             "use": use_of(self.task),
             "device": str(self.accelerator.device),
             **peak_memory(self.accelerator.device),
-            **surroundings(self.accelerator.num_processes),
+            **surroundings(self.accelerator.num_processes, self.accelerator.device),
         }
 
     def tell_summary(self, status: str) -> None:

@@ -103,9 +103,9 @@ def texts(picture: Image.Image) -> PngInfo:
     return kept
 
 
-def surroundings(processes: int) -> Json:
-    """Return what decides on the last digit of a run's figures, beside its options and its device."""
-    return {"world_size": processes, "threads": torch.get_num_threads(), "versions": versions()}
+def surroundings(processes: int, device: torch.device) -> Json:
+    """Return what decides on the last digit of a run's figures, beside its options."""
+    return {"world_size": processes, "threads": torch.get_num_threads(), "versions": versions(device)}
 
 
 def peak_memory(device: torch.device) -> dict[str, int | None]:
@@ -124,7 +124,8 @@ def peak_of_process() -> int:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Return the versions of what decides on a run's figures."""
+def versions(device: torch.device) -> dict[str, str]:
+    """Return the versions of what decides on a run's figures, and what its GPU is and computes in TF32."""
     names = ("launchbay", "torch", "accelerate")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    of_libraries = {name: version(name) for name in names}
+    return {"python": platform.python_version(), **of_libraries, **devices.describe(device)}
