@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.devices import to_host
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import describe
 from launchbay.launch.checkpoint.storage import FROZEN, OPTIMIZERS, TASK, CheckpointContent, TrainedState
@@ -108,27 +108,19 @@ class Saver:
                 f"{new[0]} is not in the task's state when it is built, but is now: no run could go on with it",
                 "register each buffer in __init__, with a value that is not None: torch.empty(0, ...) may grow",
             )
-        now = digests(own)
+        copies = to_host(own, {**self.tensors.pop(TASK, {}), **self.tensors.pop(FROZEN, {})})
+        now = digests(copies)
         frozen = {name: now[name] for name in own if self.initial.get(name) == now[name]}
         parts = {
-            TASK: {name: tensor for name, tensor in own.items() if name not in frozen},
-            FROZEN: {name: own[name] for name in frozen},
+            TASK: {name: tensor for name, tensor in copies.items() if name not in frozen},
+            FROZEN: {name: copies[name] for name in frozen},
         }
-        for file, tensors in parts.items():
-            self.keep_copy(file, tensors)
-            if not tensors:
-                del self.tensors[file]
+        self.tensors |= {file: tensors for file, tensors in parts.items() if tensors}
         return digest(frozen)
 
     def keep_copy(self, file: str, tensors: Mapping[str, Tensor]) -> None:
         """In the memory of the last copy: new memory would take seven times as long."""
-        before, after = self.tensors.get(file, {}), {}
-        for name, tensor in tensors.items():
-            mine = before.get(name)
-            if mine is None or (mine.shape, mine.dtype) != (tensor.shape, tensor.dtype):
-                mine = torch.empty(tensor.shape, dtype=tensor.dtype)
-            after[name] = mine.copy_(tensor.detach())
-        self.tensors[file] = after
+        self.tensors[file] = to_host(tensors, self.tensors.get(file))
 
 
 def find_endless(trained_state: TrainedState, own: Mapping[str, Tensor]) -> dict[str, list[str]]:

@@ -56,7 +56,7 @@ class Engine:
         for name, images in self.validation_sets.items():
             self.fingerprints[f"{name} validation".strip()] = images.fingerprint()
         check_same_data(self.fingerprints, accelerator)
-        if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
+        if accelerator.device.type != "cpu" and not self.options.data.workers:  # which could not ask a GPU
             for images in (self.training_set, *self.validation_sets.values()):
                 images.to(accelerator.device)
         self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
@@ -287,7 +287,7 @@ class Engine:
             "config": self.config.plain(),
             "data": self.fingerprints,
             "scaler": None if scaler is None else scaler.state_dict(),
-            **surroundings(self.accelerator.num_processes),
+            **surroundings(self.accelerator.num_processes, self.accelerator.device),
         }
 
     def summary(self, status: str) -> Json:
@@ -305,7 +305,7 @@ class Engine:
             "use": use_of(self.task),
             "device": str(self.accelerator.device),
             **peak_memory(self.accelerator.device),
-            **surroundings(self.accelerator.num_processes),
+            **surroundings(self.accelerator.num_processes, self.accelerator.device),
         }
 
     def tell_summary(self, status: str) -> None:

@@ -1,8 +1,10 @@
 """Optimizers as the options ask for, the schedule of their learning rates, and averages of the weights."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
+from itertools import chain
 from math import cos, pi
 from typing import Any
 
@@ -101,10 +103,29 @@ def average(network: nn.Module, decay: float) -> AveragedModel:
 
 def update_average(averaged: AveragedModel, network: nn.Module) -> None:
     """Move `averaged` towards `network`. What PyTorch calls extra state is taken over too."""
-    averaged.update_parameters(network)
+    if averaged.n_averaged == 0:
+        averaged.update_parameters(network)  # takes them over
+    else:
+        move_average(averaged, network)
     for mine, theirs in zip(averaged.module.modules(), network.modules(), strict=True):
         if type(theirs).get_extra_state is not nn.Module.get_extra_state:
             mine.set_extra_state(deepcopy(theirs.get_extra_state()))
+
+
+@torch.no_grad()
+def move_average(averaged: AveragedModel, network: nn.Module) -> None:
+    """Do what `update_parameters` does but for copying its count to a GPU, which lets the host wait there in each step.
+    The average here does not depend on that.
+    """
+    assert averaged.multi_avg_fn is not None
+    kinds: defaultdict[tuple[torch.device, torch.dtype], tuple[PARAM_LIST, PARAM_LIST]] = defaultdict(lambda: ([], []))
+    values, own = (chain(module.parameters(), module.buffers()) for module in (network, averaged.module))
+    for mine, theirs in zip(own, values, strict=True):
+        for tensors, tensor in zip(kinds[mine.device, mine.dtype], (mine, theirs), strict=True):
+            tensors.append(tensor.detach())
+    for averages, values_now in kinds.values():
+        averaged.multi_avg_fn(averages, values_now, 0)
+    averaged.n_averaged += 1
 
 
 class LearningRates:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from launchbay import number_of
+from launchbay import devices, number_of
 from launchbay.data import ImageSet, key
 from launchbay.data.overlap import find_alike
 from launchbay.data.sources import describe_all
@@ -195,10 +195,12 @@ def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: P
     """Return the first lines of a run: what, on what data, on what hardware, where."""
     on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
     threads = torch.get_num_threads()
-    device = f"cpu, {number_of(threads, 'thread')}" if on_cpu else str(accelerator.device)
+    gpu = devices.describe(accelerator.device)
+    device = f"cpu, {number_of(threads, 'thread')}" if on_cpu else f"{accelerator.device}, {gpu['gpu']}"
     precision = config.train.hardware.precision or {"no": "fp32"}.get(
         accelerator.mixed_precision, accelerator.mixed_precision
     )
+    precision += f" ({gpu['tf32']} in TF32)" if precision == "fp32" and gpu.get("tf32", "nothing") != "nothing" else ""
     line = (
         f"{config.task} on {data}: {number_of(steps, 'step')} of "
         f"{number_of(config.train.optimization.batch_size, 'sample')}, "

@@ -16,6 +16,7 @@ from torch.profiler import record_function
 
 from launchbay import UserError
 from launchbay.data import key
+from launchbay.devices import seed_device
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import check_savable
 from launchbay.launch.checkpoint.task_state import own_state
@@ -35,6 +36,9 @@ from launchbay.tasks.authors import check_trainable
 from launchbay.tasks.base import AnyTask, Batch
 from launchbay.tasks.losses import check_gradients, check_loss, check_yielded, yield_place
 from launchbay.tasks.places import PlaceNote
+
+CLEARLY_LESS = 0.999
+"""Gradients of a norm that is less than so much of --clip-norm are not scaled, however that is rounded."""
 
 
 class Means:
@@ -172,9 +176,9 @@ class Learner:
             norms = self.norms(number, networks, loss.device) if self.accelerator.sync_gradients else {}
             if not isfinite(of_all()):  # before it reaches the weights
                 raise_not_finite(name, terms, number, self.accelerator)
-            check_norms(name, terms, norms, number, self.accelerator)
+            known = check_norms(name, terms, norms, number, self.accelerator)
             for network, norm in norms.items():
-                self.update(network, norm)
+                self.update(network, norm, known[network])
             return norms
 
     def norms(self, number: int, networks: Sequence[str], device: torch.device) -> dict[str, Tensor]:
@@ -187,11 +191,12 @@ class Learner:
             norms[network] = get_total_norm(gradients).to(device)
         return norms
 
-    def update(self, network: str, norm: Tensor) -> None:
-        """Take an optimizer step of `network`, whose gradients have the `norm`."""
+    def update(self, network: str, norm: Tensor, known: float) -> None:
+        """Take an optimizer step of `network`, whose gradients have the `norm`, which is `known` here too."""
         parameters, optimizer = self.parameters[network], self.optimizers[network]
-        if self.options.optimization.clip_norm:
-            clip_grads_with_norm_(parameters, self.options.optimization.clip_norm, norm)
+        most = self.options.optimization.clip_norm
+        if most and not known < CLEARLY_LESS * most:  # others would be multiplied by 1: read and written for nothing
+            clip_grads_with_norm_(parameters, most, norm)
         optimizer.step()
         # Fused ones do not note it: a loss computed before would go unnoticed, with wrong gradients.
         increment_version(parameters)
@@ -241,6 +246,4 @@ class Learner:
     def seed_networks(self, step: int) -> None:
         """Dropout and the like draw from the device's own generator: it depends on the step and on the process."""
         seed = key(self.options.optimization.seed, "networks", step, self.accelerator.process_index)
-        torch.default_generator.manual_seed(seed)
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        seed_device(self.accelerator.device, seed)
