@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from conftest import difference, forget_accelerator, lines
-from PIL import Image
+from PIL import Image, ImageCms
 from toys import Single
 
 import launchbay
@@ -75,6 +75,17 @@ def test_each_kind_of_picture_comes_back_as_it_was(superres: launchbay.Run) -> N
     assert superres.apply(picture.convert("RGBA")).mode == "RGBA"
     deep = superres.apply(np.asarray(picture).astype(np.uint16) * 257)
     assert isinstance(deep, np.ndarray) and deep.dtype == np.uint16 and abs(deep / 257 - pixels).max() < 1
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    picture.save("b.jpg", icc_profile=profile, exif=exif)
+    with Image.open("b.jpg") as opened:
+        for kept in (superres.apply("b.jpg"), superres.apply(opened)):
+            kept.save("c.png", exif=kept.getexif())
+            with Image.open("c.png") as saved:
+                assert saved.info["icc_profile"] == profile and saved.getexif()[0x010F] == "Camera"
+    grey = superres.apply(Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257))
+    assert grey.mode == "I;16" and abs(np.asarray(grey) / 257 - superres.apply(picture.convert("L"))).max() < 1
     tiled = superres.apply(Image.effect_noise((300, 200), 80).convert("RGB"), tile=64)
     whole = superres.apply(Image.effect_noise((300, 200), 80).convert("RGB"))
     assert tiled.size == whole.size == (1200, 800)
