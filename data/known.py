@@ -101,18 +101,20 @@ def write_index(file: Path, index: Known) -> None:
 
 def stamps_of(root: Path, names: Sequence[str]) -> Stamps:
     """Return the stamps of files, N×4; zeros where there is none."""
-    stamps = np.zeros((len(names), STAMPS), np.int64)
+    above, part = f"{root}/", 4096  # joined as text: a Path takes a multiple
 
-    def look(places: range) -> None:
-        for place in places:
-            with suppress(OSError):
-                known = os.stat(os.path.join(root, names[place]))  # noqa: PTH116, PTH118 -- a Path takes a multiple
-                stamps[place] = known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino
+    def look(name: str) -> tuple[int, ...]:
+        try:
+            known = os.stat(above + name)  # noqa: PTH116
+        except OSError:
+            return (0,) * STAMPS
+        return known.st_size, known.st_mtime_ns, known.st_ctime_ns, known.st_ino
 
-    part = 4096
+    def look_at_part(begin: int) -> Stamps:
+        return np.array([look(name) for name in names[begin : begin + part]], np.int64)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(look, [range(at, min(at + part, len(names))) for at in range(0, len(names), part)]))
-    return stamps
+        return np.concatenate(list(pool.map(look_at_part, range(0, len(names), part))))
 
 
 def still_known(index: Known | None, names: Sequence[str], packed_names: bytes, stamps: Stamps) -> NDArray[np.int64]:

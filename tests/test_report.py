@@ -232,9 +232,13 @@ def test_pictures_of_many_runs_keep_the_page_small(runs: list[Path], monkeypatch
 def test_the_verdict_says_how_it_ended(*, status: str, reason: str, said: str, runs: list[Path]) -> None:
     summary = json.loads((runs[0] / "summary.json").read_text())
     (runs[0] / "summary.json").write_text(json.dumps({**summary, "status": status, "reason": reason}))
-    first, *rest = verdict([read_recorded(runs[0]).run], ["it"])
+    first, *_, told, flattered = verdict([read_recorded(runs[0]).run], ["it"])
     gap = 6 - summary["baseline"]["psnr"]
-    assert f"{abs(gap):.2f} dB {'better' if gap > 0 else 'worse'} than input" in first and rest[-1] == said
+    assert f"{abs(gap):.2f} dB {'better' if gap > 0 else 'worse'} than input" in first and told == said
+    assert "--hold-out" in flattered  # said where these pictures have chosen the checkpoint, and only there
+    config = runs[0] / "config.yaml"
+    config.write_text(config.read_text().replace("hold_out: 0.0", "hold_out: 0.1"))
+    assert verdict([read_recorded(runs[0]).run], ["it"])[-1] == said
 
 
 def test_what_has_ended_a_run_is_kept(train: Train, mistake: Callable[..., str]) -> None:

@@ -27,7 +27,7 @@ from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_class, flag
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import write_text
-from launchbay.launch.record.reader import read_run_folder
+from launchbay.launch.record.reader import FLATTERED, read_run_folder
 from launchbay.launch.record.report.page import REPORT
 from launchbay.launch.record.run_folder import SWEEP, is_done
 
@@ -184,6 +184,8 @@ def show_outcome(folder: Path, console: Console) -> None:
     if by and len(whole) > 1:
         best = sorted_by(whole, by)[0]
         console.print(f"the best one, by {by}, is {folder / best.name}", highlight=False, soft_wrap=True)
+        if best.flatters:
+            console.print(FLATTERED, highlight=False)
     if rows:
         write_report([folder], folder / REPORT, console)
 

@@ -5,28 +5,26 @@ import os
 import shutil
 import sys
 from collections.abc import Collection
-from itertools import count
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import yaml
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import distributed
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError, number_of
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
+from launchbay.launch.distributed.groups import addresses, join_processes, meet_aside, watched_connections
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.files import Json
-from launchbay.launch.others import introduce, launch_command, process_count, process_rank
+from launchbay.launch.others import introduce, launch_command, process_count
 
 OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
-MEETINGS = count()
-"""Of this process with the others."""
 SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py ..."
 
 
@@ -38,33 +36,48 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     """
     check_environment(options)
     torch.set_default_dtype(torch.float64 if options.hardware.precision == "fp64" else torch.float32)
-    launcher = launch_command()
-    if process_count() > 1 and not distributed.is_initialized():
-        store = meet(seconds_of(options.run.stuck_after))  # kept open until accelerate has one
-        if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher):
-            join_processes(store)
-    precision = options.hardware.precision
-    try:
-        accelerator = Accelerator(
-            cpu=runs_on_cpu(launcher),
-            mixed_precision=precision if precision in ("bf16", "fp16") else None,
-            gradient_accumulation_steps=options.optimization.accumulate,
-            device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, 0.4 s
-            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-    except ValueError as error:
-        if "mixed precision" not in str(error):
-            raise
-        raise UserError(f"this device cannot do that: {error}", OTHER_PRECISION) from error
-    check_processes(launcher, accelerator.num_processes)
+    launcher, timeout = launch_command(), seconds_of(options.run.timeout)
+    with watched_connections(timeout):
+        if process_count() > 1 and not distributed.is_initialized():
+            store = meet(seconds_of(options.run.stuck_after))  # kept open until accelerate has one
+            if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher):
+                join_processes(store, timeout)
+        accelerator = start_accelerate(options, runs_on_cpu(launcher), timeout)
+        check_processes(launcher, accelerator.num_processes)
+        if accelerator.num_processes > 1:
+            meet_aside(timeout)
     if accelerator.num_processes > 1:
-        introduce()
+        introduce(addresses())
     if accelerator.device.type == "cpu":
         tune_malloc()
         if launcher and not threads_were_said(launcher):
             torch.set_num_threads(threads_per_process())
     return accelerator
+
+
+def start_accelerate(options: TrainOptions, on_cpu: bool, timeout: float) -> Accelerator:
+    """Return an accelerator whose processes wait `timeout` seconds for each other.
+
+    Raises:
+        UserError: the device cannot compute in the precision that is asked for.
+    """
+    precision = options.hardware.precision
+    try:
+        return Accelerator(
+            cpu=on_cpu,
+            mixed_precision=precision if precision in ("bf16", "fp16") else None,
+            gradient_accumulation_steps=options.optimization.accumulate,
+            device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, 0.4 s
+            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+                InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)),
+            ],
+        )
+    except ValueError as error:
+        if "mixed precision" not in str(error):
+            raise
+        raise UserError(f"this device cannot do that: {error}", OTHER_PRECISION) from error
 
 
 def check_environment(options: TrainOptions) -> None:
@@ -120,16 +133,6 @@ def tune_malloc() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**25)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def join_processes(store: TCPStore) -> None:
-    """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
-    restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
-    processes that are gone; so too in a second training of the same processes.
-    """
-    attempt = f"{os.environ['TORCHELASTIC_RESTART_COUNT']}-{next(MEETINGS)}"
-    of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
-    distributed.init_process_group("gloo", store=of_attempt, rank=process_rank(), world_size=process_count())
 
 
 def config_in_force(launcher: list[str]) -> Path | None:

@@ -12,7 +12,7 @@ from torch.distributed import DistError, TCPStore  # pyright: ignore[reportPriva
 
 from launchbay import UserError
 from launchbay.launch.errors import Elsewhere, Missing, panel
-from launchbay.launch.others import process_count, process_rank
+from launchbay.launch.others import named, process_count, process_rank, speaks
 
 PATIENCE = 10
 """Times --stuck-after: how long a process waits for the others."""
@@ -124,13 +124,7 @@ def this_one() -> str:
 
 def lines(missing: list[int], place: Place) -> list[str]:
     """Return who waits for whom, and where."""
-    named = ", ".join(map(str, missing[:8])) + ", ..." * (len(missing) > 8)
-    return [f"{this_one()} waits at {place} for process{'es' * (len(missing) > 1)} {named}"]
-
-
-def speaks() -> bool:
-    """Return whether this process speaks for those of its machine: they wait for the same."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    return [f"{this_one()} waits at {place} for {named(missing)}"]
 
 
 def say(missing: list[int], place: Place, limit: float) -> None:

@@ -23,6 +23,7 @@ from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.distributed.machines import check_same_folder
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.accumulate import describe_statistics
@@ -74,6 +75,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
+        check_same_folder(folder, accelerator)
         told = describe_all(sources.values(), choosable=hasattr(config.options, "channels"))
         told += begin(engine, start)
         if accelerator.is_main_process:
@@ -143,7 +145,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
     stack.enter_context(staying(folder))
     start = resume.find_start(folder, config.train.run.resume)
     if start is not None:
-        saved, its_own = checkpoints.verify(start), start.parent == folder / "checkpoints"
+        saved, its_own = checkpoints.read_state(start), start.parent == folder / "checkpoints"
         resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
         if its_own:  # the run may have ended before these names were written
             with writing(folder):

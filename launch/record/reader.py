@@ -19,6 +19,7 @@ from launchbay.models.reading import Unfit
 
 STALLED = 600
 """Seconds without a line in the record after which a run that is running is said to have stalled."""
+FLATTERED = "a best checkpoint was chosen by its figures, which flatter it a little: --hold-out 0.1 lets others choose"
 PICTURE = re.compile(r"step-(?P<step>\d{8,15})(-(?P<name>.+))?\.png", re.ASCII)
 """The files in samples/."""
 
@@ -53,6 +54,11 @@ class RunFolder:
     def own_options(self) -> Json:
         """The options that tell what the run learns, and not where it is kept."""
         return {name: value for name, value in self.options.items() if name not in PLACE_OPTIONS}
+
+    @property
+    def flatters(self) -> bool:
+        """Whether the figures of its best checkpoint are of the pictures that have chosen it."""
+        return self.summary is not None and bool(self.summary.best_by) and not self.options.get("hold_out")
 
     @property
     def baseline_name(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from launchbay import number_of
 from launchbay.launch.record.figures import which_is_better
-from launchbay.launch.record.reader import RunFolder, ago
+from launchbay.launch.record.reader import FLATTERED, RunFolder, ago
 
 STATES = {"done": "good", "running": "busy", "starting": "busy", "stopped": "halted", "interrupted": "halted"}
 """How each status is coloured; others are bad."""
@@ -109,7 +109,8 @@ def span(seconds: float) -> str:
 def verdict(runs: Sequence[RunFolder], names: Sequence[str]) -> list[str]:
     """Return what there is to say first: of one run all of it, of several which is the best and by how much."""
     if len(runs) == 1:
-        return [sentence(result(runs[0])), *map(sentence, filter(None, (course(runs[0]), state(runs[0]))))]
+        chosen = FLATTERED if runs[0].flatters else ""
+        return [sentence(result(runs[0])), *map(sentence, filter(None, (course(runs[0]), state(runs[0]), chosen)))]
     name = chosen_by(runs[0])
     ranked = [(value, row) for row, run in enumerate(runs) if (value := run.best(name)) is not None]
     sign = better(runs[0], name)
@@ -119,7 +120,8 @@ def verdict(runs: Sequence[RunFolder], names: Sequence[str]) -> list[str]:
     said = [sentence(f"best of {len(runs)} is {names[row]}: {result(runs[row])}")]
     said.append(sentence(f"that is {against(first, second, name, sign)} the next, {names[other]}"))
     unfinished = [own for own, run in zip(names, runs, strict=True) if run.status != "done"]
-    return [*said, *([sentence(f"not done: {', '.join(unfinished)}")] if unfinished else [])]
+    said += [sentence(f"not done: {', '.join(unfinished)}")] if unfinished else []
+    return [*said, *([sentence(FLATTERED)] if any(run.flatters for run in runs) else [])]
 
 
 def sentence(text: str) -> str:
