@@ -24,7 +24,7 @@ import launchbay
 from launchbay import UserError
 from launchbay.launch.commands import in_python
 from launchbay.launch.files import Json
-from launchbay.launch.record.run_folder import lock, owner_lives
+from launchbay.launch.record.lock import lock, owner_lives
 
 SMALL: Json = {"steps": 2, "patch": 48, "width": 8, "blocks": 1, "batch_size": 4, "eval_every": 2, "wandb": "off"}
 
@@ -192,7 +192,7 @@ def test_reading_a_run_of_this_process_leaves_its_lock(tmp_path: Path) -> None:
         assert owner_lives(tmp_path)
         with pytest.raises(UserError, match="is in use by process"):
             lock(tmp_path)
-        other = "from pathlib import Path; from launchbay.launch.record.run_folder import lock; "
+        other = "from pathlib import Path; from launchbay.launch.record.lock import lock; "
         other += f"lock(Path({str(tmp_path)!r}))"
         done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
         assert "is in use by process" in done.stderr

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from launchbay.launch.commands.runs import show_runs
 from launchbay.launch.config.run_options import find_run
-from launchbay.launch.record.run_folder import lock
+from launchbay.launch.record.lock import lock
 
 STATES = {"slow": "killed", "middle": "stopped", "fast": "done"}
 Train = Callable[..., Path]
