@@ -34,6 +34,7 @@ from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, trackers, tracking
 from launchbay.launch.record.lines import Earlier
+from launchbay.launch.record.lock import lock
 from launchbay.launch.record.log import log
 from launchbay.launch.record.place import staying
 from launchbay.launch.record.report.observer import Report
@@ -140,7 +141,7 @@ def source_of(images: ImageSet) -> ImageSet:
 
 def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:
     """Make `folder` this process' own, while `stack` is open. Returns the checkpoint to go on from, if there is one."""
-    stack.enter_context(run_folder.lock(folder))
+    stack.enter_context(lock(folder))
     stack.callback(run_folder.remove_unused, folder)
     stack.enter_context(staying(folder))
     start = resume.find_start(folder, config.train.run.resume)
