@@ -48,6 +48,13 @@ def runs_one_of(command: list[str], names: tuple[str, ...]) -> bool:
     return any(Path(word).name in names for word in command)
 
 
+def threads_per_process() -> int:
+    """Return this process' share of the cores: launchers set OMP_NUM_THREADS to 1 where nobody said otherwise, which
+    would leave all but one idle."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
 def which_process() -> str:
     """Return what to add to a title where there are several."""
     return f" on process {process_rank()} of {process_count()}" if process_count() > 1 else ""

@@ -19,8 +19,8 @@ LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm
 def examine_machine(console: Console) -> None:
     import torch
 
-    from launchbay.launch.distributed.accelerator import threads_per_process
     from launchbay.launch.distributed.settings import config_in_force
+    from launchbay.launch.others import threads_per_process
     from launchbay.launch.record.wandb_mode import wanted_mode
 
     gpus = torch.cuda.device_count()

@@ -25,7 +25,7 @@ from launchbay.launch.distributed.settings import (
     option,
     runs_on_cpu,
 )
-from launchbay.launch.others import introduce, launch_command, process_count, process_rank
+from launchbay.launch.others import introduce, launch_command, process_count, process_rank, threads_per_process
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
@@ -113,13 +113,6 @@ def join_processes(store: TCPStore) -> None:
     attempt = f"{os.environ['TORCHELASTIC_RESTART_COUNT']}-{next(MEETINGS)}"
     of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
     distributed.init_process_group("gloo", store=of_attempt, rank=process_rank(), world_size=process_count())
-
-
-def threads_per_process() -> int:
-    """Return this process' share of the cores: `accelerate launch` sets OMP_NUM_THREADS to 1 where nobody said
-    otherwise, which would leave all but one idle."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def threads_were_said(launcher: list[str]) -> bool:

@@ -7,6 +7,7 @@ import yaml
 
 from launchbay import UserError
 from launchbay.launch.config.options import TrainOptions
+from launchbay.launch.distributed.slurm import describe_tasks
 from launchbay.launch.files import Json
 from launchbay.launch.others import TORCHRUN, launch_command, process_count, runs_one_of
 
@@ -135,11 +136,11 @@ def check_processes(launcher: list[str], seen: int) -> None:
 
 
 def describe_settings() -> list[str]:
-    """Say which settings are in force that are not on the command line, and which are not used."""
+    """Say which settings of the surroundings are in force that are not on the command line, and which are not used."""
     launcher, told = launch_command(), list[str]()
     if launcher and not runs_one_of(launcher, TORCHRUN) and not option(launcher, "config_file"):
         file = config_in_force(launcher)
         told += [f"accelerate's configuration, which its command line does not name: {file}"] if file else []
     ours = [name for name in sorted(os.environ) if name.startswith("ACCELERATE_")]
     unused = [name for name in ours if name not in KNOWN and not name.startswith("ACCELERATE_DYNAMO_")]
-    return told + [f"note: {name} is set, and not used" for name in unused]
+    return [*told, *(f"note: {name} is set, and not used" for name in unused), *describe_tasks()]
