@@ -40,6 +40,9 @@ class Unreachable(OSError):
 class Content(ABC):
     """A picture that is no file of its own; `str` is what a person calls it."""
 
+    remedy = "repair it, or take it out of the archive"
+    """What a person can do if it is damaged."""
+
     @abstractmethod
     def open(self) -> tuple[BinaryIO, int]:
         """Return it as a file, and how many bytes it has.
@@ -142,9 +145,12 @@ class Archive:
         self.path, self.top = path, ""
         try:
             self.file = Preads(path)
-            if opener := opener_of(self.file.read(0, min(8, self.file.size))):
+            head = self.file.read(0, min(8, self.file.size))
+            if opener := opener_of(head):
                 self.file = Preads(unpack_once(path, opener))
             self.is_zip = zipfile.is_zipfile(self.whole())
+            if head.startswith(b"PK") and not self.is_zip:
+                raise ValueError("it begins as a zip does, but lacks the end of one: it is cut short")
             found = zip_contents(self.whole()) if self.is_zip else tar_contents(self.whole(), self.file.size)
         except Exception as error:  # whatever bytes make of zipfile and tarfile
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
@@ -216,6 +222,10 @@ def tar_contents(file: BinaryIO, size: int) -> Contents:
         tarfile.TarError: it is damaged, or no tar.
     """
     found = Contents()
+    if not size:
+        raise ValueError("it is empty")
+    if not tarfile.is_tarfile(file):
+        raise ValueError("it begins as neither a zip nor a tar does")
     with tarfile.open(fileobj=file, mode="r:") as opened:
         for each in opened:
             if each.issym() or each.islnk():

@@ -45,7 +45,8 @@ class Complaints:
         needing = [*dict.fromkeys(line for error in self.small for line in error.needing())]
         if self.damaged:
             lines = dict.fromkeys(line for error in self.damaged for line in error.lines)
-            raise DamagedPictures([*lines, *needing], None, self.damaged[0].where)
+            first = self.damaged[0]
+            raise DamagedPictures([*lines, *needing], None, first.where, first.remedy)
         if not self.small:
             return
         first = self.small[0]

@@ -148,7 +148,8 @@ def read_file(file: Path) -> list[str]:
     Raises:
         UserError: it cannot be read, or is something else; file and line are named.
     """
-    reader = Reader(read_text(file), str(file))
+    ways = f"name a YAML file of operations or a ready chain ({', '.join(ready_names())}), or {EXAMPLE}"
+    reader = Reader(read_text(file, ways), str(file))
     if not isinstance(reader.root, yaml.SequenceNode) or not reader.root.value:
         raise UserError(f"{file} holds no list of operations", f"begin each with a dash: - {EXAMPLE[16:-1]}")
     for node in reader.root.value:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.formats import endings
 from launchbay.data.preads import Preads
 from launchbay.data.words import listed, plain_name, some_of
@@ -107,7 +107,7 @@ def read_csv(text: str, table: Path) -> Cells:
     if twice := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
         raise ValueError(f"two columns are called {twice[0]!r}")
     if long := [line for line, row in rows.items() if len(row) > len(names)]:
-        raise ValueError(f"line {long[0]} has {len(rows[long[0]])} columns, not {len(names)}")
+        raise ValueError(f"line {long[0]} has {number_of(len(rows[long[0]]), 'column')}, not {len(names)}")
     return names, {line: dict(zip(names, row, strict=False)) for line, row in rows.items()}
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from ctypes import CDLL
 from functools import partial
 from logging import NullHandler, getLogger
+from pathlib import Path
 from threading import Lock
 from typing import IO, Any, BinaryIO, NamedTuple
 
@@ -32,6 +33,8 @@ TURNED: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     8: lambda upright: upright.transpose(1, 0, 2)[:, ::-1],
 }
 """A view of an upright picture as the camera held it, by EXIF's orientation. Any other value says nothing."""
+ODD = -1
+"""In place of an orientation that is none."""
 STRIP, LARGE = 2**22, 2**24
 """Pixels that are turned into RGB at a time; pictures with more than `LARGE` are decoded one at a time."""
 WIDTH_TAG, HEIGHT_TAG, BITS_TAG, PHOTOMETRIC_TAG, ORIENTATION_TAG = 0x0100, 0x0101, 0x0102, 0x0106, 0x0112
@@ -52,14 +55,15 @@ with suppress(AttributeError, OSError):  # a libtiff that is built in cannot be 
 
 
 class Header(NamedTuple):
-    """What is known of a picture before it is decoded: its sides, upright, the bytes of its file, and whether it is
-    without colour.
+    """What is known of a picture before it is decoded: its sides, upright, the bytes of its file, whether it is without
+    colour, and whether its EXIF has an orientation that is none.
     """
 
     height: int
     width: int
     bytes: int
     grey: bool
+    odd: bool = False
 
 
 def decode(path: Item) -> Tensor:
@@ -147,7 +151,8 @@ def read_header(path: Item | str) -> Header:
         turn = orientation(lambda: Image.Image.getexif(image) if is_brief else image.getexif())
         if tags := tiff_tags(image):  # whose `size` is that of the upright picture or not, as Pillow's version has it
             width, height = int(tags[WIDTH_TAG]), int(tags[HEIGHT_TAG])
-        return Header(*((width, height) if turn >= 5 else (height, width)), size, image.mode in GREY)
+        sides = (width, height) if turn >= 5 else (height, width)
+        return Header(*sides, size, image.mode in GREY, turn == ODD)
 
 
 @contextmanager
@@ -178,12 +183,13 @@ def tiff_tags(image: Image.Image) -> Mapping[int, Any]:
 
 
 def orientation(exif: Callable[[], Image.Exif]) -> int:
-    """Return EXIF's orientation of a picture, 1 where it says nothing that can be understood."""
+    """Return EXIF's orientation of a picture, 1 where it says none, `ODD` where it says what nobody understands."""
     try:
         value = exif().get(ORIENTATION_TAG, 1)
-        return value if isinstance(value, int) and value in TURNED else 1
+        is_plain = isinstance(value, int) and 0 <= value <= 8
+        return max(1, value) if is_plain else ODD
     except Exception:  # whatever its bytes make of Pillow's parser
-        return 1
+        return ODD
 
 
 @contextmanager
@@ -202,7 +208,12 @@ def open_regular(path: Item | str) -> Generator[tuple[BinaryIO, int]]:
         with file:
             yield file, size
         return
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        if (link := Path(path)).is_symlink():
+            raise ValueError(f"it is a link to {link.readlink()}, which is not there") from None
+        raise
     with os.fdopen(descriptor, "rb") as file:
         known = os.fstat(descriptor)
         if not stat.S_ISREG(known.st_mode):
@@ -244,4 +255,4 @@ def unreadable(path: Item, error: Exception) -> UserError:
         hint = "look after the network and the disk; then the same command goes on from the last checkpoint"
         return UserError(plain_name(error), hint)
     said = f"cannot read the picture {plain_name(path)}: {reason_of(error)}"
-    return UserError(said, "repair it or take it out of the folder")
+    return UserError(said, path.remedy if isinstance(path, Content) else "repair it or take it out of the folder")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from launchbay import UserError
 from launchbay.data.columns import NAMES
+from launchbay.data.words import plain_name
 
 PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "webp")
 LABELS = NAMES["label"]
@@ -27,6 +28,8 @@ class Columns:
     values: Mapping[object, int]
     """The numbers of the classes by what stands in the column, if these are no numbers of classes themselves."""
     unlabelled: str
+    unused: tuple[str, ...]
+    """Those that are neither."""
 
 
 def find_columns(name: str, found: dict[str, Any], wanted: str) -> Columns:
@@ -41,25 +44,29 @@ def find_columns(name: str, found: dict[str, Any], wanted: str) -> Columns:
     features: Mapping[str, Any] = next(iter(found.values())).features
     if wanted and wanted not in features:
         raise UserError(f"{name} has no column {wanted!r}", f"it has {', '.join(features)}")
-    pictures = [each for each, kind in features.items() if has_pictures(each, kind)]
-    picture = only(name, "pictures", pictures, PICTURES, wanted)
+    raw = [each for each, kind in features.items() if getattr(kind, "dtype", "") in ("binary", "large_binary")]
+    usual = [each for each in raw if each.lower() in PICTURES]
+    pictures = [each for each, kind in features.items() if has_pictures(kind)] or usual or raw
+    picture = only(name, "pictures", [wanted] if wanted in raw else pictures, PICTURES, wanted)
     if not picture:
         said = ", ".join(f"{each} ({describe(kind)})" for each, kind in features.items())
         raise UserError(
             f"{name} has no column of pictures: {said}",
-            "give one whose features say Image, or that has the bytes of files",
+            "give a table whose features say Image, or that has the bytes of pictures in a column",
         )
     kinds = {each: type(kind).__name__ for each, kind in features.items()}
     classes = [each for each, kind in kinds.items() if kind == "ClassLabel"]
     plain = [each for each, kind in features.items() if is_plain(kind)]
     named = [each for each in plain if each.lower() in LABELS]
     label = only(name, "classes", [wanted] if wanted in plain else classes or named, LABELS, wanted)
+    unused = tuple(plain_name(each) for each in features if each not in (picture, label))
     if not label:
-        return Columns(picture, "", (), {}, f"{name} has no column of classes: {', '.join(features)}")
+        return Columns(picture, "", (), {}, f"{name} has no column of classes: {', '.join(features)}", unused)
     if kinds[label] == "ClassLabel":
-        return Columns(picture, label, tuple(features[label].names), {}, "")
+        return Columns(picture, label, tuple(features[label].names), {}, "", unused)
     values = sorted({value for part in found.values() for value in part.unique(label) if value is not None})
-    return Columns(picture, label, tuple(map(str, values)), {value: n for n, value in enumerate(values)}, "")
+    numbers = {value: number for number, value in enumerate(values)}
+    return Columns(picture, label, tuple(map(str, values)), numbers, "", unused)
 
 
 def only(name: str, what: str, columns: Sequence[str], usual: Sequence[str], wanted: str) -> str:
@@ -75,17 +82,13 @@ def only(name: str, what: str, columns: Sequence[str], usual: Sequence[str], wan
     ]
     if len(columns) > 1 and len(named) != 1:
         said = f"{name} has {what} in several columns: {', '.join(columns)}"
-        raise UserError(said, "name one: hf:ID@COLUMN; of files, keep one of them")
+        raise UserError(said, f"name one: --data {name}@COLUMN")
     return named[0] if named else columns[0] if columns else ""
 
 
-def has_pictures(name: str, kind: Any) -> bool:
+def has_pictures(kind: Any) -> bool:
     """Return whether a column holds files of pictures: its feature says so, or it is as Parquet keeps them."""
-    if type(kind).__name__ == "Image":
-        return True
-    if isinstance(kind, Mapping):
-        return set(kind) == {"bytes", "path"}
-    return getattr(kind, "dtype", "") in ("binary", "large_binary") and name.lower() in PICTURES
+    return type(kind).__name__ == "Image" or (isinstance(kind, Mapping) and set(kind) == {"bytes", "path"})
 
 
 def is_plain(kind: Any) -> bool:

@@ -4,8 +4,10 @@ import os
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from copy import copy
 from itertools import chain
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -13,13 +15,13 @@ import torch
 from torch import Tensor
 
 from launchbay import UserError
-from launchbay.data.archives import Place
+from launchbay.data.archives import Archive, Place, Unreachable
 from launchbay.data.base import ImageSet, digest_of
 from launchbay.data.decode import decode
 from launchbay.data.headers import Headers
 from launchbay.data.layout import Layout
 from launchbay.data.listing import what_reads
-from launchbay.data.reading import Paths, Problems, decode_all, examine
+from launchbay.data.reading import Paths, Problems, damaged_among, decode_all, examine
 from launchbay.data.samples import bytes_beside
 from launchbay.data.unsuitable import small_pictures
 from launchbay.data.words import counted, listed, plain_name
@@ -31,24 +33,35 @@ of a run on one machine may keep together.
 
 
 SKIP = "; --skip-damaged leaves out what is damaged"
+SKIPPING: ContextVar[bool] = ContextVar("whether damaged pictures are looked for, to be left out", default=False)
+LATER = (
+    "; with a whole copy in its place the same command goes on. Or begin another run with --skip-damaged, which "
+    "decodes every picture before the first step, and leaves out what is damaged"
+)
+"""What else can be done about a picture that turns out to be damaged in the middle of a run."""
 
 
 class DamagedPictures(UserError):
     """Pictures that cannot be read: `lines` has one for each, `rest` is the data set without them, if any are left."""
 
-    def __init__(self, lines: Sequence[str], rest: ImageSet | None, where: str = "folder"):
-        self.lines, self.rest, self.where = lines, rest, where
+    def __init__(self, lines: Sequence[str], rest: ImageSet | None, where: str, remedy: str = ""):
+        self.lines, self.rest, self.where, self.remedy = lines, rest, where, remedy
         if len(lines) == 1:
-            super().__init__(f"cannot read the picture {lines[0]}", f"repair it or take it out of the {where}{SKIP}")
+            said, it = f"cannot read the picture {lines[0]}", "it"
         else:
-            said = f"cannot use {len(lines):,} pictures:\n{listed(lines)}"
-            super().__init__(said, f"repair them or take them out of the {where}{SKIP}")
+            said, it = f"cannot use {len(lines):,} pictures:\n{listed(lines)}", "them"
+        super().__init__(said, (remedy or f"repair {it} or take {it} out of the {where}") + SKIP)
 
     def with_small(self, smallest: int) -> "DamagedPictures":
         """Return this with those of the rest that have fewer than `smallest` pixels in width or height."""
         small = small_pictures(self.rest, smallest) if self.rest is not None else []
         needed = f", but {smallest}×{smallest} are needed"
-        return DamagedPictures([*self.lines, *(line + needed for line in small)], self.rest, self.where)
+        return DamagedPictures([*self.lines, *(line + needed for line in small)], self.rest, self.where, self.remedy)
+
+
+def kind_of(root: Place) -> str:
+    """Return what a person would take a picture out of."""
+    return "folder" if isinstance(root, Path) else "archive" if isinstance(root, Archive) else "table"
 
 
 KEEP_COUNT = 100_000
@@ -90,13 +103,19 @@ class Files(ImageSet):
         return len(self.headers)
 
     def _keep(self) -> dict[int, str]:
-        """Decode all pictures and keep them, if they are not too many. Return why some cannot be decoded."""
+        """Decode all pictures and keep them, if they are not too many. Return why some cannot be decoded: of those that
+        are too many, if such are to be left out.
+        """
         sides = self.headers.pixels()
         self.starts, self.kept = np.cumsum(sides) - sides, None
         if self._total() > KEEP_COUNT or sides.sum() > keep_bytes():
-            return {}
+            return self._look_through() if SKIPPING.get() else {}
         self.kept = torch.empty(int(sides.sum()), dtype=torch.uint8)
         return decode_all(self.files, self.headers, self.kept)
+
+    def _look_through(self) -> dict[int, str]:
+        """Return why some pictures cannot be decoded, by their places."""
+        return damaged_among(self.root, self.files, self.files.names, self.headers)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -124,7 +143,11 @@ class Files(ImageSet):
         if self.kept is not None:
             (height, width), start = self.size(index), int(self.starts[index])
             return self.kept[start : start + 3 * height * width].view(height, width, 3).permute(2, 0, 1)
-        image = decode(self.files[index])
+        try:
+            image = decode(self.files[index])
+        except UserError as error:
+            later = "" if isinstance(error.__cause__, Unreachable) else LATER
+            raise UserError(error.message, error.hint + later) from error
         if image.shape[-2:] != self.size(index):
             raise UserError(f"{self.name(index)} has changed since the run started", "put it back as it was")
         return image
@@ -193,7 +216,7 @@ class LabelledFiles(Files):
         self.labels = [known[name] for name in self.files.names]
         if self.problems:
             lines = [f"{plain_name(root / name)}: {reason}" for name, reason in sorted(self.problems.items())]
-            raise DamagedPictures(lines, self if self.files else None)
+            raise DamagedPictures(lines, self if self.files else None, kind_of(root))
 
     def label(self, index: int) -> int | None:
         """Return the class of a picture, a number below that of the `classes`."""
@@ -207,6 +230,7 @@ def without_damaged(open: Callable[[], ImageSet]) -> ImageSet:
     Raises:
         UserError: none is left.
     """
+    before = SKIPPING.set(True)
     try:
         return open()
     except DamagedPictures as error:
@@ -219,3 +243,5 @@ def without_damaged(open: Callable[[], ImageSet]) -> ImageSet:
         else:
             error.rest.note += f"; left out: {len(error.lines):,} {said}"
         return error.rest
+    finally:
+        SKIPPING.reset(before)

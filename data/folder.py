@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.archives import Archive
-from launchbay.data.files import DamagedPictures, Files, Listed
+from launchbay.data.files import DamagedPictures, Files, Listed, kind_of
 from launchbay.data.headers import Headers
 from launchbay.data.layout import class_of, classes_of, empty_classes, understand, unwrapped
 from launchbay.data.listing import Listing, list_archive, list_folder
@@ -58,7 +58,7 @@ class Folder(Files, Listed):
                 other = [name for name in self.layout.splits["all"] if name not in mine]
                 problems |= copy(self)._read(other)
             lines = [f"{plain_name(self.root / name)}: {reason}" for name, reason in sorted(problems.items())]
-            raise DamagedPictures(lines, rest)
+            raise DamagedPictures(lines, rest, kind_of(self.root))
 
     def _read(self, names: Sequence[str]) -> Problems:
         problems = super()._read(names)
@@ -83,13 +83,18 @@ class Folder(Files, Listed):
         return int(self.labels[index]) if self.classes else None
 
     def _understood(self) -> str:
-        names = f"{len(self.classes)} classes ({some_of(self.classes, 8)}), " if self.classes else ""
+        names = f"{number_of(len(self.classes), 'class')} ({some_of(self.classes, 8)}), " if self.classes else ""
         inside = isinstance(self.root, Path) and self.root != self.given
         return f"{plain_name(self.root)}{', where all pictures are' * inside}: {names}"
 
     def _remarks(self) -> list[str]:
         empty = empty_classes(self.listing, self.layout, self.folders) if self.folders else []
         said = [self.layout.deeper] if self.layout.deeper else []
+        if (
+            self.unlabelled
+            and len({class_of(name, self.layout.depth) for name in self.layout.splits["all"]} - {""}) > 1
+        ):
+            said.append(f"no classes: {self.unlabelled}")
         said += [f"no picture in {some_of([plain_name(name) for name in empty])}"] if empty else []
         return [f"if these are pairs: {self.pairs}", *said] if self.pairs else said
 

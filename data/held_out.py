@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.randomness import Index, generator
 
@@ -73,7 +73,7 @@ def split(training: "Open", share: float) -> "tuple[Open, Open]":
         count = round(share * len(images))
         if not 0 < count < len(images):
             raise UserError(
-                f"--hold-out {share:g} of {len(images)} training pictures leaves none on one side",
+                f"--hold-out {share:g} of {number_of(len(images), 'training picture')} leaves none on one side",
                 "give another share, or leave it out",
             )
         order = torch.randperm(len(images), generator=generator("held out")).tolist()

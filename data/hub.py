@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.archives import Content
 from launchbay.data.base import ImageSet
 from launchbay.data.features import Columns, find_columns, labels_of, place_in_table
@@ -40,7 +40,7 @@ def open_hub(name: str, split: str) -> ImageSet:
     if Path(identity).exists():
         said = f"hf:{identity} is meant to be on the hub, but there is a file or folder {identity} here, too"
         raise UserError(said, f"for that one: --data ./{identity}; for the other start in another folder")
-    return pictures_of(f"hf:{name}", load_from_hub(identity, config), split, column)
+    return pictures_of(f"hf:{address}", load_from_hub(identity, config), split, column)
 
 
 @cache
@@ -52,8 +52,9 @@ def load_from_hub(identity: str, config: str) -> dict[str, Any]:
     return load(name, lambda: datasets.load_dataset(identity, config or None))
 
 
-def open_parquet(split: str, path: Path) -> ImageSet:
-    """Return the pictures in a file of Parquet, or in those of a folder, whose names say what they are for.
+def open_parquet(split: str, path: Path, column: str = "") -> ImageSet:
+    """Return the pictures in a file of Parquet, or in those of a folder, whose names say what they are for; `column` is
+    that of the pictures or of the classes, if several could be meant.
 
     Raises:
         UserError: they cannot be read.
@@ -63,11 +64,11 @@ def open_parquet(split: str, path: Path) -> ImageSet:
     place = str(path.resolve())
     where, files = (place, None) if path.is_dir() else ("parquet", place)
     name = plain_name(path)
-    return pictures_of(name, load(name, lambda: datasets.load_dataset(where, data_files=files)), split)
+    return pictures_of(name, load(name, lambda: datasets.load_dataset(where, data_files=files)), split, column)
 
 
-def open_saved(split: str, path: Path) -> ImageSet:
-    """Return the pictures that `save_to_disk` has written to the folder `path`.
+def open_saved(split: str, path: Path, column: str = "") -> ImageSet:
+    """Return the pictures that `save_to_disk` has written to the folder `path`; `column` as for Parquet.
 
     Raises:
         UserError: they cannot be read.
@@ -75,7 +76,7 @@ def open_saved(split: str, path: Path) -> ImageSet:
     import datasets
 
     name = plain_name(path)
-    return pictures_of(name, load(name, lambda: datasets.load_from_disk(str(path))), split)
+    return pictures_of(name, load(name, lambda: datasets.load_from_disk(str(path))), split, column)
 
 
 def load(name: str, open: Callable[[], Any]) -> dict[str, Any]:
@@ -111,6 +112,7 @@ def pictures_of(name: str, found: dict[str, Any], split: str, column: str = "") 
     """
     columns = find_columns(name, found, column)
     parts, note = parts_of(name, found, columns)
+    note += f"; columns not used: {some_of(columns.unused)}" * bool(columns.unused)
     rows = Rows(name, found, columns.picture)
     chosen = parts[split]
     names = [f"{part}/{row}" for part, places in chosen for row in places]
@@ -132,7 +134,7 @@ def pictures_of(name: str, found: dict[str, Any], split: str, column: str = "") 
 
 def said_of(name: str, images: ImageSet, note: str) -> str:
     """Return what was understood: the name, the classes, and the `note` on what is for what."""
-    classes = f"{len(images.classes)} classes ({some_of(images.classes, 8)}); " * bool(images.classes)
+    classes = f"{number_of(len(images.classes), 'class')} ({some_of(images.classes, 8)}); " * bool(images.classes)
     return f"{name}: {classes}{note}"
 
 
@@ -199,6 +201,8 @@ class Rows:
 
 class Cell(Content):
     """A picture in a row of a table."""
+
+    remedy = "repair it, or take its row out of the table"
 
     def __init__(self, rows: Rows, part: str, row: int):
         self.rows, self.part, self.row = rows, part, row

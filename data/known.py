@@ -60,12 +60,12 @@ def packed(names: Sequence[str]) -> bytes:
     return "\0".join(names).encode(errors="surrogateescape")
 
 
-def index_file(root: Path, first: str) -> Path:
-    """Return where the index of files in `root`, of which `first` comes first, is kept: on this machine, and for what
-    reads pictures here.
+def index_file(root: Path, first: str, found_by: str) -> Path:
+    """Return where the index of files in `root`, of which `first` comes first, is kept: on this machine, for what reads
+    pictures here, and for how they were looked at.
     """
     reads = (__version__, PIL.__version__, *FORMATS, *sorted(missing()))
-    parts = "\n".join((platform.node(), str(root.resolve()), first, *reads))
+    parts = "\n".join((platform.node(), str(root.resolve()), first, found_by, *reads))
     return downloads() / "index" / f"{sha256(parts.encode(errors='surrogateescape')).hexdigest()[:32]}.safetensors"
 
 
@@ -171,9 +171,11 @@ def settled(stamps: Stamps) -> NDArray[np.bool_]:
     return stamps[:, 1:3].max(axis=1) < time.time_ns() - FRESH
 
 
-def examine_once(root: Path, names: Sequence[str], look: Look) -> tuple[Headers, Problems]:
-    """Return the headers of files, and what is wrong with some, as `look` finds them where the index does not know."""
-    file, asked, names_now = index_file(root, names[0]), time.time_ns(), packed(names)
+def examine_once(root: Path, names: Sequence[str], look: Look, found_by: str) -> tuple[Headers, Problems]:
+    """Return the headers of files, and what is wrong with some, as `look` finds them where the index does not know;
+    `found_by` says how it looks.
+    """
+    file, asked, names_now = index_file(root, names[0], found_by), time.time_ns(), packed(names)
     with alone(file):
         index = read_index(file)
         if index and index.names == names_now and checked_since(file, asked):

@@ -42,6 +42,9 @@ def list_folder(root: Path) -> Listing:
     Raises:
         UserError: there is no such folder, no picture in it, or a folder in it that cannot be read.
     """
+    if root.is_symlink() and not root.exists():
+        said = f"{plain_name(root)} is a link to {plain_name(root.readlink())}, which is not there"
+        raise UserError(said, "mount or restore that, or name another folder")
     if not root.is_dir():
         hint = f"looked for it in {plain_name(Path.cwd())}; give an existing folder of photographs"
         raise UserError(f"{plain_name(root)} is not a folder", hint)

@@ -11,6 +11,7 @@ from launchbay import UserError
 from launchbay.data.archives import Item, Place
 from launchbay.data.base import digest
 from launchbay.data.decode import opened, reason_of
+from launchbay.data.files import SKIPPING
 from launchbay.data.reading import Paths, examine
 from launchbay.data.words import plain_name
 
@@ -33,10 +34,10 @@ class Masks:
         self.uniform = self.headers.are_uniform()
         self.refused = dict[str, str]()
         self.kept: list[Tensor] | None = None
-        if keep:
+        if keep or SKIPPING.get():
             good = [(name, self.files[place]) for place, name in enumerate(names) if name not in self.problems]
-            kept = [self._keep(name, file) for name, file in good]
-            self.kept = kept if not self.problems else None
+            kept = [mask for name, file in good if (mask := self._keep(name, file)) is not None and keep]
+            self.kept = kept if keep and not self.problems else None
 
     def _keep(self, name: str, file: Item) -> Tensor:
         try:

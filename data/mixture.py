@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.base import ImageSet, digest
 from launchbay.data.files import Listed
 from launchbay.data.randomness import Index
@@ -70,7 +70,7 @@ class Mixture(ImageSet):
 
 def understood(images: ImageSet) -> str:
     """Return what was understood of one of the two sets."""
-    return images.describe([f"{len(images):,} pictures"], "") if isinstance(images, Listed) else images.note
+    return images.describe([f"{number_of(len(images), 'picture')}"], "") if isinstance(images, Listed) else images.note
 
 
 def fit(images: ImageSet) -> ImageSet:

@@ -1,6 +1,7 @@
 """A pack, as `launchbay pack` writes it: tars with an index, read at any place."""
 
 import io
+from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import BinaryIO
@@ -9,11 +10,11 @@ from zlib import crc32
 import numpy as np
 from torch import Tensor
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.archives import Content, Item, Unreachable
 from launchbay.data.base import digest_of
 from launchbay.data.decode import unreadable
-from launchbay.data.files import Files
+from launchbay.data.files import DamagedPictures, Files
 from launchbay.data.headers import Headers
 from launchbay.data.pack_format import (
     DESCRIPTION,
@@ -25,13 +26,18 @@ from launchbay.data.pack_format import (
     read_description,
     refused,
 )
-from launchbay.data.reading import Items
+from launchbay.data.reading import Items, decode_all
 from launchbay.data.shards import Away, Here, Shards, bring
 from launchbay.data.words import plain_name, some_of
+
+WHOLE_AGAIN = "copy it again as a whole, or write it again with launchbay pack"
+PACK_AGAIN = "copy the pack again, or pack what it was made of again, with launchbay pack DATA OUT --skip-damaged"
 
 
 class Packed(Content):
     """A picture in a pack: the file of which `row` of the index tells."""
+
+    remedy = PACK_AGAIN
 
     def __init__(self, rows: "Rows", row: int):
         self.rows, self.row = rows, row
@@ -56,7 +62,7 @@ class Packed(Content):
 class Rows(Items):
     """The pictures of `rows` of a pack's index."""
 
-    def __init__(self, place: object, columns: Columns, shards: Shards, rows: range):
+    def __init__(self, place: object, columns: Columns, shards: Shards, rows: Sequence[int]):
         self.place, self.columns, self.shards, self.rows = place, columns, shards, rows
 
     def __len__(self) -> int:
@@ -90,7 +96,7 @@ class Pack(Files):
                 description = read_description(file.read(LARGEST))
             columns, shards = read_columns(root / INDEX, description), Here(description.shards, root)
         except (OSError, ValueError) as error:
-            raise refused(root, error) from error
+            raise refused(root, error, WHOLE_AGAIN) from error
         self._open(split, root, description, columns, shards)
 
     def _open(self, split: str, place: object, description: Description, columns: Columns, shards: Shards) -> None:
@@ -98,27 +104,38 @@ class Pack(Files):
 
         Raises:
             UserError: there are none.
+            DamagedPictures: some cannot be decoded, as far as that is looked for.
         """
         self.description = description
-        self._take_rows(Rows(place, columns, shards, rows_of(description, split)))
-        if not self.files:
+        rows = Rows(place, columns, shards, rows_of(description, split))
+        self._take_rows(rows)
+        if not rows:
             has = ", ".join(f"{count:,} to {split}" for split, count in description.splits.items())
             raise UserError(f"{place} has no pictures for {split!r}: {has}", "name other data, or pack them together")
+        if damaged := self._keep():
+            good = [row for row in range(len(rows)) if row not in damaged]
+            lines = [f"{self.name(row)}: {reason}" for row, reason in sorted(damaged.items())]
+            self.starts = self.starts[good]
+            self._take_rows(Rows(place, columns, shards, [rows.rows[row] for row in good]))
+            raise DamagedPictures(lines, self if good else None, "pack", PACK_AGAIN)
 
     def _take_rows(self, rows: Rows) -> None:
         """Become the pictures of these `rows`."""
-        part = slice(rows.rows.start, rows.rows.stop)
-        self.headers = Headers(*(rows.columns[name][part] for name in Headers.COLUMNS))
+        part = slice(rows.rows.start, rows.rows.stop) if isinstance(rows.rows, range) else np.array(rows.rows)
+        known = [rows.columns[name][part] for name in Headers.COLUMNS if name in rows.columns]
+        self.headers = Headers(*known, odd=np.zeros(len(rows), np.bool_))
         self.files, self.labels = rows, rows.columns["label"][part]
         self.classes, self.unlabelled = self.description.classes, self.description.unlabelled
         self.uniform = self.headers.are_uniform()
         counts = np.bincount(rows.columns["shard"][part], minlength=len(rows.shards))
         self.shards = [count for count in counts.tolist() if count]
-        if damaged := self._keep():
-            place, reason = min(damaged.items())
-            raise UserError(f"cannot read the picture {self.name(place)}: {reason}", "pack it again")
-        classes = f": {len(self.classes)} classes ({some_of(self.classes, 8)})" * bool(self.classes)
-        self.note = f"{rows.place}, {len(rows.shards)} shards of {self.description.name}{classes}"
+        classes = f": {number_of(len(self.classes), 'class')} ({some_of(self.classes, 8)})" * bool(self.classes)
+        self.note = f"{rows.place}, {number_of(len(rows.shards), 'shard')} of {self.description.name}{classes}"
+        if self.unlabelled:
+            self.note += f": no classes ({self.unlabelled})"
+
+    def _look_through(self) -> dict[int, str]:
+        return decode_all(self.files, self.headers, None)
 
     def _total(self) -> int:
         return sum(self.description.splits.values())
@@ -153,7 +170,7 @@ class AwayPack(Pack):
             folder, description = bring(address)
             columns = read_columns(folder / INDEX, description)
         except (OSError, ValueError) as error:
-            raise refused(address, error) from error
+            raise refused(address, error, f"{WHOLE_AGAIN}; look at the address and the network") from error
         try:
             self._open(split, plain_name(address), description, columns, Away(description.shards, address, folder))
         except Unreachable as error:

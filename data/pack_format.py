@@ -139,11 +139,9 @@ def check_columns(columns: Columns, description: Description) -> None:
         raise ValueError(f"{INDEX} has rows that lead out of the shards, or have no size, name or class")
 
 
-def refused(place: object, error: Exception) -> UserError:
+def refused(place: object, error: Exception, remedy: str) -> UserError:
     """Return what to tell a person about a pack that cannot be read."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    said = f"{plain_name(place)} is no pack that can be read: {plain_name(reason)}"
-    return UserError(
-        said,
-        "write it again with launchbay pack, or copy it again as a whole; look after the network if it is far away",
-    )
+    reason = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        reason = f"{Path(str(error.filename)).name}: {error.strerror}"
+    return UserError(f"{plain_name(place)} is no pack that can be read: {plain_name(reason)}", remedy)

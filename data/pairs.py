@@ -11,7 +11,7 @@ from torch import Tensor
 
 from launchbay import UserError
 from launchbay.data.base import ImageSet, digest
-from launchbay.data.files import DamagedPictures, Files, Listed
+from launchbay.data.files import DamagedPictures, Files, Listed, kind_of
 from launchbay.data.folder import look_into
 from launchbay.data.held_out import Part
 from launchbay.data.layout import HOLD_OUT, Layout
@@ -68,7 +68,7 @@ class Pairs(Listed):
         if not wrong:
             kept = {*self.names} - damaged.keys()
             self._look(pairs, [name for name in names if name in kept])
-            raise DamagedPictures(list(damaged.values()), self if kept else None)
+            raise DamagedPictures(list(damaged.values()), self if kept else None, kind_of(self.root))
         lines = [*wrong, *damaged.values()]
         if len(lines) == 1:
             raise UserError(f"{plain_name(self.root)}: {lines[0]}", "mend it, or take it away")
@@ -137,7 +137,9 @@ class Pairs(Listed):
         there = sorted({self.scales.get("input", 1), *filter(None, self.partners.pairs)})
         said = f"the inputs in {plain_name(self.root)} are {' or '.join(map(str, there))} times smaller, not {scale}"
         said = said.replace("are 1 times smaller", "are as large as the targets").replace("not 1", "not as large")
-        hint = "choose superres with --scale 2, 3 or 4 for smaller inputs, denoise for those that are as large"
+        smaller = " or ".join(str(each) for each in there if each > 1)
+        ways = [f"superres with --scale {smaller}"] * bool(smaller) + ["denoise"] * (1 in there)
+        hint = f"choose {' or '.join(ways)}"
         raise UnsuitablePictures(said, hint, "scale")
 
     def __len__(self) -> int:

@@ -52,7 +52,7 @@ class Paths(Items):
 def examine(root: Place, names: Sequence[str]) -> tuple[Headers, Problems]:
     """Return the header of each file, with nothing in it where that cannot be read, and why."""
     if isinstance(root, Path) and len(names) >= FEW:
-        return examine_once(root, names, look_at)
+        return examine_once(root, names, look_at, "headers")
     headers = Headers.empty(len(names))
     return headers, look_at(root, names, np.arange(len(names)), headers)
 
@@ -72,26 +72,45 @@ def look_at(root: Place, names: Sequence[str], places: NDArray[np.int64], header
     return problems
 
 
-def decode_all(files: Sequence[Item], headers: Headers, memory: Tensor) -> dict[int, str]:
-    """Write the pixels of all pictures that have a header to `memory`, one after the other. Return what is found to be
-    wrong on the way, by the place of the picture.
+def look_through(root: Place, names: Sequence[str], places: NDArray[np.int64], headers: Headers) -> Problems:
+    """Read the headers of the files at `places`, and decode them, to find what is wrong with some: return that."""
+    problems = look_at(root, names, places, headers)
+    damaged = decode_all(Paths(root, [names[place] for place in places]), headers.at(places), None)
+    for place in places[[*damaged]]:
+        headers.put(place, Headers.empty(1)[0])
+    return problems | {names[places[place]]: reason for place, reason in damaged.items()}
+
+
+def damaged_among(root: Place, files: Sequence[Item], names: Sequence[str], headers: Headers) -> dict[int, str]:
+    """Return why some pictures cannot be decoded, by their places. Those of a folder are remembered."""
+    if not isinstance(root, Path) or len(names) < FEW:
+        return decode_all(files, headers, None)
+    _, problems = examine_once(root, names, look_through, "pixels")
+    return {place: problems[name] for place, name in enumerate(names) if name in problems}
+
+
+def decode_all(files: Sequence[Item], headers: Headers, memory: Tensor | None) -> dict[int, str]:
+    """Write the pixels of all pictures that have a header to `memory`, one after the other, or nowhere. Return what is
+    found to be wrong on the way, by the place of the picture.
     """
-    problems, pixels = dict[int, str](), memory.numpy()
+    problems, pixels = dict[int, str](), None if memory is None else memory.numpy()
     starts = [0, *np.cumsum(headers.pixels()).tolist()]
 
     def fill(places: range) -> None:
         for place in places:
-            height, width, size, _ = headers[place]
+            height, width, size, *_ = headers[place]
             try:
-                if size:
+                if size and pixels is not None:
                     into = pixels[starts[place] : starts[place + 1]].reshape(height, width, 3)
                     pixels_of(files[place], into)
+                elif size:
+                    pixels_of(files[place])
             except Unreachable:
                 raise
             except Exception as error:  # whatever bytes make of Pillow
                 problems[place] = reason_of(error)
 
-    in_parallel(fill, len(files), "decoding pictures")
+    in_parallel(fill, len(files), "decoding pictures" + ", to find damaged ones" * (pixels is None))
     return problems
 
 

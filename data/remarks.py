@@ -9,6 +9,7 @@ from launchbay.data.base import ImageSet
 from launchbay.data.files import Files
 from launchbay.data.held_out import Part
 from launchbay.data.pairs import Pairs
+from launchbay.data.words import some_of
 
 DARK = 4095 * 255 // 65535 + 1
 """What white of 12 bits becomes where it is read as one of 16."""
@@ -52,6 +53,19 @@ def on_colours(sets: Iterable[tuple[ImageSet, int | None]], *, choosable: bool) 
     if choosable and counts[3].pictures and not counts[3].coloured:
         return f"all {counts[3].pictures:,} pictures are grey, read as RGB; --channels 1 trains on one channel"
     return ""
+
+
+def on_orientation(sets: Iterable[ImageSet]) -> str:
+    """Return what to say of pictures whose EXIF has an orientation that is none; empty if no picture has."""
+    names = list[str]()
+    for images in sets:
+        whole, places = (images.images, images.places) if isinstance(images, Part) else (images, range(len(images)))
+        files = whole.images if isinstance(whole, Pairs) else whole
+        if isinstance(files, Files) and files.headers.odd.any():
+            names += [files.name(place) for place in places if files.headers.odd[place]]
+    if not names:
+        return ""
+    return f"taken as they lie, since their EXIF has an orientation that is none: {some_of([*dict.fromkeys(names)], 3)}"
 
 
 def on_darkness(images: ImageSet) -> str:

@@ -186,7 +186,16 @@ def fetch(address: str, target: Path) -> None:
         elif time.monotonic() > since + QUIET:
             raise TimeoutError(f"nothing has come from {address} for {QUIET} s")
     if errors:
-        raise OSError(f"cannot get {address}: {str(errors[0]) or type(errors[0]).__name__}") from errors[0]
+        raise OSError(f"cannot get {address}: {reason_of_failure(errors[0])}") from errors[0]
+
+
+def reason_of_failure(error: Exception) -> str:
+    """Return in words why something far away cannot be had: libraries often say no more than its address."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "there is nothing of that name"
+    if isinstance(error, PermissionError):
+        return f"access is denied ({error})"
+    return str(error) or type(error).__name__
 
 
 def limit() -> int:

@@ -8,14 +8,14 @@ from typing import Unpack
 
 from torch import Tensor
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.base import ImageSet, LoadOptions, count_classes
 from launchbay.data.files import DamagedPictures, Listed, without_damaged
 from launchbay.data.folder import Folder
 from launchbay.data.held_out import Part
 from launchbay.data.pairs import Pairs, at_scale
 from launchbay.data.random_parts import RATIO, ResizedCrops
-from launchbay.data.remarks import on_colours, on_darkness
+from launchbay.data.remarks import on_colours, on_darkness, on_orientation
 from launchbay.data.tables import Table
 from launchbay.data.transforms import Crops, Fitted, Multiples
 from launchbay.data.unsuitable import UnsuitablePictures
@@ -81,6 +81,7 @@ class Source:
         asked = [(self.opened[split], channels) for split, channels in self.channels.items()]
         found = (
             on_colours(asked, choosable=choosable),
+            on_orientation(self.opened.values()),
             on_darkness(self.opened["train"]) if "train" in self.opened else "",
         )
         return [*self.understood(), *filter(None, [*found, *self.remarks.values()])]
@@ -196,7 +197,7 @@ def check_labels(images: ImageSet, classes: int) -> None:
     count = count_classes(images)
     if classes != count:
         raise UserError(
-            f"the data set has {count} classes ({some_of(images.classes)}), the network {classes}",
+            f"the data set has {number_of(count, 'class')} ({some_of(images.classes)}), the network {classes}",
             f"train with --classes {count}",
         )
 

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.base import digest
 from launchbay.data.columns import Row, read_rows
 from launchbay.data.files import DamagedPictures, Files, Listed
@@ -86,12 +86,12 @@ class Table(Files, Listed):
         new = sorted(of_split["val"] - of_split["train"]) if self.split != "all" else []
         if len(everything) < 2:
             self.unlabelled = (
-                "all rows have the same" if everything else f"{plain_name(self.table)} has no column label"
+                "all rows have the same label" if everything else f"{plain_name(self.table)} has no column label"
             )
+        elif any(is_fraction(label) for label in everything):
+            self.unlabelled = "the labels are fractions, which are no classes"
         elif new:
             self.unlabelled = f"{plain_name(new[0])} is the label of a picture to validate, but of none to train"
-        elif any(is_fraction(label) for label in everything):
-            self.unlabelled = "they are fractions, which are no classes"
         else:
             self.labels_in_order = sorted(everything, key=numbers_first)
             self.classes = tuple(map(plain_name, self.labels_in_order))
@@ -105,11 +105,13 @@ class Table(Files, Listed):
         return digest(super().fingerprint(), *(self.rows[name].label for name in self.files.names))
 
     def _understood(self) -> str:
-        classes = f"{len(self.classes)} classes ({some_of(self.classes, 8)}), " if self.classes else ""
+        classes = f"{number_of(len(self.classes), 'class')} ({some_of(self.classes, 8)}), " if self.classes else ""
         return f"{plain_name(self.table)}: {classes}"
 
     def _remarks(self) -> list[str]:
-        return [f"columns not used: {some_of(self.unused)}"] if self.unused else []
+        has_labels = any(row.label for row in self.rows.values())
+        said = [f"no classes: {self.unlabelled}"] if self.unlabelled and has_labels else []
+        return [*said, f"columns not used: {some_of(self.unused)}"] if self.unused else said
 
 
 def layout_of(rows: dict[str, Row]) -> Layout:

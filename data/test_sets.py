@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.base import ImageSet
 from launchbay.data.download import downloads
 from launchbay.data.folder import Folder
@@ -38,7 +38,7 @@ def open_test_set(name: str, split: str, root: Path | None) -> ImageSet:
     images = Folder("all", folder)
     if len(images) != count:
         raise UserError(
-            f"{folder} holds {len(images)} pictures, {name} has {count}",
+            f"{folder} holds {number_of(len(images), 'picture')}, {name} has {count}",
             "keep the high-resolution ones only, or, if those of low resolution are there too, give --val-data pairs "
             f"--val-root {folder}; for another set: --val-root DIR alone",
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from launchbay import number_of
 from launchbay.data.base import ImageSet, picture_and_label
 from launchbay.data.colours import luminance
 from launchbay.data.randomness import Index
@@ -187,7 +188,8 @@ class Multiples(Transformed):
         large = [index for index in range(len(self)) if max(self.images.size(index)) >= LARGEST + self.multiple]
         if not large:
             return ""
-        what = f"{len(large):,} picture{'s are' if len(large) > 1 else ' is'} larger than {LARGEST}×{LARGEST} pixels"
+        verb = "is" if len(large) == 1 else "are"
+        what = f"{number_of(len(large), 'picture')} {verb} larger than {LARGEST}×{LARGEST} pixels"
         return f"{what}, such as {self.name(large[0])}: of these the middle is used"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from launchbay import number_of
 from launchbay.data.base import ImageSet
 from launchbay.data.cifar10 import CIFAR10
 from launchbay.data.download import fetch, read_or_explain
@@ -123,9 +124,9 @@ def open_torchvision(name: str, split: str, root: Path | None = None) -> ImageSe
         UserError: they are not there, or damaged.
     """
     if name in IDX:
-        return open_idx(name, split, root)
+        return with_note(open_idx(name, split, root), name, "test")
     if name == "CIFAR10":
-        return CIFAR10(split, root)
+        return with_note(CIFAR10(split, root), name, "test")
     if name == "LSUN":
         return open_lsun(split, root)
     known, title = SETS[name], name.partition(":")[0]
@@ -135,8 +136,13 @@ def open_torchvision(name: str, split: str, root: Path | None = None) -> ImageSe
     held_out = split if not known.val else "all"
     downloaded = "" if known.by_hand else tops[0]
     images = read_or_explain(title, downloaded, where / tops[0], partial(read, name, where, options, held_out))
-    classes = f"{len(images.classes)} classes ({some_of(images.classes, 8)}); " * bool(images.classes)
-    images.note = f"{name}: {classes}figures are of {known.judged()}"
+    return with_note(images, name, known.judged())
+
+
+def with_note(images: ImageSet, name: str, judged: str) -> ImageSet:
+    """Return `images`, with what is said of them: their classes, and which of them figures are of (`judged`)."""
+    classes = f"{number_of(len(images.classes), 'class')} ({some_of(images.classes, 8)}); " * bool(images.classes)
+    images.note = f"{name}: {classes}figures are of {judged}"
     return images
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data.archives import Content
 from launchbay.data.base import ImageSet
 from launchbay.data.download import downloads
@@ -45,7 +45,9 @@ class PCAM(ImageSet):
                 self.sides = opened["x"].shape[1:3]
         self.labels = torch.cat(labels)
         if len(self.labels) != self.ends[-1]:
-            raise ValueError(f"it has {self.ends[-1]} pictures and {len(self.labels)} labels")
+            raise ValueError(
+                f"it has {number_of(int(self.ends[-1]), 'picture')} and {number_of(len(self.labels), 'label')}"
+            )
         self.opened: dict[tuple[int, int], Any] = {}
 
     def __getstate__(self) -> dict[str, object]:

@@ -7,6 +7,10 @@ from launchbay import printable
 
 SHOWN = 10
 """Names that a message lists, before it says how many more there are."""
+ONE = {
+    "links": "link", "no regular files": "no regular file", "names that lead out of it": "name that leads out of it",
+}  # fmt: skip
+"""What one thing is called of those kinds that have another word for several."""
 
 
 def plain_name(name: object) -> str:
@@ -22,7 +26,8 @@ def some_of(names: Sequence[str], most: int = SHOWN) -> str:
 def counted(counts: Counter[str], most: int = SHOWN) -> str:
     """Return "3 .heic, 1 .mov", the most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return some_of([f"{count:,} {plain_name(kind)}" for kind, count in ordered], most)
+    named = ((ONE.get(kind, kind) if count == 1 else kind, count) for kind, count in ordered)
+    return some_of([f"{count:,} {plain_name(kind)}" for kind, count in named], most)
 
 
 def listed(lines: Sequence[str], most: int = SHOWN) -> str:

@@ -1,6 +1,7 @@
 """One panel for one failure, and the exit code that says what kind it was."""
 
 import os
+import re
 import select
 import signal
 import sys
@@ -12,22 +13,26 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from launchbay import UserError, printable
-from launchbay.launch.others import is_first_to_fail, process_count, process_rank, those_gone, which_process
+from launchbay.launch.others import (
+    at,
+    is_first_to_fail,
+    is_started_again,
+    killed,
+    process_count,
+    process_rank,
+    which_process,
+)
 
 DONE, BUG, USER_MISTAKE, STOPPED, INTERRUPTED, UNREAD = 0, 1, 2, 75, 130, 141
 """The last two are what shells have for a process that SIGINT or SIGPIPE ended."""
 ENDED_BY = 128
 """What shells add to the number of a signal."""
 SECONDS_TO_SPEAK = 10
-LOST = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "remote process",
-    "Timed out waiting",
-    "waiting for clients",
-)
-"""What torch says where another process does not answer any more."""
+ENDED = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process", "socket closed")
+UNREACHABLE = ("timed out", "timeout", "no route to host", "unreachable", "waiting for clients")
+"""What torch says, in small letters, where another process has ended, and where it does not answer any more."""
+PEER = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
+"""How gloo names it."""
 HOUSE = str(Path(__file__).parents[1])
 """Where all of launchbay is."""
 
@@ -49,7 +54,7 @@ class Elsewhere(Exception):
 
 
 class Missing(UserError):
-    """Other processes have not come, so that none of them can say it."""
+    """Something is missing that each machine is told of: other processes, or what they see."""
 
 
 class Gone(UserError):
@@ -58,10 +63,13 @@ class Gone(UserError):
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of a failure: the exit code, and whether this process has shown it."""
+    """The outcome of a failure: the exit code, whether this process has shown it, and whether it has `failed` where it
+    did not choose to stop.
+    """
 
     code: int
     shown: bool
+    failed: bool = False
 
 
 def report(error: BaseException, *, debug: bool) -> Report:
@@ -70,9 +78,13 @@ def report(error: BaseException, *, debug: bool) -> Report:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Report(UNREAD, shown=True)
     error = out_of_memory(error) or gone(error, None) or error
-    # A launcher is to start the run again where a process is gone, not where all have stopped (see `end`).
-    lost = BUG if "TORCHELASTIC_RUN_ID" in os.environ else STOPPED
-    known = {Gone: lost, UserError: USER_MISTAKE, Stopped: STOPPED, Signalled: STOPPED, KeyboardInterrupt: INTERRUPTED}
+    known = {
+        Gone: STOPPED,
+        UserError: USER_MISTAKE,
+        Stopped: STOPPED,
+        Signalled: STOPPED,
+        KeyboardInterrupt: INTERRUPTED,
+    }
     code = next((code for kind, code in known.items() if isinstance(error, kind)), BUG)
     if isinstance(error, Signalled) and error.number == signal.SIGINT:
         code = INTERRUPTED
@@ -84,7 +96,7 @@ def report(error: BaseException, *, debug: bool) -> Report:
         if debug:
             traceback.print_exception(error)
         show_error(error)
-    return Report(code, shown)
+    return Report(code, shown, failed=isinstance(error, Gone))
 
 
 def nobody_reads() -> bool:
@@ -121,19 +133,36 @@ def out_of_memory(error: BaseException, hint: str = LESS_MEMORY) -> UserError | 
 
 
 def gone(error: BaseException, run: Path | None) -> Gone | None:
-    """Return what to say if `error` means that another process, or a loader worker, of the `run` has ended."""
+    """Return what to say if `error` means that another process, or a loader worker, of the `run` has ended, or cannot
+    be reached.
+    """
     said = str(error)
-    if isinstance(error, RuntimeError) and said.startswith("DataLoader worker"):
+    if isinstance(error, Gone) or not isinstance(error, RuntimeError):
+        return None
+    if said.startswith("DataLoader worker"):
         hint = "mostly memory has run out, or /dev/shm: give fewer --workers, or a smaller --batch-size"
         mistake = Gone(f"a loader worker has ended: {said.partition(' It is possible')[0].strip()}", hint)
-    elif isinstance(error, RuntimeError) and process_count() > 1 and any(part in said for part in LOST):
-        names = ", ".join(those_gone()) or "it is on another machine, or cannot be reached"
-        mistake = Gone(f"another process of this run has ended: {names}", "its own log says why, or the kernel's")
+    elif process_count() > 1 and any(part in said.lower() for part in (*ENDED, *UNREACHABLE)):
+        mistake = lost(said)
     else:
         return None
     mistake.hint += f"; {to_continue(run)}"
     mistake.__cause__ = error
     return mistake
+
+
+def lost(said: str) -> Gone:
+    """Return what to say of another process of the run, of which torch has `said` something in its own words."""
+    if neighbours := killed():
+        return Gone(f"{neighbours} was killed", "its own log may say why, or the kernel's (dmesg): mostly memory")
+    peer = PEER.search(said)
+    who = at(peer[1]) if peer else ""
+    if any(part in said.lower() for part in ENDED):
+        who = who or "a process on another machine"
+        return Gone(f"{who} was killed", "its own log, or that of its machine, may say why")
+    who = who or (f"process {1 - process_rank()}" if process_count() == 2 else "the other processes")
+    why = "their machine or the network is gone, or one of them takes too long (--timeout)"
+    return Gone(f"no answer from {who}: {why}", "see whether their machines can be reached")
 
 
 def to_continue(run: Path | None) -> str:
@@ -157,7 +186,8 @@ def end(report: Report) -> int:
     """Return the exit code; with several processes end this one here and now.
 
     A stopped process ends with 0 where torch's launcher would take anything else for a failure, and with
-    `--max_restarts` start the run again at once. That it has stopped is in summary.json.
+    `--max_restarts` start the run again at once: which is right only where another one is gone. That it has stopped is
+    in summary.json.
     """
     if process_count() == 1:
         return report.code
@@ -166,13 +196,17 @@ def end(report: Report) -> int:
     if report.code and not report.shown:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
         time.sleep(1 if report.code in (STOPPED, INTERRUPTED) else SECONDS_TO_SPEAK)
-    code = DONE if report.code == STOPPED and "TORCHELASTIC_RUN_ID" in os.environ else report.code
+    stopped = report.code == STOPPED and not report.failed
+    code = DONE if stopped and "TORCHELASTIC_RUN_ID" in os.environ else report.code
     os._exit(code)  # taking a broken process group down may hang or abort
 
 
 def show_error(error: BaseException) -> None:
+    if isinstance(error, Gone) and is_started_again():
+        print(f"{printable(error.message)}: the launcher starts all again", flush=True)
+        return
     if isinstance(error, UserError):
-        title, lines, hint = "error", [error.message], error.hint
+        title, lines, hint = "stopped" if isinstance(error, Gone) else "error", [error.message], error.hint
     elif isinstance(error, Stopped):
         said, hint = error.args
         title, lines = "stopped", [said]

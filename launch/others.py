@@ -5,6 +5,7 @@ import platform
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -69,7 +70,18 @@ def is_first_to_fail() -> bool:
     try:
         return store().add(f"launchbay/failures/{attempt()}", 1) == 1
     except Exception:
-        return process_rank() == 0  # the process that kept the store is gone
+        return speaks()  # the process that kept the store is gone, or out of reach: nobody else is heard here
+
+
+def speaks() -> bool:
+    """Return whether this process speaks for those of its machine."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def is_started_again() -> bool:
+    """Return whether the launcher starts all processes again once this one has failed."""
+    left = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) - int(attempt())
+    return "TORCHELASTIC_RUN_ID" in os.environ and left > 0
 
 
 def knows_others() -> bool:
@@ -78,14 +90,33 @@ def knows_others() -> bool:
     return process_count() > 1 and getattr(torch, "is_initialized", bool)()  # it may be in the middle of its import
 
 
-def introduce() -> None:
-    """Tell the other processes which one this is, for when it is gone."""
+def introduce(addresses: Iterable[str]) -> None:
+    """Tell the other processes which one this is, and at which `addresses`, for when it is gone. What is told is by
+    machine and by address: whoever asks then reads no more than it needs.
+    """
     with suppress(Exception):  # whoever brought the processes together keeps no store where it says
-        store().set(f"launchbay/process/{attempt()}/{process_rank()}", f"{os.getpid()} {platform.node()}")
+        known, rank = store(), process_rank()
+        known.append(of_machine(platform.node()), f"{rank} {os.getpid()}\n")
+        for address in addresses:
+            known.append(at_address(address), f"{rank} {platform.node()}\n")
 
 
-def those_gone() -> list[str]:
-    """Return which processes of this run, on this machine, have ended."""
+def of_machine(host: str) -> str:
+    return f"launchbay/processes/{attempt()}/{host}"
+
+
+def at_address(address: str) -> str:
+    return f"launchbay/at/{attempt()}/{address}"
+
+
+def told(known: "TCPStore", name: str) -> dict[int, str]:
+    """Return what processes have appended under `name`, by their ranks."""
+    lines = known.get(name).decode().splitlines() if known.check([name]) else []
+    return {int(rank): said for rank, _, said in (line.partition(" ") for line in lines)}
+
+
+def killed() -> str:
+    """Return which processes of this run, on this machine, have ended; empty if none has."""
     import psutil
 
     def has_ended(pid: int) -> bool:
@@ -94,19 +125,29 @@ def those_gone() -> list[str]:
         except psutil.NoSuchProcess:
             return True
 
-    neighbours: dict[int, int] = {}
+    neighbours: dict[int, str] = {}
     with suppress(Exception):  # the process that kept the store is gone
-        known = store()
-        for rank in range(process_count()):
-            name = f"launchbay/process/{attempt()}/{rank}"
-            pid, _, host = known.get(name).decode().partition(" ") if known.check([name]) else ("", "", "")
-            if host == platform.node():
-                neighbours[rank] = int(pid)
+        neighbours = told(store(), of_machine(platform.node()))
     for _ in range(10):  # the kernel closes its connections before it has ended
-        if found := [f"process {rank} (pid {pid})" for rank, pid in neighbours.items() if has_ended(pid)]:
-            return found
+        if found := {rank: pid for rank, pid in neighbours.items() if has_ended(int(pid))}:
+            return f"{named(found)} (pid {', '.join(found.values())})"
         time.sleep(0.1)
-    return []
+    return ""
+
+
+def at(address: str) -> str:
+    """Return which processes of this run, and on which machine, are at an `address`; empty if that is not known."""
+    found: dict[int, str] = {}
+    with suppress(Exception):  # the process that kept the store is gone
+        found = told(store(), at_address(address))
+    return f"{named(found)} on {next(iter(found.values()))}" if found else ""
+
+
+def named(ranks: Iterable[int]) -> str:
+    """Return the processes of these `ranks` in words."""
+    ordered = sorted(ranks)
+    few = ", ".join(map(str, ordered[:8])) + ", ..." * (len(ordered) > 8)
+    return f"process{'es' * (len(ordered) > 1)} {few}"
 
 
 def attempt() -> str:

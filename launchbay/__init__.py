@@ -32,6 +32,13 @@ def printable(text: object, most: int = MOST_SHOWN) -> str:
     return "".join(c if c.isprintable() or c == "\n" else escaped(c) for c in cut)
 
 
+def number_of(count: int, what: str) -> str:
+    """Return "1 picture", "1,800 pictures", "2 processes": `what` is the word for one."""
+    if count == 1:
+        return f"1 {what}"
+    return f"{count:,} {what}{'es' if what.endswith('s') else 's'}"
+
+
 def escaped(character: str) -> str:
     r"""Return a character as Python writes it, such as \x1b; also a byte of a name that is no UTF-8."""
     code = ord(character)

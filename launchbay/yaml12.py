@@ -27,13 +27,12 @@ DEEPEST = 20
 """Lists within lists. Without a bound a long row of [ takes PyYAML minutes, or all of Python's stack."""
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, remedy: str = "give a file of options, such as a run's config.yaml") -> str:
     """Return the text of a file of options, which is not waited for: a pipe or a device is none.
 
     Raises:
         UserError: it is no file, cannot be read, is too large for options, or is no text.
     """
-    remedy = "give a file of options, such as a run's config.yaml"
     try:
         with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):

@@ -223,23 +223,40 @@ def read_state(checkpoint: Path) -> State:
         raise DamagedCheckpoint(f"{checkpoint}: state.json {error}") from error
 
 
-def load_weights(checkpoint: Path, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
+class Opened:
+    """A verified checkpoint in its `folder`, as it is read: `state`, the names of its `files`, tensors."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.state, self.files = self.content()
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def content(self) -> tuple[State, list[str]]:
+        return read_state(self.folder), list(read_manifest(self.folder).files)
+
+    def tensors(self, file: str) -> dict[str, Tensor]:
+        """Return the tensors of one of its files."""
+        return read_tensors(self.folder / file)
+
+
+def load_weights(checkpoint: Opened, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
     """Put the weights of a verified checkpoint into `networks`.
 
     Raises:
         UserError: they do not fit.
     """
-    extra = read_state(checkpoint).extra_state or {}
-    files = read_manifest(checkpoint).files
+    extra, files = checkpoint.state.extra_state or {}, checkpoint.files
     for name, network in networks.items():
         remedy = "use the version of the task that wrote it"
         file = file_of(name, trained=trained)
         if file not in files:
             raise UserError(f"{checkpoint} has no {file}", remedy)
-        tensors = read_tensors(checkpoint / file)
+        tensors, where = checkpoint.tensors(file), str(checkpoint.folder / file)
         wanted = {key: value for key, value in network.state_dict().items() if isinstance(value, Tensor)}
-        check_kinds(tensors, wanted, str(checkpoint / file), remedy)
-        check_finite(tensors, str(checkpoint / file), HINT, wanted)
+        check_kinds(tensors, wanted, where, remedy)
+        check_finite(tensors, where, HINT, wanted)
         own = {key.removeprefix(f"{name}."): value for key, value in extra.items() if key.startswith(f"{name}.")}
         try:
             network.load_state_dict(tensors | own)

@@ -175,13 +175,14 @@ def cut(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("write", "damage", "said"),
     [
-        (as_zip, cut, "truncated header|invalid header|bad checksum"),
+        (as_zip, cut, "lacks the end of one: it is cut short"),
         (as_tar, cut, "unexpected end of data"),
         (as_tar, lambda content: content[: 6 * 512], "cut short at byte"),
         (as_tar, lambda content: content[: 6 * 512] + b"?" * 512 + content[7 * 512 :], "damaged at byte"),
         (as_tar, lambda content: content + content, "has something behind its end"),
         (as_zip, lambda content: content.replace(b"PK\1\2", b"PK\1\3"), "Bad magic number"),
-        (as_tar, lambda content: b"", "empty file"),
+        (as_tar, lambda content: b"", "it is empty"),
+        (as_tar, lambda content: b"?" * 2000, "it begins as neither a zip nor a tar does"),
     ],
 )
 def test_damaged_archives_are_named(write: Callable[..., None], damage: Callable[[bytes], bytes], said: str) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from test_folders import draw
 
 from launchbay import UserError
-from launchbay.data import Pairs
+from launchbay.data import Pairs, reading
 from launchbay.data.files import DamagedPictures, without_damaged
 from launchbay.launch.config.assembly import open_dataset
 
@@ -165,6 +165,50 @@ def test_a_pack_can_leave_out_damaged_pictures_and_counts_them(launchbay: Launch
     assert code == 2 and "imgs/cat/5.png" in said and not Path("out").exists()
     code, said = launchbay("pack", "imgs", "out", "--skip-damaged")
     assert code == 0 and "left out: 1 damaged" in said and "17 train, 2 val" in said, said
+
+
+def test_a_damaged_pack_can_do_without(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept decoded or not, and in each of its pictures."""
+    draw(*(f"imgs/{n:02}.png" for n in range(20)))
+    assert launchbay("pack", "imgs", "packed")[0] == 0
+    content = bytearray(Path("packed/shard-00000.tar").read_bytes())
+    content[700] ^= 1
+    Path("packed/shard-00000.tar").write_bytes(content)
+    with pytest.raises(DamagedPictures) as raised:
+        open_dataset("packed")("train", None)
+    assert "01.png: the pack is damaged there" in raised.value.message
+    assert "launchbay pack DATA OUT --skip-damaged" in raised.value.hint
+    for most in (2**30, 0):
+        monkeypatch.setattr("launchbay.data.files.KEEP_BYTES", most)
+        rest = without_damaged(lambda: open_dataset("packed")("train", None))
+        whole = open_dataset("imgs")("train", None)
+        assert len(rest) == len(whole) - 1 == 17 and rest.name(0).endswith("packed/02.png")
+        assert all((rest.image(n) == whole.image(n + 1)).all() for n in range(17))
+        assert "left out: 1 damaged" in rest.note
+
+
+def test_damaged_pixels_of_a_large_folder_are_found_first_if_they_are_to_be_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once: a later start decodes what is new or was damaged. Otherwise the message says what can be done."""
+    monkeypatch.setattr("launchbay.data.files.KEEP_BYTES", 0)
+    monkeypatch.setattr("launchbay.data.reading.FEW", 10)
+    monkeypatch.setattr("launchbay.data.known.FRESH", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    draw(*(f"imgs/{n:02}.png" for n in range(20)))
+    Path("imgs/05.png").write_bytes(Path("imgs/05.png").read_bytes()[:1000])
+    images = open_dataset("imgs")("train", None)
+    with pytest.raises(UserError, match=r"05.png: image file is truncated") as raised:
+        images.image(4)
+    assert "the same command goes on" in raised.value.hint and "--skip-damaged" in raised.value.hint
+    decoded = list[object]()
+    decode = reading.pixels_of
+    monkeypatch.setattr(reading, "pixels_of", lambda *given: decoded.append(given[0]) or decode(*given))
+    for count in (18, 1):
+        decoded.clear()
+        rest = without_damaged(lambda: open_dataset("imgs")("train", None))
+        assert len(rest) == 17 and "imgs/05.png" not in {rest.name(n) for n in range(17)}
+        assert len([one for one in decoded if "imgs/00.png" != str(one) != "imgs/10.png"]) == count
 
 
 def test_parquet_without_its_damaged_rows_is_still_described(launchbay: Launchbay) -> None:

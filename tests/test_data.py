@@ -252,7 +252,7 @@ def test_links_to_folders_are_followed_but_not_in_circles(pictures: Path, mistak
     assert len(Folder("all", pictures)) == len(Folder("all", Path("link"))) == 12
     assert Folder("all", pictures).classes == ("0", "1")
     (pictures / "1/gone.png").symlink_to("nowhere")
-    assert "pictures/1/gone.png: No such file or directory" in mistake(
+    assert "pictures/1/gone.png: it is a link to" in mistake(
         "--task", "superres", "--data", "folder", "--data-root", pictures
     )
 

@@ -11,7 +11,7 @@ from conftest import ROOT, Command
 from PIL import Image
 from safetensors import safe_open
 
-from launchbay.launch.config import data_names
+from launchbay.launch.config import data_kinds
 from launchbay.launch.config.data_names import is_code, namesake, sort_of, title_of
 
 Mistake = Callable[..., str]
@@ -94,6 +94,8 @@ WRONG = {
     "owner/name": "give a folder or file there; of the Hugging Face hub: hf:owner/name",
     "HF:mnist": "there is no HF:mnist; did you mean hf:mnist? → write hf:ID[:CONFIG]",
     "notes.txt": "notes.txt is no data set → give a folder",
+    "torchvision:STL10:x": "has no variant 'x' → write torchvision:STL10 or torchvision:STL10:unlabeled",
+    "photographs@label": "photographs@label chooses a column, and photographs is a folder of pictures",
     "": "is not a pair of data sets",
     "a+b+c": "--data a+b+c is not a pair",
     "n" * 5000: "there is no data set",
@@ -117,7 +119,7 @@ def test_only_what_a_file_may_name_is_no_code() -> None:
 
 
 def test_what_every_kind_opens_is_there() -> None:
-    for kind in (*data_names.PREFIXES.values(), *data_names.FILES.values(), *data_names.FOLDERS.values()):
+    for kind in (*data_kinds.PREFIXES.values(), *data_kinds.FILES.values(), *data_kinds.FOLDERS.values()):
         module, _, name = kind.opener.partition(":")
         assert callable(getattr(import_module(module), name))
 

@@ -169,7 +169,8 @@ def test_a_wrong_chain_is_named_with_its_line(text: str, said: str) -> None:
 def test_what_is_no_chain_is_named(mistake: Mistake) -> None:
     said = mistake("--task", "reconstruct", "--degrade", "lihgt", "--steps", 1)
     assert "--degrade lihgt: there is no such chain or file → name a ready one (light, real-esrgan)" in said
-    assert "cannot read none.yaml: No such file" in mistake("--task", "reconstruct", "--degrade", "none.yaml")
+    said = mistake("--task", "reconstruct", "--degrade", "none.yaml")
+    assert "cannot read none.yaml: No such file" in said and "or a ready chain (light, real-esrgan)" in said
     assert "change nothing with --degrade" in mistake("--task", "denoise", "--degrade", "light", "--sigma", 0.2)
 
 

@@ -195,7 +195,7 @@ def test_what_would_not_be_done_as_told_is_refused(
         ("Collides", "declares --seed, which all tasks share"),
         ("ListsDefaults", "ListsDefaults.defaults is a list, not a dict, at"),
         ("DefaultIsText", "DefaultIsText.defaults: steps '3' has to be a valid integer"),
-        ("DefaultIsNoChoice", "DefaultIsNoChoice.defaults: optimizer 'lion' has to be 'adam', 'adamw' or 'sgd'"),
+        ("DefaultIsNoChoice", "DefaultIsNoChoice.defaults: schedule 'poly' has to be 'cosine', 'linear' or 'constant'"),
         ("NoDefault", "RequiredOptions has no default for size"),
         ("ForgetsSuper", "in ForgetsSuper.__init__ → make super().__init__(config) its first line"),
         ("ForgetsSuperOfNone", "ForgetsSuperOfNone.__init__ does not begin with that of Task, at "),

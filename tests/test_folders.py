@@ -19,6 +19,7 @@ from launchbay.data.files import DamagedPictures
 from launchbay.data.folder import Folder
 from launchbay.data.formats import endings
 from launchbay.data.sources import Source
+from launchbay.launch.config.assembly import open_dataset
 
 Launchbay = Callable[..., tuple[int, str]]
 Mistake = Callable[..., str]
@@ -327,6 +328,21 @@ def test_odd_orientations_neither_stop_a_run_nor_turn_half_of_it(orientation: in
     folder = Folder("all", Path("imgs"))
     turned = orientation == 6 or (orientation, suffix) == ("6", "tif")
     assert folder.image(0).shape[1:] == folder.size(0) == ((30, 20) if turned else (20, 30))
+    source = Source(Folder, Path("imgs"))
+    source.open("all")
+    is_named = f"an orientation that is none: imgs/1.{suffix}" in " ".join(source.describe())
+    assert is_named == (not turned and orientation != 0)
+
+
+def test_links_to_nowhere_say_so() -> None:
+    draw("imgs/1.png", "imgs/2.png")
+    Path("imgs/3.png").symlink_to("gone.png")
+    Path("there").symlink_to("unplugged")
+    with pytest.raises(DamagedPictures, match=r"imgs/3.png: it is a link to gone.png, which is not there"):
+        Folder("all", Path("imgs"))
+    for opened in (lambda: Folder("all", Path("there")), lambda: open_dataset("there")("train", None)):
+        with pytest.raises(UserError, match="there is a link to unplugged, which is not there"):
+            opened()
 
 
 def test_damaged_files_are_named_whatever_their_bytes_are() -> None:

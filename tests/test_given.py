@@ -214,7 +214,8 @@ def test_super_resolution_learns_from_given_pictures(train: Train, launchbay: Ve
     assert code == 0 and "imgs: pairs, high/ with inputs from low/" in said and "others: pairs" in said
     given = ("--data", "pairs", "--data-root", "imgs")
     assert "are 2 times smaller, not 4" in mistake("--task", "superres", *given)
-    assert "are 2 times smaller, not as large" in mistake("--task", "denoise", *given)
+    said = mistake("--task", "denoise", *given)
+    assert "are 2 times smaller, not as large" in said and "→ choose superres with --scale 2" in said
     for task, said in {"vae": "VAE makes no use of 'input'", "reconstruct": "'input'", "classify": "no labels"}.items():
         assert said in mistake("--task", task, *given)
 

@@ -115,6 +115,18 @@ def test_pictures_are_decoded_as_those_of_any_folder() -> None:
     assert "bad.parquet, row 2 of train: it is empty" in refused.value.message
 
 
+def test_a_column_of_bytes_is_chosen_where_several_could_be_meant() -> None:
+    rows = {"front": [encoded(n) for n in range(4)], "back": [encoded(9 - n) for n in range(4)], "score": [0.5] * 4}
+    Dataset.from_dict(rows).to_parquet("w.parquet")
+    with pytest.raises(UserError, match=r"w.parquet has pictures in several columns: front, back") as refused:
+        open_dataset("w.parquet")("train", None)
+    assert refused.value.hint == "name one: --data w.parquet@COLUMN"
+    images = open_dataset("w.parquet@back")("train", None)
+    assert torch.equal(images.image(0), decode_bytes(encoded(8))) and "columns not used: front, score" in images.note
+    with pytest.raises(UserError, match="has no column 'side'"):
+        open_dataset("w.parquet@side")("train", None)
+
+
 @pytest.mark.parametrize("form", ["bytes and path", "bytes"])
 def test_columns_are_found_by_their_kinds(form: str) -> None:
     kind = {"bytes": Value("binary"), "path": Value("string")} if form == "bytes and path" else Value("binary")
@@ -145,9 +157,11 @@ def test_what_is_not_clear_is_refused_by_name_and_can_be_chosen() -> None:
     part.to_parquet("made/two/train.parquet")
     with pytest.raises(UserError, match="two has classes in several columns: fine, coarse") as refused:
         open_parquet("train", Path("made/two"))
-    assert refused.value.hint == "name one: hf:ID@COLUMN; of files, keep one of them"
+    assert refused.value.hint == "name one: --data made/two@COLUMN"
     assert open_hub("two@fine", "all").classes == ("x", "y")
-    with pytest.raises(UserError, match="hf:two@other has no column 'other'"):
+    images = open_dataset("made/two@fine")("train", None)
+    assert images.classes == ("x", "y") and "columns not used: coarse" in images.note
+    with pytest.raises(UserError, match="hf:two has no column 'other'"):
         open_hub("two@other", "all")
 
     splits(train=table(4), val=table(2, 4), validation=table(2, 6)).save_to_disk("twice")

@@ -19,9 +19,11 @@ from PIL import Image
 from rich.console import Console
 
 from launchbay.data import LoadOptions
+from launchbay.data.formats import ENDINGS
 from launchbay.launch.commands.pack import pack_data
 from launchbay.launch.config.assembly import open_sources
 from launchbay.launch.config.command_line import parse
+from launchbay.launch.config.data_kinds import FILES
 from launchbay.launch.train import task_of
 
 PAGE = ROOT / "docs/own-data.md"
@@ -153,3 +155,9 @@ def test_what_the_page_says_of_each_row_is_so(row: Row) -> None:
     assert said == row.said
     for images in (training, validation):  # what was counted can be read
         assert images.image(len(images) - 1).ndim == 3
+
+
+def test_the_page_names_every_ending_that_is_read() -> None:
+    page = PAGE.read_text()
+    for ending in (*(each for known in ENDINGS.values() for each in known), *FILES):
+        assert f"{ending}`" in page, ending

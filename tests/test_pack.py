@@ -1,5 +1,6 @@
 """Packs: what launchbay pack writes, here and at addresses."""
 
+import io
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 import torch
 from conftest import ROOT, lines
 from painted import paint_thirty
+from PIL import Image
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
@@ -160,8 +162,32 @@ def test_damage_of_a_shard_is_found(pack: Path, monkeypatch: pytest.MonkeyPatch)
     shard.write_bytes(content[:-1])
     with pytest.raises(UserError, match=r"shard-00000\.tar has"):
         Pack("train", pack)
+    (pack / "index.safetensors").unlink()
+    with pytest.raises(UserError, match=r"pack that can be read: index\.safetensors: No such file") as raised:
+        Pack("train", pack)
+    assert "network" not in raised.value.hint
     shutil.rmtree(pack)
     assert not pack.exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "data", "said"),
+    [
+        (["1.png,0.5", "2.png,1.5"], "t.csv", "no classes: the labels are fractions, which are no classes"),
+        (["1.png,a", "2.png,a"], "t.csv", "no classes: all rows have the same label"),
+        ([], "toys:Patches", ", grass, gravel, hubble_deep_field, …), 9 to train, 5 to validate"),
+        ([], "imgs", "no classes: val/b/4.png is for validation, but no picture of b to train"),
+    ],
+)
+def test_pack_says_what_it_takes_and_which_labels_it_does_not(rows: list[str], data: str, said: str) -> None:
+    for name in ("1.png", "2.png", "imgs/train/a/3.png", "imgs/val/b/4.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (9, 9, 9)).save(name)
+    Path("t.csv").write_text("\n".join(["file,label", *rows]))
+    shown = io.StringIO()
+    pack_data(data, None, Path("out"), Console(file=shown, width=200))
+    assert said in shown.getvalue(), shown.getvalue()
+    assert ("no classes (" in open_dataset("out")("train", None).note) == ("no classes" in said)
 
 
 @pytest.fixture
@@ -266,7 +292,7 @@ def test_a_pack_on_a_web_server(served: str, pack: Path, monkeypatch: pytest.Mon
     assert all(torch.equal(there.image(index), here.image(index)) for index in range(len(here)))
     tars = [path for path in Failing.paths if path.endswith(".tar")]
     assert len(tars) == len(set(tars)) + 1, tars
-    with pytest.raises(UserError, match=r"cannot get .*/gone/pack.json"):
+    with pytest.raises(UserError, match=r"cannot get .*/gone/pack.json: there is nothing of that name"):
         open_dataset(f"{served}/gone")("train", None)
     assert [path for path in Failing.paths if "gone" in path] == ["/gone/pack.json"]
 

@@ -45,6 +45,20 @@ def test_a_run_goes_on_with_all_that_its_task_keeps(train: Train) -> None:
         assert mine | {"samples_per_s": 0} == theirs | {"samples_per_s": 0}
 
 
+@pytest.mark.parametrize("name", ["muon", "lamb"])
+def test_a_run_goes_on_with_an_optimizer_of_timm(train: Train, name: str) -> None:
+    run = train("Single", "--optimizer", name, "--steps", 4, "--eval-every", 2)
+    whole = run.rename("whole")
+    shutil.copytree(whole, run)
+    shutil.rmtree(run / "checkpoints/step-00000004")
+    train("Single", "--optimizer", name, "--steps", 4, "--eval-every", 2)
+    last = [folder / "checkpoints/step-00000004" for folder in (whole, run)]
+    for file in sorted(last[0].glob("*.safetensors")):
+        assert file.read_bytes() == (last[1] / file.name).read_bytes()
+    first = load_file(whole / "checkpoints/step-00000002/model.safetensors")
+    assert not torch.equal(first["weight"], load_file(last[0] / "model.safetensors")["weight"])
+
+
 def test_what_is_frozen_is_written_once(train: Train) -> None:
     """Checkpoints share the file of what training did not change, and it is in evaluation mode all the time."""
     run = train("stateful_tasks:Queue", "--steps", 4, "--eval-every", 2)
@@ -92,7 +106,7 @@ def test_state_that_does_not_fit_is_named(train: Train, mistake: Mistake) -> Non
     del task.queue
     task.register_buffer("bank", torch.zeros(2))
     with pytest.raises(UserError, match=r"step-00000002 lacks bank; it has, and the task has not, queue"):
-        storage.load_task(where, task, task.networks())
+        storage.load_task(checkpoints.Opened(where), task, task.networks())
 
 
 def test_a_buffer_may_grow_and_change_its_type() -> None:

@@ -49,7 +49,8 @@ MAY_IMPORT = {
     "data": {"data"},
 }
 OF_THE_PACKAGE = {
-    "UserError", "printable", "trackers", "yaml12", "exact", "__version__", "API_VERSION", "OLDEST_API_VERSION",
+    "UserError", "number_of", "printable", "trackers", "yaml12", "exact",
+    "__version__", "API_VERSION", "OLDEST_API_VERSION",
 }  # fmt: skip
 ALIASES = {ROOT / "tasks/testing.py": {"testing"}}
 """Former names of public modules, and what they stand for; until the next version of the API."""

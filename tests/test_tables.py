@@ -69,14 +69,15 @@ def test_splits_numbers_and_columns_that_are_not_used() -> None:
     rows = [(f"{number}.png", str(10 - number), role, "x") for number, role in enumerate(roles)]
     train, validation, said = opened("t.csv", joined(",", ("image", "label", "split", "url"), *rows))
     assert (train, validation) == ({"0.png": "", "1.png": "", "2.png": "", "5.png": ""}, {"3.png": ""})
-    assert said == "t.csv: 4 to train, 1 to validate; 1 to test not used; columns not used: url"
+    new = "7 is the label of a picture to validate, but of none to train"
+    assert said == f"t.csv: 4 to train, 1 to validate; 1 to test not used; no classes: {new}; columns not used: url"
     assert Table("train", Path("t.csv")).unlabelled == "7 is the label of a picture to validate, but of none to train"
     rows = [(f"{number}.png", str(10 + number % 3 * 45), role, "x") for number, role in enumerate(roles)]
     train, validation, said = opened("t.csv", joined(",", ("image", "label", "split", "url"), *rows))
     assert said.startswith("t.csv: 3 classes (10, 55, 100), 4 to train"), "numbers in their order"
     assert train == {"0.png": "10", "1.png": "55", "2.png": "100", "5.png": "100"}
     opened("t.csv", joined(",", ("file", "label"), *((f"{number}.png", f"{number}.5") for number in range(6))))
-    assert Table("all", Path("t.csv")).unlabelled == "they are fractions, which are no classes"
+    assert Table("all", Path("t.csv")).unlabelled == "the labels are fractions, which are no classes"
     valid = [(f"{number}.png", "a" if number % 2 else "b", str(number > 3)) for number in range(6)]
     train, validation, _ = opened("t.csv", joined(",", ("file", "label", "is_valid"), *valid))
     assert list(validation) == ["4.png", "5.png"] and len(train) == 4

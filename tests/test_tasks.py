@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import lines
@@ -21,6 +22,7 @@ from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, 
 from launchbay.models.classify import build_classifier
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Task
+from launchbay.tasks.classify import Classify, ClassifyConfig
 
 Train = Callable[..., Path]
 Mistake = Callable[..., str]
@@ -160,6 +162,22 @@ def test_tta_averages_the_eight_positions() -> None:
     assert torch.allclose(task.restore(image), torch.stack(expected).mean(dim=0), atol=1e-6)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("flip", [True, False])
+def test_classify_answers_by_the_mean_over_moved_and_mirrored_pictures(*, flip: bool) -> None:
+    """By hand: half the weight is the picture's own, a quarter that of each of two that are moved by a pixel."""
+    config = ClassifyConfig(channels=1, size=8, classes=3, flip=flip, tta=True)
+    task = Classify(config).eval()
+    image = torch.rand(2, 1, 8, 8)
+    wide = np.pad(image.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    expected = torch.zeros(2, 3)
+    for view, weight in ((image.numpy(), 2), (wide[:, :, :8, :8], 1), (wide[:, :, 2:, 2:], 1)):
+        for side in (view, view[..., ::-1].copy()) if flip else (view, view):
+            expected += weight / 8 * task.model(torch.from_numpy(side))
+    torch.testing.assert_close(task.answer(image), expected)
+    assert not torch.allclose(task.answer(image), task.model(image))
+
+
 @pytest.mark.usefixtures("with_curves")
 @pytest.mark.parametrize("task", ["classify", "denoise", "reconstruct", "vae", "dcgan", "unmix"])
 def test_a_run_of_each_task(task: str, train: Train) -> None:
@@ -214,7 +232,8 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path, monkeypat
     assert "cannot take pictures of 28×28: Input height" in said("classify", "--model", "timm/vit_tiny_patch16_224")
     assert "--size -4 has to be greater than 0" in said("vae", "--size", -4)
     assert "is not a pair of data sets" in said("unmix", "--data", "glyphs+")
-    assert "betas of Adam" in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
+    assert "as this task sets betas: " in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
+    assert "no optimizer 'muno', neither" in (muno := said("classify", "--optimizer", "muno")) and "muon" in muno
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
     assert "timm has no network 'resnt18'; did you mean resnet18 or" in said("classify", "--model", "timm/resnt18")
     assert "gone.safetensors: there is no such file or folder" in said("unmix", "--weights", "gone.safetensors")

@@ -260,7 +260,7 @@ class DefaultIsText(Single):
 
 
 class DefaultIsNoChoice(Single):
-    defaults: ClassVar = {"steps": 3, "optimizer": "lion"}
+    defaults: ClassVar = {"steps": 3, "schedule": "poly"}
 
 
 class NoDefault(Task[RequiredOptions]):

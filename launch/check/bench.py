@@ -50,7 +50,7 @@ SHORT: dict[str, object] = {
     "keep": STEPS,
 }  # fmt: skip
 """Shared options of the short runs that checks take."""
-OF_RUNS = ("run", "output_dir", "resume", "max_time", "stuck_after", "sync_batchnorm", "profile")
+OF_RUNS = ("run", "output_dir", "resume", "max_time", "stuck_after", "timeout", "sync_batchnorm", "profile")
 """Shared options that mean nothing here: a check has no run folder, no GPU and no other machine."""
 
 

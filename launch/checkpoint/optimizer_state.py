@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.launch.files import Json
 from launchbay.models.saved import SavedOptimizer
 from launchbay.models.tensors import same_kind
@@ -92,7 +92,7 @@ def restore(
     before = [parameter for group in described.groups for parameter in group.params]
     if described.kind != type(optimizer).__name__ or before != [names[id(p)] for p in parameters]:
         raise UserError(
-            f"the checkpoint has {described.kind} with {len(before)} parameters for {name!r}, "
+            f"the checkpoint has {described.kind} with {number_of(len(before), 'parameter')} for {name!r}, "
             f"the task {type(optimizer).__name__} with {len(parameters)}",
             "continue with the version of the task that wrote it",
         )

@@ -37,13 +37,12 @@ from launchbay.models.checkpoints import (
     OPTIMIZERS,
     PREFIX,
     DamagedCheckpoint,
+    Opened,
     fingerprint,
     list_checkpoints,
     load_weights,
     read_manifest,
     read_pointer,
-    read_state,
-    read_tensors,
     seal,
     step_of,
 )
@@ -192,42 +191,43 @@ def link_frozen(folder: Path, digest: str) -> bool:
     return False
 
 
-def load_checkpoint(checkpoint: Path, trained_state: TrainedState) -> State:
+def load_checkpoint(checkpoint: Opened, trained_state: TrainedState) -> State:
     """Put a verified checkpoint's tensors where they were taken from. Returns the content of its state.json.
 
     Raises:
         UserError: they do not fit, or are not what the networks and optimizers of a training can be.
     """
-    state = read_state(checkpoint)
+    state = checkpoint.state
     load_weights(checkpoint, trained_state.networks, trained=bool(trained_state.averages))
     load_weights(checkpoint, {name: averaged.module for name, averaged in trained_state.averages.items()})
     load_task(checkpoint, trained_state.task, trained_state.networks)
     for averaged in trained_state.averages.values():
         averaged.n_averaged.fill_(state.step)
-    tensors = read_tensors(checkpoint / OPTIMIZERS)
+    tensors = checkpoint.tensors(OPTIMIZERS)
     if state.optimizers.keys() != trained_state.optimizers.keys():
         theirs, mine = (", ".join(own) for own in (state.optimizers, trained_state.optimizers))
         said = f"{checkpoint} has optimizers of {theirs}; the task has them of {mine}"
         raise UserError(said, "continue with the version of the task that wrote it")
     if unknown := [where for where in tensors if where.partition(".")[0] not in state.optimizers]:
-        raise UserError(f"{checkpoint / OPTIMIZERS}: {unknown[0]} is of no network", HINT)
+        raise UserError(f"{checkpoint.folder / OPTIMIZERS}: {unknown[0]} is of no network", HINT)
     for name, optimizer in trained_state.optimizers.items():
         mine = {where: tensor for where, tensor in tensors.items() if where.startswith(f"{name}.")}
         restore(trained_state.networks, optimizer, name, mine, state.optimizers[name])
     return state
 
 
-def load_task(checkpoint: Path, task: nn.Module, networks: Mapping[str, nn.Module], *, strict: bool = True) -> None:
+def load_task(checkpoint: Opened, task: nn.Module, networks: Mapping[str, nn.Module], *, strict: bool = True) -> None:
     """Put the state of a verified checkpoint that is of none of the `networks` into `task`; see `load_own_state`."""
-    extra = read_state(checkpoint).extra_state
+    extra = checkpoint.state.extra_state
     if extra is None:
         if lacking := own_state(task, networks):
             parts = ", ".join(sorted({name.partition(".")[0] for name in lacking}))
             print(f"{checkpoint} has no state of {parts}: launchbay saved networks only then", flush=True)
         return
     state = {name: value for name, value in extra.items() if name.partition(".")[0] not in networks}
-    for file in read_manifest(checkpoint).files.keys() & {TASK, FROZEN}:
-        state |= read_tensors(checkpoint / file)
+    for file in (TASK, FROZEN):
+        if file in checkpoint.files:
+            state |= checkpoint.tensors(file)
     load_own_state(task, networks, state, str(checkpoint), strict=strict)
 
 

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from launchbay import UserError, printable
+from launchbay import UserError, number_of, printable
 from launchbay.data.decode import decode
 from launchbay.data.words import plain_name
 from launchbay.launch.commands.inputs import Inputs
@@ -84,8 +84,8 @@ def show(verdicts: Sequence[Verdict], form: str, console: Console) -> None:
         table.add_row(plain_name(one.path), *[one.label or ""] * bool(labelled), *best)
     console.print(table, markup=False)
     if labelled:
-        said = f"accuracy {right / len(labelled):.4f}: {right:,} of {len(labelled):,} pictures are in a folder of "
-        console.print(said + "the class that is most probable", highlight=False, soft_wrap=True)
+        said = f"accuracy {right / len(labelled):.4f}: {right:,} of {number_of(len(labelled), 'picture')} "
+        console.print(said + "are in a folder of the class that is most probable", highlight=False, soft_wrap=True)
         console.print(confusions(labelled), markup=False)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from launchbay import UserError, printable
+from launchbay import UserError, number_of, printable
 from launchbay.launch.commands.figures import figures_of
 from launchbay.launch.commands.runs import differing
 from launchbay.launch.config.options import flag
@@ -91,11 +91,11 @@ def compare_runs(first: RunFolder, second: RunFolder, console: Console) -> bool:
                 "tensors are compared in intact checkpoints of a step that both runs have saved",
             )
         what = "what they learned is" if causes else "the runs are"
-        print_line(f"{what} the same: {lines} lines, {tensors} tensors", console)
+        print_line(f"{what} the same: {number_of(lines, 'line')}, {number_of(tensors, 'tensor')}", console)
         return True
-    for line in in_record or [f"the records are the same: {lines} lines"]:
+    for line in in_record or [f"the records are the same: {number_of(lines, 'line')}"]:
         print_line(line, console)
-    for line in in_tensors or ([f"the checkpoints are the same: {tensors} tensors"] if tensors else []):
+    for line in in_tensors or ([f"the checkpoints are the same: {number_of(tensors, 'tensor')}"] if tensors else []):
         print_line(line, console)
     for gap in gaps:
         print_line(f"not compared: {gap}", console)
@@ -161,12 +161,13 @@ def compare_records(first: Run, second: Run) -> tuple[list[RenderableType], int]
     parted = [(place, rows) for place in both if (rows := changed_figures(mine[place], other[place]))]
     if parted:
         ((step, split), rows), count = parted[0], len(parted)
-        said.append(f"the records first differ at step {step} ({split}); of {len(both)} lines in both, {count} differ:")
+        of = number_of(len(both), "line")
+        said.append(f"the records first differ at step {step} ({split}); of {of} in both, {count} differ:")
         said.append(side_by_side("figure", first, second, rows, "relatively"))
     for run, own, others in ((first, mine, other), (second, other, mine)):
         alone = [place for place in own if place not in others]
         if alone:
-            count = f"{len(alone)} of its {len(own)} lines"
+            count = f"{len(alone)} of its {number_of(len(own), 'line')}"
             said.append(f"only {run.name} has {count}, first at step {alone[0][0]}, last at step {alone[-1][0]}")
         names = {f"{name} ({split})" for step, split in both for name in own[step, split].keys() - others[step, split]}
         if names:
@@ -214,7 +215,8 @@ def compare_checkpoints(first: Run, second: Run) -> tuple[list[RenderableType], 
             only = first.name if where not in other else second.name if where not in mine else ""
             how = f"which only {only} has" if only else distance(mine[where], other[where])
             said.append(
-                f"the checkpoints first differ at {name}: {len(changed)} of {len(both)} tensors differ, by name first"
+                f"the checkpoints first differ at {name}: "
+                f"{len(changed)} of {number_of(len(both), 'tensor')} differ, by name first"
             )
             said.append(f"  {where}, {how}")
             break

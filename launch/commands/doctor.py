@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from launchbay import __version__
+from launchbay import __version__, number_of
 
 CONFIGS = Path("accelerate_configs")
 LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm")
@@ -33,7 +33,7 @@ def examine_machine(console: Console) -> None:
         "python": f"{platform.python_version()} at {sys.executable}",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "GPUs": ", ".join(torch.cuda.get_device_name(number) for number in range(gpus)) or apple or "none",
-        "CPU": f"{threads_per_process()} thread{'s' * (threads_per_process() > 1)} for one process",
+        "CPU": f"{number_of(threads_per_process(), 'thread')} for one process",
         "fast bf16": "yes"
         if (torch.cuda.is_bf16_supported() if gpus else on_cpu & {"avx512_bf16", "amx_bf16"})
         else "no",

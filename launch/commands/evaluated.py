@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launchbay import printable
+from launchbay import number_of, printable
 from launchbay.data import ImageSet
 from launchbay.data.transforms import Transformed
 from launchbay.launch.engine.evaluation import Evaluation
@@ -146,7 +146,7 @@ def write_each(
                 own = [values[key][place] if key in values else "" for key in names]
                 writer.writerow([part.name, place, picture_name(images, place), *own])
                 count += 1
-    console.print(f"{path}: figures of {count:,} pictures", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{path}: figures of {number_of(count, 'picture')}", highlight=False, markup=False, soft_wrap=True)
 
 
 def picture_name(images: ImageSet, place: int) -> str:

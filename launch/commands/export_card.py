@@ -22,8 +22,8 @@ UNCHOSEN = "unknown"
 HUB_IDS = {"mnist": "ylecun/mnist", "cifar10": "uoft-cs/cifar10"}
 """Data sets of ours that the hub has under other names."""
 OF_THE_MACHINE = (
-    "run", "output_dir", "resume", "debug", "wandb", "workers", "max_time", "stuck_after", "log_every", "keep",
-    "profile",
+    "run", "output_dir", "resume", "debug", "wandb", "workers", "max_time", "stuck_after", "timeout", "log_every",
+    "keep", "profile",
 )  # fmt: skip
 """Options that change nothing of what is learned."""
 SIDE = 64

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.launch.config.data_names import DATA, placeless
 from launchbay.launch.files import replacing
 from launchbay.models import checkpoints
@@ -50,7 +50,8 @@ def read_weights(checkpoint: Path) -> Weights:
     check_names(checkpoint, named)
     trained = {key for own in state.optimizers.values() for group in own.groups for key in group.params}
     parameters = sum(named[key].numel() for key in trained & named.keys())
-    about = f"{', '.join(networks)} of step {state.step}, {len(named)} tensors, {parameters:,} parameters"
+    size = f"{number_of(len(named), 'tensor')}, {number_of(parameters, 'parameter')}"
+    about = f"{', '.join(networks)} of step {state.step}, {size}"
     alone = f"{networks[0]}." if len(networks) == 1 else ""
     tensors = {key.removeprefix(alone): value for key, value in named.items()}
     return Weights(state, networks, tensors, metadata_of(state), about)

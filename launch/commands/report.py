@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from launchbay import UserError, printable
+from launchbay import UserError, number_of, printable
 from launchbay.launch.config.run_options import find_run
 from launchbay.launch.files import write_text, writing
 from launchbay.launch.record.report.content import read_recorded
@@ -37,7 +37,7 @@ def write_report(named: Sequence[Path], target: Path | None, console: Console, *
     goes_on = target is None and len(runs) == 1 and recorded[0].run.status == "running"
     with writing(where.parent, "choose another file with -o"):
         write_text(where, page_of(recorded, RELOAD if goes_on else 0))
-    of = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    of = number_of(len(runs), "run")
     console.print(
         f"{where}: {of}, {where.stat().st_size / 1000:,.0f} kB", highlight=False, markup=False, soft_wrap=True
     )

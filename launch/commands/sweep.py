@@ -17,7 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from rich.console import Console
 
-from launchbay import UserError, printable
+from launchbay import UserError, number_of, printable
 from launchbay.launch import errors
 from launchbay.launch.commands.figures import figures_of
 from launchbay.launch.commands.report import write_report
@@ -137,7 +137,7 @@ def sweep(argv: Sequence[str], how: How, console: Console) -> int:
         choices = [values for values in axes.values() if not isinstance(values, Range)]
         runs = [planned(task, fixed, dict(zip(axes, values, strict=True)), folder) for values in product(*choices)]
         train = [partial(train_one, trainings, run) for run in runs]
-    console.print(f"{len(train)} runs of {task}, {how.jobs} at a time -> {folder}", highlight=False)
+    console.print(f"{number_of(len(train), 'run')} of {task}, {how.jobs} at a time -> {folder}", highlight=False)
     with trainings, ThreadPoolExecutor(how.jobs) as pool:
         waiting = [pool.submit(one) for one in train]
         try:
@@ -153,7 +153,7 @@ def sweep(argv: Sequence[str], how: How, console: Console) -> int:
     failed = [name for name, code in ended if code]
     if failed:
         console.print(
-            f"{len(failed)} of {len(train)} runs did not end well; their logs are in {folder}: {failed[0]}.log"
+            f"{len(failed)} of {number_of(len(train), 'run')} did not end well; logs are in {folder}: {failed[0]}.log"
         )
         console.print(f"{again} goes on with them", highlight=False, soft_wrap=True)
     return errors.BUG if failed else errors.DONE

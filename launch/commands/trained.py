@@ -16,6 +16,7 @@ from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.config.run_options import with_options_of_use, with_values_of_use
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.accelerator import create_accelerator, to_device
+from launchbay.launch.distributed.handed import Handed
 from launchbay.launch.files import Json
 from launchbay.launch.record.run_folder import config_file
 from launchbay.models import checkpoints
@@ -76,9 +77,10 @@ def restore(task: AnyTask, checkpoint: Path, device: torch.device, *, strict: bo
     training had come. Unless `strict`, what `task` has not is left out, aloud.
     """
     networks = task.networks()
-    checkpoints.load_weights(checkpoint, networks)
-    load_task(checkpoint, task, networks, strict=strict)
+    handed = Handed(checkpoint)
+    checkpoints.load_weights(handed, networks)
+    load_task(handed, task, networks, strict=strict)
     to_device(task, device)
     task.eval()
-    state = checkpoints.read_state(checkpoint)
+    state = handed.state
     return Moment(state.step, min(1.0, state.step / (state.steps or max(1, state.step))), state.progress.epoch)

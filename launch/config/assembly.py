@@ -8,7 +8,7 @@ from inspect import isabstract, signature
 from pathlib import Path
 from typing import cast, get_type_hints
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.data import ImageSet
 from launchbay.data.files import without_damaged
 from launchbay.data.held_out import split
@@ -86,7 +86,7 @@ def validation_sets(data: DataOptions) -> dict[str, tuple[Open, Path | None]]:
     kinds, roots = all_of(data.val_data), all_of(data.val_root)
     if len(roots) not in (0, 1, len(kinds) or len(roots)):
         raise UserError(
-            f"--val-root names {len(roots)} folders, --val-data {len(kinds)} data set{'s' * (len(kinds) > 1)}",
+            f"--val-root names {number_of(len(roots), 'folder')}, --val-data {number_of(len(kinds), 'data set')}",
             "give one folder for all, or one for each in their order",
         )
     names, places = tuple(map(data_names.title_of, kinds)), tuple(root.resolve().name for root in roots)

@@ -1,7 +1,8 @@
 """What the name of a data set means, as --data and --val-data give it. Nothing is imported before it is opened.
 
 A name is, in this order: PREFIX:NAME of a library (`PREFIXES`), module:Class, an installed data set, or a path: of a
-file, by its suffix (`FILES`), or of a folder, by what lies in it (`FOLDERS`). "A+B" is the pairs of two.
+file, by its suffix (`FILES`), or of a folder, by what lies in it (`FOLDERS`): see data_kinds.py. "A+B" is the pairs of
+two; TABLE@COLUMN chooses a column.
 """
 
 import stat
@@ -15,68 +16,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from launchbay import UserError
+from launchbay.launch.config.data_kinds import (
+    ADDRESS,
+    CODE,
+    FILES,
+    FOLDERS,
+    MEANT,
+    PICTURES,
+    PREFIXES,
+    SCHEMES,
+    Kind,
+)
 from launchbay.launch.config.plugins import DATASETS, Plugin, find_plugin, installed
-from launchbay.launch.config.torchvision_names import OTHERS, TORCHVISION
+from launchbay.launch.config.torchvision_names import OTHERS
 
 if TYPE_CHECKING:
     from launchbay.data import ImageSet
 
 DATA = ("data", "val_data")
 """Options whose values are such names."""
-HUB = "launchbay.data.hub"
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A way to name data."""
-
-    written: str
-    """How it is written, such as "hf:ID"."""
-    about: str
-    """What it stands for, in a line."""
-    opener: str
-    """What opens it, as "module:attribute": it takes a split ("train", "val", "all") and the path, and returns an
-    ImageSet. That of a prefix takes what stands after the colon, a split and, if it `takes_root`, that of --data-root.
-    """
-    names: tuple[str, ...] = ()
-    """All that may stand after the prefix, if that is known."""
-    takes_root: bool = False
-    """Whether --data-root says where the data are."""
-    library: str = ""
-    """What opens it, if not everyone has that: also the name of the extra that brings it."""
-
-
-PREFIXES = {
-    "torchvision": Kind(
-        "torchvision:NAME", "a data set of torchvision", "launchbay.data.vision:open_torchvision", TORCHVISION, True
-    ),
-    "hf": Kind("hf:ID[:CONFIG]", "a data set of the Hugging Face hub", f"{HUB}:open_hub", library="datasets"),
-}
-"""By what stands before the colon."""
-ARCHIVE = Kind("FILE.zip", "a zip or tar of pictures, also .tar.gz, .tar.bz2, .tar.xz", "launchbay.data.folder:Folder")
-TABLE = Kind("FILE.csv", "a table of files and labels, also .tsv and .jsonl", "launchbay.data.tables:Table")
-MEANT = {"hf": "hf", "huggingface": "hf", "torchvision": "torchvision"}
-"""What may be written instead."""
-FILES: dict[str, Kind] = {
-    **dict.fromkeys((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"), ARCHIVE),
-    **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), TABLE),
-    ".parquet": Kind("FILE.parquet", "a table of pictures", f"{HUB}:open_parquet", library="datasets"),
-}
-"""By how the name of a file ends, in small letters."""
-PARQUET = Kind("DIR", "a folder of .parquet", f"{HUB}:open_parquet", library="datasets")
-SAVED = Kind("DIR", "what save_to_disk of datasets has written", f"{HUB}:open_saved", library="datasets")
-PACK = Kind("DIR", "a pack, as launchbay pack writes it", "launchbay.data.pack:Pack")
-FOLDERS = {
-    "pack.json": PACK,
-    **dict.fromkeys(("dataset_dict.json", "dataset_info.json"), SAVED),
-    **dict.fromkeys(("*.parquet", "data/*.parquet"), PARQUET),
-}
-"""By a pattern (see Path.glob) that something in the folder has; what fits none of them is a folder of pictures."""
-PICTURES = Kind("DIR", "a folder of pictures", "launchbay.data.folder:Folder")
-SCHEMES = ("s3", "gs", "gcs", "az", "abfs", "http", "https", "hf", "ftp", "sftp", "file", "memory")
-"""Kinds of addresses that a pack may lie at."""
-ADDRESS = Kind("s3://PACK", f"a pack at an address: {', '.join(SCHEMES)}", "launchbay.data.pack:AwayPack")
-CODE = Kind("module:Class", "a class of your own, seen from this folder; on the command line only", "")
 
 
 @dataclass(frozen=True)
@@ -85,7 +43,7 @@ class Named:
 
     meaning: Plugin | Kind
     rest: str = ""
-    """What stands after the prefix."""
+    """What stands after the prefix; after a path, the column that its name chooses."""
     path: Path | None = None
     """Where the data are, if the name says it."""
 
@@ -194,6 +152,11 @@ def find_in_library(name: str) -> Named:
     if rest and (not kind.names or rest in kind.names):
         return Named(kind, rest)
     said = f"there is no data set {name!r}{suggestion(name)}"
+    set_name, _, variant = rest.partition(":")
+    if variant and set_name in kind.names:
+        variants = [f"{prefix}:{each}" for each in kind.names if each.startswith(f"{set_name}:")]
+        hint = f"write {' or '.join([f'{prefix}:{set_name}', *variants])}"
+        raise UserError(f"{prefix}:{set_name} has no variant {variant!r}", hint)
     if prefix == "torchvision" and (has := [what for what, names in OTHERS.items() if rest in names.split()]):
         said = f"{name} has {has[0]}, not a class for each picture"
     raise UserError(said, f"write {kind.written}" + f", one of {', '.join(kind.names)}" * bool(kind.names))
@@ -210,12 +173,28 @@ def find_path(name: str) -> Named:
         return find_address(name)
     if stat.S_ISDIR(mode):
         return Named(next((kind for pattern, kind in FOLDERS.items() if any(path.glob(pattern))), PICTURES), path=path)
+    base, at, column = name.rpartition("@")
+    if not mode and at and mode_of(base):
+        return with_column(find_path(base), column, base)
     if not mode:
         raise missing(name)
     suffix = max((suffix for suffix in FILES if name.lower().endswith(suffix)), key=len, default="")
     if not suffix or not stat.S_ISREG(mode):
         raise UserError(f"{name} is no data set", f"give a folder{', or a file: ' * bool(FILES)}{' '.join(FILES)}")
     return Named(FILES[suffix], path=path)
+
+
+def with_column(table: Named, column: str, name: str) -> Named:
+    """Return the table called `name`, of which `column` is chosen.
+
+    Raises:
+        UserError: it is none that has columns to choose from.
+    """
+    assert isinstance(table.meaning, Kind)
+    if table.meaning.library != "datasets":
+        said = f"{name}@{column} chooses a column, and {name} is {table.meaning.about}"
+        raise UserError(said, f"only of a table of pictures (.parquet) a column is chosen: --data {name}")
+    return Named(table.meaning, column, table.path)
 
 
 def find_address(name: str) -> Named:
@@ -247,6 +226,9 @@ def mode_of(path: str) -> int:
 
 def missing(name: str) -> UserError:
     """Return what to say of a `name` that is neither an installed data set nor there."""
+    with suppress(OSError, ValueError):  # it is no link
+        where = Path(name).readlink()
+        return UserError(f"{name} is a link to {where}, which is not there", "restore that, or name other data")
     if set(name) & {"/", "\\"} or name.startswith("."):
         hub = f"; of the Hugging Face hub: hf:{name}" if name.count("/") == 1 and name[0].isalnum() else ""
         return UserError(f"there is no {name}", f"looked for it in {Path.cwd()}; give a folder or file there{hub}")
@@ -284,5 +266,5 @@ def open_named(named: Named, split: str, root: Path | None) -> "ImageSet":
     module, _, attribute = named.meaning.opener.partition(":")
     opener = getattr(import_module(module), attribute)
     if named.path is not None:
-        return opener(split, named.path)
+        return opener(split, named.path, *filter(None, [named.rest]))
     return opener(named.rest, split, root) if named.meaning.takes_root else opener(named.rest, split)

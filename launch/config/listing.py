@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from launchbay.launch.config.data_names import CODE, FILES, FOLDERS, PICTURES, PREFIXES
+from launchbay.launch.config.data_kinds import CODE, FILES, FOLDERS, PICTURES, PREFIXES
 from launchbay.launch.config.plugins import DATASETS, KINDS, TASKS, installed
 from launchbay.models.spandrel_names import PREFIX, SpandrelDenoise, SpandrelSuperRes
 
@@ -66,7 +66,7 @@ def show_plugins(console: Console) -> None:
     for heading in ("--data also takes", "what that is"):
         table.add_column(heading)
     for kind in dict.fromkeys((PICTURES, *FILES.values(), *FOLDERS.values(), *PREFIXES.values(), CODE)):
-        table.add_row(kind.written, Text(kind.about))
+        table.add_row(Text(kind.written), Text(kind.about))
     console.print(table)
     console.print()
     table = Table(box=None, pad_edge=False, header_style="bold")

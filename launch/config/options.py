@@ -77,8 +77,9 @@ class OptimizationOptions:
     """Samples per optimizer step, over all processes and accumulated batches together."""
     lr: Annotated[float, Gt(0)] = 1e-3
     """Peak learning rate. The rate at a step does not depend on the number of processes."""
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    """Optimizer of the networks. sgd has momentum 0.9."""
+    optimizer: str = "adam"
+    """Optimizer of the networks: adam, adamw or sgd (with momentum 0.9) of PyTorch, or one of timm by its name, such as
+    muon, lamb or lion, with timm's settings but for --lr and --weight-decay."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
     """Weight decay of the optimizer."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -134,6 +135,9 @@ class RunOptions:
     stuck_after: str = "60s"
     """Report, with its stack, a process that makes no progress for this long, or waits so long for others to come at
     the start; it ends after ten times that if they do not."""
+    timeout: str = "5m"
+    """End the run where a process or machine cannot be reached for this long, or takes so much longer for a step than
+    the others; the same command goes on. One that validates, draws or saves is waited for twelve times as long."""
     log_every: Annotated[int, Gt(0)] = 10
     """Steps between two reports of the training losses."""
     wandb: Literal["offline", "online", "off"] | None = None
@@ -147,7 +151,7 @@ class RunOptions:
     """Show the full traceback of an error."""
 
     def __post_init__(self) -> None:
-        for name in ("max_time", "stuck_after"):
+        for name in ("max_time", "stuck_after", "timeout"):
             try:
                 seconds_of(getattr(self, name) or "1s")
             except ValueError as error:

@@ -5,17 +5,17 @@ import os
 import shutil
 import sys
 from collections.abc import Collection
-from itertools import count
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import distributed
-from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
+from launchbay.launch.distributed.groups import addresses, join_processes, meet_aside, watched_connections
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.distributed.network import connect_machines
 from launchbay.launch.distributed.settings import (
@@ -25,12 +25,10 @@ from launchbay.launch.distributed.settings import (
     option,
     runs_on_cpu,
 )
-from launchbay.launch.others import introduce, launch_command, process_count, process_rank, threads_per_process
+from launchbay.launch.others import introduce, launch_command, process_count, threads_per_process
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
-MEETINGS = count()
-"""Of this process with the others."""
 
 
 def create_accelerator(options: TrainOptions) -> Accelerator:
@@ -39,36 +37,51 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     Raises:
         UserError: more processes were asked for than were started, or the precision was said twice.
     """
-    launcher = launch_command()
+    launcher, timeout = launch_command(), seconds_of(options.run.timeout)
     check_settings(options, launcher)
     torch.set_default_dtype(torch.float64 if options.hardware.precision == "fp64" else torch.float32)
-    if process_count() > 1 and not distributed.is_initialized():
-        store = meet(seconds_of(options.run.stuck_after))  # kept open until accelerate has one
-        connect_machines(store)
-        if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher):
-            join_processes(store)
-    precision = options.hardware.precision
-    try:
-        accelerator = Accelerator(
-            cpu=runs_on_cpu(launcher),
-            mixed_precision=precision if precision in ("bf16", "fp16") else None,
-            gradient_accumulation_steps=options.optimization.accumulate,
-            device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, 0.4 s
-            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-    except ValueError as error:
-        if "mixed precision" not in str(error):
-            raise
-        raise UserError(f"this device cannot do that: {error}", OTHER_PRECISION) from error
-    check_processes(launcher, accelerator.num_processes)
+    with watched_connections(timeout):
+        if process_count() > 1 and not distributed.is_initialized():
+            store = meet(seconds_of(options.run.stuck_after))  # kept open until accelerate has one
+            connect_machines(store)
+            if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher):
+                join_processes(store, timeout)
+        accelerator = start_accelerate(options, runs_on_cpu(launcher), timeout)
+        check_processes(launcher, accelerator.num_processes)
+        if accelerator.num_processes > 1:
+            meet_aside(timeout)
     if accelerator.num_processes > 1:
-        introduce()
+        introduce(addresses())
     if accelerator.device.type == "cpu":
         tune_malloc()
         if launcher and not threads_were_said(launcher):
             torch.set_num_threads(threads_per_process())
     return accelerator
+
+
+def start_accelerate(options: TrainOptions, on_cpu: bool, timeout: float) -> Accelerator:
+    """Return an accelerator whose processes wait `timeout` seconds for each other.
+
+    Raises:
+        UserError: the device cannot compute in the precision that is asked for.
+    """
+    precision = options.hardware.precision
+    try:
+        return Accelerator(
+            cpu=on_cpu,
+            mixed_precision=precision if precision in ("bf16", "fp16") else None,
+            gradient_accumulation_steps=options.optimization.accumulate,
+            device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, 0.4 s
+            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
+            kwargs_handlers=[
+                DistributedDataParallelKwargs(broadcast_buffers=False),
+                InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)),
+            ],
+        )
+    except ValueError as error:
+        if "mixed precision" not in str(error):
+            raise
+        raise UserError(f"this device cannot do that: {error}", OTHER_PRECISION) from error
 
 
 def check_precision(options: TrainOptions, accelerator: Accelerator) -> None:
@@ -103,16 +116,6 @@ def tune_malloc() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**25)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def join_processes(store: TCPStore) -> None:
-    """Bring the processes together before accelerate does, under a name that holds for this attempt alone: after a
-    restart (`accelerate launch --max_restarts`) they would otherwise, in every other try, find addresses of
-    processes that are gone; so too in a second training of the same processes.
-    """
-    attempt = f"{os.environ['TORCHELASTIC_RESTART_COUNT']}-{next(MEETINGS)}"
-    of_attempt = distributed.PrefixStore(f"launchbay/attempt-{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
-    distributed.init_process_group("gloo", store=of_attempt, rank=process_rank(), world_size=process_count())
 
 
 def threads_were_said(launcher: list[str]) -> bool:
@@ -154,7 +157,7 @@ def check_accumulate(options: TrainOptions, networks: Collection[str]) -> None:
     """Raise a UserError if a task of several networks is to compute its batches in parts."""
     if (accumulate := options.optimization.accumulate) > 1 and len(networks) > 1:
         raise UserError(
-            f"--accumulate {accumulate} with {len(networks)} networks ({', '.join(networks)}): "
+            f"--accumulate {accumulate} with {number_of(len(networks), 'network')} ({', '.join(networks)}): "
             "with parts of a batch they would no longer learn in turn",
             "use a smaller --batch-size, or more processes",
         )
@@ -164,7 +167,7 @@ def check_batch(options: TrainOptions, processes: int) -> None:
     size, accumulate = options.optimization.batch_size, options.optimization.accumulate
     parts = processes * accumulate
     if size % parts:
-        ways = f"{parts} parts ({processes} process{'es' * (processes > 1)}, --accumulate {accumulate})"
+        ways = f"{parts} parts ({number_of(processes, 'process')}, --accumulate {accumulate})"
         below = size // parts * parts
         nearest = " or ".join(str(size) for size in (below, below + parts) if size)
         raise UserError(f"--batch-size {size} does not divide into {ways}", f"try --batch-size {nearest}")

@@ -5,11 +5,11 @@ from typing import Literal, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx
 from torch.distributed import ReduceOp
 
+from launchbay.launch.distributed.groups import aside
 from launchbay.launch.errors import Elsewhere, Signalled
 
 T = TypeVar("T")
@@ -31,10 +31,12 @@ def on_main_process(function: Callable[[], T]) -> T:
             result = function()
         except (Exception, Signalled) as error:
             failure = error
-    result, code = cast(tuple[T, int], broadcast_object_list([result, code_of(failure)]))
-    if code:
+    told = [result, code_of(failure)]
+    if PartialState().num_processes > 1:
+        distributed.broadcast_object_list(told, 0, aside())
+    if code := cast(int, told[1]):
         raise failure or elsewhere(code)
-    return result
+    return cast(T, told[0])
 
 
 def code_of(failure: BaseException | None) -> int:
@@ -62,10 +64,19 @@ def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
     except (Exception, Signalled) as error:
         failure = error
     mine = code_of(failure)
-    worst = int(all_reduce_async(torch.tensor(mine, device=accelerator.device), ReduceOp.MAX, accelerator)())
+    worst = largest(mine, accelerator)()
     if worst:
         raise failure if failure is not None and mine == worst else elsewhere(worst)
     return cast(T, result)
+
+
+def largest(value: int, accelerator: Accelerator) -> Callable[[], int]:
+    """Ask for the largest `value` of all processes, aside of the training. Return a function that waits for it."""
+    if accelerator.num_processes == 1:
+        return lambda: value
+    shared = torch.tensor(value)
+    work = distributed.all_reduce(shared, ReduceOp.MAX, aside(), async_op=True)
+    return lambda: int(wait_for(work, shared))
 
 
 def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accelerator) -> Callable[[], float]:
@@ -145,4 +156,28 @@ class GatherRows(torch.autograd.Function):
 
 def gather_lists(values: list[T]) -> list[T]:
     """Return the values of all processes, one process after the other. They are pickled."""
-    return cast(list[T], gather_object(values))
+    if PartialState().num_processes == 1:
+        return values
+    of_processes: list[list[T]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(of_processes, values, aside())
+    return [value for some in of_processes for value in some]
+
+
+def hand_over(read: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return on all processes the tensors that the main process can `read`, on the CPU; where it cannot, fail on all.
+
+    Raises:
+        Elsewhere: on the other processes, where it fails.
+    """
+    tensors: dict[str, Tensor] = {}
+
+    def forms() -> dict[str, tuple[torch.Size, torch.dtype]]:
+        tensors.update(read())
+        return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+    for name, (shape, dtype) in on_main_process(forms).items():
+        if name not in tensors:
+            tensors[name] = torch.empty(shape, dtype=dtype)
+        if PartialState().num_processes > 1 and tensors[name].numel():
+            distributed.broadcast(tensors[name].view(-1).view(torch.uint8), 0, aside())  # gloo knows not every type
+    return tensors

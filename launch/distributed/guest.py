@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from launchbay.launch.distributed.groups import leave_aside
+
 STATES = (PartialState, AcceleratorState, GradientState)
 """What accelerate keeps for the life of a process: a second training would be held to the options of the first."""
 
@@ -28,6 +30,7 @@ def as_guest() -> Generator[None]:
             state._shared_state.clear()
             state._shared_state.update(before)
         if torch.distributed.is_initialized() and not had_group:
+            leave_aside()
             torch.distributed.destroy_process_group()
         torch.set_default_dtype(dtype)
         if torch.get_num_threads() != threads:

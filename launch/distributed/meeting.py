@@ -11,9 +11,9 @@ from typing import NoReturn
 from torch.distributed import DistError, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
-from launchbay.launch.distributed.network import Machine, address_towards, here, speaks, trouble_at
+from launchbay.launch.distributed.network import Machine, address_towards, here, trouble_at
 from launchbay.launch.errors import Elsewhere, Missing, panel
-from launchbay.launch.others import process_count, process_rank
+from launchbay.launch.others import named, process_count, process_rank, speaks
 
 PATIENCE = 10
 """Times --stuck-after: how long a process waits for the others."""
@@ -140,8 +140,7 @@ def this_one() -> str:
 def line(found: TCPStore | str, place: Place) -> str:
     """Return who waits for whom, and where: at the store `found`, or what is wrong with the way to it."""
     missing, trouble = ([0], f": {found}") if isinstance(found, str) else (missing_ranks(found), "")
-    named = ", ".join(map(str, missing[:8])) + ", ..." * (len(missing) > 8)
-    return f"{this_one()} waits at {place} for process{'es' * (len(missing) > 1)} {named}{trouble}"
+    return f"{this_one()} waits at {place} for {named(missing)}{trouble}"
 
 
 def say(found: TCPStore | str, place: Place, limit: float) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
-from launchbay.launch.others import attempt, process_rank
+from launchbay.launch.others import attempt, process_rank, speaks
 
 INTERFACE = "GLOO_SOCKET_IFNAME"
 LOOPBACK = "127.0.0.1"
@@ -35,11 +35,6 @@ class Machine(NamedTuple):
 def here() -> str:
     """Return the key under which the store has the machines, once all processes have come."""
     return f"launchbay/here/{attempt()}"
-
-
-def speaks() -> bool:
-    """Return whether this process speaks for those of its machine: they wait for the same."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def connect_machines(store: Store) -> None:

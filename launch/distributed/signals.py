@@ -43,7 +43,7 @@ class Stop(AbstractContextManager["Stop"]):
         self.ending = False
         self.folder: Path | None = None
         self.watch: Watch | None = None
-        self.answer: Callable[[], float] = float
+        self.answer: Callable[[], int] = int
 
     def __enter__(self) -> "Stop":
         # Only the main thread may listen; elsewhere (in a notebook's thread) signals keep their usual effect.
@@ -91,14 +91,10 @@ class Stop(AbstractContextManager["Stop"]):
         """
         code = self.noted or (TIME_IS_UP if time.monotonic() >= self.end else 0)
         if accelerator.num_processes > 1:
-            import torch
-            from torch.distributed import ReduceOp
+            from launchbay.launch.distributed.collectives import largest
 
-            from launchbay.launch.distributed.collectives import all_reduce_async
-
-            mine = torch.tensor(code, device=accelerator.device)
-            before, self.answer = self.answer, all_reduce_async(mine, ReduceOp.MAX, accelerator)
-            code = int(before())
+            before, self.answer = self.answer, largest(code, accelerator)
+            code = before()
         if not code:
             return ""
         self.ending = True

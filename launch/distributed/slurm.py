@@ -3,7 +3,7 @@
 import os
 import re
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.launch.others import process_count, threads_per_process
 
 FIRST_PORT, PORTS = 15_000, 15_000
@@ -86,7 +86,7 @@ def describe_tasks() -> list[str]:
     """Say how SLURM's tasks have become processes, or that they have not."""
     if process_count() > 1 and tasks_of_step() == process_count() and "TORCHELASTIC_RUN_ID" not in os.environ:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        nodes = f"{nodes_of_step()} node{'s' * (nodes_of_step() > 1)}"
+        nodes = number_of(nodes_of_step(), "node")
         return [f"the processes are the {tasks_of_step()} tasks of srun, on {nodes}; they met at {where}"]
     given = int(os.environ.get("SLURM_NTASKS", "1"))
     if process_count() == 1 and given > 1:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.launch.checkpoint.task_state import digests, own_state
 from launchbay.launch.config.options import OptimizationOptions
 from launchbay.tasks.base import AnyTask, Losses
@@ -67,7 +67,7 @@ def explaining_batchnorm(options: OptimizationOptions, processes: int) -> Genera
     except ValueError as error:
         if "Expected more than 1 value per channel" not in str(error):
             raise
-        of = f"a --batch-size of {options.batch_size}, {processes} process{'es' * (processes > 1)}"
+        of = f"a --batch-size of {options.batch_size}, {number_of(processes, 'process')}"
         raise UserError(
             f"a BatchNorm has to take its statistics of one sample, a single value per channel, which has no variance: "
             f"{of}, --accumulate {options.accumulate}",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from launchbay import UserError
+from launchbay import UserError, number_of
 from launchbay.launch.config.options import StartOptions
 from launchbay.launch.engine.parts import selects
 from launchbay.launch.errors import did_you_mean
@@ -55,7 +55,8 @@ class Freeze:
             learning = [one for one in module.parameters() if one.requires_grad and id(one) not in frozen]
             if to_the_end and not learning:
                 raise UserError(
-                    f"--freeze {' '.join(options.freeze)} leaves nothing of {network!r} to train in {steps} steps",
+                    f"--freeze {' '.join(options.freeze)} leaves nothing of {network!r} to train "
+                    f"in {number_of(steps, 'step')}",
                     "freeze parts of it, or all of it for a while: --freeze-for STEPS",
                 )
 
@@ -84,7 +85,7 @@ class Freeze:
     def describe(self) -> list[str]:
         """Return a line on what is frozen and for how long, if anything is."""
         steps = self.options.freeze_for
-        time = "for the whole training" if steps is None else f"for the first {steps} step{'s' * (steps > 1)}"
+        time = "for the whole training" if steps is None else f"for the first {number_of(steps, 'step')}"
         what = f"{', '.join(self.options.freeze)} ({len(self.parameters)} of {self.total} tensors that are trained)"
         return [f"frozen {time}: {what}"] if self.options.freeze else []
 

@@ -19,6 +19,8 @@ from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.loading import datasets
 from launchbay.launch.config.options import OWN_DATA, AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
+from launchbay.launch.distributed.handed import Handed
+from launchbay.launch.distributed.machines import check_same_data
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
@@ -32,7 +34,7 @@ from launchbay.launch.engine.saving import Saving
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
-from launchbay.launch.errors import Signalled, Stopped
+from launchbay.launch.errors import Signalled, Stopped, gone
 from launchbay.launch.files import Json, writing
 from launchbay.launch.record.tracking import Observer, peak_memory, surroundings
 from launchbay.tasks.base import AnyTask, Batch
@@ -53,6 +55,7 @@ class Engine:
         self.fingerprints = {"training": self.training_set.fingerprint()}
         for name, images in self.validation_sets.items():
             self.fingerprints[f"{name} validation".strip()] = images.fingerprint()
+        check_same_data(self.fingerprints, accelerator)
         if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
             for images in (self.training_set, *self.validation_sets.values()):
                 images.to(accelerator.device)
@@ -80,7 +83,7 @@ class Engine:
     def restore(self, where: Path) -> None:
         """Go on from the verified checkpoint `where`."""
         with closing(self.batches.after(0)) as batches:
-            state = self.learner.restore(where, next(batches) if self.accelerator.num_processes > 2 else None)
+            state = self.learner.restore(Handed(where), next(batches) if self.accelerator.num_processes > 2 else None)
         self.state = State(**asdict(state.progress))
         self.validation_pending = state.owes_validation
         self.initial = state.initial
@@ -111,7 +114,10 @@ class Engine:
                     self.stop_where_it_is(reason(signalled.number))
             status = "done"
         except BaseException as error:
-            status, self.reason = how_it_ended(error)
+            lost = gone(error, folder)
+            status, self.reason = how_it_ended(lost or error)
+            if lost:
+                raise lost from error
             raise
         finally:
             stop.ending = True

@@ -1,7 +1,8 @@
 """Optimizers as the options ask for, the schedule of their learning rates, and averages of the weights."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from math import cos, pi
 from typing import Any
 
@@ -15,6 +16,9 @@ from launchbay import UserError
 from launchbay.launch.config.options import OptimizationOptions
 from launchbay.tasks.base import AnyTask, Task
 
+PLAIN: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+"""Optimizers of PyTorch, by what `--optimizer` calls them."""
+
 
 def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, object]) -> Optimizer:
     """Return `--optimizer` with `--lr` and `--weight-decay`; what a task sets as its `own` wins.
@@ -22,16 +26,43 @@ def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, 
     A group's "lr_scale" multiplies its learning rate. It is torch's fused kind, which goes over the weights once: on
     CPUs three to five times as fast as the others.
     """
-    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay, "fused": True, **own}
+    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay, **own}
     if options.optimizer == "sgd":
-        if "betas" in settings:
-            raise UserError("this task sets the betas of Adam, which sgd does not have", "--optimizer adam or adamw")
         settings = {"momentum": 0.9, **settings}
-    kind = {"adam": Adam, "adamw": AdamW, "sgd": SGD}[options.optimizer]
-    optimizer = without_dynamo(kind)(parameters, **settings)
+    if options.optimizer in PLAIN:
+        kind, settings = without_dynamo(PLAIN[options.optimizer]), {"fused": True, **settings}
+    else:
+        kind = kind_of_timm(options.optimizer)
+    try:
+        optimizer = kind(parameters, **settings)
+    except (TypeError, ValueError, AssertionError, ImportError, RuntimeError) as error:
+        set_by_task = f", as this task sets {' and '.join(own)}" if own else ""
+        raise UserError(
+            f"--optimizer {options.optimizer} cannot be built{set_by_task}: {str(error).splitlines()[0]}",
+            "--optimizer adam, adamw and sgd are PyTorch's; other names are timm's",
+        ) from error
     for group in optimizer.param_groups:
         group["lr"] *= group.get("lr_scale", 1.0)
     return optimizer
+
+
+def kind_of_timm(name: str) -> Callable[..., Optimizer]:
+    """Return the class of timm's optimizer `name`, with what timm sets for it.
+
+    Raises:
+        UserError: timm has none of that name.
+    """
+    from timm.optim import get_optimizer_class, list_optimizers  # pyright: ignore[reportPrivateImportUsage]
+
+    try:
+        return get_optimizer_class(name, bind_defaults=True)
+    except ValueError as error:
+        known = [*PLAIN, *map(str, list_optimizers())]
+        near = " or ".join(get_close_matches(name, known, cutoff=0.5))
+        raise UserError(
+            f"there is no optimizer {name!r}, neither adam, adamw, sgd nor one of timm",
+            f"did you mean {near}?" if near else "python -c 'import timm; print(timm.optim.list_optimizers())'",
+        ) from error
 
 
 def without_dynamo(kind: type[Optimizer]) -> type[Optimizer]:

@@ -2,7 +2,7 @@
 
 from launchbay import printable
 from launchbay.launch.distributed.signals import reason
-from launchbay.launch.errors import Signalled, Stopped
+from launchbay.launch.errors import Gone, Signalled, Stopped
 from launchbay.tasks.base import AnyTask, Task
 from launchbay.tasks.generative import Generative
 from launchbay.tasks.image_to_image import ImageToImage
@@ -19,6 +19,8 @@ def how_it_ended(error: BaseException) -> tuple[str, str]:
         return "stopped", one_line(str(error.args[0]).partition(": stopped")[0])
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", "Ctrl-C"
+    if isinstance(error, Gone):
+        return "stopped", one_line(str(error))
     kind = "" if type(error).__module__.startswith("launchbay") else f"{type(error).__name__}: "
     return "failed", one_line(f"{kind}{error}")
 

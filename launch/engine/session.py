@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from launchbay import number_of
 from launchbay.data import ImageSet, key
 from launchbay.data.overlap import find_alike
 from launchbay.data.sources import describe_all
@@ -22,6 +23,7 @@ from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.distributed.machines import check_same_folder
 from launchbay.launch.distributed.settings import describe_settings
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.distributed.watchdog import Watch
@@ -74,6 +76,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     folder = on_main_process(lambda: run_folder.open_folder(options.run.output_dir, options.run.run, config.task))
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
+        check_same_folder(folder, accelerator)
         told = describe_all(sources.values(), choosable=hasattr(config.options, "channels"))
         told += begin(engine, start)
         if accelerator.is_main_process:
@@ -143,7 +146,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
     stack.enter_context(staying(folder))
     start = resume.find_start(folder, config.train.run.resume)
     if start is not None:
-        saved, its_own = checkpoints.verify(start), start.parent == folder / "checkpoints"
+        saved, its_own = checkpoints.read_state(start), start.parent == folder / "checkpoints"
         resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
         if its_own:  # the run may have ended before these names were written
             with writing(folder):
@@ -160,7 +163,7 @@ def resume_message(config: AnyConfig, engine: Engine, start: Path | None) -> lis
     said = [] if used else ["--resume is not used: this run has begun already"]
     if engine.is_over() and not engine.validation_pending:
         more = "More --steps or --epochs continue it" if step >= engine.steps else "More --patience continues it"
-        return [*said, f"this run is finished, after {step} step{'s' * (step != 1)}. {more}", ""]
+        return [*said, f"this run is finished, after {number_of(step, 'step')}. {more}", ""]
     return [*said, f"continues from step {step}: {start}", ""]
 
 
@@ -193,12 +196,13 @@ def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: P
     """Return the first lines of a run: what, on what data, on what hardware, where."""
     on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
     threads = torch.get_num_threads()
-    device = f"cpu, {threads} thread{'s' * (threads > 1)}" if on_cpu else str(accelerator.device)
+    device = f"cpu, {number_of(threads, 'thread')}" if on_cpu else str(accelerator.device)
     precision = config.train.hardware.precision or {"no": "fp32"}.get(
         accelerator.mixed_precision, accelerator.mixed_precision
     )
     line = (
-        f"{config.task} on {data}: {steps} step{'s' * (steps != 1)} of {config.train.optimization.batch_size} samples, "
-        f"{processes} process{'es' * (processes > 1)} ({device}), {precision} -> {folder}"
+        f"{config.task} on {data}: {number_of(steps, 'step')} of "
+        f"{number_of(config.train.optimization.batch_size, 'sample')}, "
+        f"{number_of(processes, 'process')} ({device}), {precision} -> {folder}"
     )
     return line + EMBEDDED.get(data, "")

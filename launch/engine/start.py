@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from launchbay import UserError, printable
+from launchbay import UserError, number_of, printable
 from launchbay.launch.config.options import StartOptions
 from launchbay.launch.distributed.collectives import broadcast, on_main_process
 from launchbay.launch.engine.parts import listed, selects
@@ -193,7 +193,7 @@ def load_part(
     notes += [f"left as initialised: {listed(fresh)}"] if fresh else []
     rest = [key for key in tensors if key not in given and key not in wanted]
     notes += [f"not used: {listed(rest)}"] if rest else []
-    count = f"{len(given)} tensor{'s' * (len(given) != 1)}"
+    count = number_of(len(given), "tensor")
     return "; ".join([f"weights of {name}: {count} of {source}", *notes]), used
 
 

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from math import isfinite
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -30,6 +29,7 @@ from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
 from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
+from launchbay.models.checkpoints import Opened
 from launchbay.models.saved import State
 from launchbay.tasks.authors import check_trainable
 from launchbay.tasks.base import AnyTask, Batch
@@ -204,8 +204,8 @@ class Learner:
             self.use(self.networks, training=False)  # not the averages: the loss was that of the weights
             return bad_samples(self.task, error, parameters, micro_batches)
 
-    def restore(self, where: Path, batch: list[Batch] | None) -> State:
-        """Take weights, averages and optimizer states from the verified checkpoint `where`; the rest of it is returned.
+    def restore(self, checkpoint: Opened, batch: list[Batch] | None) -> State:
+        """Take weights, averages and optimizer states from a verified checkpoint; the rest of it is returned.
 
         From its second step on DDP adds gradients up in another order, and with three processes or more this rounds
         differently: with `batch`, a step on it is taken before, for that effect alone.
@@ -213,7 +213,7 @@ class Learner:
         if batch is not None:
             self.use(self.wrapped, training=True)
             self.step(1, batch)
-        state = storage.load_checkpoint(where, self.trained_state)
+        state = storage.load_checkpoint(checkpoint, self.trained_state)
         if self.accelerator.scaler is not None and state.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.scaler.state_dict())
         return state

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le, Predicate
 from pydantic import AllowInfNan, Strict, TypeAdapter
 from pydantic_core import from_json
 
-from launchbay import printable
+from launchbay import number_of, printable
 from launchbay.launch.files import Json
 from launchbay.models.reading import Unfit, check, open_regular, parse
 from launchbay.models.saved import Word, is_word
@@ -72,7 +72,7 @@ def read_record(folder: Path, last: float = inf, tell: Callable[[str], object] =
     except (Unfit, OSError) as error:
         tell(f"damaged: {file} {error}")
     if damaged:
-        tell(f"damaged, and left out: {damaged} line{'s' * (damaged > 1)} of {file}; {first}")
+        tell(f"damaged, and left out: {number_of(damaged, 'line')} of {file}; {first}")
 
 
 def read_line(text: bytes) -> Line:

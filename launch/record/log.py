@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from launchbay import UserError
-from launchbay.launch.errors import Signalled, Stopped, gone
+from launchbay.launch.errors import Gone, Signalled, Stopped
 from launchbay.launch.files import writing
 
 LOGGER = logging.getLogger("launchbay")
@@ -43,11 +43,8 @@ def log(folder: Path, rank: int, opening: str) -> Generator[None]:
         raise
     except BaseException as error:
         LOGGER.exception("failed")
-        lost = gone(error, folder)
-        if lost or not isinstance(error, UserError):
-            (lost or error).add_note(f"the whole traceback is in {file}")
-        if lost:
-            raise lost from error
+        if isinstance(error, Gone) or not isinstance(error, UserError):
+            error.add_note(f"the whole traceback is in {file}")
         raise
     finally:
         LOGGER.removeHandler(handler)

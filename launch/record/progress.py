@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from launchbay import printable
+from launchbay import number_of, printable
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import NO_LOSS, Figures
 from launchbay.launch.record.tracking import Line, Observer
@@ -149,7 +149,7 @@ class Outcome(Observer):
             )
         best, waited = self.last["best"], self.last["waited"]
         if self.last["step"] < self.last["steps"]:
-            said = f"ended early: {waited} validation{'s' * (waited > 1)} in a row no better by {self.last['best_by']}"
+            said = f"ended early: {number_of(waited, 'validation')} in a row no better by {self.last['best_by']}"
             self.console.print(said, highlight=False)
         if best and best["step"] != self.last["step"]:
             by = self.last["best_by"]
@@ -158,7 +158,7 @@ class Outcome(Observer):
         seconds, speed = self.last["seconds"], self.last["samples_per_s"]
         step = self.last["step"]
         self.console.print(
-            f"{step} step{'s' * (step != 1)} in {seconds:.0f} s, {speed:.0f} samples/s while training", highlight=False
+            f"{number_of(step, 'step')} in {seconds:.0f} s, {speed:.0f} samples/s while training", highlight=False
         )
         self.console.print(f"everything is in {self.folder}", highlight=False, soft_wrap=True)
 

@@ -11,7 +11,7 @@ from zlib import crc32
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from launchbay import __version__, printable
+from launchbay import __version__, number_of, printable
 from launchbay.launch.files import Json
 from launchbay.launch.record.drawing import SAMPLES
 from launchbay.launch.record.reader import RunFolder
@@ -122,10 +122,10 @@ def notes_on(several: Sequence[Recorded], sheets: Sequence[Mapping[str, Mapping[
     """Return what is not as it should be, or not on the page."""
     said = [printable(line) for recorded in several for line in recorded.said]
     unread = sum(recorded.album.unread() for recorded in several)
-    said += [f"{unread} picture{'s' * (unread > 1)} of samples/ cannot be read, and left out."] if unread else []
+    said += [f"{number_of(unread, 'picture')} of samples/ cannot be read, and left out."] if unread else []
     left_out = sum(len(recorded.curves.left_out) for recorded in several)
     left_out += max(0, len({key for recorded in several for key in recorded.curves.titles()}) - MOST_CHARTS)
-    said += [f"{left_out:,} more curves are in metrics.jsonl only."] if left_out else []
+    said += [f"Only metrics.jsonl has {number_of(left_out, 'more curve')}."] if left_out else []
     if any(len(recorded.run.figures().own) > MOST_FIGURES for recorded in several):
         said.append(f"Tables have at most {MOST_FIGURES} rows; summary.json has all figures.")
     if bare := sum(not own and bool(one.album.files) for one, own in zip(several, sheets, strict=True)):

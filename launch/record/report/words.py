@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
+from launchbay import number_of
 from launchbay.launch.record.figures import which_is_better
 from launchbay.launch.record.reader import FLATTERED, RunFolder, ago
 
@@ -66,7 +67,7 @@ def course(run: RunFolder) -> str:
     summary = run.summary
     if summary is None or not summary.step:
         return ""
-    said = f"{summary.step:,} steps in {span(summary.seconds)}"
+    said = f"{number_of(summary.step, 'step')} in {span(summary.seconds)}"
     best = summary.best.get("step")
     if best is not None and summary.best_by:
         said += ", the last one the best" if best == summary.step else f", best at step {best:,.0f}"

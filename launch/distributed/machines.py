@@ -1,0 +1,86 @@
+"""Whether the machines of a run see the same: one run folder, and the same data."""
+
+import platform
+import secrets
+import time
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from launchbay.launch.distributed.collectives import gather_lists, on_main_process
+from launchbay.launch.errors import Elsewhere, Missing
+from launchbay.launch.files import writing
+from launchbay.launch.others import named, speaks
+
+SECONDS_TO_APPEAR = 5.0
+"""That a shared disk may take to show a new file on another machine."""
+
+
+def check_same_folder(folder: Path, accelerator: Accelerator) -> None:
+    """Check that all machines see the run `folder` that the main process writes to.
+
+    Raises:
+        Missing: one does not; said on each machine.
+    """
+    if accelerator.num_processes == 1:
+        return
+    with ExitStack() as stack:
+        mark = on_main_process(lambda: stack.enter_context(marked(folder)))
+        sees = appears(folder / mark) if speaks() else True
+        found = gather_lists([(platform.node(), "" if sees else what_else(folder))])
+    others = {rank: f"{host} sees {what}" for rank, (host, what) in enumerate(found) if what}
+    if others:
+        said = f"{found[0][0]} writes to {folder}, and {', '.join(others.values())}"
+        tell_all(
+            f"the machines do not share the run's folder: {said}",
+            "give a folder on a disk that all of them share: --output-dir",
+        )
+
+
+def check_same_data(fingerprints: Mapping[str, str], accelerator: Accelerator) -> None:
+    """Check that all processes have the data of these `fingerprints`.
+
+    Raises:
+        Missing: one has not; said on each machine.
+    """
+    if accelerator.num_processes == 1:
+        return
+    found = gather_lists([(platform.node(), dict(fingerprints))])
+    for split in found[0][1]:
+        if others := [rank for rank, (_, own) in enumerate(found) if own.get(split) != found[0][1].get(split)]:
+            who = f"{named(others)} ({', '.join(dict.fromkeys(found[rank][0] for rank in others))})"
+            tell_all(f"the {split} pictures of {who} are not those of process 0", "put the same on each machine")
+
+
+def tell_all(message: str, hint: str) -> None:
+    """Raise an error that each machine shows once."""
+    raise Missing(message, hint) if speaks() else Elsewhere
+
+
+@contextmanager
+def marked(folder: Path) -> Generator[str]:
+    """Make a file of a new name in `folder`, which nobody has looked for before, and return the name."""
+    mark = folder / f".tmp-{secrets.token_hex(8)}"
+    with writing(folder, "choose another folder with --output-dir"):
+        mark.touch()
+    try:
+        yield mark.name
+    finally:
+        with suppress(OSError):
+            mark.unlink()
+
+
+def appears(path: Path) -> bool:
+    """Return whether there is `path`, or comes to be soon."""
+    end = time.monotonic() + SECONDS_TO_APPEAR
+    while not path.exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def what_else(folder: Path) -> str:
+    return f"another folder, {folder.resolve()}" if folder.is_dir() else "no such folder"
