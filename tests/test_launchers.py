@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import threading
 from collections.abc import Callable
@@ -10,9 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
+from accelerate.commands.launch import launch_command_parser
+from conftest import ROOT
 from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed.run import get_args_parser
 
 from launchbay import UserError
+from launchbay.launch.commands import doctor_machines
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed import meeting, network, settings
 from launchbay.launch.distributed.network import INTERFACE, Machine
@@ -123,6 +128,33 @@ def test_what_is_wrong_with_the_way_to_process_0_is_said(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="MASTER_PORT is '29500x'"):
         meeting.place_to_meet()
+
+
+def test_doctor_tries_the_way_to_machines_and_gives_each_its_command(
+    launchbay: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each command is understood by its launcher and gives our options on, --run too, which torchrun has one like."""
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: False)
+    code, said = launchbay("doctor", "--machines", "127.0.0.1", "no-such-machine.invalid")
+    assert code == 2 and "no machine is known here by the name no-such-machine.invalid" in said
+    assert f"{Path('runs').resolve()} (" in said
+    monkeypatch.setattr(doctor_machines, "trouble_at", lambda *_: network.REFUSED)
+    monkeypatch.setattr(doctor_machines, "addresses_of", {"a": ["127.0.0.1"], "b": ["192.0.2.7"]}.__getitem__)
+    monkeypatch.setattr(network, "interfaces", lambda: {"eth7": ["192.0.2.1"]})
+    monkeypatch.setattr(doctor_machines, "interfaces", network.interfaces)
+    code, said = launchbay("doctor", "--machines", "a", "b")
+    assert code == 0 and "this machine, by eth7; port " in said and "a is a loopback here" in said
+    for rank in (0, 1):
+        place = ("--master_addr", "192.0.2.1", "--node_rank", str(rank))
+        words = shlex.split(doctor_machines.command(rank, 2, 1, "192.0.2.1", 29500, gpus=False))
+        assert shlex.join(words) in said and words[0] == "torchrun"
+        asked = get_args_parser().parse_args(words[1:])
+        assert (asked.master_addr, asked.node_rank) == (place[1], rank) and "--run" in asked.training_script_args
+    Path("accelerate_configs").symlink_to(ROOT / "accelerate_configs")
+    words = shlex.split(launchbay("doctor", "--machines", "a", "b")[1].partition("on b: ")[2])
+    asked = launch_command_parser().parse_args(words[2:])
+    assert (asked.main_process_ip, asked.machine_rank, asked.num_processes) == ("192.0.2.1", 1, 2)
+    assert "name at least two machines" in launchbay("doctor", "--machines", "a", "a")[1]
 
 
 ENGINES = [{"distributed_type": name} for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM")]

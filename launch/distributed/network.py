@@ -6,15 +6,18 @@ import os
 import platform
 import socket
 from contextlib import suppress
-from typing import NamedTuple
-
-from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
+from typing import TYPE_CHECKING, NamedTuple
 
 from launchbay import UserError
 from launchbay.launch.others import attempt, process_rank, speaks
 
+if TYPE_CHECKING:
+    from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
+
 INTERFACE = "GLOO_SOCKET_IFNAME"
 LOOPBACK = "127.0.0.1"
+REFUSED = "nothing listens there"
+"""What is said of a machine that can be reached, and does not wait for anybody."""
 SECONDS_TO_REACH = 10
 """That a machine may take to answer another one."""
 
@@ -37,7 +40,7 @@ def here() -> str:
     return f"launchbay/here/{attempt()}"
 
 
-def connect_machines(store: Store) -> None:
+def connect_machines(store: "Store") -> None:
     """Choose the interface for gloo, and try whether each machine reaches the next one.
 
     gloo would take the address that the name of this machine has, which on many systems is a loopback: then the other
@@ -72,7 +75,7 @@ def own_address(first: str, machines: list[Machine]) -> str:
     return address_towards(others[0]) if is_loopback(address) and others else address
 
 
-def try_way(store: Store, machines: list[Machine], address: str, verdict: str) -> None:
+def try_way(store: "Store", machines: list[Machine], address: str, verdict: str) -> None:
     """Let the machine before this one in the list come by, and try to reach the next one. The first one collects what
     they say: what the store holds grows as the machines, not as their square."""
     place = [machine.rank for machine in machines].index(process_rank())
@@ -97,7 +100,7 @@ def trouble_at(host: str, port: int, seconds: float) -> str:
     except socket.gaierror:
         return f"no machine is known here by the name {host}"
     except ConnectionRefusedError:
-        return "nothing listens there"
+        return REFUSED
     except TimeoutError:
         return f"no answer within {seconds:g} s: it is off, in another network, or behind a firewall"
     except OSError as error:
