@@ -24,6 +24,7 @@ from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process, wait_for_all
 from launchbay.launch.distributed.machines import check_same_folder
+from launchbay.launch.distributed.settings import describe_settings
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.accumulate import describe_statistics
@@ -81,7 +82,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         told += begin(engine, start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
-            told += on_trackers
+            told += [*on_trackers, *describe_settings()]
             names = [options.data.data, *all_of(options.data.val_data)]
             told += [line for name in names if (line := namesake(name))]
             told += [OWN_COURSE] if has_own_course(engine.task) else []
