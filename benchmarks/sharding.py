@@ -31,6 +31,7 @@ def child() -> None:
     from launchbay.launch.engine import step
 
     own, seen, numbers = Path("/proc/self/statm"), dict[str, float](), [0]
+    target = Path(f"memory-{os.environ.get('RANK', '0')}.json").resolve()
 
     def unshared() -> float:
         resident, shared = map(int, own.read_text().split()[1:3])
@@ -38,8 +39,10 @@ def child() -> None:
 
     def look() -> None:
         while True:
-            part = "training" if numbers[0] > 2 else "start"
-            seen[part] = max(seen.get(part, 0), unshared())
+            part, found = "training" if numbers[0] > 2 else "start", unshared()
+            if found > seen.get(part, 0) + 1:
+                seen[part] = found
+                target.write_text(json.dumps(seen))  # now: processes of several end without a last word
             time.sleep(0.01)
 
     take = step.Learner.step
@@ -50,9 +53,7 @@ def child() -> None:
 
     step.Learner.step = counted  # pyright: ignore[reportAttributeAccessIssue]
     threading.Thread(target=look, daemon=True).start()
-    code = train.main(sys.argv[2:])
-    Path(f"memory-{os.environ.get('RANK', '0')}.json").write_text(json.dumps(seen))
-    sys.exit(code)
+    sys.exit(train.main(sys.argv[2:]))
 
 
 def measure(processes: int, *options: str) -> dict[str, float]:
@@ -75,6 +76,7 @@ def table(title: str, works: dict[str, tuple[int, tuple[str, ...]]]) -> None:
     rows = []
     for name, (processes, options) in works.items():
         found = measure(processes, *options)
+        print(name, found, file=sys.stderr, flush=True)
         rows.append([name, *(f"{found[part]:.0f}" for part in ("training", "start")), f"{found['speed']:.1f}"])
     show(title, ["", "training, MiB", "start, MiB", "samples/s"], rows)
 
