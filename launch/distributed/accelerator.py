@@ -17,7 +17,7 @@ from torch import distributed
 from launchbay import UserError, number_of
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
-from launchbay.launch.distributed.groups import addresses, join_processes, meet_aside, watched_connections
+from launchbay.launch.distributed.groups import BEFORE_ABORT, addresses, join_processes, meet_aside, watched_connections
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.files import Json
 from launchbay.launch.others import introduce, launch_command, process_count
@@ -71,7 +71,7 @@ def start_accelerate(options: TrainOptions, on_cpu: bool, timeout: float) -> Acc
             # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
             kwargs_handlers=[
                 DistributedDataParallelKwargs(broadcast_buffers=False),
-                InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)),
+                InitProcessGroupKwargs(timeout=timedelta(seconds=timeout if on_cpu else timeout + BEFORE_ABORT)),
             ],
         )
     except ValueError as error:

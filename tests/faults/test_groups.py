@@ -125,3 +125,13 @@ def test_what_a_stuck_report_asks_grows_with_the_processes_not_their_square(monk
     (answers,) = [watches[5].answers({"waits": False, "place": ["at y"]})]
     assert answers.keys() == {5}
     assert watches[5].lines(answers)[0].startswith("processes 0, 1, 2, 3, 4, 6, 7, 8, ... do not answer")
+
+
+@pytest.mark.parametrize(("place", "left"), [("minimise", True), ("on_main_process", False)])
+def test_what_nothing_interrupts_is_left_in_time(place: str, left: bool) -> None:
+    """Waiting for others in a step, as on GPUs; not what is waited for aside."""
+    gone, names = threading.Event(), dict[str, Any]()
+    exec(compile(f"def {place}(wait): wait(1)", "/x/launch/distributed/collectives.py", "exec"), names)
+    with Watch(60, None, 0, 2, timeout=0.2, leave=gone.set):
+        names[place](time.sleep)
+    assert gone.is_set() is left
