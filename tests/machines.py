@@ -74,7 +74,7 @@ class Machines:
         mounts = f"mount --bind {hosts} /etc/hosts; {f'mount --bind {own} runs; ' if own else ''}"
         script = f'hostname {self.names[machine]}; {mounts}exec "$@"'
         words = [*enter, "--kill-child", "--mount-proc", "sh", "-c", script, "sh", *map(str, argv)]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "GLOO_SOCKET_IFNAME": "cable"}
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
         pipe = subprocess.PIPE
         process = subprocess.Popen(words, env=environment, stdout=pipe, stderr=subprocess.STDOUT, text=True)
         self.started.append(process)

@@ -1,6 +1,7 @@
 """How processes agree: the one place where they talk to each other, wrappers of networks and the watchdog aside."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx
 from torch.distributed import ReduceOp
 
+from launchbay.devices import can_pin
+from launchbay.exact import exact
 from launchbay.launch.distributed.groups import aside
 from launchbay.launch.errors import Elsewhere, Signalled
 
@@ -90,18 +93,36 @@ def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accele
     What is done in between covers the way to the other processes, and from a GPU: reading a number from one at once
     would let it finish all that it was given, and idle until it gets more.
     """
-    value = value.detach().float()
-    work = None
-    if accelerator.num_processes > 1:
-        value = value.clone()  # it is overwritten, and may be the loss itself
-        work = distributed.all_reduce(value, how, async_op=True)
-    if accelerator.device.type != "cuda":
-        return lambda: wait_for(work, value)
-    if work is not None:
-        work.wait()  # it is the GPU that waits here
-    value, copied = value.to("cpu", non_blocking=True), torch.cuda.Event()
-    copied.record()
-    return lambda: copied.synchronize() or float(value)
+    value, several = value.detach().float(), accelerator.num_processes > 1
+    if can_pin(value.device):
+        return answer_beside(value, how, several=several)
+    if not several:
+        return lambda: float(value)
+    value = value.clone()  # it is overwritten, and may be the loss itself
+    work = distributed.all_reduce(value, how, async_op=True)
+    return lambda: wait_for(work, value)
+
+
+def answer_beside(value: Tensor, how: ReduceOp.RedOpType, *, several: bool) -> Callable[[], float]:
+    """`all_reduce_async` on a GPU, on a stream of its own: on the one that computes, what comes next, a backward pass,
+    would begin only when the slowest of all processes has come so far.
+    """
+    side, copied = side_stream(value.device), torch.Event(value.device)
+    side.wait_stream(torch.accelerator.current_stream(value.device))
+    with side:
+        value.record_stream(side)
+        if several:
+            value = value.clone()
+            distributed.all_reduce(value, how)  # it is this stream that waits here, neither the host nor the other one
+        number = value.to("cpu", non_blocking=True)
+        copied.record(side)
+    return lambda: copied.synchronize() or float(number)
+
+
+@lru_cache
+def side_stream(device: torch.device) -> torch.Stream:
+    """Return the stream of `device` for what is not computed but asked."""
+    return torch.Stream(device)
 
 
 def wait_for(work: distributed.Work | None, value: Tensor) -> float:
@@ -117,14 +138,15 @@ def reduce(value: Tensor, how: Literal["sum", "mean"], accelerator: Accelerator)
 
 def mean_terms(terms: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
     """Return the mean over all processes of each term, a scalar."""
-    stacked = torch.stack([value.detach().double() for value in terms.values()])
+    stacked = torch.stack([exact(value.detach()) for value in terms.values()])
     return dict(zip(terms, reduce(stacked, "mean", accelerator).tolist(), strict=True))
 
 
 def broadcast(value: Tensor) -> None:
     """Give `value` what it is on the main process."""
     whole = value.detach().contiguous()
-    distributed.broadcast(whole, 0)
+    if whole.numel():
+        distributed.broadcast(whole.view(-1).view(torch.uint8), 0)  # gloo does not know every type
     value.detach().copy_(whole)
 
 
@@ -133,9 +155,44 @@ def gather(value: Tensor, accelerator: Accelerator) -> Tensor:
     return cast(Tensor, accelerator.gather(value))
 
 
+def gather_on_main(value: Tensor, accelerator: Accelerator) -> Tensor:
+    """Return the `value` of each process, processes × ..., on the CPU of the main process, and aside of the training.
+    On the others an empty 0 × ..., since none of them has any use for it.
+    """
+    value = value.cpu().contiguous()
+    if accelerator.num_processes == 1:
+        return value[None]
+    whole = value.new_empty(accelerator.num_processes * accelerator.is_main_process, *value.shape)
+    distributed.gather(as_bytes(value), [as_bytes(each) for each in whole] or None, 0, aside())
+    return whole
+
+
 def gather_with_gradients(rows: Tensor) -> Tensor:
     """Return `rows` of all processes, as many of each, one process after the other; gradients flow back to each."""
     return cast(Tensor, GatherRows.apply(rows))
+
+
+def sum_with_gradients(value: Tensor) -> Tensor:
+    """Return the sum of `value` over all processes; gradients flow back to each, as those of `gather_with_gradients`
+    do. What a process gets does not grow with their number.
+    """
+    return cast(Tensor, Sum.apply(value))
+
+
+class Sum(torch.autograd.Function):
+    """The gradient of a term is the sum of what all processes make of the sum."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
 
 
 class GatherRows(torch.autograd.Function):
@@ -157,6 +214,16 @@ class GatherRows(torch.autograd.Function):
         total = gradients[0].clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total)
         return total.chunk(distributed.get_world_size())[distributed.get_rank()]
+
+
+def are_same(digest: str) -> bool:
+    """Return whether all processes have the same `digest`, hexadecimal, by its first 60 bits: they tell each other 16
+    bytes, however many they are.
+    """
+    number = int(digest[:15], 16)
+    largest_and_least = torch.tensor([number, -number])
+    distributed.all_reduce(largest_and_least, ReduceOp.MAX, aside())
+    return int(largest_and_least.sum()) == 0
 
 
 def gather_lists(values: list[T]) -> list[T]:
@@ -191,6 +258,11 @@ def hand_over(
     for name, (shape, dtype) in on_main_process(forms).items():
         tensor = mine.pop(name) if name in mine else torch.empty(shape, dtype=dtype)
         if PartialState().num_processes > 1 and tensor.numel():
-            distributed.broadcast(tensor.view(-1).view(torch.uint8), 0, aside())  # gloo knows not every type
+            distributed.broadcast(as_bytes(tensor), 0, aside())
         kept[name] = keep(name, tensor)
     return kept
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """Return the memory of a contiguous `tensor`: gloo does not know every type of numbers."""
+    return tensor.view(-1).view(torch.uint8)

@@ -96,7 +96,7 @@ class Stop(AbstractContextManager["Stop"]):
 
             from launchbay.launch.distributed.collectives import all_reduce_async
 
-            mine = torch.tensor(code, device=accelerator.device)
+            mine = torch.full((), code, device=accelerator.device)  # to copy it there would wait for a GPU
             before, self.answer = self.answer, all_reduce_async(mine, ReduceOp.MAX, accelerator)
             code = int(before())
         if not code:
