@@ -168,8 +168,9 @@ def name_lost(said: str) -> Gone:
         who = who or "a process on another machine"
         return Gone(f"{who} was killed", "its own log, or that of its machine, may say why")
     who = who or (f"process {1 - process_rank()}" if process_count() == 2 else "the other processes")
-    why = "their machine or the network is gone, or one of them takes too long (--timeout)"
-    return Gone(f"no answer from {who}: {why}", "see whether their machines can be reached")
+    return Gone(
+        f"no answer from {who}: out of reach, or slower than --timeout", "see whether that machine can be reached"
+    )
 
 
 def to_continue(run: Path | None) -> str:

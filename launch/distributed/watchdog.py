@@ -25,8 +25,8 @@ HERE = "launch/distributed/collectives.py"
 WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", HERE)
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
 gradients, or where an answer of the others is read."""
-ASIDE = ("on_main_process", "raise_on_all", "gather_lists", "hand_over", "wait_for_all")
-"""The functions that wait aside of the training, for what may take long."""
+ASIDE = {"on_main_process", "largest", "are_same", "gather_lists", "gather_on_main", "hand_over", "wait_for_all"}
+"""The functions in which a process waits aside of the training, for what may take long."""
 LOADER = "torch/utils/data/dataloader.py"
 MOST_SHOWN = 8
 """Processes whose places a report has."""

@@ -2,6 +2,7 @@
 those are in test_machines.py.
 """
 
+import ast
 import json
 import signal
 import threading
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 from forked import Forked, fork_processes
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay.launch import others
+from launchbay.launch.distributed import watchdog
 from launchbay.launch.distributed.watchdog import Watch
 
 pytestmark = pytest.mark.fault("a process is gone")
@@ -135,3 +138,9 @@ def test_what_nothing_interrupts_is_left_in_time(place: str, left: bool) -> None
     with Watch(60, None, 0, 2, timeout=0.2, leave=gone.set):
         names[place](time.sleep)
     assert gone.is_set() is left
+
+
+def test_what_waits_aside_is_known_to_the_watchdog() -> None:
+    tree = ast.parse((ROOT / "launch/distributed/collectives.py").read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert {function.name for function in functions if "aside()" in ast.unparse(function)} == watchdog.ASIDE
