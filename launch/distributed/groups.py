@@ -33,8 +33,8 @@ def join_processes(store: TCPStore, timeout: float) -> None:
     processes that are gone; so too in a second training of the same processes.
     """
     of_attempt = PrefixStore(f"launchbay/attempt-{attempt()}-{next(MEETINGS)}", store)
-    given = {"store": of_attempt, "rank": process_rank(), "world_size": process_count()}
-    distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout), **given)
+    rank, count, wait = process_rank(), process_count(), timedelta(seconds=timeout)
+    distributed.init_process_group("gloo", store=of_attempt, rank=rank, world_size=count, timeout=wait)
 
 
 def aborts() -> bool:
@@ -53,7 +53,9 @@ def meet_aside(timeout: float) -> None:
 def new_aside(timeout: float) -> ProcessGroup:
     """Return a group of all processes by gloo, for what may take `SLOWER` times the `timeout` of a step."""
     with watched_connections(timeout):
-        return distributed.new_group(timeout=timedelta(seconds=SLOWER * timeout), backend="gloo")
+        group = distributed.new_group(timeout=timedelta(seconds=SLOWER * timeout), backend="gloo")
+    assert isinstance(group, ProcessGroup)  # this process is in it
+    return group
 
 
 def leave_aside() -> None:
