@@ -78,7 +78,7 @@ def files() -> None:
             launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", CONFIG]
             argv = ["launch/run.py", "--task", "superres", "--width", "8", "--blocks", "1", "--batch-size", "8"]
             argv += ["--run", "it", "--output-dir", f"{folder}/runs", "--wandb", "off", "--steps", str(steps)]
-            calls = "trace=openat,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat"
+            calls = "trace=openat,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,clone,clone3"
             traced = ["strace", "-ff", "-qq", "-e", calls, "-o", str(traces / "of"), *launch, *argv]
             subprocess.run(traced, cwd=Path(__file__).parents[1], check=True, capture_output=True)
             for rank, opened in enumerate(by_process(traces, f"{folder}/runs")):
@@ -92,15 +92,15 @@ KINDS = ("checkpoint", "log", "record and report", "pictures", "others")
 
 def by_process(traces: Path, runs: str) -> list[Counter[str]]:
     """Count calls on files in `runs`, of the process that opens logs/process-0.log, and of that with 1."""
-    text = {path: path.read_text(errors="replace") for path in traces.iterdir()}
-    leaders = {rank: [path for path, said in text.items() if f"logs/process-{rank}.log" in said] for rank in (0, 1)}
+    text = {path.suffix[1:]: path.read_text(errors="replace") for path in traces.iterdir()}
     found = list[Counter[str]]()
-    for paths in leaders.values():
-        called = Counter[str]()
-        for path in paths:
-            names = re.findall(rf'"{re.escape(runs)}/it/?([^"]*)"', text[path])
-            called.update(kind_of(name) for name in names)
-        found.append(called)
+    for rank in (0, 1):
+        threads = [number for number, said in text.items() if f"logs/process-{rank}.log" in said]
+        for number in threads:  # which grows: those that a thread has begun
+            threads += re.findall(r"clone3?\(.*CLONE_THREAD.*= (\d+)$", text.get(number, ""), flags=re.MULTILINE)
+        said = "".join(text.get(number, "") for number in threads)
+        names = re.findall(rf'"{re.escape(runs)}/it/?([^"]*)"', said)
+        found.append(Counter(kind_of(name) for name in names))
     return found
 
 
