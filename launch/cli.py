@@ -61,7 +61,10 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             return run_verb_of_many(arguments, rest, console)
         case "doctor":
             from launchbay.launch.commands.doctor import examine_machine
+            from launchbay.launch.commands.doctor_machines import examine_machines
 
+            if arguments.machines:
+                return examine_machines(arguments.machines, console)
             examine_machine(console)
         case "evaluate":
             check_names([*arguments.val_data, *([arguments.data] if arguments.data else [])])
@@ -121,8 +124,8 @@ def run_verb_of_many(arguments: argparse.Namespace, rest: list[str], console: Co
         case "report":
             from launchbay.launch.commands.report import write_report
 
-            write_report(arguments.named, arguments.target, console, show=arguments.show)
-            return errors.DONE
+            is_whole = write_report(arguments.named, arguments.target, console, show=arguments.show)
+            return errors.DONE if is_whole else NOT_FOUND_OUT
         case "sweep":
             from launchbay.launch.commands.sweep import How, sweep
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from toys import Noise, NoOptions, Slow
+from toys import Noise, NoOptions, Single, Slow
 
 from launchbay.data import ImageSet, Load
 from launchbay.models import checkpoints
@@ -109,6 +109,14 @@ class OneReader(Slow):
 
 def cannot_read(*_: object) -> None:
     raise AssertionError("only process 0 reads")
+
+
+class Unhurried(Single):
+    """The same on any number of processes, and slow enough to lose a machine in between."""
+
+    def training_step(self, batch: Batch) -> Losses:
+        time.sleep(0.05)
+        yield from super().training_step(batch)
 
 
 class OtherData(Slow):

@@ -20,7 +20,9 @@ def examine_machine(console: Console) -> None:
     import torch
 
     from launchbay import devices
-    from launchbay.launch.distributed.accelerator import config_in_force, threads_per_process
+    from launchbay.launch.distributed.network import INTERFACE
+    from launchbay.launch.distributed.settings import config_in_force
+    from launchbay.launch.others import threads_per_process
     from launchbay.launch.record.wandb_mode import wanted_mode
 
     gpus = torch.cuda.device_count()
@@ -54,7 +56,8 @@ def examine_machine(console: Console) -> None:
     console.print("\n[bold]commands[/bold]")
     for what, command in (of_checkout if CONFIGS.is_dir() else of_package)(gpus):
         console.print(f"  {what:28}{command}", highlight=False, soft_wrap=True)
-    for variable in ("WORLD_SIZE", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
+    console.print("\nfor several machines: launchbay doctor --machines HOST HOST...", highlight=False)
+    for variable in ("WORLD_SIZE", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", INTERFACE):
         if variable in os.environ:
             console.print(
                 f"note: {variable}={os.environ[variable]} is set here and changes what is started", highlight=False

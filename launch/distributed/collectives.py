@@ -145,7 +145,8 @@ def mean_terms(terms: Mapping[str, Tensor], accelerator: Accelerator) -> dict[st
 def broadcast(value: Tensor) -> None:
     """Give `value` what it is on the main process."""
     whole = value.detach().contiguous()
-    distributed.broadcast(whole, 0)
+    if whole.numel():
+        distributed.broadcast(whole.view(-1).view(torch.uint8), 0)  # gloo does not know every type
     value.detach().copy_(whole)
 
 

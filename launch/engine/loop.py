@@ -31,6 +31,7 @@ from launchbay.launch.engine.outcome import how_it_ended, use_of
 from launchbay.launch.engine.pictures import Pictures
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
+from launchbay.launch.engine.shared_saver import SharedSaver
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
@@ -95,7 +96,9 @@ class Engine:
             Stopped: a signal or --max-time has ended it early, with a checkpoint.
         """
         self.folder, self.observers, self.begun_at = folder, observers, self.state.step
-        self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial)
+        given = folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial
+        is_shared = self.learner.placed.is_shared_out
+        self.saver = SharedSaver(*given, self.accelerator) if is_shared else Saver(*given)
         self.saving = Saving(folder, self.saver)
         process = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", *process)

@@ -16,6 +16,7 @@ from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_f
 
 from launchbay import UserError
 from launchbay.launch.config.options import OptimizationOptions
+from launchbay.models.tensors import rows_of
 from launchbay.tasks.base import AnyTask, Task
 
 PLAIN: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -89,6 +90,7 @@ def average(network: nn.Module, decay: float) -> AveragedModel:
     is_finite = all(buffer.isfinite().all() for buffer in floating)
 
     def follow(averages: PARAM_LIST, values: PARAM_LIST, steps: Tensor | int) -> None:
+        averages, values = [rows_of(one) for one in averages], [rows_of(one) for one in values]
         if not averages[0].is_floating_point():  # all of them have one type
             for mine, value in zip(averages, values, strict=True):
                 mine.copy_(value)

@@ -24,6 +24,7 @@ from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process, wait_for_all
 from launchbay.launch.distributed.machines import check_same_folder
+from launchbay.launch.distributed.settings import describe_settings
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.accumulate import describe_statistics
@@ -34,6 +35,7 @@ from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, trackers, tracking
 from launchbay.launch.record.lines import Earlier
+from launchbay.launch.record.lock import lock
 from launchbay.launch.record.log import log
 from launchbay.launch.record.place import staying
 from launchbay.launch.record.report.observer import Report
@@ -80,7 +82,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         told += begin(engine, start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
-            told += on_trackers
+            told += [*on_trackers, *describe_settings()]
             names = [options.data.data, *all_of(options.data.val_data)]
             told += [line for name in names if (line := namesake(name))]
             told += [OWN_COURSE] if has_own_course(engine.task) else []
@@ -140,7 +142,7 @@ def source_of(images: ImageSet) -> ImageSet:
 
 def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:
     """Make `folder` this process' own, while `stack` is open. Returns the checkpoint to go on from, if there is one."""
-    stack.enter_context(run_folder.lock(folder))
+    stack.enter_context(lock(folder))
     stack.callback(run_folder.remove_unused, folder)
     stack.enter_context(staying(folder))
     start = resume.find_start(folder, config.train.run.resume)
