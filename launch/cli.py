@@ -61,7 +61,10 @@ def run_verb(arguments: argparse.Namespace, rest: list[str]) -> int:
             return run_verb_of_many(arguments, rest, console)
         case "doctor":
             from launchbay.launch.commands.doctor import examine_machine
+            from launchbay.launch.commands.doctor_machines import examine_machines
 
+            if arguments.machines:
+                return examine_machines(arguments.machines, console)
             examine_machine(console)
         case "evaluate":
             check_names([*arguments.val_data, *([arguments.data] if arguments.data else [])])

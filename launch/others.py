@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
+ACCELERATE = ("accelerate", "accelerate-launch", "accelerate.commands.launch")
+TORCHRUN = ("torchrun", "torch.distributed.run", "torch.distributed.launch")
+"""Names of launchers, and of their modules."""
 TIME_TO_CLOSE = 0.2
 """Seconds that the connections of a launcher which was killed may outlive it."""
 
@@ -29,7 +32,7 @@ def process_count() -> int:
 
 
 def launch_command() -> list[str]:
-    """Return the command line of the `accelerate launch` that started this process; empty if nothing of
+    """Return the command line of the `accelerate launch` or `torchrun` that started this process; empty if nothing of
     the kind did.
     """
     import psutil
@@ -38,8 +41,19 @@ def launch_command() -> list[str]:
         command = psutil.Process(os.getppid()).cmdline()
     except psutil.Error:
         return []
-    names = ("accelerate", "accelerate-launch", "accelerate.commands.launch")
-    return command if any(Path(word).name in names for word in command) else []
+    return command if runs_one_of(command, ACCELERATE) or runs_one_of(command, TORCHRUN) else []
+
+
+def runs_one_of(command: list[str], names: tuple[str, ...]) -> bool:
+    """Return whether `command` runs one of the programs or modules `names`, by an interpreter or not."""
+    return any(Path(word).name in names for word in command)
+
+
+def threads_per_process() -> int:
+    """Return this process' share of the cores: launchers set OMP_NUM_THREADS to 1 where nobody said otherwise, which
+    would leave all but one idle."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def which_process() -> str:

@@ -13,10 +13,9 @@ import torch
 from rich.console import Console
 
 from launchbay import UserError
-from launchbay.launch.distributed.accelerator import threads_per_process
 from launchbay.launch.distributed.signals import end_with_parent
 from launchbay.launch.errors import DONE
-from launchbay.launch.others import process_count, process_rank
+from launchbay.launch.others import process_count, process_rank, threads_per_process
 
 SECONDS_TO_END = 10
 

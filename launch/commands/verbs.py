@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "sweep": add_options_of_sweep, "runs": add_options_of_runs, "report": add_options_of_report,
         "compare": add_options_of_compare, "evaluate": add_options_of_evaluate, "sync": add_options_of_sync,
         "apply": add_options_of_apply, "export": add_options_of_export, "new": add_options_of_new,
-        "check": add_options_of_check, "pack": add_options_of_pack,
+        "check": add_options_of_check, "pack": add_options_of_pack, "doctor": add_options_of_doctor,
     }  # fmt: skip
     for name in (name for verbs in VERBS.values() for name in verbs):
         verb = parts.add_parser(name, add_help=name != "train")
@@ -232,6 +232,11 @@ def add_options_of_pack(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--skip-damaged", action="store_true", help="leave out pictures that cannot be read, and count them"
     )
+
+
+def add_options_of_doctor(verb: argparse.ArgumentParser) -> None:
+    said = "try the way to these machines, of which the first is where they meet, and show the command for each"
+    verb.add_argument("--machines", nargs="+", default=(), metavar="HOST", help=said)
 
 
 def positive(text: str) -> int:

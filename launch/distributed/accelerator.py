@@ -6,26 +6,30 @@ import shutil
 import sys
 from collections.abc import Collection
 from datetime import timedelta
-from pathlib import Path
 
 import torch
-import yaml
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import distributed
 
 from launchbay import UserError, number_of
+from launchbay.devices import compute_alike
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.groups import addresses, join_processes, meet_aside, watched_connections
 from launchbay.launch.distributed.meeting import meet
-from launchbay.launch.files import Json
-from launchbay.launch.others import introduce, launch_command, process_count
+from launchbay.launch.distributed.network import connect_machines
+from launchbay.launch.distributed.settings import (
+    OTHER_PRECISION,
+    check_processes,
+    check_settings,
+    option,
+    runs_on_cpu,
+)
+from launchbay.launch.others import introduce, launch_command, process_count, threads_per_process
 
-OTHER_PRECISION = "bf16, or fp32: --precision, or accelerate's --mixed_precision, which calls fp32 no"
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
-SEVERAL_ON_CPU = "accelerate launch --config_file accelerate_configs/multi_cpu.yaml launch/run.py ..."
 
 
 def create_accelerator(options: TrainOptions) -> Accelerator:
@@ -34,18 +38,20 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     Raises:
         UserError: more processes were asked for than were started, or the precision was said twice.
     """
-    check_environment(options)
-    torch.set_default_dtype(torch.float64 if options.hardware.precision == "fp64" else torch.float32)
     launcher, timeout = launch_command(), seconds_of(options.run.timeout)
+    check_settings(options, launcher)
+    torch.set_default_dtype(torch.float64 if options.hardware.precision == "fp64" else torch.float32)
     with watched_connections(timeout):
         if process_count() > 1 and not distributed.is_initialized():
             store = meet(seconds_of(options.run.stuck_after))  # kept open until accelerate has one
+            connect_machines(store)
             if "TORCHELASTIC_RESTART_COUNT" in os.environ and runs_on_cpu(launcher):
                 join_processes(store, timeout)
         accelerator = start_accelerate(options, runs_on_cpu(launcher), timeout)
         check_processes(launcher, accelerator.num_processes)
         if accelerator.num_processes > 1:
             meet_aside(timeout)
+    compute_alike(accelerator.device)
     if accelerator.num_processes > 1:
         introduce(addresses())
     if accelerator.device.type == "cpu":
@@ -68,9 +74,10 @@ def start_accelerate(options: TrainOptions, on_cpu: bool, timeout: float) -> Acc
             mixed_precision=precision if precision in ("bf16", "fp16") else None,
             gradient_accumulation_steps=options.optimization.accumulate,
             device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, 0.4 s
-            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
+            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between. Gradients
+            # lie where they are exchanged, not a second time elsewhere.
             kwargs_handlers=[
-                DistributedDataParallelKwargs(broadcast_buffers=False),
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
                 InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)),
             ],
         )
@@ -78,27 +85,6 @@ def start_accelerate(options: TrainOptions, on_cpu: bool, timeout: float) -> Acc
         if "mixed precision" not in str(error):
             raise
         raise UserError(f"this device cannot do that: {error}", OTHER_PRECISION) from error
-
-
-def check_environment(options: TrainOptions) -> None:
-    """Check what accelerate was told beside its processes, which reaches them as environment variables.
-
-    Raises:
-        UserError: the options say otherwise, or it is nothing that launchbay does.
-    """
-    told, precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no"), options.hardware.precision
-    if told != "no" and precision not in (None, told):
-        raise UserError(f"accelerate was told {told}, --precision says {precision}", "give it in one of the two places")
-    if told not in ("no", "bf16", "fp16"):
-        raise UserError(f"accelerate was told {told}, which launchbay does not compute in", OTHER_PRECISION)
-    parts, accumulate = os.environ.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1"), options.optimization.accumulate
-    if parts not in ("1", str(accumulate)):
-        said = f"accelerate was told to accumulate gradients of {parts} steps, --accumulate says {accumulate}"
-        raise UserError(said, f"leave it out there; --accumulate {parts} computes each batch in so many parts")
-    for name in ("DEEPSPEED", "FSDP", "MEGATRON_LM", "PARALLELISM_CONFIG"):
-        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1"):
-            said = f"accelerate was told to use {name}: launchbay's networks are whole on each process"
-            raise UserError(said, "leave it out of accelerate's options or configuration")
 
 
 def check_precision(options: TrainOptions, accelerator: Accelerator) -> None:
@@ -133,57 +119,6 @@ def tune_malloc() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**25)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def config_in_force(launcher: list[str]) -> Path | None:
-    """accelerate's configuration file: the one its command line names, otherwise the one in its cache, if any."""
-    from accelerate.commands.config.config_args import default_config_file
-
-    named = option(launcher, "config_file")
-    file = Path(named or default_config_file)
-    return file if file.is_file() else None
-
-
-def option(launcher: list[str], name: str) -> str | None:
-    """Return the value of accelerate's option `name` on its command line."""
-    for place, word in enumerate(launcher):
-        flag, _, value = word.partition("=")
-        if flag.lstrip("-").replace("-", "_") == name:
-            return value or launcher[place + 1]
-    return None
-
-
-def settings(launcher: list[str]) -> Json:
-    file = config_in_force(launcher) if launcher else None
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {} if file else {}
-
-
-def runs_on_cpu(launcher: list[str]) -> bool:
-    """Return whether this is to run on the CPU. With several processes accelerate has to be told: `use_cpu: true` in
-    its configuration does not reach them, and without a GPU each would take itself for the only one.
-    """
-    asked = settings(launcher).get("use_cpu") is True or "--cpu" in launcher
-    return asked or (process_count() > 1 and not torch.accelerator.is_available())
-
-
-def check_processes(launcher: list[str], seen: int) -> None:
-    """Raise a UserError if fewer processes run than were asked for: `accelerate launch --cpu --num_processes 2` starts
-    one and does not say so.
-    """
-    asked = int(option(launcher, "num_processes") or settings(launcher).get("num_processes", 1))
-    started = process_count()
-    if max(asked, started) > seen == 1:
-        raise UserError(
-            f"{max(asked, started)} processes were asked for, but accelerate started one",
-            f"on the CPU: {SEVERAL_ON_CPU}   on GPUs: add --multi_gpu",
-        )
-
-
-def threads_per_process() -> int:
-    """Return this process' share of the cores: `accelerate launch` sets OMP_NUM_THREADS to 1 where nobody said
-    otherwise, which would leave all but one idle."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def threads_were_said(launcher: list[str]) -> bool:

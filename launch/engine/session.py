@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from launchbay import number_of
+from launchbay import devices, number_of
 from launchbay.data import ImageSet, key
 from launchbay.data.overlap import find_alike
 from launchbay.data.sources import describe_all
@@ -22,8 +22,9 @@ from launchbay.launch.config.loading import check_used
 from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
-from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.distributed.collectives import on_main_process, wait_for_all
 from launchbay.launch.distributed.machines import check_same_folder
+from launchbay.launch.distributed.settings import describe_settings
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.accumulate import describe_statistics
@@ -81,7 +82,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         told += begin(engine, start)
         if accelerator.is_main_process:
             data = options.data.data if engine.data == options.data.validation_data() else engine.data
-            told += on_trackers
+            told += [*on_trackers, *describe_settings()]
             names = [options.data.data, *all_of(options.data.val_data)]
             told += [line for name in names if (line := namesake(name))]
             told += [OWN_COURSE] if has_own_course(engine.task) else []
@@ -94,7 +95,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             try:
                 engine.fit(folder, observers(config, folder, engine, stop, tracked), stop)
             except errors.Stopped:
-                accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
+                wait_for_all()  # the launcher ends all processes when the first is gone
                 raise
         elif accelerator.is_main_process:
             for tracker in track(tracked, config, folder, Earlier(folder, inf), stop):
@@ -196,10 +197,12 @@ def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: P
     """Return the first lines of a run: what, on what data, on what hardware, where."""
     on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
     threads = torch.get_num_threads()
-    device = f"cpu, {number_of(threads, 'thread')}" if on_cpu else str(accelerator.device)
+    gpu = devices.describe(accelerator.device)
+    device = f"cpu, {number_of(threads, 'thread')}" if on_cpu else f"{accelerator.device}, {gpu['gpu']}"
     precision = config.train.hardware.precision or {"no": "fp32"}.get(
         accelerator.mixed_precision, accelerator.mixed_precision
     )
+    precision += f" ({gpu['tf32']} in TF32)" if precision == "fp32" and gpu.get("tf32", "nothing") != "nothing" else ""
     line = (
         f"{config.task} on {data}: {number_of(steps, 'step')} of "
         f"{number_of(config.train.optimization.batch_size, 'sample')}, "

@@ -26,6 +26,10 @@ LONG = (*TASK, "--steps", 1_000_000, "--save-every", 1000)
 
 
 def launch(config: str, *options: object) -> list[object]:
+    """By accelerate, with one of our configurations; or by torchrun, two processes."""
+    if config == "torchrun":
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2]
+        return [*torchrun, *options, "--", ROOT / "launch/run.py"]
     file = ROOT / "accelerate_configs" / f"{config}.yaml"
     start = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", file]
     return [*start, *options, ROOT / "launch/run.py"]
@@ -160,7 +164,7 @@ def test_processes_that_were_not_told_how_to_meet(mistake: Callable[..., str], m
     assert "WORLD_SIZE is 2, but MASTER_ADDR not set" in mistake("--task", "toys:Single")
 
 
-@pytest.mark.parametrize("config", ["cpu", pytest.param("multi_cpu", marks=SLOW)])
+@pytest.mark.parametrize("config", ["cpu", *(pytest.param(name, marks=SLOW) for name in ("multi_cpu", "torchrun"))])
 @pytest.mark.parametrize(
     "number",
     [signal.SIGKILL, *(pytest.param(n, marks=SLOW) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))],
@@ -169,7 +173,7 @@ def test_no_process_outlives_the_launcher(config: str, number: signal.Signals) -
     with started(*launch(config), *LONG, "--run", "it") as process:
         wait_for_step(Path("runs/it"), 5)
         children = trainers(process.pid)
-        assert len(children) == (2 if config == "multi_cpu" else 1)
+        assert len(children) == (1 if config == "cpu" else 2)
         process.send_signal(number)
         assert not psutil.wait_procs(children, timeout=15)[1]
     checkpoints.verify(checkpoints.newest_checkpoint(Path("runs/it/checkpoints")))
