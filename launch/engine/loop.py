@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from PIL.Image import Image
 
 from launchbay.data import Load
-from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.handed import Handed
@@ -30,7 +29,7 @@ from launchbay.launch.engine.outcome import failures_of, how_it_ended, stopped, 
 from launchbay.launch.engine.pictures import Pictures
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
-from launchbay.launch.engine.shared_saver import SharedSaver
+from launchbay.launch.engine.shared_saver import saver_for
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
@@ -79,10 +78,7 @@ class Engine:
             Stopped: a signal or --max-time has ended it early, with a checkpoint.
         """
         self.folder, self.observers, self.begun_at = folder, observers, self.state.step
-        given = folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial
-        is_shared = self.learner.placed.is_shared_out
-        timeout = seconds_of(self.options.run.timeout)
-        self.saver = SharedSaver(*given, self.accelerator, timeout=timeout) if is_shared else Saver(*given)
+        self.saver = saver_for(self.learner, folder / "checkpoints", self.options, self.initial, self.accelerator)
         self.saving = Saving(folder, self.saver)
         process = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", *process)
