@@ -12,7 +12,6 @@ DATA has cifar-10-batches-py, photos_png and photos_jpg (speed.py makes them); P
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,11 +20,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from costs import ROOT, age, show
+from costs import ROOT, show
 from many import many
+from size_children import PLAIN
 
 PEERS = ("torch", "accelerate", "timm")
-PLAIN = ("--optimizer", "adam", "--lr", "1e-3", "--schedule", "constant", "--warmup", "0", "--wandb", "off")
+CHILDREN = str(Path(__file__).with_name("size_children.py"))
 
 
 def run(argv: list[str], folder: str | Path, **environment: str) -> tuple[float, float, str]:
@@ -43,8 +43,9 @@ def run(argv: list[str], folder: str | Path, **environment: str) -> tuple[float,
 
 
 def child(name: str, *argv: str) -> dict[str, Any]:
+    """What a measurement of size_children.py says, in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        return json.loads(run([sys.executable, __file__, f"child-{name}", *argv], folder)[2].splitlines()[-1])
+        return json.loads(run([sys.executable, CHILDREN, name, *argv], folder)[2].splitlines()[-1])
 
 
 def train(*argv: str, **environment: str) -> dict[str, float]:
@@ -57,64 +58,6 @@ def train(*argv: str, **environment: str) -> dict[str, float]:
         lines = [json.loads(line) for line in Path(folder, "runs/it/metrics.jsonl").read_text().splitlines()]
     speed = [line["samples_per_s"] for line in lines if line["split"] == "train"][-1]
     return {"speed": speed, "seconds": seconds, "memory": memory}
-
-
-def child_ours(argv: list[str]) -> None:
-    """Ten epochs of crops, from opening the folder on, as the engine gets them."""
-    import torch
-
-    from launchbay.data.folder import Folder
-    from launchbay.data.loader import TrainingOrder, samples
-    from launchbay.data.sources import Source
-    from launchbay.launch.engine.batches import to_batch
-
-    root, side, workers, device = Path(argv[0]), int(argv[1]), int(argv[2]), torch.device("cpu")
-    begin = time.perf_counter()
-    images = Source(Folder, root)("train", crop=side)
-    order = TrainingOrder(size=len(images), batch_size=16, steps=range(10 * len(images) // 16), seed=0)
-    taken = []
-    for batch in samples(images, order, workers=workers, device=device):
-        to_batch(batch, device)
-        taken.append(time.perf_counter() - begin)
-    report(len(images), taken)
-
-
-def child_pillow(argv: list[str]) -> None:
-    """The same with Image.open and a crop in torch's DataLoader, its workers kept from epoch to epoch."""
-    import random
-
-    import numpy as np
-    import torch
-    from PIL import Image
-    from torch.utils.data import DataLoader, Dataset
-
-    files, side, workers = sorted(Path(argv[0]).iterdir()), int(argv[1]), int(argv[2])
-    files = [file for place, file in enumerate(files) if place % 10]
-
-    class Crops(Dataset[Any]):
-        def __len__(self) -> int:
-            return len(files)
-
-        def __getitem__(self, index: int) -> Any:
-            image = Image.open(files[index]).convert("RGB")
-            left, top = (random.randint(0, length - side) for length in image.size)
-            pixels = np.asarray(image.crop((left, top, left + side, top + side)))
-            return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float().div_(255)
-
-    begin, taken = time.perf_counter(), []
-    loader = DataLoader(Crops(), 16, shuffle=True, num_workers=workers, persistent_workers=workers > 0, drop_last=True)
-    for _ in range(3):
-        for _ in loader:
-            taken.append(time.perf_counter() - begin)
-    report(len(files), taken)
-
-
-def report(size: int, taken: list[float]) -> None:
-    """Samples/s of the first epoch, of those after it, and of ten of them."""
-    first = size // 16
-    begin, later = taken[first - 1], (taken[-1] - taken[first - 1]) / (len(taken) - first)
-    ten = begin + 9 * first * later
-    print(json.dumps({"first": 16 * first / begin, "later": 16 / later, "ten": 160 * first / ten}))
 
 
 def photographs(arguments: argparse.Namespace) -> None:
@@ -191,37 +134,6 @@ def image(arguments: argparse.Namespace) -> None:
     show("by image side (classify on photos)", ["side", "samples/s", "s", "MiB"], rows_of(arguments, works))
 
 
-def child_set(argv: list[str]) -> None:
-    """A run of 40 steps on `argv[0]` random pictures of 32×32 in memory."""
-    import torch
-
-    from launchbay.data.resident import Resident
-    from launchbay.launch import train
-    from launchbay.launch.config import assembly
-    from launchbay.launch.engine.step import Learner
-
-    class Random(Resident):
-        def __init__(self, split: str, root: Path | None = None):
-            count = int(argv[0]) if split == "train" else 100
-            pixels = torch.empty(count, 32, 32, 3, dtype=torch.uint8).random_(256).permute(0, 3, 1, 2)
-            super().__init__(pixels, torch.arange(count) % 10, [str(digit) for digit in range(10)])
-
-    opened = Random("train")
-    ready = age()
-    first, step = [], Learner.step
-
-    def watched(self: Any, *rest: Any) -> Any:
-        first.append(age())
-        return step(self, *rest)
-
-    Learner.step = watched
-    assembly.open_dataset = lambda name: lambda split, root=None: opened if split == "train" else Random(split)
-    assert train.main(["--task", "classify", "--batch-size", "128", "--steps", "40", "--eval-every", "40", *PLAIN]) == 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"start": first[0] - ready, "step": 1000 * (first[-1] - first[9]) / 30, "memory": peak,
-                      "pictures": opened.pixels.nbytes / 2**20}))  # fmt: skip
-
-
 def set_size(arguments: argparse.Namespace) -> None:
     rows = []
     for count in (1_000, 10_000, 100_000, 1_000_000):
@@ -231,30 +143,6 @@ def set_size(arguments: argparse.Namespace) -> None:
         rows[-1].append(f"{middles['pictures']:.0f}")
     headings = ["pictures", "opened to first step, s", "step, ms", "peak, MiB", "of it pictures"]
     show("by size of the data set (classify, 32×32)", headings, rows)
-
-
-def child_files(argv: list[str]) -> None:
-    """A folder of `argv[0]` small pictures, opened: seconds, and MiB more than before."""
-    import io
-
-    import torch
-    from PIL import Image
-
-    from launchbay.data.folder import Folder
-
-    pixels = torch.empty(32, 32, 3, dtype=torch.uint8).random_(256).numpy()
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "png")
-    for number in range(int(argv[0])):
-        folder = Path("pictures", f"class{number % 10}")
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.png").write_bytes(stream.getvalue())
-    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, time.perf_counter()
-    images = Folder("train", Path("pictures"))
-    opened = time.perf_counter()
-    images.fingerprint()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-    print(json.dumps({"open": opened - begin, "fingerprint": time.perf_counter() - opened, "memory": peak}))
 
 
 def files(arguments: argparse.Namespace) -> None:
@@ -281,10 +169,6 @@ def processes(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    children = {"child-ours": child_ours, "child-pillow": child_pillow}
-    children |= {"child-set": child_set, "child-files": child_files}
-    if sys.argv[1:] and sys.argv[1] in children:
-        return children[sys.argv[1]](sys.argv[2:])
     tables = {"photographs": photographs, "memory": memory, "batch": batch, "image": image}
     tables |= {"set": set_size, "files": files, "processes": processes, "many": many}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

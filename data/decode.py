@@ -177,6 +177,15 @@ def opened(path: Item | str) -> Generator[tuple[ImageFile.ImageFile, int]]:
             yield image, size
 
 
+def count_frames(path: Item) -> int:
+    """Return how many pictures are in the file `path`, of which the first is read; 1 if that cannot be told."""
+    try:
+        with opened(path) as (image, _):
+            return int(getattr(image, "n_frames", 1))
+    except Exception:  # whatever bytes make of Pillow: what is wrong is told when it is decoded
+        return 1
+
+
 def tiff_tags(image: Image.Image) -> Mapping[int, Any]:
     """Return what a TIFF says of itself, by tag; nothing of another picture."""
     return image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}

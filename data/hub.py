@@ -89,11 +89,11 @@ def load(name: str, open: Callable[[], Any]) -> dict[str, Any]:
         found = open()
     except Exception as error:  # whatever network, disk and the contents of files come to
         said = " ".join(f"{error or type(error).__name__}".split())
-        raise UserError(f"cannot load {name}: {said}", remedy_for(error)) from error
+        raise UserError(f"cannot load {name}: {said}", remedy_for(error, of_hub=name.startswith("hf:"))) from error
     return dict(found) if isinstance(found, Mapping) else {"train": found}
 
 
-def remedy_for(error: BaseException | None) -> str:
+def remedy_for(error: BaseException | None, *, of_hub: bool) -> str:
     """Return what to do about an `error` of the library, by what has caused it."""
     while error is not None:
         if isinstance(error, ConnectionError | TimeoutError):
@@ -101,7 +101,7 @@ def remedy_for(error: BaseException | None) -> str:
         if isinstance(error, OSError) and error.errno:
             return "give the library another folder for its cache (HF_HOME), or more room"
         error = error.__cause__ or error.__context__
-    return "name it as its page does, hf:ID or hf:ID:CONFIG; or give files that are whole"
+    return "name it as its page does, hf:ID or hf:ID:CONFIG" if of_hub else "write it again, or name one that is whole"
 
 
 def pictures_of(name: str, found: dict[str, Any], split: str, column: str = "") -> ImageSet:

@@ -5,7 +5,7 @@ import os
 import re
 import stat
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class Listing:
     names: list[str]
     folders: list[str]
     left_out: Counter[str]
+    empty: tuple[str, ...] = ()
+    """Of what is left out, the names of empty files that are called like pictures."""
 
 
 def list_folder(root: Path) -> Listing:
@@ -54,7 +56,8 @@ def list_folder(root: Path) -> Listing:
         walk.down("/".join(heappop(walk.links)))
     if walk.closed:
         raise UserError(listed(walk.closed), "make it readable, or move it away")
-    return in_order(root, walk.names, walk.folders, walk.left_out)
+    listing = in_order(root, walk.names, walk.folders, walk.left_out)
+    return replace(listing, empty=tuple(sorted(walk.empty)))
 
 
 def list_archive(archive: Archive) -> Listing:
@@ -105,7 +108,7 @@ class Walk:
 
     def __init__(self, root: Path):
         self.root = root
-        self.names, self.folders, self.closed = list[str](), list[str](), list[str]()
+        self.names, self.folders, self.closed, self.empty = list[str](), list[str](), list[str](), list[str]()
         self.links: list[list[str]] = []
         self.left_out: Counter[str] = Counter()
         self.seen: set[tuple[int, int]] = set()
@@ -139,6 +142,7 @@ class Walk:
             heappush(self.links, name.split("/"))
         elif kind or (known and (kind := kind_of_file(known))):
             self.left_out[kind] += 1
+            self.empty += [name] if kind == EMPTY else []
         else:
             self.names.append(name)
         return False

@@ -16,6 +16,7 @@ from launchbay.data.samples import Values
 from launchbay.data.shuffle import shuffled, windowed
 from launchbay.data.transforms import together
 from launchbay.data.workers import Failure, batches_of, is_worker, received, shared
+from launchbay.devices import can_pin
 
 T = TypeVar("T")
 
@@ -108,10 +109,10 @@ class EvaluationOrder:
             indices = [position if position < self.size else 0 for position in positions]
             yield with_keys(indices, self.seed, "val", indices)
 
-    def counts(self) -> Iterator[Tensor]:
-        """For each list, which of its samples count: bool N."""
+    def counts(self) -> Iterator[int]:
+        """Return, for each list, how many of its samples count: the first ones."""
         for positions in self.positions():
-            yield torch.tensor(positions) < self.size
+            yield min(max(0, self.size - positions.start), len(positions))
 
 
 class Keyed(Dataset[Samples | Failure]):
@@ -142,7 +143,7 @@ def samples(
     how = {
         "batch_sampler": order,
         "collate_fn": unchanged,
-        "pin_memory": device.type == "cuda" and workers > 0,
+        "pin_memory": can_pin(device) and workers > 0,
         "generator": torch.Generator(),  # a loader draws a seed for its workers, by default from the global generator
     }
     try:

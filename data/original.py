@@ -2,6 +2,7 @@
 
 import struct
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
@@ -9,16 +10,18 @@ from typing import BinaryIO
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from launchbay.data.archives import Item
 from launchbay.data.decode import (
     BITS_TAG,
     GREY,
+    HEIGHT_TAG,
     ORIENTATION_TAG,
     PHOTOMETRIC_TAG,
     TURNED,
     WHITE_IS_ZERO,
+    WIDTH_TAG,
     meaning,
     open_regular,
     opened,
@@ -34,6 +37,7 @@ WITH_COLOUR, WITH_ALPHA = 2, 4
 KEPT_TAGS = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, 0x8769, 0x8825)
 """Of a TIFF, what is about the picture, not about its file: description, camera, software, time, author, rights, EXIF
 and place."""
+DETAILS_TAG, PLACE_TAG = 0x8769, 0x8825
 SIDE_TAGS = (0xA002, 0xA003)
 """Where EXIF says how large the picture was."""
 
@@ -54,6 +58,10 @@ class Original:
     def has_alpha(self) -> bool:
         return self.pixels.shape[2] in (2, 4)
 
+    def profile_for(self, channels: int) -> bytes:
+        """Return the profile for a result of so many channels: none, if one of the two is grey and the other is not."""
+        return self.profile if (channels < 3) == (self.pixels.shape[2] < 3) else b""
+
 
 def read_original(path: Item) -> Original:
     """Return the picture in `path`; what is wrong with it is raised as it is found."""
@@ -61,23 +69,50 @@ def read_original(path: Item) -> Original:
         deep = deep_png(path) if image.format == "PNG" else deep_tiff(path, image)
         profile, dropped = image.info.get("icc_profile") or b"", ""
         if profile and image.mode in ("CMYK", "LAB"):  # the pixels become RGB
-            profile, dropped = b"", f"its {image.mode.replace('LAB', 'Lab')} profile"
+            profile, dropped = b"", f"its {image.mode.replace('LAB', 'Lab')} profile: its colours are RGB now"
         pixels = values_of(image) if deep is None else deep
-        turn = orientation(image.getexif)
-        exif = image.getexif()
-        for tag in (
-            ORIENTATION_TAG,
-            *(() if image.format != "TIFF" else [tag for tag in exif if tag not in KEPT_TAGS]),
-        ):
-            exif.pop(tag, None)
-        details = exif.get_ifd(0x8769)
-        for tag in SIDE_TAGS:
-            details.pop(tag, None)
+        turn, (exif, lost) = orientation(image.getexif), kept_exif(image)
+        dropped += ", " * bool(dropped and lost) + lost
         if turn in TURNED:
             upright = np.empty_like(pixels, shape=(*(pixels.shape[:2][:: -1 if turn >= 5 else 1]), pixels.shape[2]))
             TURNED[turn](upright)[:] = pixels
             pixels = upright
-        return Original(pixels, profile, exif.tobytes() if len(exif) else b"", dropped)
+        return Original(pixels, profile, exif, dropped)
+
+
+def kept_exif(image: Image.Image) -> tuple[bytes, str]:
+    """Return what EXIF says about the picture rather than its file, and what of that cannot be written again, in words.
+    Orientation and sides are left out: a result is upright, and may be larger.
+    """
+    try:
+        exif = image.getexif()
+        details = exif.get_ifd(DETAILS_TAG)
+        exif.get_ifd(PLACE_TAG)
+    except Exception:  # whatever its bytes make of Pillow's parser
+        return b"", "its EXIF, which cannot be read"
+    of_file = [tag for tag in exif if tag not in KEPT_TAGS] if image.format == "TIFF" else [WIDTH_TAG, HEIGHT_TAG]
+    for tag in (ORIENTATION_TAG, *of_file):
+        exif.pop(tag, None)
+    for tag in SIDE_TAGS:
+        details.pop(tag, None)
+    odd = [tag for tag in exif if tag not in (DETAILS_TAG, PLACE_TAG) and not can_be_written({tag: exif[tag]})]
+    for tag in odd:
+        del exif[tag]
+    names = ", ".join(str(ExifTags.TAGS.get(tag, tag)) for tag in odd)
+    try:
+        return exif.tobytes() if len(exif) else b"", f"{names} of its EXIF" if odd else ""
+    except Exception:  # something in its details that Pillow reads, and cannot write
+        return b"", "its EXIF, which cannot be written again"
+
+
+def can_be_written(tags: Mapping[int, object]) -> bool:
+    exif = Image.Exif()
+    exif.update(tags)
+    try:
+        exif.tobytes()
+    except Exception:  # whatever Pillow makes of a value of another type than it has to be
+        return False
+    return True
 
 
 def values_of(image: Image.Image) -> Pixels:

@@ -30,14 +30,13 @@ from launchbay.data.reading import Items, decode_all
 from launchbay.data.shards import Away, Here, Shards, bring
 from launchbay.data.words import plain_name, some_of
 
-WHOLE_AGAIN = "copy it again as a whole, or write it again with launchbay pack"
-PACK_AGAIN = "copy the pack again, or pack what it was made of again, with launchbay pack DATA OUT --skip-damaged"
+AGAIN = "copy it again as a whole, or write it again with launchbay pack"
 
 
 class Packed(Content):
     """A picture in a pack: the file of which `row` of the index tells."""
 
-    remedy = PACK_AGAIN
+    remedy = AGAIN
 
     def __init__(self, rows: "Rows", row: int):
         self.rows, self.row = rows, row
@@ -96,7 +95,7 @@ class Pack(Files):
                 description = read_description(file.read(LARGEST))
             columns, shards = read_columns(root / INDEX, description), Here(description.shards, root)
         except (OSError, ValueError) as error:
-            raise refused(root, error, WHOLE_AGAIN) from error
+            raise refused(root, error, AGAIN) from error
         self._open(split, root, description, columns, shards)
 
     def _open(self, split: str, place: object, description: Description, columns: Columns, shards: Shards) -> None:
@@ -117,7 +116,7 @@ class Pack(Files):
             lines = [f"{self.name(row)}: {reason}" for row, reason in sorted(damaged.items())]
             self.starts = self.starts[good]
             self._take_rows(Rows(place, columns, shards, [rows.rows[row] for row in good]))
-            raise DamagedPictures(lines, self if good else None, "pack", PACK_AGAIN)
+            raise DamagedPictures(lines, self if good else None, "pack", AGAIN)
 
     def _take_rows(self, rows: Rows) -> None:
         """Become the pictures of these `rows`."""
@@ -170,7 +169,7 @@ class AwayPack(Pack):
             folder, description = bring(address)
             columns = read_columns(folder / INDEX, description)
         except (OSError, ValueError) as error:
-            raise refused(address, error, f"{WHOLE_AGAIN}; look at the address and the network") from error
+            raise refused(address, error, f"{AGAIN}; look at the address and the network") from error
         try:
             self._open(split, plain_name(address), description, columns, Away(description.shards, address, folder))
         except Unreachable as error:

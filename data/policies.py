@@ -56,7 +56,7 @@ def change(image: Tensor, space: Space, operation: Tensor, magnitude: Tensor, si
     pixels = (image * 255).round_().byte()
     chosen = operation.tolist()  # where a GPU is waited for
     # More at once would not stay in a processor's cache.
-    together = len(image) if image.is_cuda else max(1, CACHED // image[0].numel())
+    together = len(image) if not image.is_cpu else max(1, CACHED // image[0].numel())
     for number, (name, apply) in enumerate(OPERATIONS.items()):
         if rows := [row for row, one in enumerate(chosen) if one == number]:
             levels = magnitudes(name, space, *image.shape[-2:]).to(image.device)

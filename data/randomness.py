@@ -6,7 +6,9 @@ from hashlib import blake2b
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+GAMMA, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+"""The constants of SplitMix64."""
 
 
 def key(*parts: int | str) -> int:
@@ -23,19 +25,13 @@ def splitmix64(seed: np.uint64 | NDArray[np.uint64], places: NDArray[np.uint64])
     """64 random bits for each of `places` in the row that `seed` (uint64) begins: SplitMix64 (Steele, Lea and Flood,
     2014), which needs none of those before. A generator for each of 128 samples would take twenty times as long.
     """
-    mixed = (places + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + seed
-    mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ mixed >> np.uint64(31)
-
-
-def uniform(keys: Sequence[int], call: int, count: int) -> Tensor:
-    """Return numbers on [0, 1) in steps of 2^-24, `count` for each of `keys`: those of call number
-    `call`, N×`count`.
-    """
-    places = np.arange(call << 32, (call << 32) + count, dtype=np.uint64)
-    high = splitmix64(np.array(keys, np.uint64)[:, None], places) >> np.uint64(40)
-    return torch.from_numpy(high.astype(np.float32) * np.float32(2**-24))
+    mixed = (places + np.uint64(1)) * GAMMA + seed
+    mixed ^= mixed >> np.uint64(30)
+    mixed *= FIRST
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= SECOND
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
 
 
 class Index(int):

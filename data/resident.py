@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from launchbay.data.base import ImageSet
+from launchbay.devices import can_pin, free_memory
 from launchbay.exact import exact_device
 
 
@@ -32,12 +33,13 @@ class Resident(ImageSet):
         """
         if exact_device(device) != device:
             return
-        if device.type != "cuda" or self.pixels.nbytes <= torch.cuda.mem_get_info(device)[0] // 2:
+        free = free_memory(device)
+        if free is None or self.pixels.nbytes <= free // 2:
             self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         # From pinned memory: copying anything else to a GPU would wait for it.
-        chosen = torch.tensor(indices, pin_memory=self.pixels.is_cuda).to(self.pixels.device, non_blocking=True)
+        chosen = torch.tensor(indices, pin_memory=can_pin(self.pixels.device)).to(self.pixels.device, non_blocking=True)
         # Seen as N×H×W×C, as they lie in memory, each picture is one piece to copy.
         pixels = self.pixels.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
         return {"image": pixels, "label": self.labels[chosen]}

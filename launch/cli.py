@@ -124,8 +124,8 @@ def run_verb_of_many(arguments: argparse.Namespace, rest: list[str], console: Co
         case "report":
             from launchbay.launch.commands.report import write_report
 
-            write_report(arguments.named, arguments.target, console, show=arguments.show)
-            return errors.DONE
+            is_whole = write_report(arguments.named, arguments.target, console, show=arguments.show)
+            return errors.DONE if is_whole else NOT_FOUND_OUT
         case "sweep":
             from launchbay.launch.commands.sweep import How, sweep
 

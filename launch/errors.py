@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -232,6 +233,8 @@ def panel(title: str, lines: list[str], hint: str, color: str) -> None:
     text = Text(printable("\n".join(lines)))
     if hint:
         text.append(printable(f"\n→ {hint}"), style="bold")
+    with suppress(OSError, ValueError):  # nobody reads it, or it is closed
+        sys.stdout.flush()  # what was said before is seen before, also where both go to one file
     console = Console(stderr=True)
     console.print(
         Panel(

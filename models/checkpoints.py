@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from launchbay import UserError, printable
 from launchbay.models.reading import Unfit, check, open_regular, parse, read_bytes, read_json, refuse_link
 from launchbay.models.saved import MANIFEST, MANIFEST_BYTES, STATE, STATE_BYTES, Manifest, State
-from launchbay.models.tensors import check_finite, check_kinds, not_finite, read_tensors
+from launchbay.models.tensors import check_finite, check_kinds, not_finite, read_tensors, shared_like
 
 FORMAT = 1
 PREFIX = "step-"
@@ -259,7 +259,7 @@ def load_weights(checkpoint: Opened, networks: Mapping[str, nn.Module], *, train
         check_finite(tensors, where, HINT, wanted)
         own = {key.removeprefix(f"{name}."): value for key, value in extra.items() if key.startswith(f"{name}.")}
         try:
-            network.load_state_dict(tensors | own)
+            network.load_state_dict({key: shared_like(value, wanted.get(key)) for key, value in tensors.items()} | own)
         except Exception as error:  # also what an author's set_extra_state makes of what it does not know
             raise UserError(f"{checkpoint} does not fit network {name!r}: {error}", remedy) from error
 

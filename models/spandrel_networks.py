@@ -228,7 +228,7 @@ def max_of(length: int, smallest: int) -> Any:
 
 def is_of_spandrel(network: nn.Module) -> bool:
     """Return whether a network is one that `build` returns."""
-    return type(network).__module__.startswith("spandrel.")
+    return any(kind.__module__.startswith("spandrel.") for kind in type(network).__mro__)  # --shard derives another
 
 
 def as_spandrel_has_them(tensors: Mapping[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], str]:

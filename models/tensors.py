@@ -89,3 +89,26 @@ def check_finite(
         if like.dtype != value.dtype and value.isfinite().all() and not value.to(like.dtype).isfinite().all():
             kind = str(like.dtype).removeprefix("torch.")
             raise UserError(f"{where}: {name} has values that are too large for {kind}", hint)
+
+
+def is_shared_out(value: object) -> bool:
+    """Return whether `value` is a tensor of which each process has some rows (--shard)."""
+    return hasattr(value, "device_mesh")
+
+
+def rows_of(tensor: Tensor) -> Tensor:
+    """Return the rows of `tensor` that this process has: all of them, unless it is shared out."""
+    return tensor.detach().to_local() if is_shared_out(tensor) else tensor  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def shared_like(whole: Tensor, wanted: object) -> Tensor:
+    """Return `whole`; where `wanted`, of the same shape, is shared out, the same numbers shared out as that is."""
+    if not is_shared_out(wanted) or whole.shape != wanted.shape:
+        return whole
+    from torch.distributed.tensor import DTensor
+
+    mesh = wanted.device_mesh
+    parts, rank = whole.chunk(mesh.size()), mesh.get_local_rank()
+    rows = parts[rank].clone() if rank < len(parts) else whole[:0]
+    form = {"shape": whole.shape, "stride": whole.contiguous().stride()}
+    return DTensor.from_local(rows, mesh, wanted.placements, run_check=False, **form)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from launchbay import UserError
-from launchbay.data import ImageSet, Load, key
-from launchbay.data.randomness import uniform
+from launchbay.data import ImageSet, Load
+from launchbay.data.noise import normal, uniform
 from launchbay.tasks.answers import Answer
 from launchbay.tasks.authors import prepare_methods
 from launchbay.tasks.losses import IndivisibleBatch, check_rows
@@ -153,21 +153,15 @@ class Batch:
 
     def rand(self, *shape: int) -> Tensor:
         """Uniform on [0, 1), N×`shape`: `rand()` is N numbers, `rand(3, 8, 8)` is N×3×8×8. In steps of 2^-24."""
-        return self._here(uniform(self.keys, next(self._calls), prod(shape)).view(len(self), *shape))
+        return self._drawn(uniform, shape)
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal, N×`shape`."""
-        # By a generator for each sample: a logarithm is not the same to the last digit wherever it lies in a tensor.
-        call, source = next(self._calls), torch.Generator()
-        drawn = torch.empty(len(self), *shape)
-        for row, sample in zip(drawn, self.keys, strict=True):
-            row.normal_(generator=source.manual_seed(key(sample, call)))
-        return self._here(drawn)
+        return self._drawn(normal, shape)
 
-    def _here(self, drawn: Tensor) -> Tensor:
-        if self.image.is_cuda:
-            drawn = drawn.pin_memory()  # or copying it would wait for the GPU
-        return drawn.to(self.image.device, torch.get_default_dtype(), non_blocking=True)
+    def _drawn(self, draw: Callable[[Sequence[int], int, int, torch.device], Tensor], shape: tuple[int, ...]) -> Tensor:
+        drawn = draw(self.keys, next(self._calls), prod(shape), self.image.device)
+        return drawn.view(len(self), *shape).to(torch.get_default_dtype())
 
 
 class Task(nn.Module, ABC, Generic[C]):

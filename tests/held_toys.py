@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from toys import Noise
+from toys import Noise, NoOptions, Single, Slow
 
 from launchbay.data import ImageSet, Load
+from launchbay.models import checkpoints
 from launchbay.tasks import Batch, Datasets, Losses, Task
 
 
@@ -24,6 +25,8 @@ class HeldConfig:
     """The process on which it does not."""
     at: int = 2
     """The step from which on it does not."""
+    seconds: float = 3600
+    """How long."""
 
 
 class HeldSet(Noise):
@@ -52,7 +55,7 @@ class Held(Task[HeldConfig]):
     def hold(self, place: str, step: int = 1000) -> None:
         mine = os.environ.get("RANK", "0") == str(self.config.rank)
         if place == self.config.place and mine and step >= self.config.at:
-            hold(place)
+            hold(place, self.config.seconds)
 
     def datasets(self, load: Load) -> Datasets:
         self.hold("datasets")
@@ -81,14 +84,43 @@ class Held(Task[HeldConfig]):
         return {"picture": torch.zeros(3, 8, 8)}
 
 
-def hold(place: str) -> None:
+def hold(place: str, seconds: float = 3600) -> None:
     Path("held").touch()
     if place == "native":  # in a call that no signal ends
         mutex, libc = ctypes.create_string_buffer(128), ctypes.CDLL(None)
         while True:
             libc.pthread_mutex_lock(mutex)
-    time.sleep(3600)
+    time.sleep(seconds)
 
 
 def held_set(split: str, root: Path | None = None) -> ImageSet:
     return HeldSet(10, "data")
+
+
+class OneReader(Slow):
+    """Only process 0 can read files of a checkpoint, as where the others see other ones, or none."""
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        if os.environ.get("RANK", "0") != "0":
+            for name in ("read_tensors", "read_bytes"):
+                setattr(checkpoints, name, cannot_read)
+
+
+def cannot_read(*_: object) -> None:
+    raise AssertionError("only process 0 reads")
+
+
+class Unhurried(Single):
+    """The same on any number of processes, and slow enough to lose a machine in between."""
+
+    def training_step(self, batch: Batch) -> Losses:
+        time.sleep(0.05)
+        yield from super().training_step(batch)
+
+
+class OtherData(Slow):
+    """Each process has another number of pictures."""
+
+    def datasets(self, load: Load) -> Datasets:
+        return Noise(8 + int(os.environ.get("RANK", "0"))), Noise(8)

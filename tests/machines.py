@@ -57,7 +57,9 @@ class Machines:
     def __exit__(self, *_: object) -> None:
         for process in self.started:
             process.kill()  # with it all that it has started: see unshare
-            process.communicate()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
         for space in self.spaces:
             subprocess.run(["ip", "netns", "delete", space], check=False)
 
@@ -66,7 +68,11 @@ class Machines:
         the folder "runs" here, whatever the other one sees.
         """
         enter = ("ip", "netns", "exec", self.spaces[machine], "unshare", "--uts", "--mount", "--pid", "--fork")
-        script = f'hostname {self.names[machine]}; {f"mount --bind {own} runs; " if own else ""}exec "$@"'
+        hosts = Path(f"hosts-{machine}").absolute()  # as on Debian: the name of a machine is not its address
+        known = zip(self.names, (*ADDRESS[:machine], "127.0.1.1", *ADDRESS[machine + 1 :]), strict=True)
+        hosts.write_text("127.0.0.1 localhost\n" + "".join(f"{address} {name}\n" for name, address in known))
+        mounts = f"mount --bind {hosts} /etc/hosts; {f'mount --bind {own} runs; ' if own else ''}"
+        script = f'hostname {self.names[machine]}; {mounts}exec "$@"'
         words = [*enter, "--kill-child", "--mount-proc", "sh", "-c", script, "sh", *map(str, argv)]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
         pipe = subprocess.PIPE
@@ -83,6 +89,16 @@ class Machines:
             self.start(rank, *start, "--machine_rank", rank, ROOT / "launch/run.py", *argv, own=own[rank])
             for rank in (0, 1)
         ]
+
+    def elastic(self, argv: Sequence[object]) -> list[subprocess.Popen[str]]:
+        """Start `torchrun` of launch/run.py on each machine, one process on each, which goes on with one of them."""
+        start = (sys.executable, "-m", "torch.distributed.run", "--nnodes", "1:2", "--max_restarts", 3)
+        start = (*start, "--rdzv_backend", "c10d", "--rdzv_endpoint", f"{ADDRESS[0]}:{PORT}", "--rdzv_id", "it")
+        own = [
+            ("--local_addr", ADDRESS[place], "--rdzv_conf", f"last_call_timeout=5,is_host={place == 0}")
+            for place in (0, 1)
+        ]
+        return [self.start(place, *start, *own[place], "--", ROOT / "launch/run.py", *argv) for place in (0, 1)]
 
     def unplug(self) -> None:
         """Pull the cable: nothing comes through, and nobody says so."""

@@ -13,13 +13,17 @@ import torch
 from conftest import Command, forget_accelerator
 from PIL import Image, ImageCms
 from skimage import data
+from test_folders import exif_of
 from torch import Tensor, nn
 from toys import NoOptions
 
-from launchbay.data.decode import decode
+from launchbay import UserError
+from launchbay.data.decode import Header, decode
 from launchbay.data.glyphs import Glyphs
 from launchbay.data.original import read_original
+from launchbay.launch.commands.inputs import Input
 from launchbay.launch.commands.picture_files import write_deep_png, write_deep_tiff
+from launchbay.launch.commands.restoring import Use
 from launchbay.launch.engine.tiles import boxes, find_tiling, kept_part
 from launchbay.models.residual import UNet
 from launchbay.models.superres import SRCNN, SRResNet
@@ -138,6 +142,49 @@ def test_a_profile_that_does_not_fit_is_left_out(runs: dict[str, Path], launchba
             assert not image.info.get("icc_profile")
 
 
+def test_what_is_left_out_is_named(runs: dict[str, Path], launchbay: Verb) -> None:
+    """Frames after the first, empty files, and tags that cannot be written again; sides of EXIF do not stay."""
+    Path("in").mkdir()
+    frames = [Image.new("RGB", (24, 24), (shade, 9, 9)) for shade in (10, 200)]
+    frames[0].save("in/clip.webp", save_all=True, append_images=frames[1:], lossless=True)
+    Path("in/empty.png").touch()
+    sides = [(tag, 4, 1, bytes([24, 0, 0, 0])) for tag in (0x0100, 0x0101)]
+    exif = exif_of(1, *sides, (0x0128, 3, 1, bytes([2, 0, 0, 0])), (0x011A, 2, 3, b"72\0\0"))
+    frames[0].save("in/odd.jpg", exif=exif)
+    code, said = launchbay("apply", runs["superres"], "in", "out")
+    assert code == 0, said
+    assert "in/clip.webp: the first of 2 frames" in said and "empty: in/empty.png" in said
+    assert "48×48 (without XResolution of its EXIF)" in said
+    with Image.open("out/odd.jpg") as odd:
+        assert odd.getexif()[0x0128] == 2 and not {0x0100, 0x0101, 0x011A} & odd.getexif().keys()
+    said = launchbay("apply", runs["classify"], "in/clip.webp")[1]
+    assert "in/clip.webp: the first of 2 frames" in said
+
+
+class Narrowing(Task[NoOptions]):
+    """Three layers that each halve the picture, without a border: 15 pixels at least."""
+
+    def __init__(self, config: NoOptions):
+        super().__init__(config)
+        self.model = nn.Sequential(*(nn.Conv2d(3, 3, 3, 2) for _ in range(3)))
+
+    def training_step(self, batch: Batch) -> Losses:
+        yield "model", {"loss": self.model(batch.image).mean()}
+
+    def reply(self, image: Tensor) -> Answer:
+        return Classes(self.model(image).mean(dim=(2, 3)).softmax(1))
+
+
+def test_all_that_is_too_small_is_named_with_what_is_enough() -> None:
+    use = Use(Narrowing(NoOptions()), 3, torch.device("cpu"))
+    sizes = {"a.png": (4, 40), "b.png": (30, 30), "c.png": (9, 200)}
+    headers = {Input(Path(name), Path(name)): Header(*size, 1, grey=False) for name, size in sizes.items()}
+    with pytest.raises(UserError, match="2 pictures are too small for the network:") as raised:
+        use.rehearse(headers)
+    assert "\na.png has 40×4 pixels\nc.png has 200×9 pixels" in raised.value.message
+    assert raised.value.hint == "leave out what is too small: 16×16 pixels are enough"
+
+
 def test_what_is_there_is_not_written_over(runs: dict[str, Path], launchbay: Verb) -> None:
     run = runs["superres"]
     Path("in").mkdir()
@@ -178,7 +225,7 @@ def test_what_is_there_is_not_written_over(runs: dict[str, Path], launchbay: Ver
         ("superres", ("a.png", "out.png", "--width", "9"), "for training"),
         ("superres", ("a.png", "tiny.png", "two.png"), "two.png has the ending of one picture"),
         ("superres", ("broken.png", "out.png"), "cannot read the picture broken.png"),
-        ("reconstruct", ("tiny.png", "a.png", "out"), "tiny.png cannot be used: of 3×3 pixels the network makes"),
+        ("reconstruct", ("tiny.png", "a.png", "out"), "tiny.png has 3×3 pixels, too few for the network → leave out"),
         ("classify", ("a.png", "--count", "3"), "--count changes nothing: classify tells pictures apart"),
         ("vae", ("a.png", "out.png"), "vae draws pictures and takes none"),
         ("vae", ("out.png", "--label", "12"), "--label 12 is no class of this run → known: 0, 1"),

@@ -165,6 +165,7 @@ def test_what_cannot_be_found_out_is_no_difference(
         file.write_bytes(damage + (whole if name == "metrics.jsonl" else b""))
         code, said = launchbay("compare", *twins)
         assert code == 2 and "not all could be compared" in said and f"runs/copy/{name}" in said
+        assert f"→ put back {name} as the run wrote it" in said
         file.write_bytes(whole)
     monkeypatch.setattr(compare, "compare_records", lambda *_: 1 / 0)
     code, said = launchbay("compare", *twins)

@@ -1,5 +1,7 @@
 """Options: where they come from, which one wins, and what is said when one is wrong."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,3 +229,10 @@ def test_launchbay_alone_begins_with_commands_to_copy(launchbay: Launchbay, capf
         launchbay()
     said = capfd.readouterr().out
     assert ended.value.code == 0 and said.index("launchbay train superres") < said.index("Look at runs")
+
+
+def test_what_was_said_before_an_error_stands_before_it() -> None:
+    """Also where both go to one file: a library that begins a download prints to a buffer."""
+    script = "from launchbay.launch.errors import panel; print('Downloading'); panel('error', ['it'], '', 'red')"
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    assert done.stdout.startswith(b"Downloading")

@@ -177,7 +177,7 @@ def test_a_damaged_pack_can_do_without(launchbay: Launchbay, monkeypatch: pytest
     with pytest.raises(DamagedPictures) as raised:
         open_dataset("packed")("train", None)
     assert "01.png: the pack is damaged there" in raised.value.message
-    assert "launchbay pack DATA OUT --skip-damaged" in raised.value.hint
+    assert "write it again with launchbay pack; --skip-damaged leaves out what is damaged" in raised.value.hint
     for most in (2**30, 0):
         monkeypatch.setattr("launchbay.data.files.KEEP_BYTES", most)
         rest = without_damaged(lambda: open_dataset("packed")("train", None))

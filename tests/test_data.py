@@ -88,8 +88,7 @@ def test_evaluation_counts_each_sample_once_in_equally_many_batches(world: int, 
             int(index)
             for order in orders
             for indices, counts in zip(order, order.counts(), strict=True)
-            for index, counts_it in zip(indices, counts.tolist(), strict=True)
-            if counts_it
+            for index in indices[:counts]
         ]
         assert sorted(counted) == list(range(size))
         assert len({len(list(order)) for order in orders}) == 1

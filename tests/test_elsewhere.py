@@ -102,7 +102,7 @@ sys.path.insert(0, {str(ROOT / "tests")!r})
 import elsewhere
 elsewhere.take_away()
 from launchbay import UserError
-from launchbay.launch.record.run_folder import lock
+from launchbay.launch.record.lock import lock
 try:
     with lock(Path()):
         print("locked", flush=True)

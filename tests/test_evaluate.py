@@ -12,7 +12,7 @@ import pytest
 from conftest import Command, lines
 from PIL import Image
 
-from launchbay.launch.commands import evaluated, extremes
+from launchbay.launch.commands import evaluate, evaluated, extremes
 from launchbay.launch.commands.evaluated import latex
 from launchbay.launch.record.figures import Figures
 
@@ -47,6 +47,7 @@ def test_each_form_has_all_sets(sets: Path, capfd: pytest.CaptureFixture[str], m
         (name, "error", part["figures"]["error"]) for name, part in found["sets"].items()
     ]
     table = said_of("--latex", sets, capfd, monkeypatch)
+    assert found["note"] == rows[0]["note"] == evaluate.FLATTERED and table.startswith(f"% {evaluate.FLATTERED}\n")
     assert r"\multicolumn{1}{c}{few}" in table and f"it & {last['few/error']:.4f} & {last['more/error']:.4f}" in table
 
 

@@ -140,11 +140,24 @@ def test_another_kind_of_file_is_refused_before_any_work(launchbay: Verb, target
 
 
 @pytest.mark.parametrize(
-    "words", [("it.safetensors", "--task", "toys:Single"), ("it.onnx", "--license", "mit"), ("it.pt2", "--push", "a/b")]
+    "words",
+    [
+        ("it.ONNX", "--license", "mit"),
+        ("it.safetensors", "--task", "toys:Single"),
+        ("it.onnx", "--license", "mit"),
+        ("it.pt2", "--push", "a/b"),
+    ],
 )
 def test_what_a_kind_has_no_use_for_is_refused(train: Train, launchbay: Verb, words: tuple[str, ...]) -> None:
     code, said = launchbay("export", "runs/none", *words)
     assert code == 2 and f"{words[1]} {words[2]} changes nothing" in said
+
+
+def test_a_licence_that_the_hub_does_not_know_is_refused(launchbay: Verb) -> None:
+    code, said = launchbay("export", "runs/none", "out/", "--license", "apache-2")
+    assert (
+        code == 2 and "--license apache-2 is none that the Hugging Face hub knows; did you mean 'apache-2.0'?" in said
+    )
 
 
 def test_a_link_is_not_overwritten(train: Train, launchbay: Verb) -> None:

@@ -181,8 +181,9 @@ def test_what_is_not_clear_is_refused_by_name_and_can_be_chosen() -> None:
     with pytest.raises(UserError, match=r"cannot load empty.parquet: .*no data"):
         open_parquet("train", Path("empty.parquet"))
     Path("broken.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(UserError, match=r"cannot load broken.parquet: .*"):
+    with pytest.raises(UserError, match=r"cannot load broken.parquet: .*") as refused:
         open_parquet("train", Path("broken.parquet"))
+    assert refused.value.hint == "write it again, or name one that is whole"
 
 
 def test_the_hub_is_for_names_and_nothing_here_is_taken_for_it(mistake: Mistake) -> None:

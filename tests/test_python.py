@@ -17,14 +17,14 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from conftest import difference, forget_accelerator, lines
-from PIL import Image
+from PIL import Image, ImageCms
 from toys import Single
 
 import launchbay
 from launchbay import UserError
 from launchbay.launch.commands import in_python
 from launchbay.launch.files import Json
-from launchbay.launch.record.run_folder import lock, owner_lives
+from launchbay.launch.record.lock import lock, owner_lives
 
 SMALL: Json = {"steps": 2, "patch": 48, "width": 8, "blocks": 1, "batch_size": 4, "eval_every": 2, "wandb": "off"}
 
@@ -75,6 +75,17 @@ def test_each_kind_of_picture_comes_back_as_it_was(superres: launchbay.Run) -> N
     assert superres.apply(picture.convert("RGBA")).mode == "RGBA"
     deep = superres.apply(np.asarray(picture).astype(np.uint16) * 257)
     assert isinstance(deep, np.ndarray) and deep.dtype == np.uint16 and abs(deep / 257 - pixels).max() < 1
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    picture.save("b.jpg", icc_profile=profile, exif=exif)
+    with Image.open("b.jpg") as opened:
+        for kept in (superres.apply("b.jpg"), superres.apply(opened)):
+            kept.save("c.png", exif=kept.getexif())
+            with Image.open("c.png") as saved:
+                assert saved.info["icc_profile"] == profile and saved.getexif()[0x010F] == "Camera"
+    grey = superres.apply(Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257))
+    assert grey.mode == "I;16" and abs(np.asarray(grey) / 257 - superres.apply(picture.convert("L"))).max() < 1
     tiled = superres.apply(Image.effect_noise((300, 200), 80).convert("RGB"), tile=64)
     whole = superres.apply(Image.effect_noise((300, 200), 80).convert("RGB"))
     assert tiled.size == whole.size == (1200, 800)
@@ -181,7 +192,7 @@ def test_reading_a_run_of_this_process_leaves_its_lock(tmp_path: Path) -> None:
         assert owner_lives(tmp_path)
         with pytest.raises(UserError, match="is in use by process"):
             lock(tmp_path)
-        other = "from pathlib import Path; from launchbay.launch.record.run_folder import lock; "
+        other = "from pathlib import Path; from launchbay.launch.record.lock import lock; "
         other += f"lock(Path({str(tmp_path)!r}))"
         done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False)
         assert "is in use by process" in done.stderr

@@ -21,7 +21,7 @@ from launchbay.launch.record.report.album import spread
 from launchbay.launch.record.report.content import read_recorded
 from launchbay.launch.record.report.page import page_of
 from launchbay.launch.record.report.spans import MOST_SPANS, Curves
-from launchbay.launch.record.report.words import verdict
+from launchbay.launch.record.report.words import against, commands, verdict
 from launchbay.launch.train import main
 
 pytestmark = pytest.mark.usefixtures("with_report")
@@ -181,15 +181,43 @@ def test_figures_of_parts_are_a_table(runs: list[Path]) -> None:
     assert len(page_of([read_recorded(runs[0])])) < len(page) + 100_000
 
 
-def test_damage_is_said_on_the_page(runs: list[Path]) -> None:
+def test_damage_is_said_on_the_page(runs: list[Path], launchbay: Verb) -> None:
     run = runs[0]
     (run / "samples/step-00000001.png").write_bytes(b"no picture")
     with (run / "metrics.jsonl").open("a") as record:
         record.write("what?\n")
     page = page_of([read_recorded(run)])
     assert "1 picture of samples/ cannot be read" in page and "damaged, and left out: 1 line" in page
+    code, said = launchbay("report", run)
+    assert code == 2 and "1 picture of samples/ cannot be read" in said and "left out: 1 line" in said
     (run / "summary.json").write_text("{")
     assert "damaged: " in page_of([read_recorded(run)])
+
+
+def test_a_grid_of_a_version_that_did_not_say_where_samples_are_is_beside_the_others(runs: list[Path]) -> None:
+    """As a whole, and not under the wipe, where it would get the shape of a sample."""
+    for file in (runs[1] / "samples").glob("*.png"):
+        with Image.open(file) as grid:
+            grid.load()
+        grid.info.clear()
+        grid.save(file)
+    Path("page.html").write_text(page_of([read_recorded(run) for run in runs]))
+    samples = [one for one in data_of(Path("page.html"))["series"] if one["name"] == "samples"]
+    assert [[own["run"] for own in one["runs"]] for one in samples] == [[0, 2], [1]]
+    assert samples[1]["runs"][0]["headings"] == [""] and len(samples[0]["runs"][0]["headings"]) > 1
+
+
+def test_words_of_the_verdict(runs: list[Path]) -> None:
+    assert against(30.001, 30.0, "psnr", 1) == "less than 0.01 dB better than"
+    assert against(29.99, 30.0, "psnr", 1) == "0.01 dB worse than"
+    assert against(0.5, 0.5001, "accuracy", 0) == "0.0001 below"
+    summary = json.loads((runs[0] / "summary.json").read_text())
+    for device, train in (
+        ("cpu", "torchrun --nproc-per-node 2 -m -- launchbay.launch.run --config "),
+        ("cuda", "accelerate launch --num_processes 2 -m launchbay.launch.run --config "),
+    ):
+        (runs[0] / "summary.json").write_text(json.dumps({**summary, "world_size": 2, "device": device}))
+        assert commands(read_recorded(runs[0]).run)[0][1].startswith(train)
 
 
 @pytest.mark.slow

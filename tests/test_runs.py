@@ -14,7 +14,7 @@ from rich.console import Console
 
 from launchbay.launch.commands.runs import show_runs
 from launchbay.launch.config.run_options import find_run
-from launchbay.launch.record.run_folder import lock
+from launchbay.launch.record.lock import lock
 
 STATES = {"slow": "killed", "middle": "stopped", "fast": "done"}
 Train = Callable[..., Path]
@@ -105,7 +105,7 @@ def test_figures_come_first_and_repeats_are_summed_up(train: Train, launchbay: L
     code, said = launchbay("compare", *(f"seed{seed}" for seed in (0, 1, 2)), "other")
     values = [json.loads(Path(f"runs/seed{seed}/summary.json").read_text())["best"]["error"] for seed in (0, 1, 2)]
     assert code == 0 and all(f"runs/seed{seed} 3 {value:.4f}" in said for seed, value in enumerate(values)), said
-    assert f"3 seeds of runs/seed0 {np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in said
+    assert f"3 seeds of runs/seed0: mean {np.mean(values):.4f} ± deviation ±{np.std(values, ddof=1):.4f}" in said
     assert "runs/other: --lr 0.5" in said and "seeds of runs/other" not in said
     assert launchbay("compare", "seed0", "other")[0] == 1
     code, said = launchbay("compare", "seed0", "nothing", "other")

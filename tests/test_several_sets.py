@@ -18,7 +18,8 @@ from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.figures import figures_are_of_samples, monitor_is_a_figure, pictures_are_well_formed
 from launchbay.launch.check.options import samples_repeat_and_travel
 from launchbay.launch.check.suite import outcome
-from launchbay.launch.config.options import TrainOptions
+from launchbay.launch.config.assembly import validation_sets
+from launchbay.launch.config.options import DataOptions, TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate, evaluate_sets, is_best
 from launchbay.launch.record.tracker_writer import to_row
@@ -148,12 +149,21 @@ def test_what_a_validation_would_find_is_found_before_the_first_step(mistake: Mi
     assert not list(Path("runs").iterdir()), "nothing is left of a run that was refused"
 
 
+def test_sets_whose_folders_end_alike_are_told_apart_by_what_these_lie_in() -> None:
+    for roots, names in {
+        ("a/one", "b/one", "two"): ["a-one", "b-one", "two"],
+        ("x/a/val", "y/a/val"): ["x-a-val", "y-a-val"],
+    }.items():
+        assert list(validation_sets(DataOptions(val_data=roots))) == names
+        assert list(validation_sets(DataOptions(val_root=tuple(map(Path, roots))))) == names
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (("toys:Opens", "--val-data", "photos", "photos"), "two validation sets are called 'photos'"),
         (("toys:Opens", "--val-data", "photos", "glyphs", "--val-root", "a", "b", "c"), "--val-root names 3 folders"),
-        (("toys:Opens", "--val-root", "a/one", "b/one"), "whose last parts have to differ"),
+        (("toys:Opens", "--val-root", "a/one", "b/../a/one"), "two validation sets are called 'one'"),
         (("toys:Opens", "--val-root", "baseline", "b"), "'baseline' cannot be the name of one of several"),
         (("toys:Opens", "--val-data", "photos", "a/b"), "there is no a/b → looked for it in "),
         (("toys:Opens", "--val-data"), "--val-data names nothing"),

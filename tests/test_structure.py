@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "data": {"data"},
 }
 OF_THE_PACKAGE = {
-    "UserError", "number_of", "printable", "trackers", "yaml12", "exact",
+    "UserError", "number_of", "printable", "trackers", "yaml12", "exact", "devices",
     "__version__", "API_VERSION", "OLDEST_API_VERSION",
 }  # fmt: skip
 ALIASES = {ROOT / "tasks/testing.py": {"testing"}}

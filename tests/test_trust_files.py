@@ -21,6 +21,7 @@ from launchbay.launch import errors, files
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import describe, restore
 from launchbay.launch.record import run_folder
+from launchbay.launch.record.lock import lock
 from launchbay.models import checkpoints
 from launchbay.models.reading import Unfit, check
 from launchbay.models.saved import STATE, SavedOptimizer
@@ -271,10 +272,10 @@ def test_a_lock_is_not_emptied_through_a_link() -> None:
     Path("victim").write_text("mine")
     Path("run/.lock").symlink_to(Path("victim").absolute())
     with pytest.raises(UserError, match=r"\.lock is a link"):
-        run_folder.lock(Path("run"))
+        lock(Path("run"))
     Path("run/.lock").unlink()
     Path("run/.lock").hardlink_to("victim")
-    run_folder.lock(Path("run")).__exit__()
+    lock(Path("run")).__exit__()
     assert Path("victim").read_text() == "mine"
 
 
@@ -292,12 +293,12 @@ def test_a_disk_without_locks_is_told_from_a_lock(
 
     Path("run").mkdir()
     monkeypatch.setattr(fcntl, "lockf", fail(ENOLCK))
-    run_folder.lock(Path("run")).__exit__()
+    lock(Path("run")).__exit__()
     assert "run is on a disk without locks (No locks available)" in capsys.readouterr().out
     Path("run/.lock").write_text(ESCAPE)
     monkeypatch.setattr(fcntl, "lockf", fail(EAGAIN))
     with pytest.raises(UserError, match="run is in use by another process"):
-        run_folder.lock(Path("run"))
+        lock(Path("run"))
 
 
 BIASES: dict[str, tuple[Tensor, str]] = {

@@ -24,7 +24,7 @@ def test_it_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     expected = {f"launchbay/{path}" for path in tracked} | {
         f"launchbay/{file}"
-        for file in ("__init__.py", "exact.py", "py.typed", "testing.py", "trackers.py", "yaml12.py")
+        for file in ("__init__.py", "devices.py", "exact.py", "py.typed", "testing.py", "trackers.py", "yaml12.py")
     }
     assert {name for name in names if ".dist-info/" not in name} == expected
 

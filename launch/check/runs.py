@@ -33,8 +33,8 @@ from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.engine.freeze import set_mode
 from launchbay.launch.engine.loop import Engine
-from launchbay.launch.record import run_folder
 from launchbay.launch.record.lines import Line
+from launchbay.launch.record.lock import lock
 from launchbay.launch.record.tracking import Observer
 from launchbay.models import checkpoints
 from launchbay.tasks.places import Place
@@ -194,7 +194,7 @@ def fit(engine: Engine, folder: Path, observers: Sequence[Observer] = ()) -> Non
     with ExitStack() as stack:
         if engine.accelerator.is_main_process:
             folder.mkdir(exist_ok=True)
-            stack.enter_context(run_folder.lock(folder))
+            stack.enter_context(lock(folder))
         engine.fit(folder, observers, Stop())
 
 

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from launchbay import UserError, number_of
 from launchbay.launch.files import Json
 from launchbay.models.saved import SavedOptimizer
-from launchbay.models.tensors import same_kind
+from launchbay.models.tensors import is_shared_out, same_kind, shared_like
 
 MOST_STEPS = 20
 """That an optimizer is asked to take until it has made all state that it ever makes."""
@@ -243,6 +243,8 @@ def laid_out(value: object, parameter: Tensor) -> object:
     another order round differently."""
     if not isinstance(value, Tensor):
         return value
+    if is_shared_out(parameter):
+        return shared_like(value, parameter)
     return torch.empty_like(parameter, dtype=value.dtype, device="cpu").copy_(value) if (
         value.shape == parameter.shape
     ) else value.clone()  # fmt: skip

@@ -15,7 +15,7 @@ MAY_CHANGE = {
     "data_root", "val_root", "run", "output_dir", "steps", "epochs", "accumulate", "log_every", "eval_every",
     "eval_first", "shown", "patience", "skip_damaged",
     "save_every", "keep", "wandb", "wandb_artifact", "track", "workers", "resume", "max_time", "stuck_after",
-    "timeout", "profile", "debug",
+    "timeout", "profile", "debug", "shard", "recompute",
 }  # fmt: skip
 """Options that another start of a run may have: none of them decides what the next step does to the weights, except
 for the length of the training, which is meant to."""

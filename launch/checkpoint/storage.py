@@ -16,9 +16,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -29,6 +29,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from launchbay import UserError, printable
 from launchbay.launch.checkpoint.optimizer_state import restore
+from launchbay.launch.checkpoint.shards import join_rows
 from launchbay.launch.checkpoint.task_state import extra_state, load_own_state, own_state
 from launchbay.launch.files import Json, remove_leftovers, synchronize, to_json, write_text
 from launchbay.models.checkpoints import (
@@ -86,17 +87,29 @@ class TrainedState:
 class CheckpointContent:
     """The content of a checkpoint, in memory: tensors by file and name, and JSON. Layers that share their weights have
     a copy each: safetensors holds no tensor twice. `frozen` is a digest of the tensors in `FROZEN`.
+
+    Of the tensors in `rows` (--shard), by file and name, this process has some rows only; that is how many there are.
     """
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     frozen: str
     state: Json
+    rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
-def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, keep: int) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    content: CheckpointContent,
+    *,
+    best: bool,
+    keep: int,
+    collect: Callable[[Path], int] = lambda _: 1,
+) -> Path:
     """Write checkpoint `step`, point `last` (and `best`) to it, delete all but the newest `keep` and the best.
 
-    Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
+    `collect` has other processes write their rows to the folder that it is given, and says how many processes there
+    are. Everything is written to a temporary folder beside and synchronised to disk before it gets its name.
 
     Raises:
         OSError: the disk is full, or fails; earlier checkpoints stay intact.
@@ -107,7 +120,7 @@ def save(folder: Path, step: int, content: CheckpointContent, *, best: bool, kee
     temporary = folder / f".tmp-{final.name}-{secrets.token_hex(8)}"
     temporary.mkdir()
     try:
-        write_files(temporary, content, {"format": FORMAT, "step": step, **content.state})
+        write_files(temporary, content, {"format": FORMAT, "step": step, **content.state}, collect(temporary))
         synchronize(temporary)
         if (folder.parent / RECORD).is_file():  # a run that goes on from here needs its lines up to here
             synchronize(folder.parent / RECORD)
@@ -143,9 +156,11 @@ def update_pointers(checkpoint: Path, *, best: bool) -> None:
         write_text(checkpoint.parent / name, checkpoint.name)
 
 
-def write_files(folder: Path, content: CheckpointContent, state: Json) -> None:
+def write_files(folder: Path, content: CheckpointContent, state: Json, processes: int) -> None:
     for file, tensors in content.tensors.items():
-        if file != FROZEN or not link_frozen(folder, content.frozen):
+        if file in content.rows:
+            join_rows(folder / file, tensors, content.rows[file], processes)
+        elif file != FROZEN or not link_frozen(folder, content.frozen):
             save_file(dict(tensors), folder / file, {"digest": content.frozen} if file == FROZEN else None)
     text = to_json(state, indent=1)
     check_readable(text)

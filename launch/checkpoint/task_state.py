@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from launchbay import UserError, printable
+from launchbay.devices import to_host
 from launchbay.launch.files import Json, to_json
 from launchbay.models.tensors import FLOATS, check_finite, check_kinds
 
@@ -47,13 +48,14 @@ def extra_state(state: Mapping[str, object]) -> Json:
 
 def digests(state: Mapping[str, object]) -> dict[str, str]:
     """Return a SHA-256 of each value of `state`: of a tensor's type, shape and bits, or of JSON."""
-    return {name: digest(value) for name, value in state.items()}
+    tensors = {name: value for name, value in tensors_of(state).items() if not value.is_cpu}
+    return {name: digest(value) for name, value in {**state, **to_host(tensors)}.items()}
 
 
 def digest(value: object) -> str:
     if not isinstance(value, Tensor):
         return hashlib.sha256(to_json(value).encode()).hexdigest()
-    data = value.detach().cpu().contiguous().flatten()
+    data = value.detach().contiguous().flatten()
     hashed = hashlib.sha256(f"{value.dtype} {tuple(value.shape)}".encode())
     hashed.update(data.view(torch.uint8).numpy().data)
     return hashed.hexdigest()

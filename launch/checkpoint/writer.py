@@ -3,18 +3,19 @@
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
-import torch
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.devices import to_host
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import describe
 from launchbay.launch.checkpoint.storage import FROZEN, OPTIMIZERS, TASK, CheckpointContent, TrainedState
 from launchbay.launch.checkpoint.task_state import digest, digests, own_state, tensors_of
 from launchbay.launch.files import Json
 from launchbay.models.checkpoints import file_of
-from launchbay.models.tensors import not_finite
+from launchbay.models.tensors import is_shared_out, not_finite, rows_of
 
 
 class Saver:
@@ -26,6 +27,7 @@ class Saver:
     def __init__(self, folder: Path, trained_state: TrainedState, keep: int, initial: Mapping[str, str] | None = None):
         self.folder, self.trained_state, self.keep = folder, trained_state, keep
         self.tensors: dict[str, dict[str, Tensor]] = {}
+        self.rows: dict[str, dict[str, int]] = {}
         own = tensors_of(own_state(trained_state.task, trained_state.networks))
         self.initial = digests(own) if initial is None else initial
         self.endless = find_endless(trained_state, own)  # which may be infinite or nan: masks, say, that began so
@@ -51,13 +53,14 @@ class Saver:
             OSError: it could not be written.
             UserError: it is not; nothing was written.
         """
-        for file, tensors in content.tensors.items():
-            if bad := not_finite(tensors, self.endless.get(file, ())):
-                raise UserError(
-                    f"step {step} is not saved: {', '.join(bad[:3])} of {file} would be nan or infinite",
-                    "lower --lr, or bound gradients by --clip-norm; checkpoints already saved are intact",
-                )
+        if bad := self.find_bad(content):
+            refuse_bad(step, bad)
         storage.save(self.folder, step, content, best=best, keep=self.keep)
+
+    def find_bad(self, content: CheckpointContent) -> dict[str, list[str]]:
+        """Return the names of tensors of `content` that have numbers which are not finite, by file."""
+        found = {file: not_finite(own, self.endless.get(file, ())) for file, own in content.tensors.items()}
+        return {file: names for file, names in found.items() if names}
 
     def failed(self) -> bool:
         """Return whether the checkpoint that was begun last could not be written; does not wait for it."""
@@ -80,6 +83,15 @@ class Saver:
         Raises:
             UserError: some of it cannot be saved as tensors and JSON.
         """
+        optimizers = self.copy_networks()
+        frozen = self.copy_task(tensors_of(own_state(self.trained_state.task, self.trained_state.networks)))
+        extra = self.trained_state.extra_state()
+        beside = {"optimizers": optimizers, "extra_state": extra, "initial": dict(self.initial)}
+        beside["not_finite"] = self.endless
+        return CheckpointContent(self.tensors, frozen, {**state, **beside}, self.rows)
+
+    def copy_networks(self) -> Json:
+        """Copy the tensors of networks, averages and optimizers. Return the rest of the optimizers' state."""
         networks, averages = self.trained_state.networks, self.trained_state.averages
         saved = {file_of(name): averages[name].module if name in averages else networks[name] for name in networks}
         saved |= {file_of(name, trained=True): networks[name] for name in averages}
@@ -90,11 +102,7 @@ class Saver:
             name: describe(networks, own, name, tensors) for name, own in self.trained_state.optimizers.items()
         }
         self.keep_copy(OPTIMIZERS, tensors)
-        frozen = self.copy_task(tensors_of(own_state(self.trained_state.task, networks)))
-        extra = self.trained_state.extra_state()
-        beside = {"optimizers": optimizers, "extra_state": extra, "initial": dict(self.initial)}
-        beside["not_finite"] = self.endless
-        return CheckpointContent(self.tensors, frozen, {**state, **beside})
+        return optimizers
 
     def copy_task(self, own: Mapping[str, Tensor]) -> str:
         """Copy the task's own tensors to two files: what has changed since the start of the run, and what has not.
@@ -108,27 +116,33 @@ class Saver:
                 f"{new[0]} is not in the task's state when it is built, but is now: no run could go on with it",
                 "register each buffer in __init__, with a value that is not None: torch.empty(0, ...) may grow",
             )
-        now = digests(own)
+        copies = to_host(own, {**self.tensors.pop(TASK, {}), **self.tensors.pop(FROZEN, {})})
+        now = digests(copies)
         frozen = {name: now[name] for name in own if self.initial.get(name) == now[name]}
         parts = {
-            TASK: {name: tensor for name, tensor in own.items() if name not in frozen},
-            FROZEN: {name: own[name] for name in frozen},
+            TASK: {name: tensor for name, tensor in copies.items() if name not in frozen},
+            FROZEN: {name: copies[name] for name in frozen},
         }
-        for file, tensors in parts.items():
-            self.keep_copy(file, tensors)
-            if not tensors:
-                del self.tensors[file]
+        self.tensors |= {file: tensors for file, tensors in parts.items() if tensors}
         return digest(frozen)
 
     def keep_copy(self, file: str, tensors: Mapping[str, Tensor]) -> None:
-        """In the memory of the last copy: new memory would take seven times as long."""
-        before, after = self.tensors.get(file, {}), {}
-        for name, tensor in tensors.items():
-            mine = before.get(name)
-            if mine is None or (mine.shape, mine.dtype) != (tensor.shape, tensor.dtype):
-                mine = torch.empty(tensor.shape, dtype=tensor.dtype)
-            after[name] = mine.copy_(tensor.detach())
-        self.tensors[file] = after
+        """In the memory of the last copy: new memory would take seven times as long. Of what is shared out it is the
+        rows that this process has.
+        """
+        rows = {name: rows_of(tensor) for name, tensor in tensors.items()}
+        self.tensors[file] = to_host(rows, self.tensors.get(file))
+        if shared := {name: len(tensor) for name, tensor in tensors.items() if is_shared_out(tensor)}:
+            self.rows[file] = shared
+
+
+def refuse_bad(step: int, bad: Mapping[str, list[str]]) -> NoReturn:
+    """Raise a UserError for tensors of `step`, by file, that have numbers which are not finite."""
+    file, names = next(iter(bad.items()))
+    raise UserError(
+        f"step {step} is not saved: {', '.join(names[:3])} of {file} would be nan or infinite",
+        "lower --lr, or bound gradients by --clip-norm; checkpoints already saved are intact",
+    )
 
 
 def find_endless(trained_state: TrainedState, own: Mapping[str, Tensor]) -> dict[str, list[str]]:

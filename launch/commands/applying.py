@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from launchbay import UserError
 from launchbay.data.decode import unreadable
-from launchbay.data.original import Original, Pixels, read_original, values_of
+from launchbay.data.original import Original, kept_exif, read_original, values_of
 from launchbay.launch.commands.apply import check_answers, classes_of, open_run
 from launchbay.launch.commands.drawing import Wanted, drawn, tiled
 from launchbay.launch.commands.picture_files import Canvas, Kind
@@ -63,13 +64,14 @@ class Opened:
                     found = [self.probable(one) for one in values.split(1)]
                     return found[0] if back.single else found
                 return single({name: back.form(made) for name, made in self.made(values, tile).items()})
-            pixels, form = pixels_of(image)
-            height, width, channels = pixels.shape
+            original, form = as_original(image)
+            height, width, channels = original.pixels.shape
             answer = self.use.rehearse_size(height, width)
             if isinstance(answer, Classes):
-                return self.probable(to_unit(pixels[..., : channels - 1 + channels % 2]).to(self.use.device))
+                colours = original.pixels[..., : channels - 1 + channels % 2]
+                return self.probable(to_unit(colours).to(self.use.device))
             restoring = Restoring(self.use, self.tiling(tile), strip=True, quality=None, console=Console(quiet=True))
-            (canvases,) = restoring.make([Original(pixels)], lambda _: None)
+            (canvases,) = restoring.make([original], lambda _: None)
             return single({name: form(canvas) for name, canvas in canvases.items()})
 
     def tiling(self, tile: int) -> Tiling:
@@ -168,8 +170,8 @@ def in_rows(image: Any) -> tuple[Tensor, Back]:
     return (values[None] if image.ndim == 3 else values).detach(), Back(single=image.ndim == 3, form=back)
 
 
-def pixels_of(image: Any) -> tuple[Pixels, Callable[[Canvas], Made]]:
-    """Return the pixels of a file, a PIL image or an array of whole numbers, and what makes the like of a result.
+def as_original(image: Any) -> tuple[Original, Callable[[Canvas], Made]]:
+    """Return what a file, a PIL image or an array of whole numbers holds, and what makes the like of a result.
 
     Raises:
         UserError: it is no picture, or cannot be read.
@@ -178,21 +180,37 @@ def pixels_of(image: Any) -> tuple[Pixels, Callable[[Canvas], Made]]:
         if not Path(image).is_file():
             raise UserError(f"there is no picture {image}", "name a file")
         try:
-            return read_original(Path(image)).pixels, to_pil
+            original = read_original(Path(image))
         except Exception as error:  # whatever its bytes make of a decoder
             raise unreadable(Path(image), error) from error
+        return original, partial(to_pil, original=original)
     if isinstance(image, Image.Image):
-        return values_of(ImageOps.exif_transpose(image)), to_pil
+        original = original_of(image)
+        return original, partial(to_pil, original=original)
     check_shape(isinstance(image, np.ndarray), f"a {type(image).__name__}")
     right = image.dtype in (np.uint8, np.uint16) and image.size > 0
     right = right and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 2, 3, 4)))
     check_shape(right, f"an array of {image.dtype} and shape {image.shape}")
-    return image.reshape(*image.shape[:2], -1), to_flat_array if image.ndim == 2 else to_array
+    return Original(image.reshape(*image.shape[:2], -1)), to_flat_array if image.ndim == 2 else to_array
 
 
-def to_pil(canvas: Canvas) -> Image.Image:
-    shown = canvas.held_by(Kind(alpha=True)).image
+def original_of(image: Image.Image) -> Original:
+    """Return what a PIL image holds, upright."""
+    upright, (exif, _) = ImageOps.exif_transpose(image), kept_exif(image)
+    profile = b"" if image.mode in ("CMYK", "LAB") else image.info.get("icc_profile") or b""
+    return Original(values_of(upright), profile, exif)
+
+
+def to_pil(canvas: Canvas, original: Original | None = None) -> Image.Image:
+    """Return a PIL image, of 16 bits if it is grey and has so many, with the colour profile and the EXIF of what it was
+    made of.
+    """
+    held = canvas.held_by(Kind(alpha=True, deep=canvas.channels == 1))
+    shown = Image.fromarray(held.values[..., 0]) if held.values is not None else held.image
     assert shown is not None
+    if original is not None:
+        known = {"icc_profile": original.profile_for(canvas.channels), "exif": original.exif}
+        shown.info |= {name: value for name, value in known.items() if value}
     return shown
 
 

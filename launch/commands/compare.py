@@ -12,6 +12,7 @@ from rich.text import Text
 from torch import Tensor
 
 from launchbay import UserError, number_of, printable
+from launchbay.data.words import some_of
 from launchbay.launch.commands.figures import figures_of
 from launchbay.launch.commands.runs import differing
 from launchbay.launch.config.options import flag
@@ -86,10 +87,10 @@ def compare_runs(first: RunFolder, second: RunFolder, console: Console) -> bool:
         print_line(line, console)
     if not in_record and not in_tensors:
         if gaps:
-            raise UserError(
-                "\n".join(["no difference was found, but not all could be compared:", *gaps]),
-                "tensors are compared in intact checkpoints of a step that both runs have saved",
-            )
+            damaged = sorted({name for run in runs for name in run.damaged})
+            needed = "tensors are compared in intact checkpoints of a step that both runs have saved"
+            hint = f"put back {some_of(damaged)} as the run wrote it" if damaged else needed
+            raise UserError("\n".join(["no difference was found, but not all could be compared:", *gaps]), hint)
         what = "what they learned is" if causes else "the runs are"
         print_line(f"{what} the same: {number_of(lines, 'line')}, {number_of(tensors, 'tensor')}", console)
         return True

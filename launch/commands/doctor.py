@@ -19,13 +19,13 @@ LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm
 def examine_machine(console: Console) -> None:
     import torch
 
+    from launchbay import devices
     from launchbay.launch.distributed.network import INTERFACE
     from launchbay.launch.distributed.settings import config_in_force
     from launchbay.launch.others import threads_per_process
     from launchbay.launch.record.wandb_mode import wanted_mode
 
     gpus = torch.cuda.device_count()
-    apple = "Apple's (mps)" if torch.backends.mps.is_available() else ""
     on_cpu = {name for name, there in getattr(torch.cpu, "get_capabilities", dict)().items() if there}
     config = config_in_force([])
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -33,7 +33,8 @@ def examine_machine(console: Console) -> None:
         "launchbay": f"{__version__} on {platform.platform()}",
         "python": f"{platform.python_version()} at {sys.executable}",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
-        "GPUs": ", ".join(torch.cuda.get_device_name(number) for number in range(gpus)) or apple or "none",
+        "GPUs": ", ".join(devices.gpus()) or "none",
+        **({"fp32 there": f"{devices.tf32()} in TF32 (NVIDIA_TF32_OVERRIDE=0: nothing)"} if gpus else {}),
         "CPU": f"{number_of(threads_per_process(), 'thread')} for one process",
         "fast bf16": "yes"
         if (torch.cuda.is_bf16_supported() if gpus else on_cpu & {"avx512_bf16", "amx_bf16"})

@@ -107,15 +107,17 @@ def evaluate_run(
     for line in describe_all(opened.sources.values()):
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
     of_sets = [Part(name or opened.data_name(), len(sets[name]), found[name].figures) for name in sets]
-    outcome = Outcome(run.resolve().name, config.task, pointer, opened.moment.step, task.baseline_name, of_sets)
+    others = named.data or named.roots or config.train.data.hold_out
+    note = FLATTERED if pointer == "best" and task.monitor and not others else ""
+    outcome = Outcome(run.resolve().name, config.task, pointer, opened.moment.step, task.baseline_name, of_sets, note)
     if main:
         show(outcome, wanted.form, console)
     if wanted.per_picture:
         on_main_process(partial(write_each, wanted.per_picture, opened.sets, found, of_sets, notes))
     if wanted.extremes:
         on_main_process(lambda: draw_extremes(opened, found, of_sets, wanted, notes))
-    if pointer == "best" and task.monitor and not (named.data or named.roots or config.train.data.hold_out):
-        notes.print(FLATTERED, highlight=False)
+    if note:
+        notes.print(note, highlight=False)
 
 
 def open_sets(run: Path, pointer: str, named: Named, argv: Sequence[str]) -> Evaluated:

@@ -45,6 +45,8 @@ class Outcome:
     step: int
     baseline_name: str
     parts: Sequence[Part]
+    note: str = ""
+    """What a reader of the figures has to know."""
 
     def has_baseline(self) -> bool:
         return any(part.figures.baseline for part in self.parts)
@@ -65,10 +67,13 @@ def show(outcome: Outcome, form: Form, console: Console) -> None:
             print(to_json(plain(outcome), indent=2))
         case "csv":
             writer = csv.writer(sys.stdout, lineterminator="\n")
-            writer.writerow(["run", "task", "checkpoint", "step", "set", "samples", "figure", "network", "baseline"])
+            writer.writerow(
+                ["run", "task", "checkpoint", "step", "set", "samples", "figure", "network", "baseline", "note"]
+            )
             about = outcome.run, outcome.task, outcome.checkpoint, outcome.step
             for part, name, value, baseline in outcome.rows():
-                writer.writerow([*about, part.name, part.samples, name, value, "" if baseline is None else baseline])
+                known = "" if baseline is None else baseline
+                writer.writerow([*about, part.name, part.samples, name, value, known, outcome.note])
         case "latex":
             print(latex(outcome))
 
@@ -102,7 +107,7 @@ def plain(outcome: Outcome) -> dict[str, object]:
         for part in outcome.parts
     }
     about = {name: getattr(outcome, name) for name in ("run", "task", "checkpoint", "step", "baseline_name")}
-    return {**about, "sets": sets}
+    return {**about, "note": outcome.note, "sets": sets}
 
 
 def latex(outcome: Outcome) -> str:
@@ -117,7 +122,8 @@ def latex(outcome: Outcome) -> str:
         values = ["--" if baseline is None else f"{baseline:z.4f}" for *_, baseline in cells]
         lines.append(" & ".join([escaped(outcome.baseline_name), *values]) + r" \\")
     lines.append(" & ".join([escaped(outcome.run), *(f"{value:z.4f}" for _, _, value, _ in cells)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+    note = [f"% {outcome.note}"] if outcome.note else []
+    return "\n".join([*note, *lines, r"\bottomrule", r"\end{tabular}"])
 
 
 def escaped(text: str) -> str:

@@ -13,8 +13,10 @@ from launchbay import UserError, printable
 from launchbay.launch.commands import export_folder, export_push
 from launchbay.launch.commands.apply import classes_of
 from launchbay.launch.commands.export_weights import SUFFIX, metadata_of, read_weights, write_weights
+from launchbay.launch.commands.licenses import LICENSES
 from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config.options import AnyConfig
+from launchbay.launch.errors import did_you_mean
 from launchbay.launch.files import remedy, replacing
 from launchbay.launch.record.run_folder import config_file
 from launchbay.models import checkpoints
@@ -48,6 +50,7 @@ def export_run(run: Path, target: str | None, how: How, console: Console) -> Non
     target = target or (f"{name}/" if how.push else f"{name}{SUFFIX}")
     kind = kind_of(target)
     check_used(how, kind)
+    check_license(how.license)
     out = Path(target)
     check_new(out, kind)
     mode = config_file(run).stat().st_mode
@@ -73,7 +76,7 @@ def kind_of(target: str) -> str:
     Raises:
         UserError: nothing of that kind is written.
     """
-    suffix = "" if target.endswith(("/", os.sep)) or Path(target).is_dir() else Path(target).suffix
+    suffix = "" if target.endswith(("/", os.sep)) or Path(target).is_dir() else Path(target).suffix.lower()
     if suffix in ("", SUFFIX, *GRAPHS):
         return suffix
     hint = f"it ends in one of: {KINDS}"
@@ -90,6 +93,14 @@ def check_used(how: How, kind: str) -> None:
         if value is not None:
             only = "weights are copied as they are" if name == "task" else "it is for a folder, OUT/"
             raise UserError(f"--{name} {value} changes nothing: {only}", "leave it out, or name a folder")
+
+
+def check_license(license: str | None) -> None:
+    """Raise a UserError if this is no licence that the hub knows."""
+    if license is not None and license not in LICENSES:
+        near = did_you_mean(license, LICENSES)
+        hint = "name one as the hub does, such as mit, apache-2.0 or cc-by-4.0; other is for one that it does not know"
+        raise UserError(f"--license {license} is none that the Hugging Face hub knows{near}", hint)
 
 
 def check_new(out: Path, kind: str) -> None:

@@ -22,9 +22,9 @@ def figures_of(rows: Sequence[RunFolder]) -> Table:
     """
     names = list(dict.fromkeys(name for row in rows if row.summary for name in row.summary.best if name != "step"))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("best step of")
+    table.add_column("best step of", overflow="fold")
     for name in ("step", *names):
-        table.add_column(Text(printable(name)), justify="right")
+        table.add_column(Text(printable(name)), justify="right", no_wrap=True)
     baselines = [row.summary.baseline for row in rows if row.summary and row.summary.baseline]
     if baselines and all(baseline == baselines[0] for baseline in baselines):
         table.add_row("the baseline", ABSENT, *(shown(baselines[0].get(name)) for name in names))
@@ -34,6 +34,7 @@ def figures_of(rows: Sequence[RunFolder]) -> Table:
         table.add_row(Text(row.name), *cells)
     for repeats in repeated(rows):
         values = [[value for row in repeats if (value := row.best(name)) is not None] for name in names]
-        cells = [f"{mean(of):.4f} ± {stdev(of):.4f}" if len(of) > 1 else ABSENT for of in values]
-        table.add_row(Text(f"{len(repeats)} seeds of {SEED.sub('', repeats[0].name) or 'it'}"), "", *cells)
+        name = Text(f"{len(repeats)} seeds of {SEED.sub('', repeats[0].name) or 'it'}: mean")
+        table.add_row(name, "", *(f"{mean(of):.4f}" if len(of) > 1 else ABSENT for of in values))
+        table.add_row("  ± deviation", "", *(f"±{stdev(of):.4f}" if len(of) > 1 else ABSENT for of in values))
     return table

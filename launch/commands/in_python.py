@@ -146,7 +146,8 @@ class Run:
         task that makes several pictures gives them by their names. One that tells pictures apart gives the classes with
         their probabilities, the most probable first.
 
-        A PIL image has 8 bits and neither EXIF nor colour profile; `launchbay apply` keeps these, and 16 bits.
+        A PIL image keeps colour profile and EXIF, and 16 bits if it is grey: in colour Pillow has 8 (an array or
+        `launchbay apply` keeps 16).
 
         Args:
             tile: side of the tiles of a large picture, in its pixels (default: by the memory).

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launchbay import UserError
-from launchbay.data.decode import Header, read_header, unreadable
+from launchbay.data.decode import Header, count_frames, read_header, unreadable
 from launchbay.data.listing import list_folder, what_reads
-from launchbay.data.words import counted, plain_name
+from launchbay.data.words import counted, plain_name, some_of
 from launchbay.launch.commands.picture_files import kind_of, writable
 from launchbay.launch.files import remedy, replacing
 
@@ -39,12 +39,13 @@ def find_inputs(words: Sequence[str]) -> Inputs:
     Raises:
         UserError: there is no such file, or no picture.
     """
-    found, left_out = list[Input](), Counter[str]()
+    found, left_out, empty = list[Input](), Counter[str](), list[str]()
     named = [path for word in words for path in matches(word)]
     for path in named:
         if path.is_dir():
             listing = list_folder(path)
             left_out += listing.left_out
+            empty += [plain_name(path / name) for name in listing.empty]
             top = Path(path.resolve().name) if len(named) > 1 else Path()
             found += [Input(path / name, top / name) for name in listing.names]
         else:
@@ -56,6 +57,9 @@ def find_inputs(words: Sequence[str]) -> Inputs:
         except Exception as error:  # whatever its bytes make of Pillow's parsers
             damaged.append(unreadable(one.path, error).message)
     remarks = [f"left out: {counted(left_out)}{what_reads(left_out)}"] if left_out else []
+    remarks += [f"empty: {some_of(empty)}"] if empty else []
+    frames = {one: count_frames(one.path) for one in headers}
+    remarks += [f"{plain_name(one.path)}: the first of {count} frames" for one, count in frames.items() if count > 1]
     return Inputs(headers, damaged, len(named) > 1 or named[0].is_dir(), remarks)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from launchbay import UserError, number_of, printable
 from launchbay.launch.config.run_options import find_run
 from launchbay.launch.files import write_text, writing
-from launchbay.launch.record.report.content import read_recorded
+from launchbay.launch.record.report.content import Recorded, read_recorded
 from launchbay.launch.record.report.page import REPORT, page_of
 from launchbay.launch.record.run_folder import config_file
 
@@ -20,9 +20,9 @@ RELOAD = 30
 """Seconds after which the report of a run that goes on looks for what that has written since."""
 
 
-def write_report(named: Sequence[Path], target: Path | None, console: Console, *, show: bool = False) -> Path:
-    """Write the report of the runs `named`, or of those in folders of runs; with `show`, open it in a browser. Return
-    where: `target`, by default the folder of the only run, or this one.
+def write_report(named: Sequence[Path], target: Path | None, console: Console, *, show: bool = False) -> bool:
+    """Write the report of the runs `named`, or of those in folders of runs, to `target`: by default to the folder of
+    the only run, or this one; with `show`, open it in a browser. Return whether all could be read.
 
     Raises:
         UserError: one is no run, or there is something else than a report where it is to be.
@@ -41,12 +41,20 @@ def write_report(named: Sequence[Path], target: Path | None, console: Console, *
     console.print(
         f"{where}: {of}, {where.stat().st_size / 1000:,.0f} kB", highlight=False, markup=False, soft_wrap=True
     )
-    for one in recorded:
-        for said in filter(None, (one.run.damage, *one.said)):
-            console.print(printable(said), highlight=False, markup=False, soft_wrap=True)
+    damage = [said for one in recorded for said in damage_of(one)]
+    for said in damage:
+        console.print(printable(said), highlight=False, markup=False, soft_wrap=True)
     if show and not webbrowser.open(where.resolve().as_uri()):
         console.print("no browser was found; open the file in one", highlight=False)
-    return where
+    return not damage
+
+
+def damage_of(one: Recorded) -> list[str]:
+    """Return what of a run cannot be read, in words."""
+    said = [*filter(None, [one.run.damage]), *one.said]
+    if unread := one.album.unread():
+        said.append(f"{one.run.folder}: {number_of(unread, 'picture')} of samples/ cannot be read")
+    return said
 
 
 def runs_of(folder: Path) -> list[Path]:

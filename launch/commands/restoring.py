@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from launchbay import UserError
 from launchbay.data.decode import Header, unreadable
 from launchbay.data.original import Original, Pixels, read_original
-from launchbay.data.words import plain_name
+from launchbay.data.words import listed, plain_name
 from launchbay.launch.commands.inputs import Input
 from launchbay.launch.commands.picture_files import Canvas, kind_of, writable, write
 from launchbay.launch.engine.tiles import Tiling, boxes, kept_part
@@ -61,18 +61,42 @@ class Use:
         Raises:
             UserError: it cannot answer one, which is named.
         """
-        answer: Answer | None = None
-        sizes = {
-            (min(known.height, LARGEST_TRIED), min(known.width, LARGEST_TRIED)): one.path
-            for one, known in headers.items()
+        answer, refused = None, dict[tuple[int, int], UserError]()
+        size_of = {
+            one: (min(known.height, LARGEST_TRIED), min(known.width, LARGEST_TRIED)) for one, known in headers.items()
         }
-        for (height, width), path in sizes.items():
+        for size in dict.fromkeys(size_of.values()):
             try:
-                answer = self.rehearse_size(height, width)
+                answer = self.rehearse_size(*size)
             except UserError as error:
-                raise UserError(f"{plain_name(path)} cannot be used: {error.message}", error.hint) from error
+                refused[size] = error
+        if refused:
+            named = {plain_name(one.path): headers[one] for one, size in size_of.items() if size in refused}
+            raise self.cannot_use(named, next(iter(refused.values())))
         assert answer is not None
         return answer
+
+    def cannot_use(self, named: Mapping[str, Header], why: UserError) -> UserError:
+        """Return what to tell a person about the pictures `named`, the first of which is refused for a reason: all of
+        them, and how many pixels are enough, if that is it.
+        """
+        sides = (2**power for power in range(LARGEST_TRIED.bit_length()))
+        enough = next((side for side in sides if self.takes(side)), None)
+        lines = [f"{name} has {known.width}×{known.height} pixels" for name, known in named.items()]
+        if enough is None or not any(min(known.height, known.width) < enough for known in named.values()):
+            return UserError(f"{next(iter(named))} cannot be used: {why.message}", why.hint)
+        hint = f"leave out what is too small: {enough}×{enough} pixels are enough"
+        if len(lines) == 1:
+            return UserError(f"{lines[0]}, too few for the network", hint)
+        return UserError(f"{len(lines):,} pictures are too small for the network:\n{listed(lines)}", hint)
+
+    def takes(self, side: int) -> bool:
+        """Return whether the task answers a square of so many pixels."""
+        try:
+            self.rehearse_size(side, side)
+        except UserError:
+            return False
+        return True
 
     def rehearse_size(self, height: int, width: int) -> Answer:
         """Return the answer to a black picture of this size; of a large one only a corner is tried.
@@ -195,9 +219,7 @@ class Restoring:
         """Write what was made of a picture, and say so."""
         for name, canvas in canvases.items():
             path, kind = targets[name], kind_of(targets[name])
-            profile, exif = (b"", b"") if self.strip else (original.profile, original.exif)
-            if profile and (canvas.channels < 3) != (original.pixels.shape[2] < 3):
-                profile = b""  # of a colour space that the result is not in
+            profile, exif = (b"", b"") if self.strip else (original.profile_for(canvas.channels), original.exif)
             holds, unfit = writable()[path.suffix.lower()], []
             if holds == "WEBP" and profile[16:20] == b"GRAY":  # WebP is always in colour
                 profile, unfit = b"", ["its grey profile"]
@@ -208,7 +230,7 @@ class Restoring:
             left += ["its colour profile"] if profile and holds in ("BMP", "PPM") else []
             write(canvas.held_by(kind), path, profile=profile, exif=exif, quality=self.quality)
             without = f"  (without {', '.join(left)}, which {path.suffix} cannot keep)" if left else ""
-            without += f"  (without {original.dropped}: its colours are RGB now)" * bool(original.dropped)
+            without += f"  (without {original.dropped})" * bool(original.dropped)
             said = f"{plain_name(one.path)} -> {plain_name(path)}  {canvas.shown}{without}"
             self.console.print(said, highlight=False, markup=False, soft_wrap=True)
 

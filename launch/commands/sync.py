@@ -8,7 +8,8 @@ from rich.console import Console
 
 from launchbay.launch.config.option_file import read_values
 from launchbay.launch.record.lines import read_record
-from launchbay.launch.record.run_folder import config_file, lock
+from launchbay.launch.record.lock import lock
+from launchbay.launch.record.run_folder import config_file
 from launchbay.launch.record.trackers import WANDB, Tracked, check_trackers
 from launchbay.launch.record.wandb_mode import wanted_mode
 

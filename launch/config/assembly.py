@@ -89,13 +89,15 @@ def validation_sets(data: DataOptions) -> dict[str, tuple[Open, Path | None]]:
             f"--val-root names {number_of(len(roots), 'folder')}, --val-data {number_of(len(kinds), 'data set')}",
             "give one folder for all, or one for each in their order",
         )
-    names, places = tuple(map(data_names.title_of, kinds)), tuple(root.resolve().name for root in roots)
+    paths = [Path(kind) if data_names.sort_of(kind) == "path" and "+" not in kind else None for kind in kinds]
+    names = told_apart([*map(data_names.title_of, kinds)], paths)
+    places = told_apart([root.resolve().name for root in roots], roots)
     if len(set(names)) < len(names) == len(roots) or not names:  # pairs of several folders, for example
         names = places
     if len(names) > 1:
         check_set_names(names)
     else:
-        names = ("",) * len(names)
+        names = [""] * len(names)
     if not kinds:
         return {name: (open_path(root), None) for name, root in zip(names, roots, strict=True)}
     open_kind = partial(open_dataset, skip_damaged=data.skip_damaged)
@@ -105,6 +107,20 @@ def validation_sets(data: DataOptions) -> dict[str, tuple[Open, Path | None]]:
     taking = [any(map(data_names.takes_root, data_names.parts_of(kind))) for kind in kinds]
     each = [roots[0] if roots and (taken or not any(taking)) else None for taken in taking]
     return {name: (open_kind(kind), root) for name, kind, root in zip(names, kinds, each, strict=True)}
+
+
+def told_apart(titles: Sequence[str], places: Sequence[Path | None]) -> list[str]:
+    """Return what to call validation sets: by their titles, and those that are alike, if they are paths, also by the
+    folders that they lie in.
+    """
+    names, parts = list(titles), [place.resolve().parts[1:] if place else () for place in places]
+    for depth in range(2, max(map(len, parts), default=0) + 1):
+        both = list(zip(names, parts, strict=True))
+        names = [
+            "-".join(own[-depth:]) if own and any(other == name and parent != own for other, parent in both) else name
+            for name, own in both
+        ]
+    return names
 
 
 def check_set_names(names: Sequence[str]) -> None:
@@ -123,7 +139,7 @@ def check_set_names(names: Sequence[str]) -> None:
     if twice:
         raise UserError(
             f"two validation sets are called {twice[0]!r}",
-            "--val-root A B names folders, whose last parts have to differ",
+            "name each once",
         )
 
 

@@ -196,6 +196,12 @@ class HardwareOptions:
     cuda_graphs: bool = False
     """Compile the networks, and replay their training steps as CUDA graphs: for small networks, which leave a GPU
     waiting for work. For one process and one network, without --accumulate."""
+    shard: bool = False
+    """Share out weights, gradients, averages and optimizer states among the processes (FSDP2), for networks that are
+    too large for one device with all of these. The same curve as without, with less memory and more traffic."""
+    recompute: bool = False
+    """Compute the blocks of networks (residual blocks, layers of a transformer) a second time in the backward pass,
+    rather than keep what they have computed: less memory, about a third more time, the same result."""
     profile: Annotated[int | None, Gt(0)] = None
     """Profile this many steps: report where their time goes, and write a trace for Chrome."""
 

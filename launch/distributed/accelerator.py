@@ -13,6 +13,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import distributed
 
 from launchbay import UserError, number_of
+from launchbay.devices import compute_alike
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.groups import addresses, join_processes, meet_aside, watched_connections
@@ -50,6 +51,7 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
         check_processes(launcher, accelerator.num_processes)
         if accelerator.num_processes > 1:
             meet_aside(timeout)
+    compute_alike(accelerator.device)
     if accelerator.num_processes > 1:
         introduce(addresses())
     if accelerator.device.type == "cpu":
@@ -72,9 +74,10 @@ def start_accelerate(options: TrainOptions, on_cpu: bool, timeout: float) -> Acc
             mixed_precision=precision if precision in ("bf16", "fp16") else None,
             gradient_accumulation_steps=options.optimization.accumulate,
             device_placement=False,  # `place` does it; accelerate would import torch.distributed.tensor first, 0.4 s
-            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between.
+            # Two forward passes before one backward (real, then fake) must not rewrite buffers in between. Gradients
+            # lie where they are exchanged, not a second time elsewhere.
             kwargs_handlers=[
-                DistributedDataParallelKwargs(broadcast_buffers=False),
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
                 InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)),
             ],
         )

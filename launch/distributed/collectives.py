@@ -1,6 +1,7 @@
 """How processes agree: the one place where they talk to each other, wrappers of networks and the watchdog aside."""
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Literal, TypeVar, cast
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, distributed
 from torch.autograd.function import FunctionCtx
 from torch.distributed import ReduceOp
 
+from launchbay.devices import can_pin
+from launchbay.exact import exact
 from launchbay.launch.distributed.groups import aside
 from launchbay.launch.errors import Elsewhere, Signalled
 
@@ -64,19 +67,24 @@ def raise_on_all(function: Callable[[], T], accelerator: Accelerator) -> T:
     except (Exception, Signalled) as error:
         failure = error
     mine = code_of(failure)
-    worst = largest(mine, accelerator)()
+    worst = largest(mine, accelerator)
     if worst:
         raise failure if failure is not None and mine == worst else elsewhere(worst)
     return cast(T, result)
 
 
-def largest(value: int, accelerator: Accelerator) -> Callable[[], int]:
-    """Ask for the largest `value` of all processes, aside of the training. Return a function that waits for it."""
-    if accelerator.num_processes == 1:
-        return lambda: value
+def largest(value: int, accelerator: Accelerator) -> int:
+    """Return the largest `value` of all processes."""
     shared = torch.tensor(value)
-    work = distributed.all_reduce(shared, ReduceOp.MAX, aside(), async_op=True)
-    return lambda: int(wait_for(work, shared))
+    if accelerator.num_processes > 1:
+        distributed.all_reduce(shared, ReduceOp.MAX, aside())
+    return int(shared)
+
+
+def wait_for_all() -> None:
+    """Wait until all processes have come here."""
+    if PartialState().num_processes > 1:
+        distributed.barrier(aside())
 
 
 def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accelerator) -> Callable[[], float]:
@@ -85,18 +93,36 @@ def all_reduce_async(value: Tensor, how: ReduceOp.RedOpType, accelerator: Accele
     What is done in between covers the way to the other processes, and from a GPU: reading a number from one at once
     would let it finish all that it was given, and idle until it gets more.
     """
-    value = value.detach().float()
-    work = None
-    if accelerator.num_processes > 1:
-        value = value.clone()  # it is overwritten, and may be the loss itself
-        work = distributed.all_reduce(value, how, async_op=True)
-    if accelerator.device.type != "cuda":
-        return lambda: wait_for(work, value)
-    if work is not None:
-        work.wait()  # it is the GPU that waits here
-    value, copied = value.to("cpu", non_blocking=True), torch.cuda.Event()
-    copied.record()
-    return lambda: copied.synchronize() or float(value)
+    value, several = value.detach().float(), accelerator.num_processes > 1
+    if can_pin(value.device):
+        return answer_beside(value, how, several=several)
+    if not several:
+        return lambda: float(value)
+    value = value.clone()  # it is overwritten, and may be the loss itself
+    work = distributed.all_reduce(value, how, async_op=True)
+    return lambda: wait_for(work, value)
+
+
+def answer_beside(value: Tensor, how: ReduceOp.RedOpType, *, several: bool) -> Callable[[], float]:
+    """`all_reduce_async` on a GPU, on a stream of its own: on the one that computes, what comes next, a backward pass,
+    would begin only when the slowest of all processes has come so far.
+    """
+    side, copied = side_stream(value.device), torch.Event(value.device)
+    side.wait_stream(torch.accelerator.current_stream(value.device))
+    with side:
+        value.record_stream(side)
+        if several:
+            value = value.clone()
+            distributed.all_reduce(value, how)  # it is this stream that waits here, neither the host nor the other one
+        number = value.to("cpu", non_blocking=True)
+        copied.record(side)
+    return lambda: copied.synchronize() or float(number)
+
+
+@lru_cache
+def side_stream(device: torch.device) -> torch.Stream:
+    """Return the stream of `device` for what is not computed but asked."""
+    return torch.Stream(device)
 
 
 def wait_for(work: distributed.Work | None, value: Tensor) -> float:
@@ -112,14 +138,15 @@ def reduce(value: Tensor, how: Literal["sum", "mean"], accelerator: Accelerator)
 
 def mean_terms(terms: Mapping[str, Tensor], accelerator: Accelerator) -> dict[str, float]:
     """Return the mean over all processes of each term, a scalar."""
-    stacked = torch.stack([value.detach().double() for value in terms.values()])
+    stacked = torch.stack([exact(value.detach()) for value in terms.values()])
     return dict(zip(terms, reduce(stacked, "mean", accelerator).tolist(), strict=True))
 
 
 def broadcast(value: Tensor) -> None:
     """Give `value` what it is on the main process."""
     whole = value.detach().contiguous()
-    distributed.broadcast(whole, 0)
+    if whole.numel():
+        distributed.broadcast(whole.view(-1).view(torch.uint8), 0)  # gloo does not know every type
     value.detach().copy_(whole)
 
 
@@ -128,9 +155,44 @@ def gather(value: Tensor, accelerator: Accelerator) -> Tensor:
     return cast(Tensor, accelerator.gather(value))
 
 
+def gather_on_main(value: Tensor, accelerator: Accelerator) -> Tensor:
+    """Return the `value` of each process, processes × ..., on the CPU of the main process, and aside of the training.
+    On the others an empty 0 × ..., since none of them has any use for it.
+    """
+    value = value.cpu().contiguous()
+    if accelerator.num_processes == 1:
+        return value[None]
+    whole = value.new_empty(accelerator.num_processes * accelerator.is_main_process, *value.shape)
+    distributed.gather(as_bytes(value), [as_bytes(each) for each in whole] or None, 0, aside())
+    return whole
+
+
 def gather_with_gradients(rows: Tensor) -> Tensor:
     """Return `rows` of all processes, as many of each, one process after the other; gradients flow back to each."""
     return cast(Tensor, GatherRows.apply(rows))
+
+
+def sum_with_gradients(value: Tensor) -> Tensor:
+    """Return the sum of `value` over all processes; gradients flow back to each, as those of `gather_with_gradients`
+    do. What a process gets does not grow with their number.
+    """
+    return cast(Tensor, Sum.apply(value))
+
+
+class Sum(torch.autograd.Function):
+    """The gradient of a term is the sum of what all processes make of the sum."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total
 
 
 class GatherRows(torch.autograd.Function):
@@ -154,6 +216,16 @@ class GatherRows(torch.autograd.Function):
         return total.chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
+def are_same(digest: str) -> bool:
+    """Return whether all processes have the same `digest`, hexadecimal, by its first 60 bits: they tell each other 16
+    bytes, however many they are.
+    """
+    number = int(digest[:15], 16)
+    largest_and_least = torch.tensor([number, -number])
+    distributed.all_reduce(largest_and_least, ReduceOp.MAX, aside())
+    return int(largest_and_least.sum()) == 0
+
+
 def gather_lists(values: list[T]) -> list[T]:
     """Return the values of all processes, one process after the other. They are pickled."""
     if PartialState().num_processes == 1:
@@ -163,21 +235,34 @@ def gather_lists(values: list[T]) -> list[T]:
     return [value for some in of_processes for value in some]
 
 
-def hand_over(read: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def whole(_: str, tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def hand_over(
+    read: Callable[[], Mapping[str, Tensor]], keep: Callable[[str, Tensor], Tensor] = whole
+) -> dict[str, Tensor]:
     """Return on all processes the tensors that the main process can `read`, on the CPU; where it cannot, fail on all.
+    Each of them, by its name, is given to `keep` as it comes, which returns what is needed of it.
 
     Raises:
         Elsewhere: on the other processes, where it fails.
     """
-    tensors: dict[str, Tensor] = {}
+    mine: dict[str, Tensor] = {}
 
     def forms() -> dict[str, tuple[torch.Size, torch.dtype]]:
-        tensors.update(read())
-        return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+        mine.update(read())
+        return {name: (tensor.shape, tensor.dtype) for name, tensor in mine.items()}
 
+    kept = {}
     for name, (shape, dtype) in on_main_process(forms).items():
-        if name not in tensors:
-            tensors[name] = torch.empty(shape, dtype=dtype)
-        if PartialState().num_processes > 1 and tensors[name].numel():
-            distributed.broadcast(tensors[name].view(-1).view(torch.uint8), 0, aside())  # gloo knows not every type
-    return tensors
+        tensor = mine.pop(name) if name in mine else torch.empty(shape, dtype=dtype)
+        if PartialState().num_processes > 1 and tensor.numel():
+            distributed.broadcast(as_bytes(tensor), 0, aside())
+        kept[name] = keep(name, tensor)
+    return kept
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """Return the memory of a contiguous `tensor`: gloo does not know every type of numbers."""
+    return tensor.view(-1).view(torch.uint8)

@@ -38,7 +38,13 @@ def meet_aside(timeout: float) -> None:
     pictures, computes an FID or saves, for `SLOWER` times the `timeout` of a step.
     """
     leave_aside()
-    ASIDE.append(distributed.new_group(timeout=timedelta(seconds=SLOWER * timeout), backend="gloo"))
+    ASIDE.append(new_aside(timeout))
+
+
+def new_aside(timeout: float) -> ProcessGroup:
+    """Return a group of all processes by gloo, for what may take `SLOWER` times the `timeout` of a step."""
+    with watched_connections(timeout):
+        return distributed.new_group(timeout=timedelta(seconds=SLOWER * timeout), backend="gloo")
 
 
 def leave_aside() -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
 
+from launchbay.devices import device_in_use, random_state_kept
 from launchbay.launch.distributed.groups import leave_aside
 
 STATES = (PartialState, AcceleratorState, GradientState)
@@ -18,12 +19,13 @@ def as_guest() -> Generator[None]:
     kind of float and the number of threads are as they were before.
     """
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    alike = torch.backends.cudnn.deterministic
     kept = [dict(state._shared_state) for state in STATES]
     had_group = torch.distributed.is_initialized()
     for state in STATES:
         state._shared_state.clear()
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
+        with random_state_kept(device_in_use()):
             yield
     finally:
         for state, before in zip(STATES, kept, strict=True):
@@ -33,5 +35,6 @@ def as_guest() -> Generator[None]:
             leave_aside()
             torch.distributed.destroy_process_group()
         torch.set_default_dtype(dtype)
+        torch.backends.cudnn.deterministic = alike
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)

@@ -43,7 +43,7 @@ class Stop(AbstractContextManager["Stop"]):
         self.ending = False
         self.folder: Path | None = None
         self.watch: Watch | None = None
-        self.answer: Callable[[], int] = int
+        self.answer: Callable[[], float] = float
 
     def __enter__(self) -> "Stop":
         # Only the main thread may listen; elsewhere (in a notebook's thread) signals keep their usual effect.
@@ -91,10 +91,14 @@ class Stop(AbstractContextManager["Stop"]):
         """
         code = self.noted or (TIME_IS_UP if time.monotonic() >= self.end else 0)
         if accelerator.num_processes > 1:
-            from launchbay.launch.distributed.collectives import largest
+            import torch
+            from torch.distributed import ReduceOp
 
-            before, self.answer = self.answer, largest(code, accelerator)
-            code = before()
+            from launchbay.launch.distributed.collectives import all_reduce_async
+
+            mine = torch.full((), code, device=accelerator.device)  # to copy it there would wait for a GPU
+            before, self.answer = self.answer, all_reduce_async(mine, ReduceOp.MAX, accelerator)
+            code = int(before())
         if not code:
             return ""
         self.ending = True

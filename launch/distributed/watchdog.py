@@ -6,12 +6,16 @@ import sys
 import threading
 import time
 import traceback
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from multiprocessing import active_children
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from launchbay.launch import errors, others
 from launchbay.launch.files import Json
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 LOGGER = logging.getLogger("launchbay")
 """Writes to the log of this process (see launch/record/log.py)."""
@@ -19,14 +23,16 @@ WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py"
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
 gradients, or where an answer of the others is read."""
 LOADER = "torch/utils/data/dataloader.py"
+MOST_SHOWN = 8
+"""Processes whose places a report has."""
 TIME_TO_ANSWER = 1.0
 """Seconds, beside those between two looks."""
 
 
 class Watch(AbstractContextManager["Watch"]):
     """Within it, a process that does not `beat` for `limit` seconds is reported, with its stack: on the terminal once
-    for all processes, and in the log of each. The run is not ended: what seems stuck may be slow, and a network that
-    was gone may come back.
+    for all processes, and in the log of each. That does not end the run: what seems stuck may be slow, and a network
+    that was gone may come back. What ends it is the time-out of a group.
 
     Args:
         limit: seconds.
@@ -61,10 +67,15 @@ class Watch(AbstractContextManager["Watch"]):
         reported = 0.0  # the beat after which it was
         while not self.over.wait(self.limit / 10):
             last = self.last
+            if reported and reported != last and self.processes > 1:
+                self.take_back()
+                reported = 0.0
             if time.monotonic() - last > self.limit and reported != last:
                 self.report()
                 reported = last
                 self.limit *= 2  # if it was only slow, it is not said at every step
+        if reported and self.processes > 1:
+            self.take_back()
 
     def report(self) -> None:
         frames = traceback.extract_stack(sys._current_frames()[self.trainer])
@@ -82,30 +93,51 @@ class Watch(AbstractContextManager["Watch"]):
             return answers[0]["place"]
         silent = [rank for rank in range(self.processes) if rank not in answers]
         busy = [rank for rank, answer in answers.items() if not answer["waits"]]
-        lines = [f"process {rank} does not answer: it is frozen, or its machine is out of reach" for rank in silent]
-        for rank in busy or ([] if silent else answers):
+        several = len(silent) > 1
+        it, does = ("they are", "do") if several else ("it is", "does")
+        lines = [f"{others.named(silent)} {does} not answer: {it} frozen, or out of reach"] if silent else []
+        shown = busy or ([] if silent else sorted(answers))
+        for rank in shown[:MOST_SHOWN]:
             lines += [f"process {rank} {'is' if rank in busy else 'waits'}", *answers[rank]["place"]]
-        return lines
+        return lines + [f"and so are {len(shown) - MOST_SHOWN} more"] * (len(shown) > MOST_SHOWN)
 
     def hint(self) -> str:
         where = f"the whole stack of each process is in {self.logs}; " if self.logs else ""
         return f"{where}Ctrl-C ends the run, --stuck-after {2 * self.limit:g}s reports later"
 
     def answers(self, mine: Json) -> dict[int, Json]:
-        """Return what each process that answers says of itself, if this one is to speak for all; otherwise nothing."""
+        """Return what each process that answers says of itself, if this one is to speak for all; otherwise nothing.
+
+        All that are held up say so under one name, and the first of them reads it: what they ask of the store grows
+        with their number, not with its square.
+        """
         if self.processes == 1:
             return {0: mine}
         try:
-            store = others.store()
-            keys = [f"launchbay/stuck/{others.attempt()}/{rank}" for rank in range(self.processes)]
-            store.set(keys[self.rank], json.dumps({**mine, "time": time.time()}))
+            known = others.store()
+            self.tell(known, json.dumps(mine))
+            if known.compare_set(key("speaker"), "", str(self.rank)) != str(self.rank).encode():
+                return {}
             time.sleep(TIME_TO_ANSWER + self.limit / 10)
-            answers = {rank: json.loads(store.get(key)) for rank, key in enumerate(keys) if store.check([key])}
-            recent = time.time() - TIME_TO_ANSWER - self.limit / 2  # what is older was said of an earlier stop
-            answers = {rank: answer for rank, answer in answers.items() if answer["time"] > recent}
-            return answers if min(answers) == self.rank else {}
+            said = others.told(known, key("answers"))
+            return {rank: json.loads(answer) for rank, answer in said.items() if answer}
         except Exception:  # the process that kept the store is gone
             return {self.rank: mine}
+
+    def tell(self, known: "TCPStore", answer: str) -> None:
+        """Tell the others what this process says of itself, or, by an empty `answer`, that it goes on."""
+        known.append(key("answers"), f"{self.rank} {answer}\n")
+
+    def take_back(self) -> None:
+        """Tell the others that this process goes on."""
+        with suppress(Exception):  # the process that kept the store is gone
+            known = others.store()
+            self.tell(known, "")
+            known.compare_set(key("speaker"), str(self.rank), "")
+
+
+def key(name: str) -> str:
+    return f"launchbay/stuck/{others.attempt()}/{name}"
 
 
 def state_of_workers(frames: traceback.StackSummary) -> list[str]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from launchbay import UserError
 from launchbay.data import ImageSet
 from launchbay.data.loader import Samples, TrainingOrder, samples
+from launchbay.devices import can_pin
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import DataOptions, OptimizationOptions
 from launchbay.launch.distributed.collectives import gather_with_gradients
@@ -102,7 +103,7 @@ def to_batch(
         if isinstance(value, Tensor):
             too_exact = value.dtype == torch.float64 and exact_device(device) != device
             source = value.float() if too_exact else value
-            if device.type == "cuda" and not value.is_cuda:
+            if can_pin(device) and value.is_cpu:
                 source = source.pin_memory()  # copying from memory that is not pinned would wait for it
             moved = source.to(device, non_blocking=True)
             is_picture = name in samples.pictures and moved.dtype == torch.uint8

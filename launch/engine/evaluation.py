@@ -16,9 +16,10 @@ from launchbay.data import ImageSet
 from launchbay.data.loader import EvaluationOrder, fetch, samples
 from launchbay.data.randomness import with_keys
 from launchbay.data.transforms import at_once
+from launchbay.devices import random_state_kept
 from launchbay.exact import exact, exact_device
 from launchbay.launch.config.options import TrainOptions
-from launchbay.launch.distributed.collectives import gather, on_main_process, raise_on_all, reduce
+from launchbay.launch.distributed.collectives import gather, gather_on_main, on_main_process, raise_on_all, reduce
 from launchbay.launch.distributed.signals import check, interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
 from launchbay.launch.record.figures import Figures
@@ -37,7 +38,8 @@ class Evaluation:
     figures: Figures[float]
     """The same on every process."""
     collected: dict[str, Tensor]
-    """What `task.evaluate` gives for each sample and `task.summarize` works on: size×D each, in the set's order."""
+    """What `task.evaluate` gives for each sample and `task.summarize` works on: size×D each, in the set's order, on the
+    main process; nothing of each on the others."""
     each: Figures[Tensor]
     """The figures of each sample, float64 of the set's size each, in its order; none unless asked for."""
 
@@ -85,7 +87,7 @@ def rehearse(
         for name, images in sets.items():
             batch = to_batch(fetch(images, with_keys([0], seed, "val", [0])), device, moment, refuse_in_validation)
             try:
-                figures, *_ = ask_for_all(task, [(batch, torch.tensor([True]))], device, lambda what, share: None)
+                figures, *_ = ask_for_all(task, [(batch, 1)], device, lambda what, share: None)
             except Exception as error:
                 if name:
                     error.add_note(f"of the validation set {name}")
@@ -99,7 +101,7 @@ def rehearse(
         if type(task).summarize is Task.summarize and task.monitor:  # which may add figures
             monitored(task, names, sets)
 
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with random_state_kept(device):
         raise_on_all(ask, accelerator)
 
 
@@ -142,8 +144,10 @@ def evaluate(
     if sums:
         total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
         means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
-    collected = {name: collect_rows(rows, len(images), accelerator) for name, rows in rest.items()}
-    of_each = {name: collect_rows(rows, len(images), accelerator)[:, 0] for name, rows in values.items()}
+    collected = {name: collect_on_main(rows, len(images), accelerator) for name, rows in rest.items()}
+    together = [torch.cat(rows, dim=1) for rows in zip(*values.values(), strict=True)]
+    columns = collect_rows(together, len(images), accelerator).unbind(dim=1) if together else ()
+    of_each = dict(zip(values, columns, strict=True))
     beat("summarize", None)
     figures = on_main_process(lambda: with_summary(task, means, collected))
     return Evaluation(Figures.from_named(figures), collected, Figures.from_named(of_each))
@@ -161,10 +165,10 @@ Rows = dict[str, list[Tensor]]
 
 @interruptible()
 def ask_for_all(
-    task: AnyTask, batches: Iterable[tuple[Batch, Tensor]], device: torch.device, beat: Beat, *, each: bool = False
+    task: AnyTask, batches: Iterable[tuple[Batch, int]], device: torch.device, beat: Beat, *, each: bool = False
 ) -> tuple[dict[str, Tensor], Rows, Rows]:
-    """Return what `task.evaluate` says of batches, with which of their samples count: sums of numbers; the N×D of each;
-    and, if `each` is wanted, the numbers of each as N×1.
+    """Return what `task.evaluate` says of batches, each with how many of its samples, the first ones, count: sums of
+    numbers; the N×D of each; and, if `each` is wanted, the numbers of each as N×1.
 
     Raises:
         AuthorError: it has another shape, or is not the same for each batch.
@@ -192,11 +196,11 @@ def ask_for_all(
                     "give one value per sample, which the engine averages, or N×D for summarize",
                 )
             if values.ndim == 1:
-                sums[name] += exact(values).to(home)[counts.to(home)].sum()
+                sums[name] += exact(values).to(home)[:counts].sum()
                 if each:
                     kept[name].append(exact(values).to(home)[:, None])
             else:
-                rest[name].append(values.to(device))
+                rest[name].append(values)
         beat("evaluate", None)
     return sums, rest, kept
 
@@ -218,9 +222,19 @@ def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[s
 
 def collect_rows(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tensor:
     """size×D from the N×D of each batch of each process, in the order of the data set, on the CPU."""
-    mine = torch.stack(batches)
-    everyone = gather(mine[None], accelerator)  # processes × batches × N × D
-    return everyone.cpu().transpose(0, 1).flatten(0, 2)[:size]
+    everyone = gather(torch.stack(batches)[None], accelerator)  # processes × batches × N × D
+    return in_order(everyone.cpu(), size)
+
+
+def collect_on_main(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tensor:
+    """`collect_rows` for the main process alone, which summarizes: the others get nothing, and have nothing to keep."""
+    everyone = gather_on_main(torch.stack(batches), accelerator)
+    return in_order(everyone, size)
+
+
+def in_order(everyone: Tensor, size: int) -> Tensor:
+    """size×D from processes × batches × N × D."""
+    return everyone.transpose(0, 1).flatten(0, 2)[:size]
 
 
 def is_best(
@@ -265,7 +279,7 @@ def figures_of_each(task: AnyTask, images: ImageSet, accelerator: Accelerator, o
     """Return the names of the figures that `task` gives for each sample of `images`, by asking it for the first."""
     indices = with_keys([0], options.optimization.seed, "val", [0])
     batch = to_batch(fetch(images, indices), accelerator.device, Moment(), refuse_in_validation)
-    with torch.random.fork_rng([accelerator.device] if accelerator.device.type == "cuda" else []):
+    with random_state_kept(accelerator.device):
         return [name for name, values in task.evaluate(batch).items() if values.ndim == 1]
 
 

@@ -40,19 +40,21 @@ def raise_not_finite(name: str, terms: Mapping[str, Tensor], step: int, accelera
 
 def check_norms(
     name: str, terms: Mapping[str, Tensor], norms: Mapping[str, Tensor], step: int, accelerator: Accelerator
-) -> None:
-    """Check that the gradients of networks, of which these are the `norms`, are numbers: they are the same on all
-    processes, hence so is what comes of it. With fp16 a step whose gradients overflow is left out, and the next ones
-    are scaled up less; that is an end only where they are not scaled up at all.
+) -> dict[str, float]:
+    """Check that the gradients of networks, of which these are the `norms`, are numbers, and return these: they are the
+    same on all processes, hence so is what comes of it. It is here that a step waits for a GPU. With fp16 a step whose
+    gradients overflow is left out, and the next ones are scaled up less; that is an end only where they are not scaled
+    up at all.
 
     Raises:
         NotFinite: one is not, though the loss of `name` with these `terms` is.
     """
-    values = torch.stack(tuple(norms.values())).tolist() if norms else []
-    bad = [(network, norm) for network, norm in zip(norms, values, strict=True) if not isfinite(norm)]
+    values: list[float] = torch.stack(tuple(norms.values())).tolist() if norms else []
+    known = dict(zip(norms, values, strict=True))
+    bad = [(network, norm) for network, norm in known.items() if not isfinite(norm)]
     scaler = accelerator.scaler
     if not bad or (scaler is not None and scaler.get_scale() > SCALE_OF_ONE):
-        return
+        return known
     network, norm = bad[0]
     raise NotFinite(
         name,

@@ -31,6 +31,7 @@ from launchbay.launch.engine.outcome import how_it_ended, use_of
 from launchbay.launch.engine.pictures import Pictures
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
+from launchbay.launch.engine.shared_saver import SharedSaver
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
@@ -56,7 +57,7 @@ class Engine:
         for name, images in self.validation_sets.items():
             self.fingerprints[f"{name} validation".strip()] = images.fingerprint()
         check_same_data(self.fingerprints, accelerator)
-        if accelerator.device.type == "cuda" and not self.options.data.workers:  # which could not ask a GPU
+        if accelerator.device.type != "cpu" and not self.options.data.workers:  # which could not ask a GPU
             for images in (self.training_set, *self.validation_sets.values()):
                 images.to(accelerator.device)
         self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
@@ -95,7 +96,9 @@ class Engine:
             Stopped: a signal or --max-time has ended it early, with a checkpoint.
         """
         self.folder, self.observers, self.begun_at = folder, observers, self.state.step
-        self.saver = Saver(folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial)
+        given = folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial
+        is_shared = self.learner.placed.is_shared_out
+        self.saver = SharedSaver(*given, self.accelerator) if is_shared else Saver(*given)
         self.saving = Saving(folder, self.saver)
         process = self.accelerator.process_index, self.accelerator.num_processes
         self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", *process)
@@ -287,7 +290,7 @@ class Engine:
             "config": self.config.plain(),
             "data": self.fingerprints,
             "scaler": None if scaler is None else scaler.state_dict(),
-            **surroundings(self.accelerator.num_processes),
+            **surroundings(self.accelerator.num_processes, self.accelerator.device),
         }
 
     def summary(self, status: str) -> Json:
@@ -305,7 +308,7 @@ class Engine:
             "use": use_of(self.task),
             "device": str(self.accelerator.device),
             **peak_memory(self.accelerator.device),
-            **surroundings(self.accelerator.num_processes),
+            **surroundings(self.accelerator.num_processes, self.accelerator.device),
         }
 
     def tell_summary(self, status: str) -> None:

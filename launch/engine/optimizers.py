@@ -1,8 +1,10 @@
 """Optimizers as the options ask for, the schedule of their learning rates, and averages of the weights."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
+from itertools import chain
 from math import cos, pi
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_f
 
 from launchbay import UserError
 from launchbay.launch.config.options import OptimizationOptions
+from launchbay.models.tensors import rows_of
 from launchbay.tasks.base import AnyTask, Task
 
 PLAIN: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -87,6 +90,7 @@ def average(network: nn.Module, decay: float) -> AveragedModel:
     is_finite = all(buffer.isfinite().all() for buffer in floating)
 
     def follow(averages: PARAM_LIST, values: PARAM_LIST, steps: Tensor | int) -> None:
+        averages, values = [rows_of(one) for one in averages], [rows_of(one) for one in values]
         if not averages[0].is_floating_point():  # all of them have one type
             for mine, value in zip(averages, values, strict=True):
                 mine.copy_(value)
@@ -101,10 +105,29 @@ def average(network: nn.Module, decay: float) -> AveragedModel:
 
 def update_average(averaged: AveragedModel, network: nn.Module) -> None:
     """Move `averaged` towards `network`. What PyTorch calls extra state is taken over too."""
-    averaged.update_parameters(network)
+    if averaged.n_averaged == 0:
+        averaged.update_parameters(network)  # takes them over
+    else:
+        move_average(averaged, network)
     for mine, theirs in zip(averaged.module.modules(), network.modules(), strict=True):
         if type(theirs).get_extra_state is not nn.Module.get_extra_state:
             mine.set_extra_state(deepcopy(theirs.get_extra_state()))
+
+
+@torch.no_grad()
+def move_average(averaged: AveragedModel, network: nn.Module) -> None:
+    """Do what `update_parameters` does but for copying its count to a GPU, which lets the host wait there in each step.
+    The average here does not depend on that.
+    """
+    assert averaged.multi_avg_fn is not None
+    kinds: defaultdict[tuple[torch.device, torch.dtype], tuple[PARAM_LIST, PARAM_LIST]] = defaultdict(lambda: ([], []))
+    values, own = (chain(module.parameters(), module.buffers()) for module in (network, averaged.module))
+    for mine, theirs in zip(own, values, strict=True):
+        for tensors, tensor in zip(kinds[mine.device, mine.dtype], (mine, theirs), strict=True):
+            tensors.append(tensor.detach())
+    for averages, values_now in kinds.values():
+        averaged.multi_avg_fn(averages, values_now, 0)
+    averaged.n_averaged += 1
 
 
 class LearningRates:

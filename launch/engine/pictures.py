@@ -13,6 +13,7 @@ from torch import Tensor
 from launchbay.data import ImageSet
 from launchbay.data.loader import fetch
 from launchbay.data.randomness import with_keys
+from launchbay.devices import random_state_kept
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.distributed.signals import interruptible
@@ -105,8 +106,7 @@ class Pictures:
 
     def without_chance(self) -> AbstractContextManager[None]:
         """Draw no random number within the block that another would have drawn."""
-        device = self.accelerator.device
-        return torch.random.fork_rng([device] if device.type == "cuda" else [])
+        return random_state_kept(self.accelerator.device)
 
     def show(self, draw: Draw) -> None:
         on_main_process(partial(self.show_here, draw))

@@ -46,7 +46,8 @@ def profiler(steps: int | None, left: int, folder: Path, device: str) -> Abstrac
     if left < WARM_UP + steps:
         raise UserError(f"--profile {steps} needs {WARM_UP + steps} steps, there are {left}", "give more --steps")
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it complains where there is no GPU
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    of_gpu = getattr(ProfilerActivity, device.upper(), ProfilerActivity.CPU)
+    activities = list({ProfilerActivity.CPU, of_gpu})
     return Profile(
         activities=activities,
         schedule=schedule(wait=0, warmup=WARM_UP, active=steps, repeat=1),

@@ -3,22 +3,28 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from launchbay import UserError
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.engine.shared_saver import SharedSaver
+from launchbay.launch.errors import Elsewhere
 from launchbay.launch.files import Json, remedy
 from launchbay.launch.record.place import Place, make_beside
 from launchbay.models.checkpoints import list_checkpoints
 
+T = TypeVar("T")
+
 
 class Saving:
-    """The checkpoints of the run in `folder`, which `saver` writes on the main process. What fails there fails on all
-    processes.
+    """The checkpoints of the run in `folder`, which `saver` writes on the main process, or on all of them. What fails
+    on the main process fails on all.
     """
 
     def __init__(self, folder: Path, saver: Saver):
         self.folder, self.saver = folder, saver
+        self.is_shared = isinstance(saver, SharedSaver)
         self.place = on_main_process(lambda: Place(folder))
 
     def save(self, step: int, state: Callable[[], Json], *, best: bool, wait: bool) -> None:
@@ -28,16 +34,24 @@ class Saving:
         Raises:
             UserError: it cannot be written, or holds numbers that are not finite.
         """
-        on_main_process(lambda: self.write(step, state, best=best, wait=wait))
+        self.together(lambda: self.write(step, state, best=best, wait=wait))
+
+    def together(self, action: Callable[[], None]) -> None:
+        """Do `action` on the processes that save."""
+        action() if self.is_shared else on_main_process(action)
+
+    def alone(self, action: Callable[[], T]) -> T:
+        """Return the result of `action`, a part of what is done together, on the main process."""
+        return on_main_process(action) if self.is_shared else action()
 
     def write(self, step: int, state: Callable[[], Json], *, best: bool, wait: bool) -> None:
         self.look(step, state)
         try:
-            self.finish()  # the one before
+            self.alone(self.finish)  # the one before
             self.saver.save(step, state(), best=best)
             if wait:
-                self.finish()
-        except UserError:
+                self.alone(self.finish)
+        except (UserError, Elsewhere):
             self.look(step, state)  # rather say that the folder is gone
             raise
 
@@ -60,7 +74,7 @@ class Saving:
         Raises:
             UserError: it is not. The checkpoint of `step` is in a new folder beside, if there can be one.
         """
-        on_main_process(lambda: self.look(step, state))
+        self.together(lambda: self.look(step, state))
 
     def settle(self, step: int, state: Callable[[], Json]) -> None:
         """Wait until what was begun is on disk.
@@ -71,22 +85,22 @@ class Saving:
 
         def finish() -> None:
             self.look(step, state)
-            self.finish()
+            self.alone(self.finish)
 
-        on_main_process(finish)
+        self.together(finish)
 
     def look(self, step: int, state: Callable[[], Json]) -> None:
-        gone = self.place.gone()
+        gone = self.alone(self.place.gone)
         if not gone:
             return
         said = f"{gone}: the run has ended after step {step}"
         with suppress(Exception):
             self.saver.finish()  # it was to be written to where nothing is any more
         try:
-            beside = make_beside(self.folder, f"rescued-step-{step}")
+            beside = self.alone(lambda: make_beside(self.folder, f"rescued-step-{step}"))
             self.saver.folder = beside / "checkpoints"
             self.saver.save(step, state(), best=False)
-            self.saver.finish()
+            self.alone(self.saver.finish)
         except (OSError, UserError) as error:
             what = error.message if isinstance(error, UserError) else str(error)
             raise UserError(f"{said}, which could not be saved elsewhere: {what}", "start it again") from error

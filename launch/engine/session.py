@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from launchbay import number_of
+from launchbay import devices, number_of
 from launchbay.data import ImageSet, key
 from launchbay.data.overlap import find_alike
 from launchbay.data.sources import describe_all
@@ -22,7 +22,7 @@ from launchbay.launch.config.loading import check_used
 from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
-from launchbay.launch.distributed.collectives import on_main_process
+from launchbay.launch.distributed.collectives import on_main_process, wait_for_all
 from launchbay.launch.distributed.machines import check_same_folder
 from launchbay.launch.distributed.settings import describe_settings
 from launchbay.launch.distributed.signals import Stop
@@ -35,6 +35,7 @@ from launchbay.launch.engine.start import start_from_weights
 from launchbay.launch.files import writing
 from launchbay.launch.record import progress, run_folder, trackers, tracking
 from launchbay.launch.record.lines import Earlier
+from launchbay.launch.record.lock import lock
 from launchbay.launch.record.log import log
 from launchbay.launch.record.place import staying
 from launchbay.launch.record.report.observer import Report
@@ -94,7 +95,7 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             try:
                 engine.fit(folder, observers(config, folder, engine, stop, tracked), stop)
             except errors.Stopped:
-                accelerator.wait_for_everyone()  # the launcher ends all processes when the first is gone
+                wait_for_all()  # the launcher ends all processes when the first is gone
                 raise
         elif accelerator.is_main_process:
             for tracker in track(tracked, config, folder, Earlier(folder, inf), stop):
@@ -141,7 +142,7 @@ def source_of(images: ImageSet) -> ImageSet:
 
 def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: int, stack: ExitStack) -> Path | None:
     """Make `folder` this process' own, while `stack` is open. Returns the checkpoint to go on from, if there is one."""
-    stack.enter_context(run_folder.lock(folder))
+    stack.enter_context(lock(folder))
     stack.callback(run_folder.remove_unused, folder)
     stack.enter_context(staying(folder))
     start = resume.find_start(folder, config.train.run.resume)
@@ -196,10 +197,12 @@ def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: P
     """Return the first lines of a run: what, on what data, on what hardware, where."""
     on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
     threads = torch.get_num_threads()
-    device = f"cpu, {number_of(threads, 'thread')}" if on_cpu else str(accelerator.device)
+    gpu = devices.describe(accelerator.device)
+    device = f"cpu, {number_of(threads, 'thread')}" if on_cpu else f"{accelerator.device}, {gpu['gpu']}"
     precision = config.train.hardware.precision or {"no": "fp32"}.get(
         accelerator.mixed_precision, accelerator.mixed_precision
     )
+    precision += f" ({gpu['tf32']} in TF32)" if precision == "fp32" and gpu.get("tf32", "nothing") != "nothing" else ""
     line = (
         f"{config.task} on {data}: {number_of(steps, 'step')} of "
         f"{number_of(config.train.optimization.batch_size, 'sample')}, "

@@ -8,8 +8,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from launchbay.launch.checkpoint.task_state import digests, own_state
-from launchbay.launch.distributed.collectives import gather_lists, on_main_process, reduce
+from launchbay.launch.checkpoint.task_state import digest, digests, own_state
+from launchbay.launch.distributed.collectives import are_same, gather_lists, on_main_process, reduce
 from launchbay.tasks.authors import raise_author_error
 from launchbay.tasks.base import AnyTask
 
@@ -51,7 +51,10 @@ def check_shared_state(task: AnyTask, networks: Mapping[str, nn.Module], step: i
     for name, network in networks.items():
         averaged = {*dict(network.named_parameters()), *dict(statistics(network))}
         state |= {f"{name}.{key}": value for key, value in network.state_dict().items() if key not in averaged}
-    of_processes = gather_lists([digests(state)])
+    mine = digests(state)
+    if are_same(digest(mine)):
+        return
+    of_processes = gather_lists([mine])
 
     def compare() -> None:
         for rank, found in enumerate(of_processes):

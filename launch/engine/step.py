@@ -1,6 +1,5 @@
 """The networks of a task with their optimizers, and one step of learning on one batch."""
 
-import warnings
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -9,24 +8,25 @@ from math import isfinite
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.autograd.graph import increment_version
 from torch.distributed import ReduceOp
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 from torch.profiler import record_function
 
 from launchbay import UserError
 from launchbay.data import key
+from launchbay.devices import seed_device
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.optimizer_state import check_savable
 from launchbay.launch.checkpoint.task_state import own_state
 from launchbay.launch.config.options import TrainOptions
-from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs, to_device
+from launchbay.launch.distributed.accelerator import check_accumulate, check_graphs
 from launchbay.launch.distributed.collectives import all_reduce_async
 from launchbay.launch.engine import optimizers
 from launchbay.launch.engine.accumulate import explaining_batchnorm, of_part
 from launchbay.launch.engine.finite import NotFinite, bad_samples, check_norms, raise_not_finite
 from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
+from launchbay.launch.engine.sharding import place
 from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
 from launchbay.models.checkpoints import Opened
@@ -35,6 +35,9 @@ from launchbay.tasks.authors import check_trainable
 from launchbay.tasks.base import AnyTask, Batch
 from launchbay.tasks.losses import check_gradients, check_loss, check_yielded, yield_place
 from launchbay.tasks.places import PlaceNote
+
+CLEARLY_LESS = 0.999
+"""Gradients of a norm that is less than so much of --clip-norm are not scaled, however that is rounded."""
 
 
 class Means:
@@ -71,15 +74,18 @@ class Learner:
     def __init__(self, task: AnyTask, options: TrainOptions, accelerator: Accelerator, steps: int):
         self.task, self.options, self.accelerator = task, options, accelerator
         self.label: Label = record_function if options.hardware.profile else nullcontext  # they take some 0.2 ms a step
-        to_device(task, accelerator.device)
-        self.freeze = Freeze(task.networks(), options.start, steps)
         self.networks = task.networks()
         self.averages = {
             name: optimizers.average(net, options.optimization.ema)
             for name, net in self.networks.items()
             if options.optimization.ema
         }
-        self.plain = task.optimizers(lambda parameters, **own: optimizers.create(options.optimization, parameters, own))
+        self.placed = place(task, self.averages, options, accelerator)
+        self.freeze = Freeze(self.networks, options.start, steps)
+        settings = self.placed.settings(options.optimization.optimizer)
+        self.plain = task.optimizers(
+            lambda parameters, **own: optimizers.create(options.optimization, parameters, settings | own)
+        )
         check_trainable(task, self.networks, self.plain)
         check_accumulate(options, self.networks)
         check_graphs(options, accelerator, len(self.networks))
@@ -88,6 +94,7 @@ class Learner:
             name: [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
             for name, optimizer in self.plain.items()
         }
+        self.placed.begin(self.parameters, self.plain)
         self.trained_state = storage.TrainedState(task, self.networks, self.averages, self.plain)
         self.unchecked = True  # no step has been taken that shows whether --accumulate is possible
         self.trained_state.extra_state()  # what no checkpoint can hold is to be said before a step is lost
@@ -104,9 +111,7 @@ class Learner:
         if options.hardware.compile or options.hardware.cuda_graphs:
             for network in self.networks.values():
                 network.compile(mode="reduce-overhead" if options.hardware.cuda_graphs else "default")
-        # One wrapper per network: a wrapper around the task itself goes wrong silently with several losses.
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
-        self.wrapped = {name: accelerator.prepare(network) for name, network in self.networks.items()}
+        self.wrapped = self.placed.wrapped(self.networks, accelerator)
 
     def step(self, number: int, micro_batches: list[Batch]) -> dict[str, Tensor]:
         """Take step `number`, from 1: minimise each loss that the task yields, in turn. Return each term, averaged over
@@ -162,7 +167,7 @@ class Learner:
         networks = check_loss(name, terms, self.networks)
         loss = torch.stack(tuple(terms.values())).sum(dim=0)
         of_all = all_reduce_async(loss, ReduceOp.SUM, self.accelerator)
-        parameters = [parameter for network in networks for parameter in self.parameters[network]]
+        parameters = [leaf for network in networks for leaf in self.placed.leaves(network)]
         # A loss moves only the networks it names: the generator's leaves no gradient in the discriminator.
         with self.label(BACKWARD):
             self.accelerator.backward(loss, inputs=parameters if len(networks) < len(self.optimizers) else None)
@@ -172,9 +177,9 @@ class Learner:
             norms = self.norms(number, networks, loss.device) if self.accelerator.sync_gradients else {}
             if not isfinite(of_all()):  # before it reaches the weights
                 raise_not_finite(name, terms, number, self.accelerator)
-            check_norms(name, terms, norms, number, self.accelerator)
+            known = check_norms(name, terms, norms, number, self.accelerator)
             for network, norm in norms.items():
-                self.update(network, norm)
+                self.update(network, norm, known[network])
             return norms
 
     def norms(self, number: int, networks: Sequence[str], device: torch.device) -> dict[str, Tensor]:
@@ -183,25 +188,23 @@ class Learner:
         norms = {}
         for network in networks:
             self.accelerator.unscale_gradients(self.optimizers[network])
-            gradients = [one.grad for one in self.parameters[network] if one.grad is not None]
-            norms[network] = get_total_norm(gradients).to(device)
+            norms[network] = self.placed.norm(network).to(device)
         return norms
 
-    def update(self, network: str, norm: Tensor) -> None:
-        """Take an optimizer step of `network`, whose gradients have the `norm`."""
+    def update(self, network: str, norm: Tensor, known: float) -> None:
+        """Take an optimizer step of `network`, whose gradients have the `norm`, which is `known` here too."""
         parameters, optimizer = self.parameters[network], self.optimizers[network]
-        if self.options.optimization.clip_norm:
-            clip_grads_with_norm_(parameters, self.options.optimization.clip_norm, norm)
+        most = self.options.optimization.clip_norm
+        if most and not known < CLEARLY_LESS * most:  # others would be multiplied by 1: read and written for nothing
+            clip_grads_with_norm_(parameters, most, norm)
         optimizer.step()
-        # Fused ones do not note it: a loss computed before would go unnoticed, with wrong gradients.
-        increment_version(parameters)
+        self.placed.updated(network)
         optimizer.zero_grad()
 
     def bad_samples(self, error: NotFinite, micro_batches: list[Batch]) -> list[int]:
         """Return the keys of those samples that have by themselves what `error` says, with the weights as they are."""
-        parameters = [one for network in error.name.split("+") for one in self.parameters[network]]
-        with self.evaluating():
-            self.use(self.networks, training=False)  # not the averages: the loss was that of the weights
+        parameters = [leaf for network in error.name.split("+") for leaf in self.placed.leaves(network)]
+        with self.evaluating(self.networks):  # not the averages: the loss was that of the weights
             return bad_samples(self.task, error, parameters, micro_batches)
 
     def restore(self, checkpoint: Opened, batch: list[Batch] | None) -> State:
@@ -210,7 +213,7 @@ class Learner:
         From its second step on DDP adds gradients up in another order, and with three processes or more this rounds
         differently: with `batch`, a step on it is taken before, for that effect alone.
         """
-        if batch is not None:
+        if batch is not None and not self.placed.is_shared_out:
             self.use(self.wrapped, training=True)
             self.step(1, batch)
         state = storage.load_checkpoint(checkpoint, self.trained_state)
@@ -224,16 +227,17 @@ class Learner:
         set_mode(self.task, training)
 
     @contextmanager
-    def evaluating(self) -> Generator[None]:
-        """Give the task, within the block, its networks (their averages, with --ema) without the wrappers, whose
-        forward talks to other processes.
+    def evaluating(self, networks: Mapping[str, nn.Module] | None = None) -> Generator[None]:
+        """Give the task, within the block, its networks (their averages, with --ema; or the `networks` given) whole and
+        without the wrappers, whose forward talks to other processes.
         """
         averages = {name: averaged.module for name, averaged in self.averages.items()}
-        self.use(averages or self.networks, training=False)
+        given = networks or averages or self.networks
+        self.use(given, training=False)
         # Each size of picture would be recorded as a graph of its own.
         stance = torch.compiler.set_stance("force_eager") if self.options.hardware.cuda_graphs else nullcontext()
         try:
-            with stance:
+            with stance, self.placed.whole(given.values()):
                 yield
         finally:
             self.use(self.wrapped, training=True)
@@ -241,6 +245,4 @@ class Learner:
     def seed_networks(self, step: int) -> None:
         """Dropout and the like draw from the device's own generator: it depends on the step and on the process."""
         seed = key(self.options.optimization.seed, "networks", step, self.accelerator.process_index)
-        torch.default_generator.manual_seed(seed)
-        if self.accelerator.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        seed_device(self.accelerator.device, seed)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, distributed, nn
 
-from launchbay.launch.distributed.collectives import gather_with_gradients
+from launchbay.launch.distributed.collectives import sum_with_gradients
 
 
 def synchronize_batchnorm(network: nn.Module) -> None:
@@ -29,9 +29,9 @@ class Synchronised(nn.modules.batchnorm._BatchNorm):
         over = [dimension for dimension in range(input.ndim) if dimension != 1]
         shape = [1, -1, *[1] * (input.ndim - 2)]
         count = input.numel() // input.shape[1] * distributed.get_world_size()  # all have as many samples
-        mean = sum_over_processes(input.sum(over)) / count
+        mean = sum_with_gradients(input.sum(over)) / count
         centred = input - mean.view(shape)
-        variance = sum_over_processes(centred.square().sum(over)) / count
+        variance = sum_with_gradients(centred.square().sum(over)) / count
         self.remember(mean.detach(), variance.detach() * count / max(1, count - 1))
         normal = centred * torch.rsqrt(variance + self.eps).view(shape)
         return torch.addcmul(self.bias.view(shape), normal, self.weight.view(shape)) if self.affine else normal
@@ -44,10 +44,6 @@ class Synchronised(nn.modules.batchnorm._BatchNorm):
         part = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), part)
         self.running_var.lerp_(variance.to(self.running_var.dtype), part)
-
-
-def sum_over_processes(values: Tensor) -> Tensor:
-    return gather_with_gradients(values[None]).sum(dim=0)
 
 
 class Synchronised1d(Synchronised, nn.BatchNorm1d):

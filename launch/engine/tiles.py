@@ -9,6 +9,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from launchbay.devices import free_memory
+
 ALIGN = 32
 """Tiles begin at multiples of it, so that networks that halve sides a few times see the same grid as in the whole."""
 PROBED = (32, 96, 224)
@@ -59,8 +61,8 @@ def find_tiling(network: nn.Module, answer: Answering, channels: int, device: to
 
 def budget(device: torch.device) -> int:
     """Return how many bytes a tile may take."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0] // 4
+    if (free := free_memory(device)) is not None:
+        return free // 4
     return min(MEMORY, psutil.virtual_memory().available // 4)
 
 

@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 from launchbay import UserError
-from launchbay.launch.record.run_folder import LOCK
+from launchbay.launch.record.lock import LOCK
 
 
 class Place:

@@ -14,7 +14,8 @@ from launchbay.launch.record.curves import Curve, collect_curves
 from launchbay.launch.record.drawing import SAMPLES
 from launchbay.launch.record.figures import Figures
 from launchbay.launch.record.lines import METRICS, read_record
-from launchbay.launch.record.run_folder import PLACE_OPTIONS, SUMMARY, Summary, config_file, owner_lives, read_summary
+from launchbay.launch.record.lock import owner_lives
+from launchbay.launch.record.run_folder import PLACE_OPTIONS, SUMMARY, Summary, config_file, read_summary
 from launchbay.models.reading import Unfit
 
 STALLED = 600

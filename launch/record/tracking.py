@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from launchbay import devices
 from launchbay.launch.config.option_file import to_yaml
 from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.files import Json, remove_leftovers, replacing, to_json, write_text, writing
@@ -102,15 +103,14 @@ def texts(picture: Image.Image) -> PngInfo:
     return kept
 
 
-def surroundings(processes: int) -> Json:
-    """Return what decides on the last digit of a run's figures, beside its options and its device."""
-    return {"world_size": processes, "threads": torch.get_num_threads(), "versions": versions()}
+def surroundings(processes: int, device: torch.device) -> Json:
+    """Return what decides on the last digit of a run's figures, beside its options."""
+    return {"world_size": processes, "threads": torch.get_num_threads(), "versions": versions(device)}
 
 
 def peak_memory(device: torch.device) -> dict[str, int | None]:
     """Return the most bytes that this process has had so far, and how many of its GPU."""
-    gpu = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return {"memory": peak_of_process(), "gpu_memory": gpu}
+    return {"memory": peak_of_process(), "gpu_memory": devices.peak_memory(device)}
 
 
 def peak_of_process() -> int:
@@ -124,7 +124,8 @@ def peak_of_process() -> int:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Return the versions of what decides on a run's figures."""
+def versions(device: torch.device) -> dict[str, str]:
+    """Return the versions of what decides on a run's figures, and what its GPU is and computes in TF32."""
     names = ("launchbay", "torch", "accelerate")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    of_libraries = {name: version(name) for name in names}
+    return {"python": platform.python_version(), **of_libraries, **devices.describe(device)}

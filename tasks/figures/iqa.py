@@ -5,7 +5,7 @@ import re
 import socket
 import warnings
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from difflib import get_close_matches
 from functools import cache
 from typing import NoReturn, Protocol
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from launchbay import UserError
+from launchbay.devices import random_state_kept
 from launchbay.exact import exact
 
 PREFIX = "pyiqa:"
@@ -130,7 +131,9 @@ def offline() -> Generator[None]:
 def as_published(*devices: torch.device) -> Generator[None]:
     """In float32 and with random numbers of its own: pyiqa sets neither, and some of its networks draw crops."""
     before = torch.get_default_dtype()
-    with torch.random.fork_rng([device for device in devices if device.type == "cuda"]):
+    with ExitStack() as kept:
+        for device in devices:
+            kept.enter_context(random_state_kept(device))
         torch.manual_seed(0)
         torch.set_default_dtype(torch.float32)
         try:

@@ -4,6 +4,7 @@ Their file calls may be held (system_calls.py), they may be killed, and there ma
 """
 
 import atexit
+import contextlib
 import gc
 import json
 import os
@@ -81,8 +82,10 @@ class Forked:
         return self.output.read_text(errors="replace")
 
 
-def fork_processes(count: int, argv: Sequence[object], environment: Mapping[str, str] = {}) -> list[Forked]:
-    """Fork as many for one run, without a launcher."""
+def fork_processes(
+    count: int, argv: Sequence[object], environment: Mapping[str, str] = {}, folders: Sequence[str] = ()
+) -> list[Forked]:
+    """Fork as many for one run, without a launcher: in the current folder, or each in one of its own, as elsewhere."""
     if count == 1:
         return [Forked(argv, environment=environment)]
     with socket.socket() as free:
@@ -91,7 +94,12 @@ def fork_processes(count: int, argv: Sequence[object], environment: Mapping[str,
     common = {**environment, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
     common["ACCELERATE_USE_CPU"] = "1"
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-    return [Forked(argv, f"output-{rank['RANK']}.txt", common | rank) for rank in ranks]
+    processes = []
+    for rank, folder in zip(ranks, folders or ["."] * count, strict=True):
+        with contextlib.chdir(folder):
+            local = {"LOCAL_RANK": "0"} if folders else {}
+            processes.append(Forked(argv, f"output-{rank['RANK']}.txt", common | rank | local))
+    return processes
 
 
 @cache

@@ -204,7 +204,7 @@ def test_a_format_of_the_future_is_refused(mistake: Mistake, run: Path) -> None:
 
 
 def test_two_runs_do_not_share_a_folder(mistake: Mistake, run: Path) -> None:
-    script = "import sys, pathlib, time; from launchbay.launch.record.run_folder import lock\n"
+    script = "import sys, pathlib, time; from launchbay.launch.record.lock import lock\n"
     script += "held = lock(pathlib.Path('runs/it')); print('locked', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

@@ -19,7 +19,8 @@ from PIL import Image
 from test_continue import assert_same
 
 from launchbay.data import files
-from launchbay.launch.record import run_folder, tracking
+from launchbay.launch.record import tracking
+from launchbay.launch.record.lock import start_of
 from launchbay.launch.train import main
 from launchbay.models import checkpoints
 
@@ -154,7 +155,7 @@ def test_a_disk_without_locks_keeps_others_out_by_name(
     assert "is on a disk without locks (No locks available)" in capfd.readouterr().out
     assert not lock.read_text(), "nobody is in it any more"
     again = ("--task", "toys:Single", "--run", "it", "--steps", 4)
-    here, began = platform.node(), run_folder.start_of(os.getpid())
+    here, began = platform.node(), start_of(os.getpid())
     lock.write_text(f"{os.getpid()} on {here} since {began}")
     assert f"is in use by process {os.getpid()} on {here}" in mistake(*again)
     lock.write_text("42 on elsewhere since 1")

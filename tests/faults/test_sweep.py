@@ -28,7 +28,7 @@ def test_each_combination_is_a_run_and_repeats_are_summed_up(launchbay: Launchba
     folder = Path("runs/single-sweep-1")
     assert code == 0 and "4 runs of toys:Single, 2 at a time" in said, said
     assert sorted(path.parent.name for path in folder.glob("*/summary.json")) == NAMES
-    assert "2 seeds of lr=1e-3 " in said and said.count("±") == 2
+    assert "2 seeds of lr=1e-3: mean" in said and said.count("± deviation") == 2
     written = [path.stat().st_mtime_ns for path in sorted(folder.glob("*/metrics.jsonl"))]
     assert launchbay(*SWEEP, "--name", "single-sweep-1")[0] == 0
     assert written == [path.stat().st_mtime_ns for path in sorted(folder.glob("*/metrics.jsonl"))], "they are done"

@@ -107,7 +107,9 @@ def series_of(sheets: Sequence[Mapping[str, Mapping[int, Sheet]]]) -> tuple[list
         if name.rpartition("/")[2] in OWN_SAMPLES and len(sheets) > 1:
             series += [{"name": name, "run": one["run"], "runs": [one]} for one in runs]
         else:
-            series.append({"name": name, "run": None, "runs": runs})
+            wholes = [one for one in runs if one["headings"] == [""]]  # of a version that did not say where samples are
+            cut = [one for one in runs if one not in wholes]
+            series += [{"name": name, "run": None, "runs": alike} for alike in (cut, wholes) if alike]
     return images, series
 
 

@@ -45,7 +45,8 @@ def against(value: float, other: float, name: str, sign: int) -> str:
     if not gap:
         return "the same as"
     word = ("better than" if sign * gap > 0 else "worse than") if sign else ("above" if gap > 0 else "below")
-    return f"{said(name, abs(gap))} {word}"
+    size = said(name, abs(gap))
+    return f"less than {said(name, 0.01)} {word}" if size == said(name, 0) else f"{size} {word}"
 
 
 def result(run: RunFolder) -> str:
@@ -136,6 +137,8 @@ def commands(run: RunFolder) -> list[tuple[str, str]]:
     train = "launchbay train"
     if summary and several:
         train = f"accelerate launch --num_processes {summary.world_size} -m launchbay.launch.run"
+        if summary.device == "cpu":  # of which accelerate starts one; with -- torchrun leaves --run to us
+            train = f"torchrun --nproc-per-node {summary.world_size} -m -- launchbay.launch.run"
     config = shlex.quote(str(run.folder / "config.yaml"))
     found = [("Train it again", f"{train} --config {config} --run {again}")]
     if run.status not in ("done", "running", "starting", "damaged"):

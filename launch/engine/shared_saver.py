@@ -1,0 +1,95 @@
+"""Saving of what is shared out among processes (--shard)."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from accelerate import Accelerator
+from torch import distributed
+
+from launchbay.launch.checkpoint import storage
+from launchbay.launch.checkpoint.shards import write_rows
+from launchbay.launch.checkpoint.storage import CheckpointContent, TrainedState
+from launchbay.launch.checkpoint.writer import Saver, refuse_bad
+from launchbay.launch.distributed.collectives import raise_on_all
+from launchbay.launch.files import Json
+
+PATIENCE = timedelta(hours=1)
+"""How long processes wait for each other's rows."""
+
+
+class SharedSaver(Saver):
+    """A writer of checkpoints to which each process writes its rows; the main process puts them together. All of them
+    have to ask for it. They agree in the thread that writes, in a group of its own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        trained_state: TrainedState,
+        keep: int,
+        initial: Mapping[str, str] | None,
+        accelerator: Accelerator,
+    ):
+        super().__init__(folder, trained_state, keep, initial)
+        self.accelerator, self.rank = accelerator, accelerator.process_index
+        self.group = distributed.new_group(timeout=PATIENCE, backend="gloo")
+
+    def save(self, step: int, state: Json, *, best: bool) -> None:
+        self.step, content = step, raise_on_all(lambda: self.copy(state), self.accelerator)
+        self.pending = self.thread.submit(self.write, step, content, best=best)
+
+    def copy(self, state: Json) -> CheckpointContent:
+        if self.rank == 0:
+            return super().copy(state)
+        self.copy_networks()
+        mine = {file: {name: self.tensors[file][name] for name in rows} for file, rows in self.rows.items()}
+        return CheckpointContent(mine, "", {}, self.rows)
+
+    def write(self, step: int, content: CheckpointContent, *, best: bool) -> None:
+        of_all: list[dict[str, list[str]]] = [{}] * distributed.get_world_size(self.group)
+        distributed.all_gather_object(of_all, self.find_bad(content), self.group)
+        bad = next(filter(None, of_all), None)
+        if self.rank == 0:
+            self.write_all(step, content, bad, best=best)
+        elif not bad:
+            self.write_mine(content)
+
+    def write_all(self, step: int, content: CheckpointContent, bad: dict[str, list[str]] | None, *, best: bool) -> None:
+        """Write `content` and the rows of all processes, unless there are `bad` numbers.
+
+        Raises:
+            OSError: they could not be written.
+            UserError: there are.
+        """
+        if bad:
+            refuse_bad(step, bad)
+        told: list[str] = []
+
+        def collect(folder: Path) -> int:
+            told.append(folder.name)
+            distributed.broadcast_object_list([folder.name], 0, self.group)
+            failures = [""] * distributed.get_world_size(self.group)
+            distributed.all_gather_object(failures, "", self.group)
+            for rank, failure in enumerate(failures):
+                if failure:
+                    raise OSError(f"process {rank} could not write its part: {failure}")
+            return len(failures)
+
+        try:
+            storage.save(self.folder, step, content, best=best, keep=self.keep, collect=collect)
+        finally:
+            if not told:
+                distributed.broadcast_object_list([""], 0, self.group)
+
+    def write_mine(self, content: CheckpointContent) -> None:
+        """Write the rows of this process to where the main process says."""
+        told, failure = [""], ""
+        distributed.broadcast_object_list(told, 0, self.group)
+        if not told[0]:
+            return
+        try:
+            write_rows(self.folder / told[0], self.rank, content.tensors)
+        except Exception as error:
+            failure = str(error) or type(error).__name__
+        distributed.all_gather_object([""] * distributed.get_world_size(self.group), failure, self.group)

@@ -1,0 +1,117 @@
+"""What devices have, and what they lack: the one place that knows them by their names, beside exact.py. All else asks
+here, so that whatever holds for NVIDIA's GPUs (cuda) holds for Intel's (xpu), Huawei's (npu) and Apple's (mps).
+"""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+NO_GPU = ("cpu", "meta")
+
+
+def can_pin(device: torch.device) -> bool:
+    """Return whether copies between pinned memory of the host and `device` are made while both go on. Apple's GPUs
+    share the host's memory; torch pins none for them.
+    """
+    return device.type not in (*NO_GPU, "mps")
+
+
+def compute_alike(device: torch.device) -> None:
+    """Have the same numbers give the same bits on `device`, as far as cuDNN goes: a run that is continued is to learn
+    what one that was not stopped does. Some of its gradients of convolutions would add up in whatever order.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True
+
+
+def tf32() -> str:
+    """Return what NVIDIA's GPUs compute in TF32, with 10 bits of fraction, where numbers are fp32: torch lets
+    convolutions, and matrix products only if somebody says so.
+    """
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
+        return "nothing"
+    kinds = ["convolutions"] * torch.backends.cudnn.allow_tf32
+    kinds += ["matrix products"] * (torch.get_float32_matmul_precision() != "highest")
+    return " and ".join(kinds) or "nothing"
+
+
+def describe(device: torch.device) -> dict[str, str]:
+    """Return what of a GPU decides on the last digits of figures; nothing of a CPU."""
+    if device.type in NO_GPU:
+        return {}
+    name = getattr(torch.get_device_module(device), "get_device_name", lambda _: device.type)(device)
+    if device.type != "cuda":
+        return {"gpu": name}
+    cudnn = str(torch.backends.cudnn.version())
+    return {"gpu": name, "cuda": str(torch.version.cuda or torch.version.hip), "cudnn": cudnn, "tf32": tf32()}
+
+
+def gpus() -> list[str]:
+    """Return the names of the GPUs that this process sees."""
+    kind = torch.accelerator.current_accelerator()
+    numbers = range(torch.accelerator.device_count() if kind else 0)
+    return [describe(torch.device(kind.type, number))["gpu"] for number in numbers if kind]
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed the generators of random numbers of the CPU and of `device`."""
+    torch.default_generator.manual_seed(seed)
+    if device.type not in NO_GPU:
+        torch.get_device_module(device).manual_seed(seed)
+
+
+@contextmanager
+def random_state_kept(device: torch.device) -> Generator[None]:
+    """Leave the generators of the CPU and of `device` as they were before the block."""
+    if device.type == "mps":  # there is one, and its functions take no number of it
+        before = torch.mps.get_rng_state()
+        try:
+            with torch.random.fork_rng([]):
+                yield
+        finally:
+            torch.mps.set_rng_state(before)
+    elif device.type in NO_GPU:
+        with torch.random.fork_rng([]):
+            yield
+    else:
+        with torch.random.fork_rng([device], device_type=device.type):
+            yield
+
+
+def device_in_use() -> torch.device:
+    """Return the GPU that this process computes on already; the CPU if there is none."""
+    gpu = torch.accelerator.current_accelerator()
+    if gpu is None:
+        return torch.device("cpu")
+    begun = getattr(torch.get_device_module(gpu), "is_initialized", lambda: True)
+    return gpu if begun() else torch.device("cpu")
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return how many bytes are free on `device`; None where it shares the host's memory."""
+    ask = None if device.type in NO_GPU else getattr(torch.get_device_module(device), "mem_get_info", None)
+    return None if ask is None else ask(device)[0]
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes of `device` that this process has had; None where nobody counts them."""
+    ask = None if device.type in NO_GPU else getattr(torch.get_device_module(device), "max_memory_allocated", None)
+    return None if ask is None else ask(device)
+
+
+def to_host(tensors: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Return a copy of each of `tensors` on the host; in the memory of those `kept`, which were returned before, where
+    they fit. A device is waited for once, not for each tensor.
+    """
+    copies: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        mine, pins = (kept or {}).get(name), can_pin(tensor.device)
+        if mine is None or (mine.shape, mine.dtype) != (tensor.shape, tensor.dtype):
+            mine = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pins)
+        copies[name] = mine.copy_(tensor.detach(), non_blocking=pins)
+    for device in {tensor.device for tensor in tensors.values() if can_pin(tensor.device)}:
+        torch.accelerator.synchronize(device)
+    return copies
