@@ -142,18 +142,24 @@ def gone(error: BaseException, run: Path | None) -> Gone | None:
         return None
     if said.startswith("DataLoader worker"):
         hint = "mostly memory has run out, or /dev/shm: give fewer --workers, or a smaller --batch-size"
-        mistake = Gone(f"a loader worker has ended: {said.partition(' It is possible')[0].strip()}", hint)
+        what = said.partition(" It is possible")[0].strip()
+        mistake = Gone(f"a loader worker has ended: {what}", f"{hint}; {to_continue(run)}")
     elif process_count() > 1 and any(part in said.lower() for part in (*ENDED, *UNREACHABLE)):
-        mistake = lost(said)
+        mistake = lost(said, run)
     else:
         return None
-    mistake.hint += f"; {to_continue(run)}"
     mistake.__cause__ = error
     return mistake
 
 
-def lost(said: str) -> Gone:
-    """Return what to say of another process of the run, of which torch has `said` something in its own words."""
+def lost(said: str, run: Path | None) -> Gone:
+    """Return what to say of another process of the `run`, of which torch has `said` something in its own words."""
+    mistake = name_lost(said)
+    mistake.hint += f"; {to_continue(run)}"
+    return mistake
+
+
+def name_lost(said: str) -> Gone:
     if neighbours := killed():
         return Gone(f"{neighbours} was killed", "its own log may say why, or the kernel's (dmesg): mostly memory")
     peer = PEER.search(said)
@@ -162,8 +168,9 @@ def lost(said: str) -> Gone:
         who = who or "a process on another machine"
         return Gone(f"{who} was killed", "its own log, or that of its machine, may say why")
     who = who or (f"process {1 - process_rank()}" if process_count() == 2 else "the other processes")
-    why = "their machine or the network is gone, or one of them takes too long (--timeout)"
-    return Gone(f"no answer from {who}: {why}", "see whether their machines can be reached")
+    return Gone(
+        f"no answer from {who}: out of reach, or slower than --timeout", "see whether that machine can be reached"
+    )
 
 
 def to_continue(run: Path | None) -> str:

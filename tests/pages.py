@@ -39,6 +39,7 @@ NOT_RUN = {
     "multi_gpu.yaml": "it needs GPUs",
     "single_gpu.yaml": "it needs a GPU",
     "--num_machines": "it needs two computers",
+    "--nnodes": "it needs two computers",
     "DATA": "it needs MNIST, CIFAR-10 or photographs, and minutes: test_reports.py starts it on others",
     "--weights timm/": "it downloads weights",
     "--weights hf-hub:": "it downloads weights",

@@ -16,6 +16,10 @@ from launchbay.launch.others import attempt, process_count, process_rank
 
 SLOWER = 12
 """Times --timeout: how long a process may work alone while others wait for what comes of it."""
+BEFORE_ABORT = 60
+"""Seconds, beside --timeout, after which NCCL and its like abort the whole process without a word: the watchdog has
+ended it by then, with one.
+"""
 MEETINGS = count()
 """Of this process with the others."""
 ASIDE: list[ProcessGroup] = []
@@ -31,6 +35,11 @@ def join_processes(store: TCPStore, timeout: float) -> None:
     of_attempt = PrefixStore(f"launchbay/attempt-{attempt()}-{next(MEETINGS)}", store)
     given = {"store": of_attempt, "rank": process_rank(), "world_size": process_count()}
     distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout), **given)
+
+
+def aborts() -> bool:
+    """Return whether waiting too long for others ends this process, where gloo raises an error."""
+    return process_count() > 1 and distributed.is_initialized() and distributed.get_backend() != "gloo"
 
 
 def meet_aside(timeout: float) -> None:
