@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 import yaml
 from conftest import ROOT, lines
 
-MANIFEST = yaml.safe_load((ROOT / "launch/trainjob.yaml").read_text())
+MANIFEST: Any = yaml.safe_load((ROOT / "launch/trainjob.yaml").read_text())
 SCHEMA = json.loads((ROOT / "tests/trainjob.schema.json").read_text())
 
 
@@ -39,7 +39,7 @@ def pod_of(manifest: Any) -> Any:
 
 
 @contextmanager
-def pods() -> Iterator[list[subprocess.Popen[str]]]:
+def pods() -> Generator[list[subprocess.Popen[str]]]:
     """What the pods run, with the variables that the operator sets; with another task, which needs no GPU."""
     trainer = MANIFEST["spec"]["trainer"]
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -49,7 +49,7 @@ def pods() -> Iterator[list[subprocess.Popen[str]]]:
     environment |= {f"PET_{name}": str(value) for name, value in told.items()}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = {"--task=superres": "--task=toys:Slow", "--steps=20000": "--steps=60", "--batch-size=64": "--log-every=1"}
-    args = [own.get(word, word).replace("/shared", str(Path.cwd())) for word in trainer["args"]]
+    args = [str(own.get(word, word)).replace("/shared", str(Path.cwd())) for word in trainer["args"]]
     started = [
         subprocess.Popen(
             [*trainer["command"], *args, "--wandb", "off"],
