@@ -93,7 +93,7 @@ def check_finite(
 
 def is_shared_out(value: object) -> bool:
     """Return whether `value` is a tensor of which each process has some rows (--shard)."""
-    return hasattr(value, "device_mesh")
+    return isinstance(value, Tensor) and hasattr(value, "device_mesh")
 
 
 def rows_of(tensor: Tensor) -> Tensor:
@@ -103,12 +103,12 @@ def rows_of(tensor: Tensor) -> Tensor:
 
 def shared_like(whole: Tensor, wanted: object) -> Tensor:
     """Return `whole`; where `wanted`, of the same shape, is shared out, the same numbers shared out as that is."""
-    if not is_shared_out(wanted) or whole.shape != wanted.shape:
+    if not is_shared_out(wanted) or whole.shape != getattr(wanted, "shape", None):
         return whole
     from torch.distributed.tensor import DTensor
 
-    mesh = wanted.device_mesh
+    assert isinstance(wanted, DTensor)
+    mesh, stride = wanted.device_mesh, whole.contiguous().stride()
     parts, rank = whole.chunk(mesh.size()), mesh.get_local_rank()
     rows = parts[rank].clone() if rank < len(parts) else whole[:0]
-    form = {"shape": whole.shape, "stride": whole.contiguous().stride()}
-    return DTensor.from_local(rows, mesh, wanted.placements, run_check=False, **form)
+    return DTensor.from_local(rows, mesh, wanted.placements, run_check=False, shape=whole.shape, stride=stride)

@@ -78,7 +78,7 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
         saver = Saver(Path(folder), first.trained_state, keep=1)
         saver.save(2, {"config": {"task": bench.config.task}, "progress": {"step": 2}, "data": {}}, best=False)
         saver.finish()
-        second.restore(checkpoints.newest_checkpoint(Path(folder)), None)
+        second.restore(checkpoints.Opened(checkpoints.newest_checkpoint(Path(folder))), None)
     second.use(second.wrapped, training=True)
     for learner in (first, second):
         learner.step(3, [bench.whole(3)])

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 from torch import distributed
 from torch.distributed import PrefixStore, ProcessGroup, TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -33,8 +34,8 @@ def join_processes(store: TCPStore, timeout: float) -> None:
     processes that are gone; so too in a second training of the same processes.
     """
     of_attempt = PrefixStore(f"launchbay/attempt-{attempt()}-{next(MEETINGS)}", store)
-    given = {"store": of_attempt, "rank": process_rank(), "world_size": process_count()}
-    distributed.init_process_group("gloo", timeout=timedelta(seconds=timeout), **given)
+    time_out, (rank, count) = timedelta(seconds=timeout), (process_rank(), process_count())
+    distributed.init_process_group("gloo", timeout=time_out, store=of_attempt, rank=rank, world_size=count)
 
 
 def aborts() -> bool:
@@ -53,7 +54,8 @@ def meet_aside(timeout: float) -> None:
 def new_aside(timeout: float) -> ProcessGroup:
     """Return a group of all processes by gloo, for what may take `SLOWER` times the `timeout` of a step."""
     with watched_connections(timeout):
-        return distributed.new_group(timeout=timedelta(seconds=SLOWER * timeout), backend="gloo")
+        group = distributed.new_group(timeout=timedelta(seconds=SLOWER * timeout), backend="gloo")
+    return cast(ProcessGroup, group)  # this process is one of it
 
 
 def leave_aside() -> None:

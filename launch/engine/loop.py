@@ -99,7 +99,8 @@ class Engine:
         self.folder, self.observers, self.begun_at = folder, observers, self.state.step
         given = folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial
         is_shared = self.learner.placed.is_shared_out
-        self.saver = SharedSaver(*given, self.accelerator) if is_shared else Saver(*given)
+        timeout = seconds_of(self.options.run.timeout)
+        self.saver = SharedSaver(*given, self.accelerator, timeout=timeout) if is_shared else Saver(*given)
         self.saving = Saving(folder, self.saver)
         process = self.accelerator.process_index, self.accelerator.num_processes
         run = self.options.run

@@ -120,7 +120,8 @@ def move_average(averaged: AveragedModel, network: nn.Module) -> None:
     The average here does not depend on that.
     """
     assert averaged.multi_avg_fn is not None
-    kinds: defaultdict[tuple[torch.device, torch.dtype], tuple[PARAM_LIST, PARAM_LIST]] = defaultdict(lambda: ([], []))
+    kinds: defaultdict[tuple[torch.device, torch.dtype], tuple[list[Tensor], list[Tensor]]]
+    kinds = defaultdict(lambda: ([], []))
     values, own = (chain(module.parameters(), module.buffers()) for module in (network, averaged.module))
     for mine, theirs in zip(own, values, strict=True):
         for tensors, tensor in zip(kinds[mine.device, mine.dtype], (mine, theirs), strict=True):

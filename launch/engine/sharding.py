@@ -6,6 +6,7 @@ the rows. Source: torch.distributed.fsdp.fully_shard; https://arxiv.org/abs/2304
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,7 @@ from launchbay.tasks.base import AnyTask
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.fsdp import FSDPModule
 
 
 def place(
@@ -70,15 +72,15 @@ class Sharded(Placement):
 
         super().__init__()
         mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
-        self.parts: dict[int, list[nn.Module]] = {}
+        self.parts: dict[int, list[FSDPModule]] = {}
         self.whole_ones: dict[int, Tensor] = {}
-        self.kept: list[nn.Module] = []
+        self.kept: list[FSDPModule] = []
         for name, network in networks.items():
             check_shareable(name, network)
-            found = [*blocks(network).values(), network]
-            for part in found:
-                share_out(part, mesh, device, is_block=part is not network)
-                part.register_forward_hook(self.keep_for_second_derivatives)
+            found = list["FSDPModule"]()
+            for part in (*blocks(network).values(), network):
+                found.append(share_out(part, mesh, device, is_block=part is not network))
+                part.register_forward_hook(partial(self.keep_for_second_derivatives, found[-1]))
             self.parts[id(network)] = found
             self.whole_ones |= whole_parameters(network, found)
 
@@ -115,12 +117,12 @@ class Sharded(Placement):
             part.set_reshard_after_backward(True, recurse=False)
             part.reshard()
 
-    def keep_for_second_derivatives(self, part: nn.Module, given: tuple[object, ...], made: object) -> None:
+    def keep_for_second_derivatives(self, part: "FSDPModule", _: nn.Module, given: object, made: object) -> None:
         """Keep the weights of `part` together until the optimizer's step where a gradient is to be differentiated
         itself, for a penalty on it: torch asks for them without notice then.
         """
 
-        def keep(_: Tensor) -> None:
+        def keep(_gradient: Tensor) -> None:
             if torch.is_grad_enabled() and part not in self.kept:
                 self.kept.append(part)
                 part.set_reshard_after_backward(False, recurse=False)
@@ -162,9 +164,9 @@ def check_shareable(name: str, network: nn.Module) -> None:
         raise UserError(said, "give all of them one type, or leave --shard out")
 
 
-def share_out(part: nn.Module, mesh: "DeviceMesh", device: torch.device, *, is_block: bool) -> None:
+def share_out(part: nn.Module, mesh: "DeviceMesh", device: torch.device, *, is_block: bool) -> "FSDPModule":
     """Leave this process its rows of the parameters of `part`, those of blocks in it aside; all of it goes to
-    `device`, as it is on the main process.
+    `device`, as it is on the main process. Return `part`, as torch makes it share out.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -172,10 +174,10 @@ def share_out(part: nn.Module, mesh: "DeviceMesh", device: torch.device, *, is_b
         if not is_shared_out(tensor):
             tensor.data = tensor.data.to(device).contiguous()
             broadcast(tensor)
-    fully_shard(part, mesh=mesh, reshard_after_forward=is_block)
+    return fully_shard(part, mesh=mesh, reshard_after_forward=is_block)
 
 
-def whole_parameters(network: nn.Module, parts: Iterable[nn.Module]) -> dict[int, Tensor]:
+def whole_parameters(network: nn.Module, parts: Iterable["FSDPModule"]) -> dict[int, Tensor]:
     """Return the whole parameters of `network`, which are without memory until they are brought together, by the ids
     of those that are shared out.
     """

@@ -1,7 +1,6 @@
 """Saving of what is shared out among processes (--shard)."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -12,10 +11,8 @@ from launchbay.launch.checkpoint.shards import write_rows
 from launchbay.launch.checkpoint.storage import CheckpointContent, TrainedState
 from launchbay.launch.checkpoint.writer import Saver, refuse_bad
 from launchbay.launch.distributed.collectives import raise_on_all
+from launchbay.launch.distributed.groups import new_aside
 from launchbay.launch.files import Json
-
-PATIENCE = timedelta(hours=1)
-"""How long processes wait for each other's rows."""
 
 
 class SharedSaver(Saver):
@@ -30,10 +27,12 @@ class SharedSaver(Saver):
         keep: int,
         initial: Mapping[str, str] | None,
         accelerator: Accelerator,
+        *,
+        timeout: float,
     ):
         super().__init__(folder, trained_state, keep, initial)
         self.accelerator, self.rank = accelerator, accelerator.process_index
-        self.group = distributed.new_group(timeout=PATIENCE, backend="gloo")
+        self.group = new_aside(timeout)
 
     def save(self, step: int, state: Json, *, best: bool) -> None:
         self.step, content = step, raise_on_all(lambda: self.copy(state), self.accelerator)
