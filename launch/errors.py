@@ -193,9 +193,8 @@ def newest_step(run: Path) -> str:
 def end(report: Report) -> int:
     """Return the exit code; with several processes end this one here and now.
 
-    A stopped process ends with 0 where torch's launcher would take anything else for a failure, and with
-    `--max_restarts` start the run again at once: which is right only where another one is gone. That it has stopped is
-    in summary.json.
+    A stopped process ends with 0 where torch's launcher would start the run again at once (`--max_restarts`): which is
+    right only where another one is gone. That it has stopped is then in summary.json alone.
     """
     if process_count() == 1:
         return report.code
@@ -205,7 +204,7 @@ def end(report: Report) -> int:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
         time.sleep(1 if report.code in (STOPPED, INTERRUPTED) else SECONDS_TO_SPEAK)
     stopped = report.code == STOPPED and not report.failed
-    code = DONE if stopped and "TORCHELASTIC_RUN_ID" in os.environ else report.code
+    code = DONE if stopped and is_started_again() else report.code
     os._exit(code)  # taking a broken process group down may hang or abort
 
 

@@ -238,10 +238,12 @@ def test_a_frozen_process_is_named_and_goes_on_when_thawed() -> None:
 
 
 @SLOW
-def test_a_stopped_run_is_not_started_again() -> None:
-    """`--max_restarts` is for processes that fail."""
+@pytest.mark.parametrize(("restarts", "code"), [(3, 0), (0, 1)])
+def test_a_stopped_run_is_not_started_again(restarts: int, code: int) -> None:
+    """`--max_restarts` is for processes that fail. Without it the launcher tells that the run is not done."""
     options = (*LONG, "--max-time", "1s", "--run", "it")
-    with started(*launch("multi_cpu", "--max_restarts", 3), *options) as process:
+    with started(*launch("multi_cpu", "--max_restarts", restarts), *options) as process:
         output = process.communicate(timeout=60)[0]
-    assert process.returncode == 0 and output.count("--max-time is over: stopped after step") == 1, output
+    assert process.returncode == code and output.count("--max-time is over: stopped after step") == 1, output
+    assert code == output.count("exitcode  : 75"), output
     assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
