@@ -32,6 +32,7 @@ SECONDS_TO_SPEAK = 10
 ENDED = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process", "socket closed")
 UNREACHABLE = ("timed out", "timeout", "no route to host", "unreachable", "waiting for clients")
 """What torch says, in small letters, where another process has ended, and where it does not answer any more."""
+WHY_KILLED = "its own log may say why, or dmesg"
 PEER = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
 """How gloo names it."""
 HOUSE = str(Path(__file__).parents[1])
@@ -161,12 +162,12 @@ def lost(said: str, run: Path | None) -> Gone:
 
 def name_lost(said: str) -> Gone:
     if neighbours := killed():
-        return Gone(f"{neighbours} was killed", "its own log may say why, or the kernel's (dmesg): mostly memory")
+        return Gone(f"{neighbours} was killed", WHY_KILLED)
     peer = PEER.search(said)
     who = at(peer[1]) if peer else ""
     if any(part in said.lower() for part in ENDED):
         who = who or "a process on another machine"
-        return Gone(f"{who} was killed", "its own log, or that of its machine, may say why")
+        return Gone(f"{who} was killed", WHY_KILLED)
     who = who or (f"process {1 - process_rank()}" if process_count() == 2 else "the other processes")
     return Gone(
         f"no answer from {who}: out of reach, or slower than --timeout", "see whether that machine can be reached"
