@@ -49,10 +49,12 @@ class Paths(Items):
         return self.root / self.names[place]
 
 
-def examine(root: Place, names: Sequence[str]) -> tuple[Headers, Problems]:
-    """Return the header of each file, with nothing in it where that cannot be read, and why."""
+def examine(root: Place, names: Sequence[str], since: int | None = None) -> tuple[Headers, Problems]:
+    """Return the header of each file, with nothing in it where that cannot be read, and why. In a large folder another
+    process may have looked, `since` a moment in nanoseconds.
+    """
     if isinstance(root, Path) and len(names) >= FEW:
-        return examine_once(root, names, look_at, "headers")
+        return examine_once(root, names, look_at, "headers", since)
     headers = Headers.empty(len(names))
     return headers, look_at(root, names, np.arange(len(names)), headers)
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def job(*argv: object, **environment: object) -> Iterator[subprocess.Popen[str]]:
+def job(*argv: object, **environment: object) -> Generator[subprocess.Popen[str]]:
     """The batch script, as slurmd starts it."""
     told = {"SLURM_JOB_ID": 7, "SLURM_JOB_NAME": "night", "SLURM_NTASKS": 1, "SLURM_NNODES": 1, **environment}
     path = os.pathsep.join((str(ROOT / "tests/slurm"), os.environ["PATH"], str(Path(sys.executable).parent)))

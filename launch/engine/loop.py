@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +17,7 @@ from PIL.Image import Image
 from launchbay.data import Load
 from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
+from launchbay.launch.distributed.groups import aborts
 from launchbay.launch.distributed.handed import Handed
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
 from launchbay.launch.distributed.watchdog import Watch
@@ -33,7 +34,7 @@ from launchbay.launch.engine.shared_saver import saver_for
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
-from launchbay.launch.errors import Signalled, Stopped, gone
+from launchbay.launch.errors import Signalled, Stopped, end, gone, lost, report
 from launchbay.launch.files import Json
 from launchbay.launch.record.tracking import Observer, peak_memory, surroundings, tell_all
 from launchbay.tasks.base import AnyTask, Batch
@@ -81,7 +82,9 @@ class Engine:
         self.saver = saver_for(self.learner, folder / "checkpoints", self.options, self.initial, self.accelerator)
         self.saving = Saving(folder, self.saver)
         process = self.accelerator.process_index, self.accelerator.num_processes
-        self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", *process)
+        run = self.options.run
+        timeout = seconds_of(run.timeout) if aborts() else inf
+        self.watch = Watch(seconds_of(run.stuck_after), folder / "logs", *process, timeout=timeout, leave=self.leave)
         status, self.reason = "failed", ""
         try:
             self.tell_summary("running")
@@ -105,6 +108,13 @@ class Engine:
         finally:
             stop.ending = True
             self.conclude(status)
+
+    def leave(self) -> None:
+        """End this process from another thread: its main one waits for others in what nothing interrupts."""
+        error = lost("timed out", self.folder)
+        status, self.reason = how_it_ended(error)
+        self.conclude(status)
+        end(report(error, debug=False))
 
     def conclude(self, status: str) -> None:
         """Leave a summary, and let the observers go. What fails then comes after what ended the run, if it is not done,
