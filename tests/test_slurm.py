@@ -164,6 +164,11 @@ def test_tasks_of_srun_become_processes(monkeypatch: pytest.MonkeyPatch) -> None
     assert slurm.describe_tasks() == [
         f"the processes are the 7 tasks of srun, on 4 nodes; they met at gpu007:{15000 + 1232}"
     ]
+    for gpus, local in (("2", "0"), ("0,1", "1")):  # --gpus-per-task=1: each sees one, its first
+        tasks(monkeypatch, **{**STEP, **listed, "LOCALID": 1})
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        slurm.join_tasks()
+        assert os.environ["LOCAL_RANK"] == local
     for names, first in (("a1,b[2-3]", "a1"), ("rack[1-2]node[04,06]", "rack1node04"), ("n[3]-ib", "n3-ib")):
         monkeypatch.setenv("SLURM_STEP_NODELIST", names)
         assert slurm.first_node() == first
