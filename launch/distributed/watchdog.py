@@ -159,7 +159,7 @@ class Watch(AbstractContextManager["Watch"]):
 
     def tell(self, known: "TCPStore", answer: str) -> None:
         """Tell the others what this process says of itself, or, by an empty `answer`, that it goes on."""
-        known.append(key("answers"), f"{self.rank} {answer}\n")
+        others.tell(known, key("answers"), self.rank, answer)
 
     def take_back(self) -> None:
         """Tell the others that this process goes on."""

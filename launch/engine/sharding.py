@@ -42,7 +42,7 @@ def place(
     if not options.hardware.shard or accelerator.num_processes == 1:
         to_device(task, device)
         for averaged in averages.values():
-            to_device(averaged, device)
+            to_device(averaged.module, device)  # its count stays here: to look at it there would wait for a GPU
         return Placement()
     networks = task.networks()
     copies = {f"the average of {name}": averaged.module for name, averaged in averages.items()}
@@ -52,8 +52,6 @@ def place(
             to_device(child, device)
     for tensor in [*task.parameters(recurse=False), *task.buffers(recurse=False)]:
         tensor.data = tensor.data.to(device)
-    for averaged in averages.values():
-        averaged.n_averaged = averaged.n_averaged.to(device)
     return placed
 
 
