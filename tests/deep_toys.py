@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adafactor, Optimizer
-from toys import NoOptions, Noise, Single
+from toys import Noise, NoOptions, Single
 
 from launchbay.data import Load
 from launchbay.tasks import Batch, CreateOptimizer, Datasets, Losses, Task, follow
