@@ -23,7 +23,7 @@ from launchbay.data.archives import Content, Item, Unreachable
 from launchbay.data.formats import FORMATS, missing, other_content
 from launchbay.data.words import plain_name
 
-TURNED: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+TURNED: dict[int, Callable[[NDArray[np.generic]], NDArray[np.generic]]] = {
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
     4: lambda upright: upright[::-1],

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,11 @@ from launchbay import UserError
 from launchbay.data.columns import NAMES
 from launchbay.data.words import plain_name
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Splits = dict[str, "Dataset"]
+"""Theirs, by name."""
 PICTURES = ("image", "img", "picture", "photo", "jpg", "png", "webp")
 LABELS = NAMES["label"]
 """What columns are called, if several could be meant or their kind does not say it."""
@@ -32,7 +37,7 @@ class Columns:
     """Those that are neither."""
 
 
-def find_columns(name: str, found: dict[str, Any], wanted: str) -> Columns:
+def find_columns(name: str, found: Splits, wanted: str) -> Columns:
     """Return the columns that pictures and classes are in: by their kinds, and where several could be meant by names.
 
     Args:
@@ -41,7 +46,7 @@ def find_columns(name: str, found: dict[str, Any], wanted: str) -> Columns:
     Raises:
         UserError: there are no pictures, or it is not clear which column to use.
     """
-    features: Mapping[str, Any] = next(iter(found.values())).features
+    features: Mapping[str, object] = next(iter(found.values())).features
     if wanted and wanted not in features:
         raise UserError(f"{name} has no column {wanted!r}", f"it has {', '.join(features)}")
     raw = [each for each, kind in features.items() if getattr(kind, "dtype", "") in ("binary", "large_binary")]
@@ -86,22 +91,22 @@ def only(name: str, what: str, columns: Sequence[str], usual: Sequence[str], wan
     return named[0] if named else columns[0] if columns else ""
 
 
-def has_pictures(kind: Any) -> bool:
+def has_pictures(kind: object) -> bool:
     """Return whether a column holds files of pictures: its feature says so, or it is as Parquet keeps them."""
     return type(kind).__name__ == "Image" or (isinstance(kind, Mapping) and set(kind) == {"bytes", "path"})
 
 
-def is_plain(kind: Any) -> bool:
+def is_plain(kind: object) -> bool:
     """Return whether a column holds whole numbers or words."""
     dtype = getattr(kind, "dtype", "")
     return type(kind).__name__ == "Value" and bool(re.fullmatch(r"u?int\d+|(large_)?string|bool", str(dtype)))
 
 
-def describe(kind: Any) -> str:
+def describe(kind: object) -> str:
     return str(getattr(kind, "dtype", "")) if type(kind).__name__ == "Value" else type(kind).__name__
 
 
-def labels_of(part: Any, columns: Columns, places: Sequence[int]) -> list[int]:
+def labels_of(part: "Dataset", columns: Columns, places: Sequence[int]) -> list[int]:
     """Return the numbers of the classes of some rows, -1 where there is none; 0 where no column has any."""
     if not columns.label:
         return [0] * len(places)
@@ -111,7 +116,7 @@ def labels_of(part: Any, columns: Columns, places: Sequence[int]) -> list[int]:
     return [-1 if value is None else int(value) for value in values]
 
 
-def place_in_table(part: Any) -> NDArray[np.int64]:
+def place_in_table(part: "Dataset") -> NDArray[np.int64]:
     """Return which row of the table each row of a split is: others, where it was shuffled or filtered."""
     if part._indices is None:
         return np.arange(len(part))

@@ -1,5 +1,6 @@
 """Any folder of photographs, in any depth of sub-folders."""
 
+import time
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
@@ -15,6 +16,7 @@ from launchbay.data.layout import class_of, classes_of, empty_classes, understan
 from launchbay.data.listing import Listing, list_archive, list_folder
 from launchbay.data.partners import look_like_pairs
 from launchbay.data.reading import Problems, examine
+from launchbay.data.walks import walk_once
 from launchbay.data.words import plain_name, some_of
 
 
@@ -32,6 +34,7 @@ class Folder(Files, Listed):
             raise UserError(
                 "--data folder does not say which folder", "add --data-root DIR, the folder of your pictures"
             )
+        self.asked = time.time_ns()
         self.given, self.listing = root, look_into(root)
         self.root = self.listing.root
         self.layout = understand(self.listing)
@@ -72,7 +75,7 @@ class Folder(Files, Listed):
 
     def _examine(self, names: Sequence[str]) -> tuple[Headers, Problems]:
         if self.examined is None:
-            self.examined = examine(self.root, self.layout.splits["all"])  # for all splits at once
+            self.examined = examine(self.root, self.layout.splits["all"], self.asked)  # for all splits at once
         headers, problems = self.examined
         place = {name: place for place, name in enumerate(self.layout.splits["all"])}
         found = headers.at(np.array([place[name] for name in names], np.int64))
@@ -111,7 +114,7 @@ def look_into(root: Path) -> Listing:
     Raises:
         UserError: there is no picture, or it is neither.
     """
-    return unwrapped(list_archive(Archive(root)) if root.is_file() else list_folder(root))
+    return unwrapped(list_archive(Archive(root)) if root.is_file() else walk_once(root, list_folder))
 
 
 def too_few(images: Folder) -> UserError:

@@ -8,17 +8,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
 from launchbay import UserError, number_of
 from launchbay.data.archives import Content
 from launchbay.data.base import ImageSet
-from launchbay.data.features import Columns, find_columns, labels_of, place_in_table
+from launchbay.data.features import Columns, Splits, find_columns, labels_of, place_in_table
 from launchbay.data.files import DamagedPictures, LabelledFiles
 from launchbay.data.layout import HOLD_OUT, ROLES
 from launchbay.data.words import plain_name, some_of
+
+if TYPE_CHECKING:
+    import pyarrow
+    from datasets import Dataset
 
 Parts = list[tuple[str, Sequence[int]]]
 """Rows of some splits of theirs."""
@@ -44,7 +48,7 @@ def open_hub(name: str, split: str) -> ImageSet:
 
 
 @cache
-def load_from_hub(identity: str, config: str) -> dict[str, Any]:
+def load_from_hub(identity: str, config: str) -> Splits:
     """Return the splits of a data set: asked for once, since where the hub does not answer that takes half a minute."""
     import datasets
 
@@ -79,7 +83,7 @@ def open_saved(split: str, path: Path, column: str = "") -> ImageSet:
     return pictures_of(name, load(name, lambda: datasets.load_from_disk(str(path))), split, column)
 
 
-def load(name: str, open: Callable[[], Any]) -> dict[str, Any]:
+def load(name: str, open: Callable[[], object]) -> Splits:
     """Return what `open` loads, by the names of its splits.
 
     Raises:
@@ -90,7 +94,7 @@ def load(name: str, open: Callable[[], Any]) -> dict[str, Any]:
     except Exception as error:  # whatever network, disk and the contents of files come to
         said = " ".join(f"{error or type(error).__name__}".split())
         raise UserError(f"cannot load {name}: {said}", remedy_for(error, of_hub=name.startswith("hf:"))) from error
-    return dict(found) if isinstance(found, Mapping) else {"train": found}
+    return dict(cast(Splits, found)) if isinstance(found, Mapping) else {"train": cast("Dataset", found)}
 
 
 def remedy_for(error: BaseException | None, *, of_hub: bool) -> str:
@@ -104,7 +108,7 @@ def remedy_for(error: BaseException | None, *, of_hub: bool) -> str:
     return "name it as its page does, hf:ID or hf:ID:CONFIG" if of_hub else "write it again, or name one that is whole"
 
 
-def pictures_of(name: str, found: dict[str, Any], split: str, column: str = "") -> ImageSet:
+def pictures_of(name: str, found: Splits, split: str, column: str = "") -> ImageSet:
     """Return the pictures of a split of ours.
 
     Raises:
@@ -138,7 +142,7 @@ def said_of(name: str, images: ImageSet, note: str) -> str:
     return f"{name}: {classes}{note}"
 
 
-def parts_of(name: str, found: dict[str, Any], columns: Columns) -> tuple[dict[str, Parts], str]:
+def parts_of(name: str, found: Splits, columns: Columns) -> tuple[dict[str, Parts], str]:
     """Return which rows of which splits of theirs are for each of ours, and a note on what training and validation do.
 
     Raises:
@@ -171,7 +175,7 @@ def parts_of(name: str, found: dict[str, Any], columns: Columns) -> tuple[dict[s
     return parts | {"all": every}, note + f"; not used: {', '.join(unused)}" * bool(unused)
 
 
-def is_unlabelled(part: Any, columns: Columns) -> bool:
+def is_unlabelled(part: "Dataset", columns: Columns) -> bool:
     """Return whether a split has no classes, where others have: the hub marks that by -1."""
     return labels_of(part, columns, range(1))[0] < 0
 
@@ -179,7 +183,7 @@ def is_unlabelled(part: Any, columns: Columns) -> bool:
 class Rows:
     """The pictures in the column `picture` of each split, called SPLIT/ROW."""
 
-    def __init__(self, name: str, splits: dict[str, Any], picture: str):
+    def __init__(self, name: str, splits: Splits, picture: str):
         self.name, self.splits, self.picture = name, splits, picture
         self.places = {part: place_in_table(found) for part, found in splits.items() if found._indices is not None}
         self.chunks = {part: found.data.column(picture).chunks for part, found in splits.items()}
@@ -192,7 +196,7 @@ class Rows:
         part, _, row = name.rpartition("/")
         return Cell(self, part, int(row))
 
-    def value(self, part: str, row: int) -> Any:
+    def value(self, part: str, row: int) -> "pyarrow.Scalar":
         """Return what is in a row, as Arrow has it: nothing is copied."""
         row = int(self.places[part][row]) if part in self.places else row
         number = int(np.searchsorted(self.starts[part], row, side="right")) - 1
@@ -220,7 +224,7 @@ class Cell(Content):
         buffer = content.as_buffer()
         return io.BufferedReader(pyarrow.BufferReader(buffer)), buffer.size  # pyright: ignore
 
-    def open_file(self, value: Any) -> tuple[BinaryIO, int]:
+    def open_file(self, value: "pyarrow.Scalar") -> tuple[BinaryIO, int]:
         """Open the file that a row names instead of holding it."""
         path = value["path"].as_py() if value.is_valid and "path" in value else None
         if not path:

@@ -171,11 +171,14 @@ def settled(stamps: Stamps) -> NDArray[np.bool_]:
     return stamps[:, 1:3].max(axis=1) < time.time_ns() - FRESH
 
 
-def examine_once(root: Path, names: Sequence[str], look: Look, found_by: str) -> tuple[Headers, Problems]:
+def examine_once(
+    root: Path, names: Sequence[str], look: Look, found_by: str, since: int | None = None
+) -> tuple[Headers, Problems]:
     """Return the headers of files, and what is wrong with some, as `look` finds them where the index does not know;
-    `found_by` says how it looks.
+    `found_by` says how it looks. What another process has found `since` a moment (now), in nanoseconds, is taken.
     """
-    file, asked, names_now = index_file(root, names[0], found_by), time.time_ns(), packed(names)
+    file, names_now = index_file(root, names[0], found_by), packed(names)
+    asked = since or time.time_ns()
     with alone(file):
         index = read_index(file)
         if index and index.names == names_now and checked_since(file, asked):

@@ -50,10 +50,15 @@ def join(images: ImageSet, indices: Sequence[int], parts: Sequence[Values]) -> V
     return {name: joined(values, is_picture=name in images.pictures) for name, values in columns.items()}
 
 
-def fits(value: Any, first: Any) -> bool:
+def fits(value: object, first: object) -> bool:
     if isinstance(first, list):
         return isinstance(value, list)
-    return isinstance(value, Tensor) and value.shape == first.shape and value.dtype == first.dtype
+    return (
+        isinstance(first, Tensor)
+        and isinstance(value, Tensor)
+        and value.shape == first.shape
+        and value.dtype == first.dtype
+    )
 
 
 def joined(values: Sequence[Any], *, is_picture: bool) -> Tensor | list[Any]:

@@ -32,6 +32,7 @@ SECONDS_TO_SPEAK = 10
 ENDED = ("connection closed by peer", "connection reset by peer", "broken pipe", "remote process", "socket closed")
 UNREACHABLE = ("timed out", "timeout", "no route to host", "unreachable", "waiting for clients")
 """What torch says, in small letters, where another process has ended, and where it does not answer any more."""
+WHY_KILLED = "its own log may say why, or dmesg"
 PEER = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
 """How gloo names it."""
 HOUSE = str(Path(__file__).parents[1])
@@ -142,28 +143,35 @@ def gone(error: BaseException, run: Path | None) -> Gone | None:
         return None
     if said.startswith("DataLoader worker"):
         hint = "mostly memory has run out, or /dev/shm: give fewer --workers, or a smaller --batch-size"
-        mistake = Gone(f"a loader worker has ended: {said.partition(' It is possible')[0].strip()}", hint)
+        what = said.partition(" It is possible")[0].strip()
+        mistake = Gone(f"a loader worker has ended: {what}", f"{hint}; {to_continue(run)}")
     elif process_count() > 1 and any(part in said.lower() for part in (*ENDED, *UNREACHABLE)):
-        mistake = lost(said)
+        mistake = lost(said, run)
     else:
         return None
-    mistake.hint += f"; {to_continue(run)}"
     mistake.__cause__ = error
     return mistake
 
 
-def lost(said: str) -> Gone:
-    """Return what to say of another process of the run, of which torch has `said` something in its own words."""
+def lost(said: str, run: Path | None) -> Gone:
+    """Return what to say of another process of the `run`, of which torch has `said` something in its own words."""
+    mistake = name_lost(said)
+    mistake.hint += f"; {to_continue(run)}"
+    return mistake
+
+
+def name_lost(said: str) -> Gone:
     if neighbours := killed():
-        return Gone(f"{neighbours} was killed", "its own log may say why, or the kernel's (dmesg): mostly memory")
+        return Gone(f"{neighbours} was killed", WHY_KILLED)
     peer = PEER.search(said)
     who = at(peer[1]) if peer else ""
     if any(part in said.lower() for part in ENDED):
         who = who or "a process on another machine"
-        return Gone(f"{who} was killed", "its own log, or that of its machine, may say why")
+        return Gone(f"{who} was killed", WHY_KILLED)
     who = who or (f"process {1 - process_rank()}" if process_count() == 2 else "the other processes")
-    why = "their machine or the network is gone, or one of them takes too long (--timeout)"
-    return Gone(f"no answer from {who}: {why}", "see whether their machines can be reached")
+    return Gone(
+        f"no answer from {who}: out of reach, or slower than --timeout", "see whether that machine can be reached"
+    )
 
 
 def to_continue(run: Path | None) -> str:
@@ -186,9 +194,8 @@ def newest_step(run: Path) -> str:
 def end(report: Report) -> int:
     """Return the exit code; with several processes end this one here and now.
 
-    A stopped process ends with 0 where torch's launcher would take anything else for a failure, and with
-    `--max_restarts` start the run again at once: which is right only where another one is gone. That it has stopped is
-    in summary.json.
+    A stopped process ends with 0 where torch's launcher would start the run again at once (`--max_restarts`): which is
+    right only where another one is gone. That it has stopped is then in summary.json alone.
     """
     if process_count() == 1:
         return report.code
@@ -198,7 +205,7 @@ def end(report: Report) -> int:
         # The launcher ends all processes when the first is gone: that has to be the one that is about to speak.
         time.sleep(1 if report.code in (STOPPED, INTERRUPTED) else SECONDS_TO_SPEAK)
     stopped = report.code == STOPPED and not report.failed
-    code = DONE if stopped and "TORCHELASTIC_RUN_ID" in os.environ else report.code
+    code = DONE if stopped and is_started_again() else report.code
     os._exit(code)  # taking a broken process group down may hang or abort
 
 

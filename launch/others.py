@@ -96,9 +96,9 @@ def introduce(addresses: Iterable[str]) -> None:
     """
     with suppress(Exception):  # whoever brought the processes together keeps no store where it says
         known, rank = store(), process_rank()
-        known.append(of_machine(platform.node()), f"{rank} {os.getpid()}\n")
+        tell(known, of_machine(platform.node()), rank, str(os.getpid()))
         for address in addresses:
-            known.append(at_address(address), f"{rank} {platform.node()}\n")
+            tell(known, at_address(address), rank, platform.node())
 
 
 def of_machine(host: str) -> str:
@@ -109,8 +109,13 @@ def at_address(address: str) -> str:
     return f"launchbay/at/{attempt()}/{address}"
 
 
+def tell(known: "TCPStore", name: str, rank: int, said: str) -> None:
+    """Append what process `rank` says, one line, under `name`."""
+    known.append(name, f"{rank} {said}\n")  # pyright: ignore (which torch's types lack)
+
+
 def told(known: "TCPStore", name: str) -> dict[int, str]:
-    """Return what processes have appended under `name`, by their ranks."""
+    """Return what processes have said last under `name`, by their ranks."""
     lines = known.get(name).decode().splitlines() if known.check([name]) else []
     return {int(rank): said for rank, _, said in (line.partition(" ") for line in lines)}
 

@@ -51,7 +51,7 @@ def describe(device: torch.device) -> dict[str, str]:
 
 def gpus() -> list[str]:
     """Return the names of the GPUs that this process sees."""
-    kind = torch.accelerator.current_accelerator()
+    kind = torch.accelerator.current_accelerator(check_available=True)
     numbers = range(torch.accelerator.device_count() if kind else 0)
     return [describe(torch.device(kind.type, number))["gpu"] for number in numbers if kind]
 
@@ -83,7 +83,7 @@ def random_state_kept(device: torch.device) -> Generator[None]:
 
 def device_in_use() -> torch.device:
     """Return the GPU that this process computes on already; the CPU if there is none."""
-    gpu = torch.accelerator.current_accelerator()
+    gpu = torch.accelerator.current_accelerator(check_available=True)
     if gpu is None:
         return torch.device("cpu")
     begun = getattr(torch.get_device_module(gpu), "is_initialized", lambda: True)

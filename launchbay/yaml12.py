@@ -8,7 +8,6 @@ import stat
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unicodedata import category
 
 from yaml import AliasEvent, MappingNode, MarkedYAMLError, Node, SafeDumper, ScalarNode, SequenceNode
@@ -117,7 +116,7 @@ class Loader(Reader, Scanner, Parser, Composer, BaseConstructor, CoreResolver):
         return None if node is None else self.construct_object(node, deep=True)
 
 
-def scalar(name: str) -> Callable[[Loader, Any], object]:
+def scalar(name: str) -> Callable[[Loader, Node], object]:
     """Return how a value of the kind `name` is read, by its form or because a tag such as !!int says so."""
     kind = CORE[name]
 

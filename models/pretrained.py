@@ -1,7 +1,7 @@
 """Published weights: networks of timm by name, with weights that are downloaded or none; files of the hub."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def fit_published(tensors: Mapping[str, Tensor], network: nn.Module) -> tuple[di
     return fitted, left_out, notes
 
 
-def names_in(config: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+def names_in(config: Mapping[str, str | Sequence[str] | None], kind: str) -> tuple[str, ...]:
     """Return the layers that timm's `config` has as its first ("first_conv") or last ("classifier"): some, or none."""
     found = config.get(kind) or ()
     return (found,) if isinstance(found, str) else tuple(found)

@@ -101,6 +101,16 @@ def train() -> Callable[..., Path]:
     return train
 
 
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps, each with a validation and pictures; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    forget_accelerator()
+    options = ("--steps", "2", "--eval-every", "1", "--run", "it", "--output-dir", str(folder), "--wandb", "off")
+    assert main(["--task", "toys:Brighten", *options]) == 0
+    return folder / "it"
+
+
 @pytest.fixture
 def mistake(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Run a command that is wrong, in this process: its one panel, in one line. No traceback, exit code 2."""

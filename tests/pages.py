@@ -21,6 +21,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
 from conftest import ROOT, forget_accelerator
 from markdown_it import MarkdownIt
+from torch.distributed.run import get_args_parser
 
 from launchbay.data import glyphs, photos
 from launchbay.launch import cli, train
@@ -39,6 +40,11 @@ NOT_RUN = {
     "multi_gpu.yaml": "it needs GPUs",
     "single_gpu.yaml": "it needs a GPU",
     "--num_machines": "it needs two computers",
+    "--machines": "it needs two computers",
+    "sbatch ": "it needs SLURM",
+    "srun ": "it needs SLURM",
+    "kubectl ": "it needs Kubernetes",
+    "--nnodes": "it needs two computers",
     "DATA": "it needs MNIST, CIFAR-10 or photographs, and minutes: test_reports.py starts it on others",
     "--weights timm/": "it downloads weights",
     "--weights hf-hub:": "it downloads weights",
@@ -147,19 +153,36 @@ def understand(command: Command) -> None:
         from wandb.cli.cli import cli as wandb
 
         wandb.commands[words[1]].make_context(words[1], [word for word in words[2:] if word.startswith("-")])
-    elif words[:2] == ["accelerate", "launch"]:
-        name, file, rest = train.read_first(options_of(words))
-        parse(train.task_of(str(name))[1], rest, file, quiet=False)
+    elif words[:2] == ["accelerate", "launch"] or words[0] == "torchrun":
+        understand_training(options_of(words))
+    elif "launch/slurm.sbatch" in words:
+        place = words.index("launch/slurm.sbatch")
+        assert all("=" in word or word == "sbatch" for word in words[:place]) and "sbatch" in words
+        understand_training(["--task", *words[place + 1 :]])
+    elif words[0] == "srun":
+        place = words.index("launchbay")
+        assert words[place + 1] == "train" and all("=" in word for word in words[1:place])
+        understand_training(["--task", *words[place + 2 :]])
     elif words[0] == "launchbay":
         cli.parser().parse_args(words[1:])
     else:
-        assert words[0] == "pip" and all((ROOT / word).is_file() for word in words if word.endswith(".txt"))
+        assert words[0] in ("pip", "kubectl")
+        assert all((ROOT / word).is_file() for word in words if word.endswith((".txt", ".yaml")))
+
+
+def understand_training(options: list[str]) -> None:
+    name, file, rest = train.read_first(options)
+    parse(train.task_of(str(name))[1], rest, file, quiet=False)
 
 
 def options_of(words: list[str]) -> list[str]:
-    """What `accelerate launch` would hand over to our script, after a look at its own flags."""
-    asked = launch_command_parser().parse_args(words[2:])
-    if asked.config_file:
+    """What `accelerate launch` or `torchrun` would hand over to our script, after a look at its own flags."""
+    if words[0] == "torchrun":
+        asked = get_args_parser().parse_args(words[1:])
+        assert "--" in words, "torchrun would take --run for --run-path"
+    else:
+        asked = launch_command_parser().parse_args(words[2:])
+    if getattr(asked, "config_file", None):
         load_config_from_file(asked.config_file)
     assert asked.training_script == "launchbay.launch.run" if asked.module else Path(asked.training_script).is_file()
     return asked.training_script_args

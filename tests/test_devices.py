@@ -20,7 +20,8 @@ from launchbay.launch.config.options import OptimizationOptions, TrainOptions
 from launchbay.launch.distributed.collectives import all_reduce_async, mean_terms
 from launchbay.launch.engine import step
 from launchbay.launch.engine.evaluation import ask_for_all
-from launchbay.launch.engine.optimizers import update_average
+from launchbay.launch.engine.optimizers import average, update_average
+from launchbay.launch.engine.sharding import place
 from launchbay.launch.engine.step import Learner
 from launchbay.tasks import Batch
 
@@ -116,6 +117,14 @@ def test_an_average_does_not_wait_for_a_gpu(waits: Waits) -> None:
     assert waits.found == []
 
 
+def test_the_count_of_an_average_is_known_without_asking_a_gpu() -> None:
+    task = toys.Single(toys.NoOptions())
+    averaged = average(task.model, 0.9)
+    accelerator = cast(Accelerator, SimpleNamespace(device=torch.device("meta"), num_processes=1))
+    place(task, {"model": averaged}, TrainOptions(), accelerator)
+    assert averaged.module.weight.is_meta and averaged.n_averaged.is_cpu
+
+
 def test_copies_to_save_are_waited_for_once(waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = list[torch.device]()
     monkeypatch.setattr(torch.accelerator, "synchronize", waited.append)
@@ -160,6 +169,8 @@ def test_gradients_are_scaled_only_where_that_changes_them(norm: float, monkeypa
     monkeypatch.setattr(step, "clip_grads_with_norm_", lambda _, most, norm: scaled.append(most))
     optimizer = SimpleNamespace(step=lambda: None, zero_grad=lambda: None)
     options = TrainOptions(optimization=OptimizationOptions(clip_norm=1.0))
-    learner = SimpleNamespace(parameters={"model": []}, optimizers={"model": optimizer}, options=options)
+    placed = SimpleNamespace(updated=lambda _: None)
+    own = {"parameters": {"model": []}, "optimizers": {"model": optimizer}}
+    learner = SimpleNamespace(options=options, placed=placed, **own)
     Learner.update(cast(Learner, learner), "model", torch.tensor(norm), norm)
     assert scaled == [1.0] * (not norm < 1)

@@ -17,8 +17,8 @@ import torch
 from conftest import Command, difference
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, concatenate_datasets, config
 from datasets import Image as Picture
-from hub_server import hub_with
 from PIL import Image
+from stand_in_hub import stand_in
 from test_own_data import expanded
 
 from launchbay import UserError
@@ -302,8 +302,8 @@ def test_a_set_of_the_hub_is_downloaded_once_and_found_again_without_a_network(c
     def run(name: str, *options: object) -> CompletedProcess[str]:
         return command(sys.executable, *train, "--data", f"hf:{name}", "--run", "it", *options, **here)
 
-    with hub_with("stranger/pets", Path("repository")) as address:
-        here["HF_ENDPOINT"] = address
+    with stand_in({"stranger/pets": Path("repository")}) as hub:
+        here["HF_ENDPOINT"] = hub.url
         done = run("stranger/pets", "--steps", 2)
         assert done.returncode == 0, done.stderr
         assert "hf:stranger/pets: 3 classes (ape, bee, cow); figures are of test, 11 to train, 4 to val" in done.stdout

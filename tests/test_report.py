@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import forget_accelerator, lines
+from conftest import lines
 from PIL import Image
 
 from launchbay.launch.engine.outcome import how_it_ended
@@ -22,7 +22,6 @@ from launchbay.launch.record.report.content import read_recorded
 from launchbay.launch.record.report.page import page_of
 from launchbay.launch.record.report.spans import MOST_SPANS, Curves
 from launchbay.launch.record.report.words import against, commands, verdict
-from launchbay.launch.train import main
 
 pytestmark = pytest.mark.usefixtures("with_report")
 Train = Callable[..., Path]
@@ -115,15 +114,6 @@ def test_what_a_validation_costs_does_not_grow(train: Train, monkeypatch: pytest
     monkeypatch.setattr("launchbay.launch.record.report.content.read_record", None)
     train("Brighten", "--steps", 20, "--eval-every", 1, "--batch-size", 4)
     assert len(read) == len(set(read))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    forget_accelerator()
-    options = ("--steps", "2", "--eval-every", "1", "--run", "it", "--output-dir", str(folder), "--wandb", "off")
-    assert main(["--task", "toys:Brighten", *options]) == 0
-    return folder / "it"
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from painted import paint, paint_thirty
 from safetensors.numpy import load_file, save_file
 
 from launchbay import UserError
-from launchbay.data import known, reading
+from launchbay.data import known, listing, reading, walks
 from launchbay.data.decode import Header
 from launchbay.data.files import KEEP_BYTES, keep_bytes
 from launchbay.data.folder import Folder
@@ -129,6 +129,39 @@ def test_one_process_looks_and_others_take_what_it_found(
     first.join()
     assert len(looked) == 30
     assert sets[0].fingerprint() == sets[1].fingerprint()
+
+
+def test_one_process_of_a_machine_walks_and_the_others_visit_no_folder(
+    pictures: Path, looked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A walk asks the disk for each file, and 8 processes would ask 8 times; the names may be of any bytes."""
+    monkeypatch.setattr(walks, "FEW", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    os.rename(os.fsencode(pictures / "a/02.png"), os.fsencode(pictures / "a") + b"/\xff.png")  # noqa: PTH104
+    begun, walk, walked, stamped = threading.Event(), listing.Walk.down, list[str](), list[int]()
+
+    def slow(self: listing.Walk, top: str) -> None:
+        begun.set()
+        walked.append(top)
+        time.sleep(0.1)
+        walk(self, top)
+
+    look = known.stamps_of
+    monkeypatch.setattr(listing.Walk, "down", slow)
+    monkeypatch.setattr(known, "stamps_of", lambda root, names: stamped.append(len(names)) or look(root, names))
+    sets = list[Folder]()
+    threads = [threading.Thread(target=lambda: sets.append(Folder("train", pictures))) for _ in range(4)]
+    threads[0].start()
+    begun.wait()
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(looked) == 30 and walked == [""] and stamped == [30]
+    assert len({images.fingerprint() for images in sets}) == 1 and len(sets) == 4
+    walked.clear()
+    paint(pictures / "b/98.png")
+    assert len(Folder("all", pictures)) == 31 and walked == [""], "a later start walks again"
 
 
 def test_processes_of_a_machine_share_what_may_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:

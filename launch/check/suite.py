@@ -9,10 +9,10 @@ In a plugin's tests:
         check(task)
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.panel import Panel
@@ -25,6 +25,9 @@ from launchbay.launch.check.results import Broken, Check, NotApplicable, Result,
 from launchbay.launch.config.options import Dataclass
 from launchbay.tasks.base import AnyTask
 from launchbay.tasks.places import Place
+
+if TYPE_CHECKING:
+    import pytest
 
 CONTRACT: tuple[Check, ...] = (
     options.options_are_declared,
@@ -74,7 +77,7 @@ def check_task(task_type: type[AnyTask], options: Dataclass | None = None) -> li
     return list(run_checks(Bench(task_type, options)))
 
 
-def parametrize_with_checks(tasks: Sequence[Subject]) -> Callable[[Any], Any]:
+def parametrize_with_checks(tasks: Sequence[Subject]) -> "pytest.MarkDecorator":
     """Make a test function with the arguments `task` and `check` a test of each check for each of `tasks`.
 
         @parametrize_with_checks([Deblur, (Deblur, DeblurConfig(sigma=1.0))])

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -77,8 +77,7 @@ def open_run(
     """
     task, config, accelerator, checkpoint = build_trained(run, pointer, name, argv=argv, verb="apply")
     restore(task, checkpoint, accelerator.device, strict=False)
-    options: Any = config.options
-    channels = getattr(options, "channels", None) or 3
+    channels = getattr(config.options, "channels", None) or 3
     return Use(task, channels, accelerator.device, PRECISIONS[precision or "fp32"]), config, accelerator
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -133,12 +133,12 @@ class Back:
     form: Callable[[Tensor], Made]
 
 
-def is_of_numbers(image: Picture) -> bool:
+def is_of_numbers(image: Picture) -> TypeGuard[Array | Tensor]:
     """Return whether `image` is in numbers that need not be whole, so that nothing is to be rounded."""
     return isinstance(image, Tensor) or (isinstance(image, np.ndarray) and image.dtype.kind == "f")
 
 
-def in_rows(image: Any) -> tuple[Tensor, Back]:
+def in_rows(image: Array | Tensor) -> tuple[Tensor, Back]:
     """Return a tensor, or an array of floats, as N×C×H×W in [0, 1], and how to go back.
 
     Raises:

@@ -109,7 +109,7 @@ def write(canvas: Canvas, path: Path, *, profile: bytes = b"", exif: bytes = b""
         UserError: it cannot be written.
     """
     name = writable()[path.suffix.lower()]
-    beside: dict[str, Any] = {"icc_profile": profile, "exif": exif}
+    beside: dict[str, bytes | int] = {"icc_profile": profile, "exif": exif}
     options = {key: value for key, value in beside.items() if value and name not in ("BMP", "PPM")}
     if KINDS[name].lossy:
         options["quality"] = quality or QUALITY

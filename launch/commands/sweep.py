@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count, product
 from math import prod
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 from rich.console import Console
 
@@ -241,7 +241,7 @@ def takes_several(default: AnyConfig, option: str) -> bool:
     """Return whether one run may have several values of `option`."""
     if option not in default.flat():
         return False  # unknown: said by the parser
-    kind: Any = get_type_hints(declaring_class(option, type(default.options)), include_extras=False)[option]
+    kind: object = get_type_hints(declaring_class(option, type(default.options)), include_extras=False)[option]
     return any(get_origin(part) is tuple for part in (kind, *get_args(kind)))
 
 
@@ -249,7 +249,7 @@ def is_whole(default: AnyConfig, option: str) -> bool:
     """Return whether the values of `option` are whole numbers."""
     if option not in default.flat():
         return False
-    kind: Any = get_type_hints(declaring_class(option, type(default.options)))[option]
+    kind: object = get_type_hints(declaring_class(option, type(default.options)))[option]
     return int in (kind, *get_args(kind)) and float not in get_args(kind)
 
 

@@ -158,10 +158,8 @@ class RunOptions:
                 said = f"{flag(name)} {getattr(self, name)} is not a length of time"
                 raise UserError(said, "give a number and a unit, such as 90s, 45m or 11.5h") from error
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
-            raise UserError(
-                f"--run {self.run!r} has to be a plain folder name",
-                "give a plain name; --output-dir chooses the folder that it goes in",
-            )
+            said = f"--run {self.run!r} has to be a plain folder name"
+            raise UserError(said, "give a plain name; --output-dir chooses the folder that it goes in")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from launchbay import UserError, number_of
 from launchbay.devices import compute_alike
 from launchbay.exact import exact_device
 from launchbay.launch.config.options import TrainOptions, seconds_of
-from launchbay.launch.distributed.groups import addresses, join_processes, meet_aside, watched_connections
+from launchbay.launch.distributed.groups import BEFORE_ABORT, addresses, join_processes, meet_aside, watched_connections
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.distributed.network import connect_machines
 from launchbay.launch.distributed.settings import (
@@ -78,7 +78,7 @@ def start_accelerate(options: TrainOptions, on_cpu: bool, timeout: float) -> Acc
             # lie where they are exchanged, not a second time elsewhere.
             kwargs_handlers=[
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-                InitProcessGroupKwargs(timeout=timedelta(seconds=timeout)),
+                InitProcessGroupKwargs(timeout=timedelta(seconds=timeout if on_cpu else timeout + BEFORE_ABORT)),
             ],
         )
     except ValueError as error:

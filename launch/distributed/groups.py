@@ -17,6 +17,10 @@ from launchbay.launch.others import attempt, process_count, process_rank
 
 SLOWER = 12
 """Times --timeout: how long a process may work alone while others wait for what comes of it."""
+BEFORE_ABORT = 60
+"""Seconds, beside --timeout, after which NCCL and its like abort the whole process without a word: the watchdog has
+ended it by then, with one.
+"""
 MEETINGS = count()
 """Of this process with the others."""
 ASIDE: list[ProcessGroup] = []
@@ -32,6 +36,11 @@ def join_processes(store: TCPStore, timeout: float) -> None:
     of_attempt = PrefixStore(f"launchbay/attempt-{attempt()}-{next(MEETINGS)}", store)
     time_out, (rank, count) = timedelta(seconds=timeout), (process_rank(), process_count())
     distributed.init_process_group("gloo", timeout=time_out, store=of_attempt, rank=rank, world_size=count)
+
+
+def aborts() -> bool:
+    """Return whether waiting too long for others ends this process, where gloo raises an error."""
+    return process_count() > 1 and distributed.is_initialized() and distributed.get_backend() != "gloo"
 
 
 def meet_aside(timeout: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
 
-from torch.distributed import DistError, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import DistError, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
 from launchbay.launch.distributed.network import Machine, address_towards, here, trouble_at
@@ -88,13 +88,13 @@ def meet(limit: float) -> TCPStore:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def introduce_machine(store: TCPStore, place: Place) -> None:
+def introduce_machine(store: Store, place: Place) -> None:
     """Say in `store` that this process is here; the first one of a machine also tells what that is."""
     machine = Machine(process_rank(), platform.node(), address_towards(place.address))
     store.set(key(process_rank()), json.dumps(machine if speaks() else None))
 
 
-def all_are_here(store: TCPStore) -> bool:
+def all_are_here(store: Store) -> bool:
     """Return whether all processes have come. Process 0 alone looks at all of them, in one question, and tells the
     others, with the machines: what the store is asked does not grow with the square of the processes.
     """

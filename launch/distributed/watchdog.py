@@ -6,7 +6,9 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
+from math import inf
 from multiprocessing import active_children
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +21,12 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("launchbay")
 """Writes to the log of this process (see launch/record/log.py)."""
-WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", "launch/distributed/collectives.py")
+HERE = "launch/distributed/collectives.py"
+WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", HERE)
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
 gradients, or where an answer of the others is read."""
+ASIDE = {"on_main_process", "largest", "are_same", "gather_lists", "gather_on_main", "hand_over", "wait_for_all"}
+"""The functions in which a process waits aside of the training, for what may take long."""
 LOADER = "torch/utils/data/dataloader.py"
 MOST_SHOWN = 8
 """Processes whose places a report has."""
@@ -38,9 +43,22 @@ class Watch(AbstractContextManager["Watch"]):
         limit: seconds.
         logs: the folder of the logs, None while there is none.
         before: what is done until the first step.
+        timeout: seconds that a step may wait for other processes, where nothing else ends that.
+        leave: ends this process then.
     """
 
-    def __init__(self, limit: float, logs: Path | None, rank: int, processes: int, before: str = "the first step"):
+    def __init__(
+        self,
+        limit: float,
+        logs: Path | None,
+        rank: int,
+        processes: int,
+        before: str = "the first step",
+        *,
+        timeout: float = inf,
+        leave: Callable[[], None] = lambda: None,
+    ):
+        self.timeout, self.leave = timeout, leave
         self.limit, self.logs, self.rank, self.processes = limit, logs, rank, processes
         self.thread, self.over = threading.Thread(target=self.look, daemon=True), threading.Event()
         self.trainer = threading.get_ident()
@@ -65,8 +83,11 @@ class Watch(AbstractContextManager["Watch"]):
 
     def look(self) -> None:
         reported = 0.0  # the beat after which it was
-        while not self.over.wait(self.limit / 10):
+        while not self.over.wait(min(self.limit, self.timeout) / 10):
             last = self.last
+            if time.monotonic() - last > self.timeout and self.waits_for_step():
+                self.leave()
+                return
             if reported and reported != last and self.processes > 1:
                 self.take_back()
                 reported = 0.0
@@ -77,12 +98,24 @@ class Watch(AbstractContextManager["Watch"]):
         if reported and self.processes > 1:
             self.take_back()
 
+    def frames(self) -> traceback.StackSummary:
+        return traceback.extract_stack(sys._current_frames()[self.trainer])
+
+    def waits_for_step(self) -> bool:
+        """Return whether the main thread waits for others in a step, not aside of it."""
+        frames = self.frames()
+        return waits(frames) and not any(frame.name in ASIDE and HERE in frame.filename for frame in frames)
+
     def report(self) -> None:
-        frames = traceback.extract_stack(sys._current_frames()[self.trainer])
+        frames = self.frames()
         if self.logs:
             LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
-        waits = self.processes > 1 and any(part in frames[-1].filename for part in WAITING)
-        answers = self.answers({"waits": waits, "place": [*errors.places(frames), *state_of_workers(frames)]})
+        answers = self.answers(
+            {
+                "waits": self.processes > 1 and waits(frames),
+                "place": [*errors.places(frames), *state_of_workers(frames)],
+            }
+        )
         if answers:
             where = f" in {self.phase}" * bool(self.phase)
             errors.panel(f"no progress for {self.limit:g} s{where}", self.lines(answers), self.hint(), "yellow")
@@ -126,7 +159,7 @@ class Watch(AbstractContextManager["Watch"]):
 
     def tell(self, known: "TCPStore", answer: str) -> None:
         """Tell the others what this process says of itself, or, by an empty `answer`, that it goes on."""
-        known.append(key("answers"), f"{self.rank} {answer}\n")
+        others.tell(known, key("answers"), self.rank, answer)
 
     def take_back(self) -> None:
         """Tell the others that this process goes on."""
@@ -134,6 +167,11 @@ class Watch(AbstractContextManager["Watch"]):
             known = others.store()
             self.tell(known, "")
             known.compare_set(key("speaker"), str(self.rank), "")
+
+
+def waits(frames: traceback.StackSummary) -> bool:
+    """Return whether what is done at `frames` is to wait for other processes."""
+    return any(part in frames[-1].filename for part in WAITING)
 
 
 def key(name: str) -> str:

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
-from typing import NoReturn, Unpack
+from typing import NoReturn
 
 from accelerate import Accelerator
 from PIL.Image import Image
 
-from launchbay.data import ImageSet, Load, LoadOptions
-from launchbay.launch.checkpoint.writer import Saver
-from launchbay.launch.config.loading import datasets
-from launchbay.launch.config.options import OWN_DATA, AnyConfig, seconds_of
+from launchbay.data import Load
+from launchbay.launch.config.options import AnyConfig, seconds_of
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
+from launchbay.launch.distributed.groups import aborts
 from launchbay.launch.distributed.handed import Handed
-from launchbay.launch.distributed.machines import check_same_data
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
 from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
 from launchbay.launch.engine.finite import NotFinite
 from launchbay.launch.engine.interval import TENTHS, eval_every
-from launchbay.launch.engine.outcome import how_it_ended, use_of
+from launchbay.launch.engine.opened import open_data
+from launchbay.launch.engine.outcome import failures_of, how_it_ended, stopped, use_of
 from launchbay.launch.engine.pictures import Pictures
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
-from launchbay.launch.engine.shared_saver import SharedSaver
+from launchbay.launch.engine.shared_saver import saver_for
 from launchbay.launch.engine.shared_state import check_shared_state
 from launchbay.launch.engine.state import State
 from launchbay.launch.engine.step import Learner
-from launchbay.launch.errors import Signalled, Stopped, gone
-from launchbay.launch.files import Json, writing
-from launchbay.launch.record.tracking import Observer, peak_memory, surroundings
+from launchbay.launch.errors import Signalled, Stopped, end, gone, lost, report
+from launchbay.launch.files import Json
+from launchbay.launch.record.tracking import Observer, peak_memory, surroundings, tell_all
 from launchbay.tasks.base import AnyTask, Batch
 
 
@@ -50,16 +49,9 @@ class Engine:
 
     def __init__(self, task: AnyTask, config: AnyConfig, accelerator: Accelerator, loads: Mapping[str, Load]):
         self.task, self.config, self.options, self.accelerator = task, config, config.train, accelerator
-        self.data = OWN_DATA
-        noticed = {name: self.notice(load) for name, load in loads.items()}
-        self.training_set, self.validation_sets = datasets(task, noticed)
-        self.fingerprints = {"training": self.training_set.fingerprint()}
-        for name, images in self.validation_sets.items():
-            self.fingerprints[f"{name} validation".strip()] = images.fingerprint()
-        check_same_data(self.fingerprints, accelerator)
-        if accelerator.device.type != "cpu" and not self.options.data.workers:  # which could not ask a GPU
-            for images in (self.training_set, *self.validation_sets.values()):
-                images.to(accelerator.device)
+        opened = open_data(task, config.train, accelerator, loads)
+        self.data, self.fingerprints = opened.name, opened.fingerprints
+        self.training_set, self.validation_sets = opened.training, opened.validation
         self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
         self.steps = self.batches.steps
         saving = self.options.saving
@@ -71,15 +63,6 @@ class Engine:
         self.initial: dict[str, str] | None = None  # digests of the task's own state when the run began
         self.pictures = Pictures(task, self.validation_sets, accelerator, self.options, self.record_pictures)
         self.learner = Learner(task, self.options, accelerator, self.steps)
-
-    def notice(self, load: Load) -> Load:
-        """Return `load`, which takes a note that the task uses it."""
-
-        def noticed(split: str, **how: Unpack[LoadOptions]) -> ImageSet:
-            self.data = self.options.data.validation_data()
-            return load(split, **how)
-
-        return noticed
 
     def restore(self, where: Path) -> None:
         """Go on from the verified checkpoint `where`."""
@@ -96,13 +79,12 @@ class Engine:
             Stopped: a signal or --max-time has ended it early, with a checkpoint.
         """
         self.folder, self.observers, self.begun_at = folder, observers, self.state.step
-        given = folder / "checkpoints", self.learner.trained_state, self.options.saving.keep, self.initial
-        is_shared = self.learner.placed.is_shared_out
-        timeout = seconds_of(self.options.run.timeout)
-        self.saver = SharedSaver(*given, self.accelerator, timeout=timeout) if is_shared else Saver(*given)
+        self.saver = saver_for(self.learner, folder / "checkpoints", self.options, self.initial, self.accelerator)
         self.saving = Saving(folder, self.saver)
         process = self.accelerator.process_index, self.accelerator.num_processes
-        self.watch = Watch(seconds_of(self.options.run.stuck_after), folder / "logs", *process)
+        run = self.options.run
+        timeout = seconds_of(run.timeout) if aborts() else inf
+        self.watch = Watch(seconds_of(run.stuck_after), folder / "logs", *process, timeout=timeout, leave=self.leave)
         status, self.reason = "failed", ""
         try:
             self.tell_summary("running")
@@ -127,17 +109,19 @@ class Engine:
             stop.ending = True
             self.conclude(status)
 
+    def leave(self) -> None:
+        """End this process from another thread: its main one waits for others in what nothing interrupts."""
+        error = lost("timed out", self.folder)
+        status, self.reason = how_it_ended(error)
+        self.conclude(status)
+        end(report(error, debug=False))
+
     def conclude(self, status: str) -> None:
         """Leave a summary, and let the observers go. What fails then comes after what ended the run, if it is not done,
         and is only said.
         """
-        failures: list[Exception] = []
         last = partial(self.tell_summary, status), partial(self.tell, lambda observer: observer.close())
-        for action in (self.saving.finish, *last):
-            try:
-                action()
-            except Exception as error:
-                failures.append(error)
+        failures = failures_of([self.saving.finish, *last])
         if failures and status == "done":
             raise failures[0]
         for error in [] if self.observers and self.saving.place.gone() else failures:
@@ -213,9 +197,8 @@ class Engine:
         self.stop(why)
 
     def stop(self, why: str) -> NoReturn:
-        where, owed = f"step {self.state.step} of {self.steps}", ", before its validation" * self.validation_pending
-        said = f"{why}: stopped after {where}{owed}, with a checkpoint in {self.folder}"
-        raise Stopped(said, f"the same command with --run {self.folder.name} continues from there")
+        owed = ", before its validation" * self.validation_pending
+        raise stopped(why, f"step {self.state.step} of {self.steps}{owed}", self.folder)
 
     def validate_or_save(self) -> bool:
         """Validate; where that fails, save the steps until then, so that the run that goes on begins with it."""
@@ -321,11 +304,4 @@ class Engine:
         self.tell(lambda observer: observer.line(line))
 
     def tell(self, action: Callable[[Observer], None]) -> None:
-        """Do `action` with each observer, also where it fails with one of them.
-
-        Raises:
-            UserError: the run folder cannot be written to.
-        """
-        with writing(self.folder), ExitStack() as stack:
-            for observer in reversed(self.observers):
-                stack.callback(action, observer)
+        tell_all(self.observers, self.folder, action)

@@ -1,5 +1,8 @@
 """How a run has ended, and what it is good for: what its summary says in words."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 from launchbay import printable
 from launchbay.launch.distributed.signals import reason
 from launchbay.launch.errors import Gone, Signalled, Stopped
@@ -36,3 +39,20 @@ def use_of(task: AnyTask) -> str:
     if type(task).reply is Task.reply:
         return ""
     return "IN OUT" if isinstance(task, ImageToImage) else "IN"
+
+
+def stopped(why: str, where: str, folder: Path) -> Stopped:
+    """Return that the run in `folder` was stopped after `where`, with a checkpoint, and how it goes on."""
+    said = f"{why}: stopped after {where}, with a checkpoint in {folder}"
+    return Stopped(said, f"the same command with --run {folder.name} continues from there")
+
+
+def failures_of(actions: Sequence[Callable[[], object]]) -> list[Exception]:
+    """Do all of `actions`, also those after one that fails. Return what has failed."""
+    failures: list[Exception] = []
+    for action in actions:
+        try:
+            action()
+        except Exception as error:
+            failures.append(error)
+    return failures

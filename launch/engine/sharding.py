@@ -43,7 +43,7 @@ def place(
     if not options.hardware.shard or accelerator.num_processes == 1:
         to_device(task, device)
         for averaged in averages.values():
-            to_device(averaged, device)
+            to_device(averaged.module, device)  # its count stays here: to look at it there would wait for a GPU
         return Placement(), ["--shard: there is one process, which has all rows"] if options.hardware.shard else []
     networks = task.networks()
     copies = {f"the average of {name}": averaged.module for name, averaged in averages.items()}
@@ -53,8 +53,6 @@ def place(
             to_device(child, device)
     for tensor in [*task.parameters(recurse=False), *task.buffers(recurse=False)]:
         tensor.data = tensor.data.to(device)
-    for averaged in averages.values():
-        averaged.n_averaged = averaged.n_averaged.to(device)
     found = {name: placed.parts[id(network)][:-1] for name, network in networks.items()}
     return placed, [f"shared out among {accelerator.num_processes} processes: {count_blocks(found)}"]
 

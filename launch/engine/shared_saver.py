@@ -10,8 +10,10 @@ from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.shards import write_rows
 from launchbay.launch.checkpoint.storage import CheckpointContent, TrainedState
 from launchbay.launch.checkpoint.writer import Saver, refuse_bad
+from launchbay.launch.config.options import TrainOptions, seconds_of
 from launchbay.launch.distributed.collectives import raise_on_all
 from launchbay.launch.distributed.groups import new_aside
+from launchbay.launch.engine.step import Learner
 from launchbay.launch.files import Json
 
 
@@ -92,3 +94,13 @@ class SharedSaver(Saver):
         except Exception as error:
             failure = str(error) or type(error).__name__
         distributed.all_gather_object([""] * distributed.get_world_size(self.group), failure, self.group)
+
+
+def saver_for(
+    learner: Learner, folder: Path, options: TrainOptions, initial: Mapping[str, str] | None, accelerator: Accelerator
+) -> Saver:
+    """Return what writes the checkpoints of what `learner` learns to `folder`, shared out or not."""
+    given = folder, learner.trained_state, options.saving.keep, initial
+    if not learner.placed.is_shared_out:
+        return Saver(*given)
+    return SharedSaver(*given, accelerator, timeout=seconds_of(options.run.timeout))

@@ -2,7 +2,8 @@
 
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -129,3 +130,14 @@ def versions(device: torch.device) -> dict[str, str]:
     names = ("launchbay", "torch", "accelerate")
     of_libraries = {name: version(name) for name in names}
     return {"python": platform.python_version(), **of_libraries, **devices.describe(device)}
+
+
+def tell_all(observers: Sequence[Observer], folder: Path, action: Callable[[Observer], None]) -> None:
+    """Do `action` with each of the `observers` of the run in `folder`, also where it fails with one of them.
+
+    Raises:
+        UserError: the run folder cannot be written to.
+    """
+    with writing(folder), ExitStack() as stack:
+        for observer in reversed(observers):
+            stack.callback(action, observer)

@@ -260,5 +260,5 @@ def test_a_process_that_is_gone_is_named(rank: int) -> None:
         gone = trainers(process.pid)[rank]
         gone.kill()
         output = process.communicate(timeout=40)[0]
-    assert f"another process of this run has ended: process {rank} (pid {gone.pid})" in output, output
+    assert f"process {rank} (pid {gone.pid}) was killed" in output, output
     assert output.count("╭") == 1 and "the same command with --run it continues from step-000000" in output, output

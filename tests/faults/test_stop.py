@@ -220,7 +220,7 @@ def test_a_killed_process_comes_back(attempt: int, command: Command) -> None:
         trainers(process.pid)[1].kill()
         output = process.communicate(timeout=90)[0]
     assert process.returncode == 0 and "continues from step" in output, output
-    assert "another process of this run has ended: process 1 (pid" in output and "gloo" not in output, output
+    assert "was killed: the launcher starts all again" in output and "╭" not in output and "gloo" not in output, output
     assert_same(Path("runs/whole"), Path("runs/killed"))
 
 
@@ -238,10 +238,12 @@ def test_a_frozen_process_is_named_and_goes_on_when_thawed() -> None:
 
 
 @SLOW
-def test_a_stopped_run_is_not_started_again() -> None:
-    """`--max_restarts` is for processes that fail."""
+@pytest.mark.parametrize(("restarts", "code"), [(3, 0), (0, 1)])
+def test_a_stopped_run_is_not_started_again(restarts: int, code: int) -> None:
+    """`--max_restarts` is for processes that fail. Without it the launcher tells that the run is not done."""
     options = (*LONG, "--max-time", "1s", "--run", "it")
-    with started(*launch("multi_cpu", "--max_restarts", 3), *options) as process:
+    with started(*launch("multi_cpu", "--max_restarts", restarts), *options) as process:
         output = process.communicate(timeout=60)[0]
-    assert process.returncode == 0 and output.count("--max-time is over: stopped after step") == 1, output
+    assert process.returncode == code and output.count("--max-time is over: stopped after step") == 1, output
+    assert code == output.count("exitcode  : 75"), output
     assert json.loads(Path("runs/it/summary.json").read_text())["status"] == "stopped"
