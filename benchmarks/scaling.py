@@ -1,6 +1,6 @@
 """What one process exchanges with the others, and which files it opens, at many ranks. See docs/scaling.md.
 
-    python benchmarks/scaling.py [--ranks 8 64 1024] [TASK and its options]      messages of process 0, by phase
+    python benchmarks/scaling.py [TASK and its options] [--ranks 8 64 1024]      messages of process 0, by phase
     python benchmarks/scaling.py --files                                          files that each of 2 processes opens
 
 The first counts in one process for each number, by torch's fake process group: nothing is sent. The second starts two
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from costs import show
 
-DEFAULT = ("superres", "--width", "64", "--blocks", "4")
+DEFAULT = ("superres",)
 PHASES = ("start", "step", "log", "check", "validation", "save", "resume")
 STEPS = 4
 COUNT = """

@@ -30,7 +30,8 @@ class Headers(Sequence[Header]):
     @classmethod
     def empty(cls, count: int) -> Self:
         """Return headers of `count` pictures of which nothing is known."""
-        return cls(*(np.zeros(count, kind) for kind in cls.TYPES))
+        numbers = np.zeros(count, np.int32), np.zeros(count, np.int32), np.zeros(count, np.int64)
+        return cls(*numbers, np.zeros(count, np.bool_), np.zeros(count, np.bool_))
 
     def __len__(self) -> int:
         return len(self.height)

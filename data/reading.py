@@ -77,10 +77,12 @@ def look_at(root: Place, names: Sequence[str], places: NDArray[np.int64], header
 def look_through(root: Place, names: Sequence[str], places: NDArray[np.int64], headers: Headers) -> Problems:
     """Read the headers of the files at `places`, and decode them, to find what is wrong with some: return that."""
     problems = look_at(root, names, places, headers)
-    damaged = decode_all(Paths(root, [names[place] for place in places]), headers.at(places), None)
-    for place in places[[*damaged]]:
-        headers.put(place, Headers.empty(1)[0])
-    return problems | {names[places[place]]: reason for place, reason in damaged.items()}
+    looked_at = [names[place] for place in map(int, places)]
+    damaged = decode_all(Paths(root, looked_at), headers.at(places), None)
+    for number, reason in damaged.items():
+        headers.put(int(places[number]), Headers.empty(1)[0])
+        problems[looked_at[number]] = reason
+    return problems
 
 
 def damaged_among(root: Place, files: Sequence[Item], names: Sequence[str], headers: Headers) -> dict[int, str]:

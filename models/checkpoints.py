@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -236,9 +236,9 @@ class Opened:
     def content(self) -> tuple[State, list[str]]:
         return read_state(self.folder), list(read_manifest(self.folder).files)
 
-    def tensors(self, file: str) -> dict[str, Tensor]:
-        """Return the tensors of one of its files."""
-        return read_tensors(self.folder / file)
+    def tensors(self, file: str, like: Callable[[str], object] = lambda _: None) -> dict[str, Tensor]:
+        """Return the tensors of one of its files, each shared out as is what it is `like`, by its name."""
+        return {name: shared_like(value, like(name)) for name, value in read_tensors(self.folder / file).items()}
 
 
 def load_weights(checkpoint: Opened, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
@@ -253,13 +253,14 @@ def load_weights(checkpoint: Opened, networks: Mapping[str, nn.Module], *, train
         file = file_of(name, trained=trained)
         if file not in files:
             raise UserError(f"{checkpoint} has no {file}", remedy)
-        tensors, where = checkpoint.tensors(file), str(checkpoint.folder / file)
+        where = str(checkpoint.folder / file)
         wanted = {key: value for key, value in network.state_dict().items() if isinstance(value, Tensor)}
+        tensors = checkpoint.tensors(file, wanted.get)
         check_kinds(tensors, wanted, where, remedy)
         check_finite(tensors, where, HINT, wanted)
         own = {key.removeprefix(f"{name}."): value for key, value in extra.items() if key.startswith(f"{name}.")}
         try:
-            network.load_state_dict({key: shared_like(value, wanted.get(key)) for key, value in tensors.items()} | own)
+            network.load_state_dict(tensors | own)
         except Exception as error:  # also what an author's set_extra_state makes of what it does not know
             raise UserError(f"{checkpoint} does not fit network {name!r}: {error}", remedy) from error
 

@@ -82,9 +82,9 @@ def check_finite(
     Raises:
         UserError: one has.
     """
-    for name, value in given.items():
-        like = (wanted or {}).get(name, value)
-        if not value.isfinite().all() and (like is value or like.isfinite().all()):
+    for name, tensor in given.items():
+        value, like = rows_of(tensor), rows_of((wanted or {}).get(name, tensor))
+        if not value.isfinite().all() and (name not in (wanted or {}) or like.isfinite().all()):
             raise UserError(f"{where}: {name} has nan or infinite values", hint)
         if like.dtype != value.dtype and value.isfinite().all() and not value.to(like.dtype).isfinite().all():
             kind = str(like.dtype).removeprefix("torch.")
@@ -101,9 +101,14 @@ def rows_of(tensor: Tensor) -> Tensor:
     return tensor.detach().to_local() if is_shared_out(tensor) else tensor  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def whole_of(tensor: Tensor) -> Tensor:
+    """Return all rows of `tensor`; where it is shared out, all processes have to ask for it."""
+    return tensor.detach().full_tensor() if is_shared_out(tensor) else tensor  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def shared_like(whole: Tensor, wanted: object) -> Tensor:
     """Return `whole`; where `wanted`, of the same shape, is shared out, the same numbers shared out as that is."""
-    if not is_shared_out(wanted) or whole.shape != getattr(wanted, "shape", None):
+    if is_shared_out(whole) or not is_shared_out(wanted) or whole.shape != getattr(wanted, "shape", None):
         return whole
     from torch.distributed.tensor import DTensor
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from launchbay import UserError
+from launchbay.models.tensors import is_shared_out, whole_of
 
 
 @torch.no_grad()
@@ -27,10 +28,12 @@ def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
             "make the teacher a copy of the student: copy.deepcopy(student).requires_grad_(False)",
         )
     moving = [(own, other) for own, other in zip(mine, theirs, strict=True) if own.is_floating_point()]
-    get_ema_multi_avg_fn(decay)([own for own, _ in moving], [other for _, other in moving], 0)
+    move, shared = get_ema_multi_avg_fn(decay), any(map(is_shared_out, theirs))
+    for some in [[pair] for pair in moving] if shared else [moving]:  # then one by one: each comes together first
+        move([own for own, _ in some], [whole_of(other) for _, other in some], 0)
     for own, other in zip(mine, theirs, strict=True):
         if not own.is_floating_point():
-            own.copy_(other)
+            own.copy_(whole_of(other))
 
 
 def tensors(network: nn.Module) -> list[Tensor]:

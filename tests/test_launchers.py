@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
@@ -20,7 +21,9 @@ from launchbay import UserError
 from launchbay.launch.commands import doctor_machines
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed import meeting, network, settings
+from launchbay.launch.distributed.accelerator import threads_were_said
 from launchbay.launch.distributed.network import INTERFACE, Machine
+from launchbay.launch.others import launch_command
 
 Mistake = Callable[..., str]
 PAIR = [Machine(0, "first", "127.0.0.1"), Machine(1, "second", "127.0.0.2")]
@@ -194,6 +197,25 @@ def test_variables_of_accelerate_for_what_is_not_done_are_refused(
     with pytest.raises(UserError) as error:
         settings.check_settings(TrainOptions(), [])
     assert error.value.message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("command", "is_launcher"),
+    [
+        ("python /usr/bin/torchrun --nproc_per_node 2 -- run.py", True),
+        ("python -m torch.distributed.run --nproc_per_node 2 -- run.py", True),
+        ("python -W ignore -u -m accelerate.commands.launch --cpu run.py", True),
+        ("bash -c torchrun.sh", False),
+    ],
+)
+def test_torchrun_is_a_launcher_as_accelerate_is(
+    command: str, is_launcher: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its processes end with it, and share the cores unless a person has said otherwise."""
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda _: command.split())
+    monkeypatch.setattr(psutil.Process, "environ", lambda _: {})
+    assert bool(launch_command()) is is_launcher
+    assert not is_launcher or not threads_were_said(launch_command())
 
 
 def test_settings_that_no_command_line_names_are_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT, lines
+from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
 from launchbay.launch.distributed import slurm
+from launchbay.launch.distributed.meeting import Place, all_are_here, introduce_machine
 
 SCRIPT = ROOT / "launch/slurm.sbatch"
 STAND_IN = """#!/bin/bash
@@ -164,9 +166,27 @@ def test_tasks_of_srun_become_processes(monkeypatch: pytest.MonkeyPatch) -> None
     assert slurm.describe_tasks() == [
         f"the processes are the 7 tasks of srun, on 4 nodes; they met at gpu007:{15000 + 1232}"
     ]
+    for gpus, local in (("2", "0"), ("0,1", "1")):  # --gpus-per-task=1: each sees one, its first
+        tasks(monkeypatch, **{**STEP, **listed, "LOCALID": 1})
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        slurm.join_tasks()
+        assert os.environ["LOCAL_RANK"] == local
     for names, first in (("a1,b[2-3]", "a1"), ("rack[1-2]node[04,06]", "rack1node04"), ("n[3]-ib", "n3-ib")):
         monkeypatch.setenv("SLURM_STEP_NODELIST", names)
         assert slurm.first_node() == first
+
+
+def test_a_task_that_comes_to_the_store_of_another_job_does_not_join_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two jobs on a node may have the same port: process 0 of the second says so, and ends."""
+    store = HashStore()
+    for job, joins in ((1501, True), (1, False)):
+        tasks(monkeypatch, **{**STEP, "JOB_ID": job, "STEP_NUM_NODES": 1})
+        slurm.join_tasks()
+        assert os.environ["MASTER_PORT"] == "15012"
+        for rank in range(6, -1 if joins else 0, -1):
+            monkeypatch.setenv("RANK", str(rank))
+            introduce_machine(store, Place("127.0.0.1", 15012))
+            assert all_are_here(store) is (rank == 0)
 
 
 @pytest.mark.parametrize(

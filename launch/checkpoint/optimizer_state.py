@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from launchbay import UserError, number_of
 from launchbay.launch.files import Json
 from launchbay.models.saved import SavedOptimizer
-from launchbay.models.tensors import is_shared_out, same_kind, shared_like
+from launchbay.models.tensors import is_shared_out, rows_of, same_kind, shared_like
 
 MOST_STEPS = 20
 """That an optimizer is asked to take until it has made all state that it ever makes."""
@@ -229,7 +229,7 @@ def mismatch(value: object, like: object) -> str:
     if isinstance(value, Tensor) and isinstance(like, Tensor):
         if value.shape != like.shape or not same_kind(value.dtype, like.dtype):
             return f"is {tuple(value.shape)} of {value.dtype}, and has to be {tuple(like.shape)} of {like.dtype}"
-        return "" if value.to(like.dtype).isfinite().all() else "has nan or infinite values"
+        return "" if rows_of(value).to(like.dtype).isfinite().all() else "has nan or infinite values"
     alike = (is_number(value) and is_number(like)) or type(value) is type(like)
     return "" if alike else f"is a {type(value).__name__}, and has to be a {type(like).__name__}"
 

@@ -218,7 +218,9 @@ def load_checkpoint(checkpoint: Opened, trained_state: TrainedState) -> State:
     load_task(checkpoint, trained_state.task, trained_state.networks)
     for averaged in trained_state.averages.values():
         averaged.n_averaged.fill_(state.step)
-    tensors = checkpoint.tensors(OPTIMIZERS)
+    named = trained_state.networks.items()
+    parameters = dict(pair for name, network in named for pair in network.named_parameters(prefix=name))
+    tensors = checkpoint.tensors(OPTIMIZERS, lambda where: parameters.get(where.rpartition(".")[0]))
     if state.optimizers.keys() != trained_state.optimizers.keys():
         theirs, mine = (", ".join(own) for own in (state.optimizers, trained_state.optimizers))
         said = f"{checkpoint} has optimizers of {theirs}; the task has them of {mine}"

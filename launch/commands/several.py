@@ -31,7 +31,7 @@ def in_processes(count: int, argv: Sequence[str], console: Console, work: Callab
         end_with_parent()
     if count == 1 or process_count() > 1:
         return work()
-    gpus = torch.cuda.device_count()
+    gpus = torch.accelerator.device_count()
     if gpus and count > gpus:
         raise UserError(f"--processes {count}, and there are {gpus} GPUs", f"give --processes {gpus} at most")
     with told_of_each_other(count) as port, started(count, argv, port) as others:

@@ -203,6 +203,13 @@ class HardwareOptions:
     profile: Annotated[int | None, Gt(0)] = None
     """Profile this many steps: report where their time goes, and write a trace for Chrome."""
 
+    def __post_init__(self) -> None:
+        compiling = [name for name in ("cuda_graphs", "compile") if getattr(self, name)]
+        for name in ("shard", "recompute"):
+            if getattr(self, name) and compiling:
+                said = f"{flag(name)} and {flag(compiling[0])} do not go together: what is compiled is a whole network"
+                raise UserError(said, f"leave one of them out: {flag(name)} saves memory, the other may save time")
+
 
 @dataclass(frozen=True)
 class TrainOptions:

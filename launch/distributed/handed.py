@@ -2,11 +2,14 @@
 its name on his machine.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from launchbay.launch.distributed.collectives import hand_over, on_main_process
 from launchbay.models.checkpoints import Opened
 from launchbay.models.saved import State
+from launchbay.models.tensors import shared_like
 
 
 class Handed(Opened):
@@ -19,6 +22,6 @@ class Handed(Opened):
     def content(self) -> tuple[State, list[str]]:
         return on_main_process(super().content)
 
-    def tensors(self, file: str) -> dict[str, Tensor]:
+    def tensors(self, file: str, like: Callable[[str], object] = lambda _: None) -> dict[str, Tensor]:
         read = super().tensors
-        return hand_over(lambda: read(file))
+        return hand_over(lambda: read(file), lambda name, value: shared_like(value, like(name)))

@@ -36,8 +36,11 @@ class Machine(NamedTuple):
 
 
 def here() -> str:
-    """Return the key under which the store has the machines, once all processes have come."""
-    return f"launchbay/here/{attempt()}"
+    """Return the key under which the store has the machines, once all processes have come: of this job and step, where
+    another job of SLURM may have taken the same port before process 0 of this one could.
+    """
+    job = ".".join(os.environ.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID"))
+    return f"launchbay/here/{job}/{attempt()}"
 
 
 def connect_machines(store: "Store") -> None:

@@ -64,8 +64,9 @@ def check_engines(configured: Json) -> None:
     for name in ENGINES:
         asked = os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("true", "1")
         if asked or kind == name:
-            said = f"accelerate was told to use {name}: launchbay's networks are whole on each process"
-            raise UserError(said, "leave it out of accelerate's options or configuration")
+            hint = "leave it out of accelerate's options or configuration"
+            hint += "; --shard shares out networks that are too large for one device" * (name != "SAGEMAKER")
+            raise UserError(f"accelerate was told to use {name}, which launchbay does not", hint)
 
 
 def check_devices(launcher: list[str]) -> None:
@@ -142,5 +143,6 @@ def describe_settings() -> list[str]:
         file = config_in_force(launcher)
         told += [f"accelerate's configuration, which its command line does not name: {file}"] if file else []
     ours = [name for name in sorted(os.environ) if name.startswith("ACCELERATE_")]
-    unused = [name for name in ours if name not in KNOWN and not name.startswith("ACCELERATE_DYNAMO_")]
+    on = [name for name in ours if os.environ[name].lower() not in ("", "0", "no", "false")]
+    unused = [name for name in on if name not in KNOWN and not name.startswith("ACCELERATE_DYNAMO_")]
     return [*told, *(f"note: {name} is set, and not used" for name in unused), *describe_tasks()]

@@ -25,7 +25,7 @@ def join_tasks() -> None:
         return
     told = {
         "RANK": os.environ["SLURM_PROCID"],
-        "LOCAL_RANK": os.environ.get("SLURM_LOCALID", "0"),
+        "LOCAL_RANK": "0" if sees_one_gpu() else os.environ.get("SLURM_LOCALID", "0"),
         "WORLD_SIZE": str(tasks),
         "LOCAL_WORLD_SIZE": str(tasks_of_node(tasks)),
         "MASTER_ADDR": os.environ.get("MASTER_ADDR") or first_node(),
@@ -42,6 +42,12 @@ def tasks_of_step() -> int:
     if "SLURM_STEP_ID" not in os.environ or "SLURM_PROCID" not in os.environ:
         return 1
     return int(os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1"))
+
+
+def sees_one_gpu() -> bool:
+    """Return whether srun shows this task one GPU (--gpus-per-task=1), which then is the first for each of them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return bool(visible) and "," not in visible
 
 
 def nodes_of_step() -> int:

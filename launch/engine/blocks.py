@@ -1,9 +1,11 @@
 """The blocks of a network: what --shard brings together one after the other, and --recompute computes twice."""
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Collection, Generator, Mapping
 
 from torch import nn
+
+from launchbay import number_of
 
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 LARGEST = 1 / 8
@@ -56,3 +58,8 @@ def outside(network: nn.Module, found: dict[str, nn.Module]) -> set[int]:
         for name, parameter in network.named_parameters(remove_duplicate=False)
         if not any(name.startswith(f"{block}.") for block in found)
     }
+
+
+def count_blocks(found: Mapping[str, Collection[object]]) -> str:
+    """Return in words how many blocks were `found` in each network."""
+    return ", ".join(f"{number_of(len(inside), 'block')} of {name}" for name, inside in found.items())

@@ -109,10 +109,10 @@ def begin(engine: Engine, start: Path | None) -> list[str]:
     """
     accelerator, options = engine.accelerator, engine.options
     networks = engine.learner.networks.values()
-    told = engine.learner.freeze.describe()
+    told = engine.learner.told + engine.learner.freeze.describe()
     told += describe_statistics(networks, options.optimization, accelerator.num_processes)
     if start is None:
-        told += start_from_weights(engine.task, engine.learner.averages, options.start, accelerator)
+        told += start_from_weights(engine.task, engine.learner.averages, options.start)
     else:
         engine.restore(start)
     if not engine.is_over() and not engine.validation_pending:

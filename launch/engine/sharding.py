@@ -20,7 +20,7 @@ from launchbay.launch.checkpoint.optimizer_state import twin_of
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import to_device
 from launchbay.launch.distributed.collectives import broadcast
-from launchbay.launch.engine.blocks import blocks
+from launchbay.launch.engine.blocks import blocks, count_blocks
 from launchbay.launch.engine.placement import Placement
 from launchbay.models.tensors import is_shared_out, rows_of
 from launchbay.tasks.base import AnyTask
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 def place(
     task: AnyTask, averages: Mapping[str, AveragedModel], options: TrainOptions, accelerator: Accelerator
-) -> Placement:
-    """Bring `task` and `averages` of its networks to the device, shared out where the options say so.
+) -> tuple[Placement, list[str]]:
+    """Bring `task` and `averages` of its networks to the device, shared out where the options say so. Return lines on
+    that, too.
 
     Raises:
         UserError: a network cannot be shared out.
@@ -43,7 +44,7 @@ def place(
         to_device(task, device)
         for averaged in averages.values():
             to_device(averaged.module, device)  # its count stays here: to look at it there would wait for a GPU
-        return Placement()
+        return Placement(), ["--shard: there is one process, which has all rows"] if options.hardware.shard else []
     networks = task.networks()
     copies = {f"the average of {name}": averaged.module for name, averaged in averages.items()}
     placed = Sharded({**networks, **copies}, device)
@@ -52,7 +53,8 @@ def place(
             to_device(child, device)
     for tensor in [*task.parameters(recurse=False), *task.buffers(recurse=False)]:
         tensor.data = tensor.data.to(device)
-    return placed
+    found = {name: placed.parts[id(network)][:-1] for name, network in networks.items()}
+    return placed, [f"shared out among {accelerator.num_processes} processes: {count_blocks(found)}"]
 
 
 class Sharded(Placement):

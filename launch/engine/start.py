@@ -1,19 +1,19 @@
 """--weights: what networks start from. Loaded on the main process and handed to the others; strict, and said aloud."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from accelerate import Accelerator
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from launchbay import UserError, number_of, printable
 from launchbay.launch.config.options import StartOptions
-from launchbay.launch.distributed.collectives import broadcast, on_main_process
+from launchbay.launch.distributed.collectives import hand_over, on_main_process
 from launchbay.launch.engine.parts import listed, selects
 from launchbay.launch.errors import did_you_mean
 from launchbay.models.pretrained import fit_published
 from launchbay.models.spandrel_networks import as_spandrel_has_them, is_of_spandrel
-from launchbay.models.tensors import check_finite, form
+from launchbay.models.tensors import check_finite, form, rows_of, shared_like
 from launchbay.models.weights import Tensors, Weights, read_weights
 from launchbay.tasks.base import AnyTask
 
@@ -21,9 +21,7 @@ SHOWN = 4
 """Shapes, or parts, that a message names."""
 
 
-def start_from_weights(
-    task: AnyTask, averages: Mapping[str, AveragedModel], options: StartOptions, accelerator: Accelerator
-) -> list[str]:
+def start_from_weights(task: AnyTask, averages: Mapping[str, AveragedModel], options: StartOptions) -> list[str]:
     """Load what --weights names into the networks of `task`, not wrapped yet, and into their `averages`, on all
     processes alike. Return lines that say what was loaded.
 
@@ -35,34 +33,42 @@ def start_from_weights(
         raise UserError(said, "say where to start from")
     if not options.weights:
         return []
-    parts, said = on_main_process(lambda: load_all(task, options))
-    if accelerator.num_processes > 1:
-        for part in parts:
-            for tensor in task.get_submodule(part).state_dict().values():
-                broadcast(tensor)
+    found: dict[str, Tensors] = {}
+    parts, said = on_main_process(lambda: find_all(task, options, found))
+    for part in parts:
+        receive(task.get_submodule(part), partial(found.__getitem__, part))
     for name, averaged in averages.items():
         averaged.module.load_state_dict(task.get_submodule(name).state_dict())
     return [printable(line) for line in said]
 
 
-def load_all(task: AnyTask, options: StartOptions) -> tuple[list[str], list[str]]:
-    """Load all that --weights names. Return the parts that got some, and what to say about it."""
+def receive(module: nn.Module, read: Callable[[], Tensors]) -> None:
+    """Put the tensors that the main process can `read` into `module` on all processes."""
+    wanted = module.state_dict()
+    module.load_state_dict(hand_over(read, lambda name, value: shared_like(value, wanted.get(name))), strict=False)
+
+
+def find_all(task: AnyTask, options: StartOptions, found: dict[str, Tensors]) -> tuple[list[str], list[str]]:
+    """Put into `found` all that --weights names, by the part that it is for. Return these parts, and what to say about
+    it.
+    """
     parts: dict[str, str] = {}
     said: list[str] = []
     used: set[str] = set()
     for asked in options.weights:
         part, source = split(task, asked)
-        found = read_weights(source)
-        places, unused = placed(task, part, found)
+        weights = read_weights(source)
+        places, unused = placed(task, part, weights)
         for name, tensors in places.items():
             if name in parts:
                 raise UserError(f"--weights {parts[name]} and {asked} are both for {name!r}", "give one of them")
             parts[name] = asked
-            line, patterns = load_part(task.get_submodule(name), name, found, tensors, options.weights_except)
-            said.append(line + other_network(part, found))
+            module, but = task.get_submodule(name), options.weights_except
+            line, patterns, found[name] = fit_part(module, name, weights, tensors, but)
+            said.append(line + other_network(part, weights))
             used |= patterns
         if unused:
-            said.append(f"not used of {found.source}: {', '.join(unused)}")
+            said.append(f"not used of {weights.source}: {', '.join(unused)}")
     if left := [name for name in options.weights_except if name not in used]:
         raise UserError(
             f"--weights-except {left[0]}: there is nothing of that name, neither in the weights nor in the networks",
@@ -163,11 +169,11 @@ def placed_by_names(task: AnyTask, networks: Sequence[str], weights: Weights) ->
     return {networks[0]: tensors}, []
 
 
-def load_part(
+def fit_part(
     module: nn.Module, name: str, weights: Weights, tensors: Tensors, but: Sequence[str]
-) -> tuple[str, set[str]]:
-    """Load `tensors` of `weights` into `module`, the part `name` of a task, except for what the patterns `but` mean.
-    Return what to say about it, and which patterns meant something.
+) -> tuple[str, set[str], Tensors]:
+    """Find out which `tensors` of `weights` go into `module`, the part `name` of a task, except for what the patterns
+    `but` mean. Return what to say about it, which patterns meant something, and the tensors.
 
     Raises:
         UserError: they do not fit, or are no numbers.
@@ -189,18 +195,18 @@ def load_part(
     fresh = without_tied({key: tensor for key, tensor in wanted.items() if key not in given}, wanted, given)
     check_fit(name, source, given, wanted, [key for key in fresh if key not in left_out])
     check_finite(given, source, "start from others", wanted)
-    module.load_state_dict(given, strict=False)
     notes += [f"left as initialised: {listed(fresh)}"] if fresh else []
     rest = [key for key in tensors if key not in given and key not in wanted]
     notes += [f"not used: {listed(rest)}"] if rest else []
     count = number_of(len(given), "tensor")
-    return "; ".join([f"weights of {name}: {count} of {source}", *notes]), used
+    ordered = {key: tensor.contiguous() for key, tensor in given.items()}
+    return "; ".join([f"weights of {name}: {count} of {source}", *notes]), used, ordered
 
 
 def without_tied(missing: Tensors, wanted: Tensors, given: Tensors) -> list[str]:
     """Return the names of what is `missing`, except for tensors that layers share with one that is given."""
-    shared = {tensor.data_ptr() for key, tensor in wanted.items() if key in given}
-    return [key for key, tensor in missing.items() if tensor.data_ptr() not in shared]
+    shared = {rows_of(tensor).data_ptr() for key, tensor in wanted.items() if key in given}
+    return [key for key, tensor in missing.items() if rows_of(tensor).data_ptr() not in shared]
 
 
 def check_fit(name: str, source: str, given: Tensors, wanted: Tensors, fresh: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from launchbay.launch.engine.accumulate import explaining_batchnorm, of_part
 from launchbay.launch.engine.finite import NotFinite, bad_samples, check_norms, raise_not_finite
 from launchbay.launch.engine.freeze import Freeze, set_mode
 from launchbay.launch.engine.profiling import BACKWARD, FORWARD, OPTIMIZER, Label, labelled
+from launchbay.launch.engine.recompute import recompute_blocks
 from launchbay.launch.engine.sharding import place
 from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
@@ -80,7 +81,9 @@ class Learner:
             for name, net in self.networks.items()
             if options.optimization.ema
         }
-        self.placed = place(task, self.averages, options, accelerator)
+        self.placed, self.told = place(task, self.averages, options, accelerator)
+        if options.hardware.recompute:
+            self.told.append(recompute_blocks(self.networks))
         self.freeze = Freeze(self.networks, options.start, steps)
         settings = self.placed.settings(options.optimization.optimizer)
         self.plain = task.optimizers(
