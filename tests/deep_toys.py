@@ -19,17 +19,17 @@ from launchbay.tasks import Batch, CreateOptimizer, Datasets, Losses, Task, foll
 class Block(nn.Module):
     """Statistics, an estimate that each pass improves, and Dropout."""
 
-    def __init__(self, width: int, dropout: float):
+    def __init__(self, width: int, dropout: float, norm: type[nn.Module]):
         super().__init__()
         first, second = nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, width, 1)
-        self.layers = nn.Sequential(first, nn.BatchNorm2d(width), nn.SiLU(), spectral_norm(second), nn.Dropout(dropout))
+        self.layers = nn.Sequential(first, norm(width), nn.SiLU(), spectral_norm(second), nn.Dropout(dropout))
 
     def forward(self, features: Tensor) -> Tensor:
         return features + self.layers(features)
 
 
-def deep(inputs: int, outputs: int, dropout: float = 0.0) -> nn.Sequential:
-    blocks = nn.Sequential(*(Block(5, dropout) for _ in range(3)))
+def deep(inputs: int, outputs: int, dropout: float, norm: type[nn.Module]) -> nn.Sequential:
+    blocks = nn.Sequential(*(Block(5, dropout, norm) for _ in range(3)))
     return nn.Sequential(nn.Conv2d(inputs, 5, 3, padding=1), blocks, nn.Conv2d(5, outputs, 1))
 
 
@@ -46,7 +46,8 @@ class DeepGan(Task[DeepOptions]):
 
     def __init__(self, config: DeepOptions):
         super().__init__(config)
-        self.generator, self.discriminator = deep(3, 3, config.dropout), deep(3, 1, config.dropout)
+        self.generator = deep(3, 3, config.dropout, nn.InstanceNorm2d)
+        self.discriminator = deep(3, 1, config.dropout, nn.BatchNorm2d)
         self.teacher = deepcopy(self.generator).requires_grad_(False)
 
     def datasets(self, load: Load) -> Datasets:

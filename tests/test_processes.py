@@ -27,6 +27,7 @@ TASK = ("--data", "toys:Digits", "--batch-size", 4, "--steps", 4, "--log-every",
 EXACT = (*TASK, "--precision", "fp64")
 GAN = ("--task", "toys:Gan", "--precision", "fp64", *QUIET)
 FROM = ("--weights", "one/gan-fp64", "--freeze", "generator", "discriminator.0", "--freeze-for", 3)
+DEEP = ("--task", "deep_toys:DeepGan")
 AUGMENTED = ("--crop-area", 0.3, 1, "--auto-augment", "randaugment", "--mixup", 0.4, "--cutmix", 1)
 RUNS = {
     "superres-fp32": ("--task", "superres", *SMALL, "--steps", 10),
@@ -47,6 +48,8 @@ RUNS = {
     "degraded": ("--task", "reconstruct", *EXACT, "--degrade", "real-esrgan"),
     "vae": ("--task", "vae", *EXACT, "--width", 8, "--binarize", "--classes", 10, "--samples", 11),
     "dcgan": ("--task", "dcgan", *EXACT, "--dropout", 0, "--spectral-norm", "--r1", 1, "--augment", "translation"),
+    "sharded-fp64": ("--task", "superres", *SMALL, "--steps", 10, "--precision", "fp64", "--shard", "--ema", 0.9),
+    "deep-fp64": (*DEEP, "--precision", "fp64", "--steps", 10, "--sync-batchnorm", "--shard", "--recompute", *QUIET),
     "unmix": ("--task", "unmix", *EXACT, "--data", "toys:Digits+toys:Patches", "--sync-batchnorm", "--lr", "1e-5"),
 }
 TOLERANCE = {name: 1e-6 if "fp32" in name else 1e-9 for name in RUNS} | {"unmix": 1e-8}

@@ -44,8 +44,8 @@ def compute_twice(block: nn.Module, forward: Callable[..., T], *args: object, **
     """Return what `forward` of `block` does, as `recompute_blocks` says."""
     if not torch.is_grad_enabled():
         return forward(*args, **named)
-    again = checkpoint(forward, *args, use_reentrant=False, context_fn=partial(both_times, block), **named)
-    return cast(T, again)
+    again = cast(Callable[..., T], checkpoint)  # its decorator hides what it takes
+    return again(forward, *args, use_reentrant=False, context_fn=partial(both_times, block), **named)
 
 
 def both_times(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
