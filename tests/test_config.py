@@ -108,7 +108,7 @@ def test_what_is_written_goes_back_in_unchanged() -> None:
             "options.yaml:2: batchsize is not an option of task toy; did you mean 'batch_size'?",
         ),
         ("lr: fast\n", "options.yaml:1: lr 'fast' has to be a valid number"),
-        ("\noptimizer: adm\n", "options.yaml:2: optimizer 'adm' has to be 'adam'"),
+        ("\nschedule: cosin\n", "options.yaml:2: schedule 'cosin' has to be 'cosine'"),
         ("lr: 0.1\nlr: 0.2\n", "options.yaml:2: lr is there twice, first in line 1"),
         ("- lr\n", "holds no options by name"),
         ("lr: [\n", "is not valid YAML"),
