@@ -190,7 +190,8 @@ def judge(verb: Verb, outcome: Outcome) -> list[str]:
         wrong.append(f"ended with {outcome.code}")
     if "--debug shows the whole traceback" in outcome.text or "Traceback" in outcome.text:
         wrong.append("a bug")
-    if outcome.code == 2 and "─ error" not in outcome.text:
+    shown = verb.arguments[0] == "report" and "out.html: " in outcome.text  # written, without what is damaged
+    if outcome.code == 2 and not shown and "─ error" not in outcome.text:
         wrong.append("ended with 2, and no error was shown")
     if outcome.cpu >= SECONDS - 1 or outcome.seconds >= PATIENCE:
         wrong.append(f"took {outcome.cpu:.0f} s of CPU and {outcome.seconds:.0f} s")

@@ -23,7 +23,7 @@ from launchbay.launch.config.options import StartOptions
 from launchbay.launch.engine import start
 from launchbay.launch.engine.freeze import Freeze
 from launchbay.launch.engine.parts import listed, selects
-from launchbay.launch.engine.start import load_all
+from launchbay.launch.engine.start import find_all, start_from_weights
 from launchbay.models.weights import Weights, read_weights
 from launchbay.tasks import Losses, Task
 from launchbay.tasks.base import Batch
@@ -198,7 +198,7 @@ def test_with_several_networks_it_is_said_which_gets_what(
         task = Gan(GanConfig())
         if frozen:
             task.teacher = copy.deepcopy(task.generator).requires_grad_(False)
-        said = load_all(task, StartOptions(weights=weights))[1]
+        said = start_from_weights(task, {}, StartOptions(weights=weights))
         return said, [name for name in saved if same(saved[name], task.get_submodule(name).state_dict())]
 
     assert load("runs/first")[1] == load("both.safetensors")[1] == ["generator", "discriminator"]
@@ -231,9 +231,10 @@ def test_published_weights_go_to_the_network_of_timm(monkeypatch: pytest.MonkeyP
     task = Grey()
     found = Weights("timm/test_resnet", {"": published.state_dict()}, published=True)
     monkeypatch.setattr(start, "read_weights", lambda _: found)
-    parts, (said, *_) = load_all(task, StartOptions(weights=("timm/test_resnet",)))
+    options = StartOptions(weights=("timm/test_resnet",))
+    said, *_ = start_from_weights(task, {}, options)
     first, classifier = published.pretrained_cfg["first_conv"], published.pretrained_cfg["classifier"]
-    assert parts == ["model.encoder"]
+    assert find_all(task, options, {})[0] == ["model.encoder"]
     assert f"{first}.weight brought from 3 to 1 channels" in said
     assert f"left as initialised: {classifier} (weight, bias)" in said
     loaded, whole = task.get_submodule("model.encoder").state_dict(), dict(published.state_dict())
@@ -251,9 +252,8 @@ def test_layers_that_share_weights_may_come_once() -> None:
             self.model = nn.Sequential(first, second)
 
     task = Tied()
-    assert load_all(task, StartOptions(weights=(str(one_file({"0.weight": torch.ones(2, 2)})),)))[1] == [
-        "weights of model: 1 tensor of file.pth"
-    ]
+    options = StartOptions(weights=(str(one_file({"0.weight": torch.ones(2, 2)})),))
+    assert start_from_weights(task, {}, options) == ["weights of model: 1 tensor of file.pth"]
     assert task.get_submodule("model.1").state_dict()["weight"].eq(1).all()
 
 
