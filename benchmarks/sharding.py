@@ -1,9 +1,9 @@
 """The memory of each process with --shard and with --recompute: what it has at most, as the kernel counts it (Linux).
 
     python benchmarks/sharding.py shard         a wide network: weights and optimizer state are most of it
-    python benchmarks/sharding.py recompute     large batches: what the layers keep for the backward pass is most of it
+    python benchmarks/sharding.py recompute     what the layers keep for the backward pass
 
-Figures are of the second half of a run, its last validation and checkpoint among them; that a process has at its start,
+Figures of the first are of the second half of a run, its last validation and checkpoint among them; that a process has at its start,
 before it trains, stands beside. See docs/sharding.md for what they said.
 """
 
@@ -22,7 +22,7 @@ from costs import ROOT, show
 
 LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", str(ROOT / "accelerate_configs/multi_cpu.yaml"))
 WIDE = ("--task", "superres", "--width", "512", "--blocks", "10", "--patch", "24", "--batch-size", "12")
-LARGE = ("--task", "superres", "--width", "32", "--blocks", "32", "--patch", "144", "--batch-size", "64")
+NETWORKS = {"vit_small_patch16_224": {"img_size": 96}, "resnet50": {}}
 STEPS = ("--steps", "4", "--log-every", "1", "--eval-every", "4", "--shown", "1", "--wandb", "off")
 
 
@@ -73,6 +73,30 @@ def measure(processes: int, *options: str) -> dict[str, float]:
     return {**largest, "speed": speeds[-1]}
 
 
+def kept(name: str, again: bool) -> float:
+    """MiB that the network of timm with that `name` keeps after its forward pass."""
+    return float(subprocess.check_output([sys.executable, __file__, "kept", name, *["again"] * again], text=True))
+
+
+def child_kept(name: str, *again: str) -> None:
+    import timm
+    import torch
+
+    from launchbay.launch.engine.recompute import recompute_blocks
+
+    def unshared() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+
+    network = timm.create_model(name, pretrained=False, **NETWORKS[name])
+    if again:
+        recompute_blocks({"model": network})
+    pictures, before = torch.randn(16, 3, 96, 96), unshared()
+    loss = network(pictures).square().mean()
+    print((unshared() - before) / 1024)
+    loss.backward()
+
+
 def table(title: str, works: Mapping[str, tuple[int, tuple[str, ...]]]) -> None:
     rows = []
     for name, (processes, options) in works.items():
@@ -85,11 +109,13 @@ def table(title: str, works: Mapping[str, tuple[int, tuple[str, ...]]]) -> None:
 def main() -> None:
     if sys.argv[1:2] == ["child"]:
         return child()
+    if sys.argv[1:2] == ["kept"]:
+        return child_kept(*sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=("shard", "recompute"))
     if parser.parse_args().table == "recompute":
-        ways = {"1 process": (1, LARGE), "1 process, --recompute": (1, (*LARGE, "--recompute"))}
-        return table("superres, width 32, 32 blocks, 64 patches of 36 pixels", ways)
+        rows = [[name, *(f"{kept(name, again):.0f}" for again in (False, True))] for name in NETWORKS]
+        return show("kept after a forward pass of 16 pictures of 96×96, MiB", ["", "without", "--recompute"], rows)
     ways = {}
     for processes in (2, 4):
         for extra in ((), ("--shard",)):

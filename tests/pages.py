@@ -250,6 +250,8 @@ class InThisProcess:
     def shortened(self, options: list[str]) -> list[str]:
         if {"--help", "--config"} & set(options):
             return options
+        switches = [word for word in options if word in ("--shard", "--recompute")]
+        options = [word for word in options if word not in switches]
         said = dict(zip(options[::2], options[1::2], strict=True))
         said["--steps"] = self.steps.get(said.get("--steps", ""), "2")
         said.pop("--epochs", None)
@@ -258,7 +260,7 @@ class InThisProcess:
         cheap = {"--batch-size": "4", "--eval-every": "99"} | ({} if self.keeps_wandb else {"--wandb": "off"})
         if said.get("--task") == "superres":
             cheap["--patch"] = "24"
-        return [word for pair in (cheap | said).items() for word in pair]
+        return [*(word for pair in (cheap | said).items() for word in pair), *switches]
 
     def install(self, package: Path) -> int:
         from setuptools.build_meta import prepare_metadata_for_build_wheel
