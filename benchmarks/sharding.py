@@ -3,8 +3,8 @@
     python benchmarks/sharding.py shard         a wide network: weights and optimizer state are most of it
     python benchmarks/sharding.py recompute     what the layers keep for the backward pass
 
-Figures of the first are of the second half of a run, its last validation and checkpoint among them; that a process has at its start,
-before it trains, stands beside. See docs/sharding.md for what they said.
+Figures of the first are of the second half of a run, its last validation and checkpoint among them; what a process has
+at its start, before it trains, stands beside. See docs/sharding.md for what they said.
 """
 
 import argparse
