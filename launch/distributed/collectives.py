@@ -211,9 +211,7 @@ class GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
-        return total.chunk(distributed.get_world_size())[distributed.get_rank()]
+        return sum_with_gradients(gradients[0]).chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
 def are_same(digest: str) -> bool:
