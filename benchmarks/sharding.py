@@ -91,7 +91,7 @@ def main() -> None:
         return table("superres, width 32, 32 blocks, 64 patches of 36 pixels", ways)
     ways = {}
     for processes in (2, 4):
-        for extra in ((), ("--shard",), ("--shard", "--recompute")):
+        for extra in ((), ("--shard",)):
             ways[f"{processes} processes {' '.join(extra)}".strip()] = (processes, (*WIDE, *extra))
     table("superres, width 512, 10 blocks: 50 million parameters", ways)
 
