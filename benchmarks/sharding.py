@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from costs import ROOT, show
@@ -72,7 +73,7 @@ def measure(processes: int, *options: str) -> dict[str, float]:
     return {**largest, "speed": speeds[-1]}
 
 
-def table(title: str, works: dict[str, tuple[int, tuple[str, ...]]]) -> None:
+def table(title: str, works: Mapping[str, tuple[int, tuple[str, ...]]]) -> None:
     rows = []
     for name, (processes, options) in works.items():
         found = measure(processes, *options)

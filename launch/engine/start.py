@@ -33,19 +33,13 @@ def start_from_weights(task: AnyTask, averages: Mapping[str, AveragedModel], opt
         raise UserError(said, "say where to start from")
     if not options.weights:
         return []
-    _, said = load_all(task, options)
-    for name, averaged in averages.items():
-        averaged.module.load_state_dict(task.get_submodule(name).state_dict())
-    return [printable(line) for line in said]
-
-
-def load_all(task: AnyTask, options: StartOptions) -> tuple[list[str], list[str]]:
-    """Load all that --weights names, which the main process reads. Return the parts that got some, and what to say."""
     found: dict[str, Tensors] = {}
     parts, said = on_main_process(lambda: find_all(task, options, found))
     for part in parts:
         receive(task.get_submodule(part), partial(found.__getitem__, part))
-    return parts, said
+    for name, averaged in averages.items():
+        averaged.module.load_state_dict(task.get_submodule(name).state_dict())
+    return [printable(line) for line in said]
 
 
 def receive(module: nn.Module, read: Callable[[], Tensors]) -> None:
