@@ -5,11 +5,12 @@ import secrets
 import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 from accelerate import Accelerator
 
-from launchbay.launch.distributed.collectives import gather_lists, on_main_process
+from launchbay.launch.distributed.collectives import are_same, gather_lists, largest, on_main_process
 from launchbay.launch.errors import Elsewhere, Missing
 from launchbay.launch.files import writing
 from launchbay.launch.others import named, speaks
@@ -29,14 +30,16 @@ def check_same_folder(folder: Path, accelerator: Accelerator) -> None:
     with ExitStack() as stack:
         mark = on_main_process(lambda: stack.enter_context(marked(folder)))
         sees = appears(folder / mark) if speaks() else True
-        found = gather_lists([(platform.node(), "" if sees else what_else(folder))])
+        all_see = not largest(int(not sees), accelerator)  # the file stays until all have looked
+    if all_see:
+        return
+    found = gather_lists([(platform.node(), "" if sees else what_else(folder))])
     others = {rank: f"{host} sees {what}" for rank, (host, what) in enumerate(found) if what}
-    if others:
-        said = f"{found[0][0]} writes to {folder}, and {', '.join(others.values())}"
-        tell_all(
-            f"the machines do not share the run's folder: {said}",
-            "give a folder on a disk that all of them share: --output-dir",
-        )
+    said = f"{found[0][0]} writes to {folder}, and {', '.join(others.values())}"
+    tell_all(
+        f"the machines do not share the run's folder: {said}",
+        "give a folder on a disk that all of them share: --output-dir",
+    )
 
 
 def check_same_data(fingerprints: Mapping[str, str], accelerator: Accelerator) -> None:
@@ -45,7 +48,7 @@ def check_same_data(fingerprints: Mapping[str, str], accelerator: Accelerator) -
     Raises:
         Missing: one has not; said on each machine.
     """
-    if accelerator.num_processes == 1:
+    if accelerator.num_processes == 1 or are_same(sha256(repr(sorted(fingerprints.items())).encode()).hexdigest()):
         return
     found = gather_lists([(platform.node(), dict(fingerprints))])
     for split in found[0][1]:

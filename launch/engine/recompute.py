@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import chain
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +44,8 @@ def compute_twice(block: nn.Module, forward: Callable[..., T], *args: object, **
     """Return what `forward` of `block` does, as `recompute_blocks` says."""
     if not torch.is_grad_enabled():
         return forward(*args, **named)
-    again: Callable[..., object] = checkpoint  # its decorator hides what it takes
-    return cast(T, again(forward, *args, use_reentrant=False, context_fn=partial(both_times, block), **named))
+    given = partial(forward, **named)
+    return checkpoint(given, *args, use_reentrant=False, context_fn=partial(both_times, block))
 
 
 def both_times(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
