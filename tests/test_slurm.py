@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -50,11 +50,13 @@ def job(*argv: object, **environment: object) -> Generator[subprocess.Popen[str]
     path = os.pathsep.join((str(ROOT / "tests/slurm"), os.environ["PATH"], str(Path(sys.executable).parent)))
     env = {**os.environ, "PATH": path, **{name: str(value) for name, value in told.items()}}
     started = [str(word) for word in ("bash", SCRIPT, *argv)]
-    with subprocess.Popen(started, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    pipe, same = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(started, env=env, text=True, stdout=pipe, stderr=same, start_new_session=True) as process:
         try:
             yield process
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with srun and its tasks
 
 
 def requeued() -> str:

@@ -180,7 +180,9 @@ def sum_with_gradients(value: Tensor) -> Tensor:
 
 
 class Sum(torch.autograd.Function):
-    """The gradient of a term is the sum of what all processes make of the sum."""
+    """The gradient of a term is the sum of what all processes make of the sum: which has a gradient itself, for a
+    penalty on one.
+    """
 
     @staticmethod
     def forward(ctx: FunctionCtx, value: Tensor) -> Tensor:
@@ -190,9 +192,7 @@ class Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
-        return total
+        return sum_with_gradients(gradients[0])
 
 
 class GatherRows(torch.autograd.Function):
@@ -211,9 +211,7 @@ class GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
-        return total.chunk(distributed.get_world_size())[distributed.get_rank()]
+        return sum_with_gradients(gradients[0]).chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
 def are_same(digest: str) -> bool:

@@ -132,7 +132,7 @@ def as_published(*devices: torch.device) -> Generator[None]:
     """In float32 and with random numbers of its own: pyiqa sets neither, and some of its networks draw crops."""
     before = torch.get_default_dtype()
     with ExitStack() as kept:
-        for device in devices:
+        for device in (torch.device("cpu"), *devices):
             kept.enter_context(random_state_kept(device))
         torch.manual_seed(0)
         torch.set_default_dtype(torch.float32)
