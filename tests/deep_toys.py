@@ -46,7 +46,7 @@ class DeepGan(Task[DeepOptions]):
 
     def __init__(self, config: DeepOptions):
         super().__init__(config)
-        self.generator = deep(3, 3, config.dropout, nn.InstanceNorm2d)
+        self.generator = deep(3, 3, config.dropout, nn.BatchNorm2d)
         self.discriminator = deep(3, 1, config.dropout, nn.BatchNorm2d)
         self.teacher = deepcopy(self.generator).requires_grad_(False)
 

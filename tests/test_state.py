@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from conftest import lines, saved_state
 from safetensors.torch import load_file
 from stateful_tasks import Critics, Queue
@@ -18,6 +19,7 @@ from launchbay.data import Load
 from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.task_state import load_own_state, own_state
 from launchbay.launch.checkpoint.writer import Saver
+from launchbay.launch.engine import shared_state
 from launchbay.launch.engine.optimizers import average, update_average
 from launchbay.models import checkpoints
 from launchbay.tasks import Batch, Datasets, Losses, follow
@@ -57,6 +59,17 @@ def test_a_run_goes_on_with_an_optimizer_of_timm(train: Train, name: str) -> Non
         assert file.read_bytes() == (last[1] / file.name).read_bytes()
     first = load_file(whole / "checkpoints/step-00000002/model.safetensors")
     assert not torch.equal(first["weight"], load_file(last[0] / "model.safetensors")["weight"])
+
+
+def test_statistics_may_be_shared_before_a_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generator's, between the step of the discriminator and its own, where a teacher follows it."""
+    monkeypatch.setattr(shared_state, "reduce", lambda value, *_: value + 1)
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    made = network(torch.rand(4, 3, 8, 8))
+    before = network.state_dict()["1.running_mean"].clone()
+    shared_state.share_statistics({"generator": network}, Accelerator(cpu=True))
+    made.square().sum().backward()
+    assert torch.equal(network.state_dict()["1.running_mean"], before + 1)
 
 
 def test_what_is_frozen_is_written_once(train: Train) -> None:

@@ -1,7 +1,7 @@
 """Files of tensors of which each process has some rows (--shard): each writes its own, and the main process puts them
 together to the file that one process would have written.
 
-torch's HuggingFaceStorageWriter does the same, but not for integers, such as BatchNorm's counter (torch 2.11 to 2.15).
+torch's HuggingFaceStorageWriter does the same, but not for integers, such as BatchNorm's counter (torch 2.15).
 """
 
 import json

@@ -32,6 +32,8 @@ class Placement:
         with several losses.
         """
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
+        # Said of tensors with sides of 1 too, whose strides there mean nothing.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return {name: accelerator.prepare(network) for name, network in networks.items()}
 
     def leaves(self, network: str) -> Sequence[Tensor]:

@@ -35,7 +35,8 @@ def share_statistics(networks: Mapping[str, nn.Module], accelerator: Accelerator
         return
     mean = reduce(torch.cat([buffer.flatten() for buffer in buffers]), "mean", accelerator)
     for buffer, part in zip(buffers, mean.split([buffer.numel() for buffer in buffers]), strict=True):
-        buffer.copy_(part.view_as(buffer))
+        # As BatchNorm itself changes them: a backward pass that is to come does not notice, since it needs them not.
+        buffer.data.copy_(part.view_as(buffer))
 
 
 def check_shared_state(task: AnyTask, networks: Mapping[str, nn.Module], step: int, accelerator: Accelerator) -> None:
