@@ -36,7 +36,10 @@ class Masks:
         self.kept: list[Tensor] | None = None
         if keep or SKIPPING.get():
             good = [(name, self.files[place]) for place, name in enumerate(names) if name not in self.problems]
-            kept = [mask for name, file in good if (mask := self._keep(name, file)) is not None and keep]
+            kept = list[Tensor]()
+            for name, file in good:
+                mask = self._keep(name, file)
+                kept += [mask] if keep else []
             self.kept = kept if keep and not self.problems else None
 
     def _keep(self, name: str, file: Item) -> Tensor:

@@ -34,15 +34,15 @@ def walk_once(root: Path, walk: Callable[[Path], Listing]) -> Listing:
 
 def read_walk(file: Path, root: Path) -> Listing | None:
     try:
-        names, folders, left_out = json.loads(file.read_text(encoding="ascii"))
-        return Listing(root, names, folders, Counter(left_out))
-    except (OSError, ValueError):
+        names, folders, left_out, empty = json.loads(file.read_text(encoding="ascii"))
+        return Listing(root, names, folders, Counter(left_out), tuple(empty))
+    except (OSError, ValueError, TypeError):
         return None
 
 
 def write_walk(file: Path, found: Listing) -> None:
     """Replace `file` at once. A disk that takes nothing is no harm: each process walks then."""
-    said = json.dumps([found.names, found.folders, found.left_out])  # in ASCII, whatever bytes a name has
+    said = json.dumps([found.names, found.folders, found.left_out, found.empty])  # in ASCII, whatever bytes a name has
     with suppress(OSError), TemporaryDirectory(dir=file.parent, prefix=".tmp-") as temporary:
         written = Path(temporary) / file.name
         written.write_text(said, encoding="ascii")

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NoReturn
 
 from launchbay import UserError, printable
 from launchbay.launch.others import (
@@ -21,6 +22,7 @@ from launchbay.launch.others import (
     killed,
     process_count,
     process_rank,
+    speaks,
     which_process,
 )
 
@@ -57,6 +59,11 @@ class Elsewhere(Exception):
 
 class Missing(UserError):
     """Something is missing that each machine is told of: other processes, or what they see."""
+
+
+def tell_all(message: str, hint: str) -> NoReturn:
+    """Raise an error that each machine shows once."""
+    raise Missing(message, hint) if speaks() else Elsewhere
 
 
 class Gone(UserError):

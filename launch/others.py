@@ -74,8 +74,10 @@ def is_first_to_fail() -> bool:
 
 
 def speaks() -> bool:
-    """Return whether this process speaks for those of its machine."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Return whether this process speaks for those of its machine. Where each sees one GPU only, LOCAL_RANK is 0 for
+    all, and `join_tasks` says which one it is.
+    """
+    return os.environ.get("LAUNCHBAY_LOCAL_PROCESS", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def is_started_again() -> bool:

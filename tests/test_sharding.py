@@ -99,7 +99,10 @@ def test_what_does_not_go_together_is_refused(argv: tuple[str, ...], said: str, 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "said"),
-    [("Scalar", "--shard: model.gain is a single number"), ("ByColumns", "--shard: Adafactor of 'model' keeps 'row_var'")],
+    [
+        ("Scalar", "--shard: model.gain is a single number"),
+        ("ByColumns", "--shard: Adafactor of 'model' keeps 'row_var'"),
+    ],
 )
 def test_what_cannot_be_shared_out_is_refused(task: str, said: str, accelerate: Command) -> None:
     argv = ("--task", f"deep_toys:{task}", "--shard", "--wandb", "off")

@@ -18,18 +18,21 @@ from conftest import ROOT, lines
 from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay import UserError
+from launchbay.launch import others
 from launchbay.launch.distributed import slurm
 from launchbay.launch.distributed.meeting import Place, all_are_here, introduce_machine
 
 SCRIPT = ROOT / "launch/slurm.sbatch"
 STAND_IN = """#!/bin/bash
-# Stands for launchbay: waits for a signal, then is stopped; with FAST it is done at once, with BROKEN it fails.
+# Stands for launchbay: waits for a signal, then is stopped; with FAST it is done at once, with BROKEN it fails; with
+# KILLED a process of it is gone, after that checkpoint.
 folder=$(echo "$@" | sed "s/.*--run \\([^ ]*\\) --output-dir \\([^ ]*\\).*/\\2\\/\\1/")
 mkdir -p "$folder"; printf '%s\\n' "$@" > "$folder/argv"; env > "$folder/env"
 stopped() { echo '{"status": "stopped"}' > "$folder/summary.json"; exit 75; }
 trap 'echo USR1 > "$folder/heard"; stopped' USR1
 trap 'echo TERM > "$folder/heard"; stopped' TERM
 [ -n "${BROKEN:-}" ] && exit 2
+[ -n "${KILLED:-}" ] && { mkdir -p "$folder/checkpoints"; echo "$KILLED" > "$folder/checkpoints/last"; stopped; }
 [ -n "${FAST:-}" ] && { echo '{"status": "done"}' > "$folder/summary.json"; exit 0; }
 echo > "$folder/begun"; while true; do sleep 0.02; done
 """
@@ -111,6 +114,17 @@ def test_a_job_that_fails_or_is_cancelled_does_not_come_again() -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
+def test_a_job_that_comes_no_further_does_not_come_again() -> None:
+    """A process that lacks memory at the same step each time would be started for ever."""
+    for step, said in (("step-00000010", "requeue 7"), ("step-00000010", "")):
+        Path("scontrol.log").unlink(missing_ok=True)
+        with job("superres", KILLED=step) as process:
+            output = process.communicate(timeout=20)[0]
+        assert (process.returncode, requeued()) == (75, said), output
+    assert "no further than before" in output
+
+
+@pytest.mark.usefixtures("stand_in")
 def test_the_jobs_of_an_array_are_the_runs_of_a_sweep() -> None:
     Path("sweep.txt").write_text("--lr 1e-3\n--lr 3e-3 --note 'two words'\n")
     array = {"SLURM_ARRAY_JOB_ID": 40, "FAST": 1}
@@ -120,6 +134,9 @@ def test_the_jobs_of_an_array_are_the_runs_of_a_sweep() -> None:
     assert said[1:7] == ["superres", "--steps", "9", "--lr", "3e-3", "--note"] and said[7] == "two words"
     with job("superres", **array, SLURM_ARRAY_TASK_ID=3, SWEEP="sweep.txt") as process:
         assert process.wait(20) == 2 and "sweep.txt has no line 3" in process.communicate()[0]
+    Path("sweep.txt").write_text("--lr 1e-3 --note 'two words\n")
+    with job("superres", **array, SLURM_ARRAY_TASK_ID=1, SWEEP="sweep.txt") as process:
+        assert process.wait(20) == 2 and "line 1: a quote is not closed" in process.communicate()[0]
     with job("superres", **array, SLURM_ARRAY_TASK_ID=5, RUN="seeds") as process:
         assert process.wait(20) == 0
     assert "--seed\n5\n--run\nseeds-5\n" in Path("runs/seeds-5/argv").read_text()
@@ -147,7 +164,8 @@ def test_two_tasks_are_one_run_that_is_stopped_and_goes_on(nodes: int) -> None:
 def tasks(monkeypatch: pytest.MonkeyPatch, **told: object) -> None:
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         monkeypatch.delenv(name)
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+    ranks = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "LAUNCHBAY_LOCAL_PROCESS")
+    for name in (*ranks, "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "")  # so that it is restored
         monkeypatch.delenv(name)
     for name, value in told.items():
@@ -172,7 +190,7 @@ def test_tasks_of_srun_become_processes(monkeypatch: pytest.MonkeyPatch) -> None
         tasks(monkeypatch, **{**STEP, **listed, "LOCALID": 1})
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
         slurm.join_tasks()
-        assert os.environ["LOCAL_RANK"] == local
+        assert os.environ["LOCAL_RANK"] == local and not others.speaks()
     for names, first in (("a1,b[2-3]", "a1"), ("rack[1-2]node[04,06]", "rack1node04"), ("n[3]-ib", "n3-ib")):
         monkeypatch.setenv("SLURM_STEP_NODELIST", names)
         assert slurm.first_node() == first

@@ -1,5 +1,5 @@
 """Files of tensors of which each process has some rows (--shard): each writes its own, and the main process puts them
-together to the file that one process would have written.
+together to a file of the same content as that of one process.
 
 torch's HuggingFaceStorageWriter does the same, but not for integers, such as BatchNorm's counter (torch 2.15).
 """

@@ -11,7 +11,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from launchbay.launch.distributed.collectives import are_same, gather_lists, largest, on_main_process
-from launchbay.launch.errors import Elsewhere, Missing
+from launchbay.launch.errors import tell_all
 from launchbay.launch.files import writing
 from launchbay.launch.others import named, speaks
 
@@ -34,8 +34,8 @@ def check_same_folder(folder: Path, accelerator: Accelerator) -> None:
     if all_see:
         return
     found = gather_lists([(platform.node(), "" if sees else what_else(folder))])
-    others = {rank: f"{host} sees {what}" for rank, (host, what) in enumerate(found) if what}
-    said = f"{found[0][0]} writes to {folder}, and {', '.join(others.values())}"
+    others = [f"{host} sees {what}" for host, what in found if what]
+    said = f"{found[0][0]} writes to {folder}, and {', '.join(dict.fromkeys(others))}"
     tell_all(
         f"the machines do not share the run's folder: {said}",
         "give a folder on a disk that all of them share: --output-dir",
@@ -55,11 +55,6 @@ def check_same_data(fingerprints: Mapping[str, str], accelerator: Accelerator) -
         if others := [rank for rank, (_, own) in enumerate(found) if own.get(split) != found[0][1].get(split)]:
             who = f"{named(others)} ({', '.join(dict.fromkeys(found[rank][0] for rank in others))})"
             tell_all(f"the {split} pictures of {who} are not those of process 0", "put the same on each machine")
-
-
-def tell_all(message: str, hint: str) -> None:
-    """Raise an error that each machine shows once."""
-    raise Missing(message, hint) if speaks() else Elsewhere
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from launchbay import UserError
+from launchbay.launch.errors import tell_all
 from launchbay.launch.others import attempt, process_rank, speaks
 
 if TYPE_CHECKING:
@@ -143,12 +144,12 @@ def interface_of(address: str) -> str:
 
 
 def check_interface() -> None:
-    """Raise a UserError if the environment names an interface for gloo that is not there."""
+    """Raise an error, on the machine in question, if there is no such interface as the environment names for gloo."""
     import psutil
 
     named, there = os.environ.get(INTERFACE, ""), psutil.net_if_addrs()
     if lacking := [name for name in named.split(",") if name and name not in there]:
-        raise UserError(
+        tell_all(
             f"{INTERFACE}={named}: {platform.node()} has no interface {lacking[0]}",
             f"it has {', '.join(there)}; without the variable the one that reaches process 0 is taken",
         )

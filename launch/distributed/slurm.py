@@ -26,6 +26,7 @@ def join_tasks() -> None:
     told = {
         "RANK": os.environ["SLURM_PROCID"],
         "LOCAL_RANK": "0" if sees_one_gpu() else os.environ.get("SLURM_LOCALID", "0"),
+        "LAUNCHBAY_LOCAL_PROCESS": os.environ.get("SLURM_LOCALID", "0"),
         "WORLD_SIZE": str(tasks),
         "LOCAL_WORLD_SIZE": str(tasks_of_node(tasks)),
         "MASTER_ADDR": os.environ.get("MASTER_ADDR") or first_node(),

@@ -38,7 +38,7 @@ def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, 
         kind = kind_of_timm(options.optimizer)
     try:
         optimizer = kind(parameters, **settings)
-    except (TypeError, ValueError, AssertionError, ImportError, RuntimeError) as error:
+    except (TypeError, ValueError, AssertionError, ImportError) as error:
         set_by_task = f", as this task sets {' and '.join(own)}" if own else ""
         raise UserError(
             f"--optimizer {options.optimizer} cannot be built{set_by_task}: {str(error).splitlines()[0]}",

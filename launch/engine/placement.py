@@ -31,7 +31,7 @@ class Placement:
         """Return `networks` as they are trained: one wrapper each, as one around the task itself goes wrong silently
         with several losses.
         """
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is not in torch 2.11
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated")  # its successor is too new
         # Said of tensors with sides of 1 too, whose strides there mean nothing.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return {name: accelerator.prepare(network) for name, network in networks.items()}

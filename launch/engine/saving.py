@@ -9,7 +9,6 @@ from launchbay import UserError
 from launchbay.launch.checkpoint.writer import Saver
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.engine.shared_saver import SharedSaver
-from launchbay.launch.errors import Elsewhere
 from launchbay.launch.files import Json, remedy
 from launchbay.launch.record.place import Place, make_beside
 from launchbay.models.checkpoints import list_checkpoints
@@ -51,7 +50,7 @@ class Saving:
             self.saver.save(step, state(), best=best)
             if wait:
                 self.alone(self.finish)
-        except (UserError, Elsewhere):
+        except Exception:  # whatever it is, on all processes alike: they look together
             self.look(step, state)  # rather say that the folder is gone
             raise
 

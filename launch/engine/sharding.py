@@ -71,6 +71,7 @@ class Sharded(Placement):
         from torch.distributed.device_mesh import init_device_mesh  # 0.4 s
 
         super().__init__()
+        self.device = device
         mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
         self.parts: dict[int, list[FSDPModule]] = {}
         self.whole_ones: dict[int, Tensor] = {}
@@ -106,7 +107,7 @@ class Sharded(Placement):
 
     def norm(self, network: str) -> Tensor:
         """Return the norm of the gradients of `network` on all processes together, whose squares add up."""
-        total = super().norm(network).double().square()
+        total = super().norm(network).to(self.device).double().square()
         distributed.all_reduce(total)
         return total.sqrt().to(torch.get_default_dtype())
 
@@ -208,8 +209,11 @@ def check_by_rows(optimizer: Optimizer, name: str) -> None:
     """
     hint = "choose one that changes each number by itself, such as Adam or SGD, or leave --shard out"
     said = f"--shard: {type(optimizer).__name__} of {name!r}"
-    for group in optimizer.param_groups:
-        parameter = group["params"][0]
+    # Some keep other things of a matrix than of a vector.
+    of_each_kind = [
+        (group, one) for group in optimizer.param_groups for one in {p.ndim: p for p in group["params"]}.values()
+    ]
+    for group, parameter in of_each_kind:
         twin = twin_of(optimizer, group, parameter, 1)
         try:
             type(optimizer).step(twin)

@@ -48,13 +48,22 @@ class SharedSaver(Saver):
         return CheckpointContent(mine, "", {}, self.rows)
 
     def write(self, step: int, content: CheckpointContent, *, best: bool) -> None:
-        of_all: list[dict[str, list[str]]] = [{}] * distributed.get_world_size(self.group)
-        distributed.all_gather_object(of_all, self.find_bad(content), self.group)
-        bad = next(filter(None, of_all), None)
+        of_all: list[tuple[dict[str, list[str]], str]] = [({}, "")] * distributed.get_world_size(self.group)
+        distributed.all_gather_object(of_all, self.look_at(content), self.group)
+        if failures := [failure for _, failure in of_all if failure]:
+            raise OSError(failures[0])
+        bad = next((found for found, _ in of_all if found), None)
         if self.rank == 0:
             self.write_all(step, content, bad, best=best)
         elif not bad:
             self.write_mine(content)
+
+    def look_at(self, content: CheckpointContent) -> tuple[dict[str, list[str]], str]:
+        """Return the numbers in `content` that are not finite, and why these cannot be found: all have to hear it."""
+        try:
+            return self.find_bad(content), ""
+        except Exception as error:
+            return {}, f"process {self.rank}: {str(error) or type(error).__name__}"
 
     def write_all(self, step: int, content: CheckpointContent, bad: dict[str, list[str]] | None, *, best: bool) -> None:
         """Write `content` and the rows of all processes, unless there are `bad` numbers.
