@@ -23,12 +23,18 @@ TIME_TO_CLOSE = 0.2
 
 def process_rank() -> int:
     """Return the number of this process among those of the run, as the launcher has told it."""
-    return int(os.environ.get("RANK", "0"))
+    return number("RANK", 0)
 
 
 def process_count() -> int:
     """Return the number of processes of the run, as the launcher has told it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return number("WORLD_SIZE", 1)
+
+
+def number(name: str, default: int) -> int:
+    """Return the number that the environment has under `name`; anything else is refused at the start (ranks.py)."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else default
 
 
 def launch_command() -> list[str]:

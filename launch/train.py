@@ -10,8 +10,8 @@ from launchbay.launch.config import plugins
 from launchbay.launch.config.command_line import check_given, parse, read_first
 from launchbay.launch.config.options import seconds_of
 from launchbay.launch.config.setup import task_of
+from launchbay.launch.distributed.ranks import find_rank
 from launchbay.launch.distributed.signals import Stop, end_with_parent
-from launchbay.launch.distributed.slurm import join_tasks
 from launchbay.launch.others import launch_command, process_rank
 from launchbay.launch.terminal import unbreakable
 
@@ -27,7 +27,7 @@ def train(argv: list[str]) -> int:
     stop = Stop()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a process that is gone is named by us, not by a C++ stack
     try:
-        join_tasks()
+        find_rank()
         with stop:
             if launch_command():
                 end_with_parent()  # before what takes long, so that no process is left over if that is killed now

@@ -4,6 +4,8 @@ import json
 import os
 import shlex
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -231,3 +233,19 @@ def test_settings_that_no_command_line_names_are_said(monkeypatch: pytest.Monkey
     for command in (["accelerate", "launch", "--config_file", "default.yaml", "run.py"], ["torchrun", "run.py"]):
         monkeypatch.setattr(settings, "launch_command", lambda launcher=command: launcher)
         assert settings.describe_settings() == [unused]
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"RANK": "3", "WORLD_SIZE": "2"}, "RANK=3, but WORLD_SIZE=2: ranks go from 0 to 1"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK=x is not a number"),
+        ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "5", "SLURM_NTASKS": "2"}, "RANK=5, but WORLD_SIZE=2"),
+        ({"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "x"}, "SLURM_NTASKS=x is not a number"),
+    ],
+)
+def test_a_process_that_cannot_be_says_so(told: dict[str, str], said: str) -> None:
+    """Whatever its number: otherwise process 0 alone speaks, and this one would end without a word."""
+    command = [sys.executable, "-m", "launchbay.launch.run", "--task", "superres", "--steps", "1"]
+    done = subprocess.run(command, env={**os.environ, **told}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and said in done.stdout + done.stderr and "Traceback" not in done.stderr

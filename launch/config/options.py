@@ -156,7 +156,7 @@ class RunOptions:
                 seconds_of(getattr(self, name) or "1s")
             except ValueError as error:
                 said = f"{flag(name)} {getattr(self, name)} is not a length of time"
-                raise UserError(said, "give a number and a unit, such as 90s, 45m or 11.5h") from error
+                raise UserError(said, "give a number and s, m or h: 90s, 45m, 11.5h; at most 10000h") from error
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
             said = f"--run {self.run!r} has to be a plain folder name"
             raise UserError(said, "give a plain name; --output-dir chooses the folder that it goes in")
@@ -289,6 +289,10 @@ def all_of(value: V | tuple[V, ...] | None) -> tuple[V, ...]:
     return () if value is None else value if isinstance(value, tuple) else (value,)
 
 
+LONGEST = 10_000 * 3600
+"""Seconds that may be asked for, more than a year: clocks of the system and of libraries end somewhere."""
+
+
 def seconds_of(duration: str) -> float:
     """Return the seconds of a `duration` such as "90s", "45m" or "11.5h".
 
@@ -296,7 +300,7 @@ def seconds_of(duration: str) -> float:
         ValueError: it is none of these.
     """
     seconds = float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}.get(duration[-1:], float("nan"))
-    if not 0.001 <= seconds < float("inf"):
+    if not 0.001 <= seconds <= LONGEST:
         raise ValueError(duration)
     return seconds
 

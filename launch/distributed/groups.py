@@ -25,6 +25,8 @@ MEETINGS = count()
 """Of this process with the others."""
 ASIDE: list[ProcessGroup] = []
 """The group for what is decided, if this is one of several processes."""
+LONGEST_IDLE = 32_767
+"""Seconds: what Linux takes."""
 DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -89,7 +91,11 @@ def watched_connections(timeout: float) -> Generator[None]:
 def watch(connection: socket.socket, timeout: float) -> None:
     """Let a TCP `connection` fail after `timeout` seconds without an answer of the other kernel."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    settings = {"TCP_USER_TIMEOUT": 1000 * timeout, "TCP_KEEPIDLE": timeout / 4, "TCP_KEEPINTVL": timeout / 8}
+    settings = {
+        "TCP_USER_TIMEOUT": min(1000 * timeout, 2**31 - 1),
+        "TCP_KEEPIDLE": min(timeout / 4, LONGEST_IDLE),
+        "TCP_KEEPINTVL": min(timeout / 8, LONGEST_IDLE),
+    }
     for name, value in settings.items():
         connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), max(1, round(value)))
 
