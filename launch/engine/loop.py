@@ -113,15 +113,15 @@ class Engine:
         """End this process from another thread: its main one waits for others in what nothing interrupts."""
         error = lost("timed out", self.folder)
         status, self.reason = how_it_ended(error)
-        self.conclude(status)
+        self.conclude(status, finish=not self.learner.placed.is_shared_out)  # rows would wait for the others too
         end(report(error, debug=False))
 
-    def conclude(self, status: str) -> None:
-        """Leave a summary, and let the observers go. What fails then comes after what ended the run, if it is not done,
+    def conclude(self, status: str, *, finish: bool = True) -> None:
+        """Finish what is being saved, leave a summary, and let the observers go. What fails then comes after what ended the run, if it is not done,
         and is only said.
         """
         last = partial(self.tell_summary, status), partial(self.tell, lambda observer: observer.close())
-        failures = failures_of([self.saving.finish, *last])
+        failures = failures_of([self.saving.finish, *last] if finish else last)
         if failures and status == "done":
             raise failures[0]
         for error in [] if self.observers and self.saving.place.gone() else failures:
