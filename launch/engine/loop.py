@@ -117,8 +117,8 @@ class Engine:
         end(report(error, debug=False))
 
     def conclude(self, status: str, *, finish: bool = True) -> None:
-        """Finish what is being saved, leave a summary, and let the observers go. What fails then comes after what ended the run, if it is not done,
-        and is only said.
+        """Finish what is being saved, leave a summary, and let the observers go. What fails then comes after what ended
+        the run, if it is not done, and is only said.
         """
         last = partial(self.tell_summary, status), partial(self.tell, lambda observer: observer.close())
         failures = failures_of([self.saving.finish, *last] if finish else last)
