@@ -65,7 +65,7 @@ def test_a_page_can_be_followed_word_for_word(page: Path, environment: Path) -> 
         )
         return done.returncode, done.stdout + done.stderr
 
-    follow(page, execute)
+    follow(page, execute, is_installed_here=False)
 
 
 @pytest.fixture
