@@ -24,7 +24,7 @@ from launchbay.data.preads import Preads, Stretch
 from launchbay.data.unpacking import opener_of, unpack_once
 from launchbay.data.words import listed, plain_name
 
-LARGEST = 2**29
+LARGEST_MEMBER = 2**29
 """Bytes of a member that is unpacked: an archive of a few kilobytes may promise more than a machine has."""
 STORED, DEFLATED, BZIPPED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2
 LINK, OUTSIDE, SPECIAL, AGAIN = "links", "names that lead out of it", "no regular files", "replaced by later ones"
@@ -98,8 +98,8 @@ def unpacked(packed: bytes, size: int, method: int, checksum: int) -> bytes:
     Raises:
         ValueError: it holds others, more, or too many.
     """
-    if size > LARGEST:
-        raise ValueError(f"it would have {size:,} bytes unpacked, of which {LARGEST:,} are the most")
+    if size > LARGEST_MEMBER:
+        raise ValueError(f"it would have {size:,} bytes unpacked, of which {LARGEST_MEMBER:,} are the most")
     try:
         content = UNPACK[method]().decompress(packed, size + 1)
     except (zlib.error, OSError, EOFError) as error:
@@ -148,10 +148,10 @@ class Archive:
             head = self.file.read(0, min(8, self.file.size))
             if opener := opener_of(head):
                 self.file = Preads(unpack_once(path, opener))
-            self.is_zip = zipfile.is_zipfile(self.whole())
+            self.is_zip = zipfile.is_zipfile(self.content())
             if head.startswith(b"PK") and not self.is_zip:
                 raise ValueError("it begins as a zip does, but lacks the end of one: it is cut short")
-            found = zip_contents(self.whole()) if self.is_zip else tar_contents(self.whole(), self.file.size)
+            found = zip_contents(self.content()) if self.is_zip else tar_contents(self.content(), self.file.size)
         except Exception as error:  # whatever bytes make of zipfile and tarfile
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             said = f"{plain_name(path)} is not a folder, and cannot be read as an archive: {plain_name(reason)}"
@@ -167,7 +167,7 @@ class Archive:
         rows = [found.rows[last[name]] for name in self.names]
         self.rows: NDArray[np.int64] = np.array(rows, np.int64).reshape(-1, 5)
 
-    def whole(self) -> BinaryIO:
+    def content(self) -> BinaryIO:
         return io.BufferedReader(Stretch(self.file, 0, self.file.size))
 
     def __str__(self) -> str:

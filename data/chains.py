@@ -107,7 +107,7 @@ KINDS: Mapping[str, tuple[Callable[..., Operation], Mapping[str, Bound | Names]]
 """The operations, what makes them, and their settings."""
 GROUPS: Mapping[str, Callable[..., OneOf | AllOf]] = {"one-of": OneOf, "all-of": AllOf, "any-order": AnyOrder}
 """What holds a list of operations."""
-LARGEST = 8
+MOST_ENLARGED = 8
 """How many times higher and wider pictures may become on the way."""
 NEEDED = {"blur": ("sigma",), "ringing": ("cutoff",), "resize": ("factor",), "jpeg": ("quality",)}
 
@@ -177,9 +177,9 @@ def parse(lines: Sequence[str]) -> tuple[Operation, ...]:
     if count > 1:
         raise UserError("--degrade: the size that the network takes is fitted twice", "keep one `fit`")
     largest = math.prod(max(1, one.factor[1]) for one in flat(operations) if isinstance(one, Resize))
-    if largest > LARGEST:
-        said = f"--degrade: all of its resizes together enlarge up to {largest:g} times, at most {LARGEST} is allowed"
-        raise UserError(said, "lower the largest factors")
+    if largest > MOST_ENLARGED:
+        said = f"--degrade: all of its resizes together enlarge up to {largest:g} times"
+        raise UserError(f"{said}, at most {MOST_ENLARGED} is allowed", "lower the largest factors")
     return tuple(operations if count else [*operations, Fit()])
 
 

@@ -34,11 +34,11 @@ class Draw:
             between[1] - between[0]
         )
 
-    def whole(self, between: Range) -> int:
+    def integer(self, between: Range) -> int:
         return int(self.number((between[0], between[1] + 1)))
 
     def pick(self, names: Sequence[str]) -> str:
-        return names[self.whole((0, len(names) - 1))]
+        return names[self.integer((0, len(names) - 1))]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Ringing(Operation):
     size: Range = (21, 21)
 
     def change(self, picture: Tensor, draw: Draw) -> Tensor:
-        cutoff, radius = draw.number(self.cutoff), draw.whole(self.size) // 2
+        cutoff, radius = draw.number(self.cutoff), draw.integer(self.size) // 2
         y, x = plane(radius)
         distance = (x**2 + y**2).sqrt()
         distance[radius, radius] = 1
@@ -145,7 +145,7 @@ class Jpeg(Operation):
     def change(self, picture: Tensor, draw: Draw) -> Tensor:
         pixels, written = to_bytes(picture).permute(1, 2, 0).numpy(), BytesIO()
         image = Image.fromarray(pixels[..., 0] if len(picture) == 1 else pixels)
-        image.save(written, "JPEG", quality=draw.whole(self.quality))
+        image.save(written, "JPEG", quality=draw.integer(self.quality))
         read = torch.from_numpy(np.array(Image.open(written)))
         return read.double().view(*pixels.shape).permute(2, 0, 1) / 255
 

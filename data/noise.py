@@ -20,7 +20,7 @@ ON_DEVICE = 2**15
 """So many numbers are drawn on a GPU itself: fewer are sooner drawn here and copied than twenty kernels are begun."""
 SEGMENTS = 2**16
 """Of the normal distribution: a float32 is in the one that its first 16 bits say, 128 for each power of 2."""
-LARGEST = 0x4F00
+LAST_SEGMENT = 0x4F00
 """That of 2^31: no number of 32 bits with a sign is larger."""
 
 
@@ -31,7 +31,7 @@ def uniform(keys: Sequence[int], call: int, count: int, device: torch.device) ->
     if draws_there(device, len(keys) * count):
         return (bits_there(keys, call, count, device) >> 40).bitwise_and_(2**24 - 1).float().mul_(2**-24)
     drawn = np.empty((len(keys), count), np.float32)
-    for rows, columns, bits in blocks(keys, call, count):
+    for rows, columns, bits in bits_here(keys, call, count):
         drawn[rows, columns] = bits >> np.uint64(40)
     drawn *= np.float32(2**-24)
     return moved(drawn, device)
@@ -53,7 +53,7 @@ def normal(keys: Sequence[int], call: int, count: int, device: torch.device) -> 
         return number.mul_(slopes[place].view_as(number)).add_(offsets[place].view_as(number))
     slopes, offsets = segments()
     drawn = np.empty((len(keys), 2 * pairs), np.float32)
-    for rows, columns, bits in blocks(keys, call, pairs):
+    for rows, columns, bits in bits_here(keys, call, pairs):
         number = bits.view(np.int32).astype(np.float32)
         place = (number.view(np.int32) >> 16) & (SEGMENTS - 1)
         number *= slopes.take(place)
@@ -73,7 +73,7 @@ def moved(drawn: NDArray[np.float32], device: torch.device) -> Tensor:
     return (tensor.pin_memory() if can_pin(device) else tensor).to(device, non_blocking=can_pin(device))
 
 
-def blocks(keys: Sequence[int], call: int, count: int) -> Generator[tuple[slice, slice, NDArray[np.uint64]]]:
+def bits_here(keys: Sequence[int], call: int, count: int) -> Generator[tuple[slice, slice, NDArray[np.uint64]]]:
     """Yield `count` times 64 bits for each of `keys` in blocks: their rows, their columns and the bits themselves."""
     places, seeds = np.arange(call << 32, (call << 32) + count, dtype=np.uint64), np.array(keys, np.uint64)[:, None]
     high = max(1, BLOCK // max(1, count))
@@ -84,7 +84,7 @@ def blocks(keys: Sequence[int], call: int, count: int) -> Generator[tuple[slice,
 
 
 def bits_there(keys: Sequence[int], call: int, count: int, device: torch.device) -> Tensor:
-    """Return what `blocks` gives, int64 of the same bits, N×`count`, drawn on `device`, to which only the keys go."""
+    """Return what `bits_here` gives, int64 of the same bits, N×`count`, drawn on `device`: only the keys go there."""
     seeds = torch.from_numpy(np.array(keys, np.uint64).view(np.int64))
     seeds = (seeds.pin_memory() if can_pin(device) else seeds).to(device, non_blocking=can_pin(device))
     mixed = torch.arange(count, device=device).add_((call << 32) + 1).mul_(signed(GAMMA)) + seeds[:, None]
@@ -108,11 +108,11 @@ def segments() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return slopes and offsets of the lines that make a standard normal number of 32 random bits, as the float32 of an
     integer: its sign is that of the number, and its size, over 2^31, the chance of a larger one.
     """
-    ends = (np.arange(LARGEST + 1, dtype=np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
+    ends = (np.arange(LAST_SEGMENT + 1, dtype=np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
     values = -torch.special.ndtri(torch.from_numpy(ends.clip(0.25) / 2**32)).numpy()  # 0 stands for a quarter
     lines = np.zeros((2, SEGMENTS))
-    lines[0, :LARGEST] = np.diff(values) / np.diff(ends)
-    lines[1, :LARGEST] = values[:-1] - lines[0, :LARGEST] * ends[:-1]
+    lines[0, :LAST_SEGMENT] = np.diff(values) / np.diff(ends)
+    lines[1, :LAST_SEGMENT] = values[:-1] - lines[0, :LAST_SEGMENT] * ends[:-1]
     negative = SEGMENTS // 2
     lines[:, negative:] = lines[:, :negative] * [[1], [-1]]
     slopes, offsets = lines.astype(np.float32)

@@ -19,7 +19,7 @@ from launchbay.data.headers import Headers
 from launchbay.data.pack_format import (
     DESCRIPTION,
     INDEX,
-    LARGEST,
+    LARGEST_DESCRIPTION,
     Columns,
     Description,
     read_columns,
@@ -92,7 +92,7 @@ class Pack(Files):
     def __init__(self, split: str, root: Path):
         try:
             with (root / DESCRIPTION).open("rb") as file:
-                description = read_description(file.read(LARGEST))
+                description = read_description(file.read(LARGEST_DESCRIPTION))
             columns, shards = read_columns(root / INDEX, description), Here(description.shards, root)
         except (OSError, ValueError) as error:
             raise refused(root, error, AGAIN) from error

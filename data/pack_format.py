@@ -27,7 +27,7 @@ COLUMNS = {
     "grey": np.bool_, "label": np.int64, "ends": np.int64,
 }  # fmt: skip
 """The columns of the index, and their types."""
-LARGEST = 2**24
+LARGEST_DESCRIPTION = 2**24
 """Bytes that a stranger's pack.json may have."""
 Columns = dict[str, NDArray[Any]]
 

@@ -17,7 +17,7 @@ import fsspec
 from launchbay import UserError
 from launchbay.data.archives import Unreachable
 from launchbay.data.download import alone, downloads, own_name
-from launchbay.data.pack_format import DESCRIPTION, INDEX, LARGEST, Description, Shard, read_description
+from launchbay.data.pack_format import DESCRIPTION, INDEX, LARGEST_DESCRIPTION, Description, Shard, read_description
 from launchbay.data.preads import Preads
 from launchbay.data.words import plain_name
 
@@ -245,7 +245,7 @@ def bring(address: str) -> tuple[Path, Description]:
         part = Path(temporary) / DESCRIPTION
         fetch(f"{address}/{DESCRIPTION}", part)
         with part.open("rb") as file:
-            content = file.read(LARGEST)
+            content = file.read(LARGEST_DESCRIPTION)
     folder = cache / sha256(address.encode(errors="surrogateescape") + content).hexdigest()[:32]
     description = read_description(content)
     fetch_once(f"{address}/{INDEX}", folder / INDEX)

@@ -145,7 +145,7 @@ class Crops(Transformed):
         return super().__getitems__(indices) if self.whole else join(self.source, indices, self.apart(indices))
 
 
-LARGEST = 2048
+LONGEST_SIDE = 2048
 """Pixels in height and width of a picture that is evaluated whole, which takes a network some 3 GiB. Those of DIV2K are
 smaller."""
 
@@ -156,12 +156,12 @@ def at_once(images: ImageSet, most: int) -> int:
     """
     if not images.uniform:
         return 1
-    return min(most, max(1, LARGEST**2 // prod(images.size(0)))) if isinstance(images, Transformed) else most
+    return min(most, max(1, LONGEST_SIDE**2 // prod(images.size(0)))) if isinstance(images, Transformed) else most
 
 
 class Multiples(Transformed):
     """The pictures of `images`, cut at the right and the bottom to multiples of `multiple` pixels; the middle of those
-    that are larger than `LARGEST`.
+    that are larger than `LONGEST_SIDE`.
     """
 
     def __init__(self, images: ImageSet, multiple: int, smallest: int):
@@ -175,7 +175,7 @@ class Multiples(Transformed):
 
     def middle(self, units: int) -> tuple[int, int]:
         """Return where what is taken of a length begins, and how long it is, in multiples of pixels."""
-        taken = min(units, LARGEST // self.multiple)
+        taken = min(units, LONGEST_SIDE // self.multiple)
         return (units - taken) // 2, taken
 
     def cut(self, pictures: Tensor, scale: int = 1) -> Tensor:
@@ -185,11 +185,11 @@ class Multiples(Transformed):
 
     def remark(self) -> str:
         """Return what to say of those that are cut to their middle; empty if none is."""
-        large = [index for index in range(len(self)) if max(self.images.size(index)) >= LARGEST + self.multiple]
+        large = [index for index in range(len(self)) if max(self.images.size(index)) >= LONGEST_SIDE + self.multiple]
         if not large:
             return ""
         verb = "is" if len(large) == 1 else "are"
-        what = f"{number_of(len(large), 'picture')} {verb} larger than {LARGEST}×{LARGEST} pixels"
+        what = f"{number_of(len(large), 'picture')} {verb} larger than {LONGEST_SIDE}×{LONGEST_SIDE} pixels"
         return f"{what}, such as {self.name(large[0])}: of these the middle is used"
 
 

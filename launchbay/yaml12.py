@@ -20,7 +20,7 @@ from yaml.scanner import Scanner
 
 from launchbay import UserError
 
-LARGEST = 2**18
+LARGEST_FILE = 2**18
 """Bytes of a file of options: a run's has about two thousand, and reading takes seconds for so many."""
 DEEPEST = 20
 """Lists within lists. Without a bound a long row of [ takes PyYAML minutes, or all of Python's stack."""
@@ -36,11 +36,11 @@ def read_text(file: Path, remedy: str = "give a file of options, such as a run's
         with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as opened:  # noqa: PTH123
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise UserError(f"{file} is not a file of options: it is a folder, a pipe or a device", remedy)
-            content = opened.read(LARGEST + 1)
+            content = opened.read(LARGEST_FILE + 1)
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}", remedy) from error
-    if len(content) > LARGEST:
-        raise UserError(f"{file} is larger than {LARGEST:,} bytes, too large for a file of options", remedy)
+    if len(content) > LARGEST_FILE:
+        raise UserError(f"{file} is larger than {LARGEST_FILE:,} bytes, too large for a file of options", remedy)
     try:
         return content.decode()
     except UnicodeDecodeError as error:

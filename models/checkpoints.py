@@ -223,7 +223,7 @@ def read_state(checkpoint: Path) -> State:
         raise DamagedCheckpoint(f"{checkpoint}: state.json {error}") from error
 
 
-class Opened:
+class OpenedCheckpoint:
     """A verified checkpoint in its `folder`, as it is read: `state`, the names of its `files`, tensors."""
 
     def __init__(self, folder: Path):
@@ -241,7 +241,7 @@ class Opened:
         return {name: shared_like(value, like(name)) for name, value in read_tensors(self.folder / file).items()}
 
 
-def load_weights(checkpoint: Opened, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
+def load_weights(checkpoint: OpenedCheckpoint, networks: Mapping[str, nn.Module], *, trained: bool = False) -> None:
     """Put the weights of a verified checkpoint into `networks`.
 
     Raises:

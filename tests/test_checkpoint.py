@@ -62,7 +62,7 @@ def test_weights_come_back_tied_and_equal() -> None:
     where = save(Path("c"), 1)
     assert checkpoints.verify(where).task == "toy"
     network, again = trained()[0], tied()
-    checkpoints.load_weights(checkpoints.Opened(where), {"model": again})
+    checkpoints.load_weights(checkpoints.OpenedCheckpoint(where), {"model": again})
     for (name, tensor), other in zip(network.state_dict().items(), again.state_dict().values(), strict=True):
         assert torch.equal(tensor, other), name
     assert again[0].weight is again[2].weight

@@ -335,7 +335,7 @@ def test_fitted_pictures_have_one_size_and_the_channels_asked_for(pictures: Path
 
 def test_of_huge_pictures_the_middle_is_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     """At whole multiples, also of what is beside them, smaller by a scale; and it is said."""
-    monkeypatch.setattr(transforms, "LARGEST", 14)
+    monkeypatch.setattr(transforms, "LONGEST_SIDE", 14)
     Path("imgs").mkdir()
     rows, columns = np.mgrid[:29, :22]
     Image.fromarray(np.stack([rows, columns, rows], axis=2).astype(np.uint8)).save("imgs/0.png")

@@ -12,7 +12,7 @@ import pytest
 from launchbay import UserError
 from launchbay.launch.config.option_file import read_options, read_values, to_yaml
 from launchbay.launch.config.options import Config, TrainOptions
-from launchbay.yaml12 import LARGEST
+from launchbay.yaml12 import LARGEST_FILE
 
 Mistake = Callable[..., str]
 FILE = Path("options.yaml")
@@ -107,7 +107,7 @@ def test_what_is_no_file_is_refused_at_once(odd: str, mistake: Mistake) -> None:
         case "folder":
             FILE.mkdir()
         case "large":
-            FILE.write_bytes(b"#" * (LARGEST + 1))
+            FILE.write_bytes(b"#" * (LARGEST_FILE + 1))
     said = mistake("--task", "toys:Single", "--config", FILE)
     assert "options.yaml" in said and "give a file of options" in said
 

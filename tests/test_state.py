@@ -119,7 +119,7 @@ def test_state_that_does_not_fit_is_named(train: Train, mistake: Mistake) -> Non
     del task.queue
     task.register_buffer("bank", torch.zeros(2))
     with pytest.raises(UserError, match=r"step-00000002 lacks bank; it has, and the task has not, queue"):
-        storage.load_task(checkpoints.Opened(where), task, task.networks())
+        storage.load_task(checkpoints.OpenedCheckpoint(where), task, task.networks())
 
 
 def test_a_buffer_may_grow_and_change_its_type() -> None:

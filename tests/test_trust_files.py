@@ -318,7 +318,7 @@ def test_weights_are_what_the_network_takes(kind: str) -> None:
     save_file(load_file(where / "model.safetensors") | {"0.bias": value}, where / "model.safetensors")
     seal(where)
     with pytest.raises(UserError, match=expected):
-        checkpoints.load_weights(checkpoints.Opened(where), {"model": trained()[0]})
+        checkpoints.load_weights(checkpoints.OpenedCheckpoint(where), {"model": trained()[0]})
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_other_floating_point_numbers_are_converted() -> None:
         save_file(weights | {"0.bias": torch.full((4,), 2, dtype=dtype)}, where / "model.safetensors")
         seal(where)
         network = trained()[0]
-        checkpoints.load_weights(checkpoints.Opened(where), {"model": network})
+        checkpoints.load_weights(checkpoints.OpenedCheckpoint(where), {"model": network})
         assert torch.equal(network.state_dict()["0.bias"], torch.full((4,), 2.0))
 
 
@@ -394,7 +394,8 @@ def test_state_of_part_of_a_parameter_is_refused() -> None:
         seal(where)
         with pytest.raises(UserError, match=expected):
             storage.load_checkpoint(
-                checkpoints.Opened(where), storage.TrainedState(task, {"model": network}, {}, {"model": optimizer})
+                checkpoints.OpenedCheckpoint(where),
+                storage.TrainedState(task, {"model": network}, {}, {"model": optimizer}),
             )
         save_file(tensors, where / "optimizers.safetensors")
 

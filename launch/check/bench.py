@@ -155,7 +155,7 @@ class Bench:
         self.gathers = True
         return rows
 
-    def whole(self, first: int = 0) -> Batch:
+    def whole_batch(self, first: int = 0) -> Batch:
         """Return a batch to train on, from sample number `first` on."""
         return self.batch(self.size, first)
 
@@ -182,7 +182,7 @@ class Bench:
         learner = self.learner()
         learner.use(learner.wrapped, training=True)
         for number in range(3):
-            learner.step(number + 1, [self.whole(number * self.size)])
+            learner.step(number + 1, [self.whole_batch(number * self.size)])
         return learner
 
     @cached_property

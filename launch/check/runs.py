@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
@@ -53,7 +53,7 @@ def networks_can_be_compiled(bench: Bench) -> None:
     torch.compiler.reset()
     for network in compiled.networks().values():
         network.compile(backend="eager")  # it is the tracing that may break, not what is made of it
-    pairs = zip(losses(plain, bench.whole()), losses(compiled, bench.whole()), strict=True)
+    pairs = zip(losses(plain, bench.whole_batch()), losses(compiled, bench.whole_batch()), strict=True)
     for (name, terms, place), other in pairs:
         for term, value in terms.items():
             if not torch.allclose(value, other.terms[term], rtol=1e-4, atol=1e-6):
@@ -72,16 +72,16 @@ def a_checkpoint_holds_everything(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         first.use(first.wrapped, training=True)
         for number in (1, 2):
-            first.step(number, [bench.whole(number)])
+            first.step(number, [bench.whole_batch(number)])
         if late := [names for names in tied(first.task) if names not in tied(second.task)]:
             raise Broken(f"{' and '.join(late[0])} are tied in training, and not before", bench.place("__init__"), TIE)
-        saver = Saver(Path(folder), first.trained_state, keep=1)
-        saver.save(2, {"config": {"task": bench.config.task}, "progress": {"step": 2}, "data": {}}, best=False)
-        saver.finish()
-        second.restore(checkpoints.Opened(checkpoints.newest_checkpoint(Path(folder))), None)
+        with closing(Saver(Path(folder), first.trained_state, keep=1)) as saver:
+            saver.save(2, {"config": {"task": bench.config.task}, "progress": {"step": 2}, "data": {}}, best=False)
+            saver.finish()
+        second.restore(checkpoints.OpenedCheckpoint(checkpoints.newest_checkpoint(Path(folder))), None)
     second.use(second.wrapped, training=True)
     for learner in (first, second):
-        learner.step(3, [bench.whole(3)])
+        learner.step(3, [bench.whole_batch(3)])
     difference = different(first.task.state_dict(), second.task.state_dict())
     check_hidden_state(first.task, at_start, hidden_state(second.task), difference)
     if difference:
@@ -185,7 +185,7 @@ def draws_in_training(bench: Bench) -> bool:
     """Return whether a step draws from the process' own generator, as Dropout does: then nothing could be compared."""
     task, before = bench.task(), torch.get_rng_state()
     set_mode(task, training=True)
-    losses(task, bench.whole())
+    losses(task, bench.whole_batch())
     return not torch.equal(before, torch.get_rng_state())
 
 

@@ -25,7 +25,7 @@ def a_step_repeats_bit_for_bit(bench: Bench) -> None:
     again, before = bench.learner(), shared_state(bench.task_type)
     again.use(again.wrapped, training=True)
     for number in range(3):
-        again.step(number + 1, [bench.whole(number * bench.size)])
+        again.step(number + 1, [bench.whole_batch(number * bench.size)])
     if difference := different(again.task.state_dict(), bench.trained.task.state_dict()):
         where = bench.place("training_step", "loss")
         if kept := changed(before, shared_state(bench.task_type)):
@@ -44,7 +44,7 @@ def evaluation_changes_nothing(bench: Bench) -> None:
     before = deepcopy(task.state_dict())
     collected = bench.figures[1]
     with torch.no_grad():
-        first, second = ({**task.evaluate(bench.whole()), **task.preview(bench.batch(1))} for _ in range(2))
+        first, second = ({**task.evaluate(bench.whole_batch()), **task.preview(bench.batch(1))} for _ in range(2))
         drawn, again = (task.gallery(dict(collected)) for _ in range(2))
     where = bench.place("evaluate", "figures")
     if difference := different(task.state_dict(), before):
@@ -67,7 +67,7 @@ def precisions_can_be_chosen(bench: Bench) -> None:
                     autocast(network)
             learner.use(learner.wrapped, training=True)
             try:
-                learner.step(1, [bench.whole()])
+                learner.step(1, [bench.whole_batch()])
                 with learner.evaluating(), torch.no_grad():
                     learner.task.evaluate(bench.batch(2, images=bench.evaluable))
             except Exception as error:
@@ -106,7 +106,7 @@ def losses_are_means_over_samples(bench: Bench) -> None:
     """
     with double():
         # In evaluation mode, BatchNorm and Dropout aside; a task for each, since it may count its steps.
-        whole = losses(bench.task().eval(), bench.whole())
+        whole = losses(bench.task().eval(), bench.whole_batch())
         if bench.gathers:
             raise NotApplicable("a loss is of the whole batch (batch.gather)")
         half = bench.size // 2

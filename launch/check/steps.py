@@ -79,12 +79,12 @@ def randomness_comes_from_the_batch(bench: Bench) -> None:
 
     @torch.no_grad()
     def look() -> None:
-        task.evaluate(bench.whole())
+        task.evaluate(bench.whole_batch())
         task.preview(bench.batch(1))
         task.summarize(dict(collected))
         task.gallery(dict(collected))
 
-    for name, call in {"training_step": lambda: losses(task, bench.whole()), "evaluation": look}.items():
+    for name, call in {"training_step": lambda: losses(task, bench.whole_batch()), "evaluation": look}.items():
         if place := place_of_drawing(call, bench.task_type):
             raise Broken(f"{name} draws from one of them, or seeds it", place)
 
@@ -100,7 +100,7 @@ def the_loss_falls(bench: Bench) -> None:
         raise NotApplicable("the losses of several networks play against each other")
     learner.use(learner.wrapped, training=True)
     for number in range(PATIENCE):
-        learner.step(number + 1, [bench.whole()])
+        learner.step(number + 1, [bench.whole_batch()])
         if learner.seen[-1].loss < learner.seen[0].loss - 0.005 * abs(learner.seen[0].loss):
             return
     if moving := {name.partition(".")[0] for name in own_state(learner.task, learner.networks)}:
@@ -130,4 +130,4 @@ def networks_are_only_called(bench: Bench) -> None:
     task = bench.task()
     for name, network in task.networks().items():
         setattr(task, name, Wrapped(network))
-    losses(task, bench.whole())
+    losses(task, bench.whole_batch())

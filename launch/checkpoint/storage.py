@@ -38,7 +38,7 @@ from launchbay.models.checkpoints import (
     OPTIMIZERS,
     PREFIX,
     DamagedCheckpoint,
-    Opened,
+    OpenedCheckpoint,
     fingerprint,
     list_checkpoints,
     load_weights,
@@ -206,7 +206,7 @@ def link_frozen(folder: Path, digest: str) -> bool:
     return False
 
 
-def load_checkpoint(checkpoint: Opened, trained_state: TrainedState) -> State:
+def load_checkpoint(checkpoint: OpenedCheckpoint, trained_state: TrainedState) -> State:
     """Put a verified checkpoint's tensors where they were taken from. Returns the content of its state.json.
 
     Raises:
@@ -233,7 +233,9 @@ def load_checkpoint(checkpoint: Opened, trained_state: TrainedState) -> State:
     return state
 
 
-def load_task(checkpoint: Opened, task: nn.Module, networks: Mapping[str, nn.Module], *, strict: bool = True) -> None:
+def load_task(
+    checkpoint: OpenedCheckpoint, task: nn.Module, networks: Mapping[str, nn.Module], *, strict: bool = True
+) -> None:
     """Put the state of a verified checkpoint that is of none of the `networks` into `task`; see `load_own_state`."""
     extra = checkpoint.state.extra_state
     if extra is None:

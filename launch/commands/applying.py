@@ -38,7 +38,7 @@ KINDS = "give a path, a PIL image, an array H×W or H×W×C, or a tensor C×H×W
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedRun:
     """A task in use, and what it was trained as."""
 
     use: Use
@@ -114,7 +114,7 @@ class Opened:
         return [to_pil(tiled(picture[None], 1)) for picture in pictures]
 
 
-def open_for_use(run: Path, checkpoint: Literal["best", "last"], task: str | None, options: Json) -> Opened:
+def open_for_use(run: Path, checkpoint: Literal["best", "last"], task: str | None, options: Json) -> OpenedRun:
     """Return the task of `run`, ready for use with `options` of its own.
 
     Raises:
@@ -122,7 +122,7 @@ def open_for_use(run: Path, checkpoint: Literal["best", "last"], task: str | Non
     """
     with as_guest():
         use, config, _ = open_run(run, checkpoint, task, options)
-        return Opened(use, config.task, classes_of(run), torch.get_default_dtype())
+        return OpenedRun(use, config.task, classes_of(run), torch.get_default_dtype())
 
 
 @dataclass(frozen=True)

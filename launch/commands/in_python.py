@@ -26,7 +26,7 @@ from launchbay.launch.terminal import unbreakable
 if TYPE_CHECKING:
     from torch import nn
 
-    from launchbay.launch.commands.applying import Opened, Picture
+    from launchbay.launch.commands.applying import OpenedRun, Picture
     from launchbay.tasks.base import AnyTask
 
 LOGGER = logging.getLogger("launchbay")
@@ -167,7 +167,7 @@ class Run:
         return self._opened.draw(count, label, seed)
 
     @cached_property
-    def _opened(self) -> "Opened":
+    def _opened(self) -> "OpenedRun":
         from launchbay.launch.commands.applying import open_for_use
 
         known = str(self.options.get("task", ""))
@@ -218,8 +218,8 @@ def train(task: "str | type[AnyTask]", file: str | Path | None, options: Mapping
         UserError: it cannot be trained so.
         KeyboardInterrupt: it was interrupted, and goes on if it is called again with the same `run`.
     """
+    from launchbay.launch.config.durations import seconds_of
     from launchbay.launch.config.keywords import configure
-    from launchbay.launch.config.options import seconds_of
     from launchbay.launch.config.setup import task_of
 
     name = name_of(task)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from torch import Tensor
 
 from launchbay.launch.distributed.collectives import hand_over, on_main_process
-from launchbay.models.checkpoints import Opened
+from launchbay.models.checkpoints import OpenedCheckpoint
 from launchbay.models.saved import State
 from launchbay.models.tensors import shared_like
 
 
-class Handed(Opened):
+class Handed(OpenedCheckpoint):
     """A verified checkpoint of which all processes ask for the same, in the same order; the main one reads it.
 
     Raises:

@@ -8,20 +8,20 @@ from torch import nn
 from launchbay import number_of
 
 LISTS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-LARGEST = 1 / 8
+LARGEST_BLOCK = 1 / 8
 """Of the parameters of a network, where a block can be split."""
 PARAMETRIZATIONS = "parametrizations"
 """How torch calls the part that makes a weight of others, as spectral normalisation does: it is still one layer."""
 
 
-def blocks(network: nn.Module) -> dict[str, nn.Module]:
+def find_blocks(network: nn.Module) -> dict[str, nn.Module]:
     """Return the blocks of `network` by their names: the modules that have parts of their own and stand in a list
     (nn.Sequential, ModuleList or ModuleDict), such as residual blocks and layers of a transformer. One with more than
     an eighth of the network's parameters is split at the lists in it, if these have blocks.
 
     What shares a parameter with another part of the network is no block.
     """
-    found = dict(blocks_in(network, "", LARGEST * size(network)))
+    found = dict(blocks_in(network, "", LARGEST_BLOCK * size(network)))
     inside = [{id(one) for one in block.parameters()} for block in found.values()]
     users = Counter(one for part in [*inside, outside(network, found)] for one in part)
     return {

@@ -14,7 +14,7 @@ from launchbay.tasks.base import AnyTask
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedData:
     """The set that a run is trained on, and those by name that figures are of."""
 
     name: str
@@ -25,7 +25,7 @@ class Opened:
     """By set: a run goes on only with the pictures that it began with."""
 
 
-def open_data(task: AnyTask, options: TrainOptions, accelerator: Accelerator, loads: Mapping[str, Load]) -> Opened:
+def open_data(task: AnyTask, options: TrainOptions, accelerator: Accelerator, loads: Mapping[str, Load]) -> OpenedData:
     """Return the data sets that `loads` open for `task`, each for one validation set. On a device other than the CPU
     what is kept in memory is brought to it, unless loader workers, which could not ask a GPU, hand batches over.
 
@@ -49,4 +49,4 @@ def open_data(task: AnyTask, options: TrainOptions, accelerator: Accelerator, lo
     if accelerator.device.type != "cpu" and not options.data.workers:
         for images in (training, *validation.values()):
             images.to(accelerator.device)
-    return Opened(used[-1] if used else OWN_DATA, training, validation, fingerprints)
+    return OpenedData(used[-1] if used else OWN_DATA, training, validation, fingerprints)

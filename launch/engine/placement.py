@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 class Placement:
     """Networks that each process has whole."""
 
-    is_shared_out = False
+    by_rows = False
 
     def __init__(self) -> None:
         self.parameters: Mapping[str, Sequence[Tensor]] = {}
@@ -54,6 +54,6 @@ class Placement:
         """
         increment_version(self.leaves(network))
 
-    def whole(self, networks: Iterable[nn.Module]) -> AbstractContextManager[None]:
+    def whole_networks(self, networks: Iterable[nn.Module]) -> AbstractContextManager[None]:
         """Within it each process has all weights of `networks`, and their forward waits for no other process."""
         return nullcontext()

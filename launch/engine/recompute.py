@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from launchbay import UserError
-from launchbay.launch.engine.blocks import blocks, count_blocks
+from launchbay.launch.engine.blocks import count_blocks, find_blocks
 
 T = TypeVar("T")
 Buffers = dict[nn.Module, dict[str, Tensor | None]]
@@ -28,7 +28,7 @@ def recompute_blocks(networks: Mapping[str, nn.Module]) -> str:
     Raises:
         UserError: no network has a block.
     """
-    found = {name: list(blocks(network).values()) for name, network in networks.items()}
+    found = {name: list(find_blocks(network).values()) for name, network in networks.items()}
     if not any(found.values()):
         raise UserError(
             f"--recompute: no block is in {', '.join(networks)}: a module with parts of its own in an nn.Sequential or "

@@ -30,7 +30,7 @@ from launchbay.launch.engine.recompute import recompute_blocks
 from launchbay.launch.engine.sharding import place
 from launchbay.launch.engine.shared_state import share_statistics
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
-from launchbay.models.checkpoints import Opened
+from launchbay.models.checkpoints import OpenedCheckpoint
 from launchbay.models.saved import State
 from launchbay.tasks.authors import check_trainable
 from launchbay.tasks.base import AnyTask, Batch
@@ -210,13 +210,13 @@ class Learner:
         with self.evaluating(self.networks):  # not the averages: the loss was that of the weights
             return bad_samples(self.task, error, parameters, micro_batches)
 
-    def restore(self, checkpoint: Opened, batch: list[Batch] | None) -> State:
+    def restore(self, checkpoint: OpenedCheckpoint, batch: list[Batch] | None) -> State:
         """Take weights, averages and optimizer states from a verified checkpoint; the rest of it is returned.
 
         From its second step on DDP adds gradients up in another order, and with three processes or more this rounds
         differently: with `batch`, a step on it is taken before, for that effect alone.
         """
-        if batch is not None and not self.placed.is_shared_out:
+        if batch is not None and not self.placed.by_rows:
             self.use(self.wrapped, training=True)
             self.step(1, batch)
         state = storage.load_checkpoint(checkpoint, self.trained_state)
@@ -240,7 +240,7 @@ class Learner:
         # Each size of picture would be recorded as a graph of its own.
         stance = torch.compiler.set_stance("force_eager") if self.options.hardware.cuda_graphs else nullcontext()
         try:
-            with stance, self.placed.whole(given.values()):
+            with stance, self.placed.whole_networks(given.values()):
                 yield
         finally:
             self.use(self.wrapped, training=True)

@@ -11,8 +11,8 @@ from launchbay import UserError
 from launchbay.launch.files import to_json
 from launchbay.launch.record.drawing import LAYOUT
 
-SMALLEST, LARGEST, GAP, HEADING = 128, 288, 6, 26
-"""Pixels: pictures smaller than SMALLEST are enlarged, of larger ones than LARGEST the middle is shown."""
+SMALLEST_SHOWN, LARGEST_SHOWN, GAP, HEADING = 128, 288, 6, 26
+"""Pixels: pictures smaller than SMALLEST_SHOWN are enlarged, of larger ones than LARGEST_SHOWN the middle is shown."""
 DRAWABLE = "give N×C×H×W in preview and C×H×W in gallery; [:, None] makes a channel of N×H×W"
 """What to do about pictures that have another shape."""
 
@@ -69,8 +69,8 @@ def to_image(name: str, picture: Tensor) -> Image.Image:
 def same_size(row: list[Image.Image]) -> list[Image.Image]:
     """Return the middle of each picture, enlarged to the size that the largest of them is shown in."""
     width, height = max(image.width for image in row), max(image.height for image in row)
-    shown = (min(width, LARGEST) / width, min(height, LARGEST) / height)
-    enlarge = ceil(SMALLEST / max(width, height))
+    shown = (min(width, LARGEST_SHOWN) / width, min(height, LARGEST_SHOWN) / height)
+    enlarge = ceil(SMALLEST_SHOWN / max(width, height))
     size = (round(width * shown[0]) * enlarge, round(height * shown[1]) * enlarge)
     result = []
     for image in row:

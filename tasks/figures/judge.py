@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate, pdist
 from launchbay import UserError
 from launchbay.exact import exact
 from launchbay.models.bounds import bounded_by
-from launchbay.models.checkpoints import Opened, load_weights, open_checkpoint, read_state
+from launchbay.models.checkpoints import OpenedCheckpoint, load_weights, open_checkpoint, read_state
 from launchbay.models.classify import Classifier, build_classifier
 from launchbay.models.inception import Inception, load_inception
 
@@ -75,7 +75,7 @@ def load_judge(name: str) -> Judge:
             raise UserError(f"--judge {name}: {checkpoint} does not say how to build its network", HINT)
         with bounded_by(checkpoint, f"--judge {name}"):
             classifier = build_classifier(model, *sizes, pretrained=False)
-        load_weights(Opened(checkpoint), {"model": classifier})
+        load_weights(OpenedCheckpoint(checkpoint), {"model": classifier})
     except UserError as error:
         raise UserError(error.message, f"put that run back if it was moved; {HINT}") from error
     except (TypeError, OverflowError) as error:  # numbers that torch cannot count with

@@ -22,7 +22,7 @@ MOST_STEPS = 12
 """Of each picture, the first and the last among them."""
 MOST_PIXELS = 50_000_000
 """Of a picture that is read. A grid of 20 samples has 3 million."""
-LARGEST = 1000
+LARGEST_CELL = 1000
 """Pixels of the longer side of a cell."""
 SMALL = 96
 """Pixels of a side up to which a cell is kept without loss."""
@@ -212,7 +212,7 @@ def cut(file: Path) -> tuple[list[str], list[list[Image.Image]]]:
 
 def encode(picture: Image.Image) -> Cell:
     """Return `picture` as WebP. What is enlarged pixel by pixel is kept as small as it is, and small ones are exact."""
-    picture.thumbnail((LARGEST, LARGEST))
+    picture.thumbnail((LARGEST_CELL, LARGEST_CELL))
     small, file = unenlarged(picture), BytesIO()
     if max(small.size) <= SMALL or small.getcolors(64):
         small.save(file, "WEBP", lossless=True)
