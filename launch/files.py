@@ -4,6 +4,7 @@ import json
 import os
 import re
 import secrets
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from errno import EDQUOT, ENOSPC
@@ -17,6 +18,8 @@ Json = dict[str, Any]
 """The content of a JSON file of ours, by name; the kind of the values depends on the file."""
 TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}(\.\w+)?", re.ASCII)
 """The names of files that `replacing` has begun."""
+SECONDS_TO_APPEAR = 5.0
+"""That a shared disk may take to show on one machine what another one has made."""
 
 
 @contextmanager
@@ -60,6 +63,16 @@ def synchronize(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def appears(path: Path) -> bool:
+    """Return whether there is `path`, which another machine may have made, or comes to be soon."""
+    end = time.monotonic() + SECONDS_TO_APPEAR
+    while not path.exists():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def to_json(value: object, indent: int | None = None) -> str:

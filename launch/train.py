@@ -8,7 +8,7 @@ from launchbay import UserError
 from launchbay.launch import errors
 from launchbay.launch.config import plugins
 from launchbay.launch.config.command_line import check_given, parse, read_first
-from launchbay.launch.config.options import seconds_of
+from launchbay.launch.config.durations import seconds_of
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.ranks import find_rank
 from launchbay.launch.distributed.signals import Stop, end_with_parent

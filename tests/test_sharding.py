@@ -1,16 +1,28 @@
 """Networks that are shared out among processes (--shard), or computed twice (--recompute)."""
 
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import deep_toys
 import pytest
 import timm
+import torch
+from accelerate import Accelerator
 from conftest import ROOT, Command, difference
 from safetensors.torch import load_file
-from torch import nn
+from torch import distributed, nn
+from torch.distributed import distributed_c10d
 
-from launchbay.launch.engine.blocks import blocks
+from launchbay import UserError
+from launchbay.launch.checkpoint.shards import join_rows, rows_file, write_rows
+from launchbay.launch.checkpoint.storage import TrainedState
+from launchbay.launch.engine import sharding
+from launchbay.launch.engine.blocks import find_blocks
+from launchbay.launch.engine.sharding import Sharded
+from launchbay.launch.engine.shared_saver import SharedSaver
 
 EXACT = ("--precision", "fp64", "--steps", 20, "--log-every", 1, "--eval-every", 10, "--wandb", "off")
 SUPERRES = ("--task", "superres", "--width", 8, "--blocks", 4, "--patch", 24, "--batch-size", 12, "--ema", 0.9, *EXACT)
@@ -73,14 +85,14 @@ def test_blocks_computed_twice_learn_the_same_bits(train: Callable[..., Path]) -
 
 
 def test_which_parts_are_blocks() -> None:
-    residual = blocks(timm.create_model("resnet18", pretrained=False))
+    residual = find_blocks(timm.create_model("resnet18", pretrained=False))
     assert list(residual) == [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
     inside = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-    assert list(blocks(nn.ModuleList([inside, nn.Linear(4, 99)]))) == ["0"]
+    assert list(find_blocks(nn.ModuleList([inside, nn.Linear(4, 99)]))) == ["0"]
     shared = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     shared[0].weight = inside[0].weight
-    assert list(blocks(nn.ModuleList([inside, shared, nn.Sequential(nn.ReLU(), nn.Linear(4, 4))]))) == ["2"]
-    assert blocks(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))) == {}
+    assert list(find_blocks(nn.ModuleList([inside, shared, nn.Sequential(nn.ReLU(), nn.Linear(4, 4))]))) == ["2"]
+    assert find_blocks(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))) == {}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +101,7 @@ def test_which_parts_are_blocks() -> None:
         (("--task", "toys:Single", "--recompute"), "--recompute: no block is in model"),
         (("--task", "superres", "--recompute", "--compile"), "--recompute and --compile do not go together"),
         (("--task", "superres", "--shard", "--cuda-graphs"), "--shard and --cuda-graphs do not go together"),
+        (("--task", "superres", "--shard", "--compile"), "--shard and --compile do not go together"),
     ],
 )
 def test_what_does_not_go_together_is_refused(argv: tuple[str, ...], said: str, mistake: Callable[..., str]) -> None:
@@ -109,3 +122,57 @@ def test_what_cannot_be_shared_out_is_refused(task: str, said: str, accelerate: 
     done = accelerate("multi_cpu", ROOT / "launch/run.py", *argv)
     assert done.returncode != 0
     assert said in " ".join((done.stdout + done.stderr).replace("│", " ").split())
+
+
+def test_rows_are_waited_for_where_a_shared_disk_shows_them_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder that the first process has made, and then what the others have written there."""
+    folder, rows = Path("checkpoint"), {"weight": torch.arange(2.0)}
+    with late(folder.mkdir):
+        write_rows(folder, 1, {"model.safetensors": {"weight": torch.arange(2.0, 4)}})
+    part = rows_file(folder / "model.safetensors", 1)
+    part.rename("elsewhere")
+    with late(lambda: Path("elsewhere").rename(part)):
+        join_rows(folder / "model.safetensors", rows, {"weight": 4}, 2)
+    assert load_file(folder / "model.safetensors")["weight"].tolist() == [0, 1, 2, 3] and not part.exists()
+    monkeypatch.setattr("launchbay.launch.files.SECONDS_TO_APPEAR", 0.1)
+    with pytest.raises(FileNotFoundError, match=part.name):
+        join_rows(folder / "model.safetensors", rows, {"weight": 4}, 2)
+
+
+@contextmanager
+def late(action: Callable[[], object]) -> Generator[None]:
+    timer = threading.Timer(0.2, action)
+    timer.start()
+    yield
+    timer.join()
+
+
+@pytest.fixture
+def alone() -> Generator[Accelerator]:
+    """One process that is a group by itself."""
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield Accelerator(cpu=True)
+    distributed.destroy_process_group()
+
+
+def test_each_tensor_is_handed_to_the_others_once(alone: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of blocks too, buffers among them."""
+    brought = list[int]()
+    network = deep_toys.deep(3, 3, 0.0, nn.BatchNorm2d)
+    expected = sorted(map(id, [*network.parameters(), *network.buffers()]))
+    monkeypatch.setattr(sharding, "broadcast", lambda tensor: brought.append(id(tensor)))
+    Sharded({"model": network}, alone.device)
+    assert sorted(brought) == expected
+
+
+def test_a_training_leaves_no_group_or_thread_behind_for_the_next(alone: Accelerator) -> None:
+    network = nn.Linear(2, 2)
+    state = TrainedState(nn.Module(), {"model": network}, {}, {"model": torch.optim.Adam(network.parameters())})
+    groups, threads = set(distributed_c10d._world.pg_map), threading.active_count()
+    saver = SharedSaver(Path("checkpoints"), state, 1, None, alone, timeout=5)
+    saver.save(1, {}, best=False)
+    assert set(distributed_c10d._world.pg_map) > groups
+    saver.close()
+    assert set(distributed_c10d._world.pg_map) == groups and threading.active_count() == threads
+    with suppress(UserError):  # no run could go on from so little
+        saver.finish()

@@ -7,12 +7,15 @@ torch's HuggingFaceStorageWriter does the same, but not for integers, such as Ba
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
+from errno import ENOENT
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
+
+from launchbay.launch.files import appears
 
 ALIGNED = 8
 """Bytes that the header of a safetensors file is a multiple of."""
@@ -24,11 +27,12 @@ def rows_file(file: Path, rank: int) -> Path:
 
 
 def write_rows(folder: Path, rank: int, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
-    """Write the rows that process `rank` has, by file and name.
+    """Write the rows that process `rank` has, by file and name, to the `folder` that the main process has made.
 
     Raises:
-        OSError, SafetensorError: the disk is full, or fails.
+        OSError, SafetensorError: the disk is full, or fails, or this machine does not see that folder.
     """
+    check_appears(folder)
     for file, rows in tensors.items():
         save_file(dict(rows), rows_file(folder / file, rank))
 
@@ -42,6 +46,8 @@ def join_rows(file: Path, tensors: Mapping[str, Tensor], rows: Mapping[str, int]
     """
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     parts = [rows_file(file, rank) for rank in range(1, processes)]
+    for part in parts:
+        check_appears(part)
     with ExitStack() as stack, file.open("wb") as written:
         others = [stack.enter_context(safe_open(part, "pt")) for part in parts]
         written.write(header(tensors, rows, names))
@@ -51,6 +57,12 @@ def join_rows(file: Path, tensors: Mapping[str, Tensor], rows: Mapping[str, int]
                 written.write(bytes_of(other.get_tensor(name)))
     for part in parts:
         part.unlink()
+
+
+def check_appears(path: Path) -> None:
+    """Raise an OSError where `path`, which a process of another machine may have made, does not come to be seen."""
+    if not appears(path):
+        raise FileNotFoundError(ENOENT, "not seen here, though another process has made it", str(path))
 
 
 def header(tensors: Mapping[str, Tensor], rows: Mapping[str, int], names: list[str]) -> bytes:

@@ -77,6 +77,10 @@ class Saver:
         if pending is not None:
             pending.result()
 
+    def close(self) -> None:
+        """Let go of the thread that writes, after what it has begun."""
+        self.thread.shutdown()
+
     def copy(self, state: Json) -> CheckpointContent:
         """Return what a checkpoint of this moment holds, in memory of its own.
 

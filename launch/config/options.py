@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from annotated_types import Ge, Gt, Lt
 
 from launchbay import UserError
+from launchbay.launch.config.durations import seconds_of
 from launchbay.launch.files import Json
 
 
@@ -131,7 +132,7 @@ class RunOptions:
     """auto: with --run, continue where that run stopped. Otherwise the run to start from, by its name in
     --output-dir or its folder, or the folder of a checkpoint."""
     max_time: str | None = None
-    """Stop with a checkpoint after this time, such as 90s, 45m or 11.5h; the same command continues from there."""
+    """Stop with a checkpoint after this time, such as 90s, 45m, 11.5h or 2d; the same command continues from there."""
     stuck_after: str = "60s"
     """Report, with its stack, a process that makes no progress for this long, or waits so long for others to come at
     the start; it ends after ten times that if they do not."""
@@ -156,7 +157,7 @@ class RunOptions:
                 seconds_of(getattr(self, name) or "1s")
             except ValueError as error:
                 said = f"{flag(name)} {getattr(self, name)} is not a length of time"
-                raise UserError(said, "give a number and s, m or h: 90s, 45m, 11.5h; at most 10000h") from error
+                raise UserError(said, "give a number and s, m, h or d: 90s, 45m, 11.5h, 2d; at most 10000h") from error
         if self.run is not None and (not self.run or Path(self.run).name != self.run or self.run.startswith(".")):
             said = f"--run {self.run!r} has to be a plain folder name"
             raise UserError(said, "give a plain name; --output-dir chooses the folder that it goes in")
@@ -287,22 +288,6 @@ def plain(value: object) -> object:
 def all_of(value: V | tuple[V, ...] | None) -> tuple[V, ...]:
     """Return the values of an option that takes one, several or none."""
     return () if value is None else value if isinstance(value, tuple) else (value,)
-
-
-LONGEST = 10_000 * 3600
-"""Seconds that may be asked for, more than a year: clocks of the system and of libraries end somewhere."""
-
-
-def seconds_of(duration: str) -> float:
-    """Return the seconds of a `duration` such as "90s", "45m" or "11.5h".
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    seconds = float(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}.get(duration[-1:], float("nan"))
-    if not 0.001 <= seconds <= LONGEST:
-        raise ValueError(duration)
-    return seconds
 
 
 def flag(name: str) -> str:

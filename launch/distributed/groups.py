@@ -63,8 +63,13 @@ def new_aside(timeout: float) -> ProcessGroup:
 def leave_aside() -> None:
     """Give up the group in which the processes of an earlier training decided."""
     while ASIDE:
-        with suppress(ValueError, AssertionError):  # it has ended with all others
-            distributed.destroy_process_group(ASIDE.pop())
+        leave(ASIDE.pop())
+
+
+def leave(group: ProcessGroup) -> None:
+    """Give up a `group`, with its connections."""
+    with suppress(ValueError, AssertionError):  # it has ended with all others
+        distributed.destroy_process_group(group)
 
 
 def aside() -> ProcessGroup | None:

@@ -2,7 +2,6 @@
 
 import platform
 import secrets
-import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
@@ -12,11 +11,8 @@ from accelerate import Accelerator
 
 from launchbay.launch.distributed.collectives import are_same, gather_lists, largest, on_main_process
 from launchbay.launch.errors import tell_all
-from launchbay.launch.files import writing
+from launchbay.launch.files import appears, writing
 from launchbay.launch.others import named, speaks
-
-SECONDS_TO_APPEAR = 5.0
-"""That a shared disk may take to show a new file on another machine."""
 
 
 def check_same_folder(folder: Path, accelerator: Accelerator) -> None:
@@ -68,16 +64,6 @@ def marked(folder: Path) -> Generator[str]:
     finally:
         with suppress(OSError):
             mark.unlink()
-
-
-def appears(path: Path) -> bool:
-    """Return whether there is `path`, or comes to be soon."""
-    end = time.monotonic() + SECONDS_TO_APPEAR
-    while not path.exists():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def what_else(folder: Path) -> str:

@@ -15,7 +15,8 @@ from accelerate import Accelerator
 from PIL.Image import Image
 
 from launchbay.data import Load
-from launchbay.launch.config.options import AnyConfig, seconds_of
+from launchbay.launch.config.durations import seconds_of
+from launchbay.launch.config.options import AnyConfig
 from launchbay.launch.distributed.collectives import gather_lists, mean_terms, on_main_process
 from launchbay.launch.distributed.groups import aborts
 from launchbay.launch.distributed.handed import Handed
@@ -113,7 +114,7 @@ class Engine:
         """End this process from another thread: its main one waits for others in what nothing interrupts."""
         error = lost("timed out", self.folder)
         status, self.reason = how_it_ended(error)
-        self.conclude(status, finish=not self.learner.placed.is_shared_out)  # rows would wait for the others too
+        self.conclude(status, finish=not self.learner.placed.by_rows)  # rows would wait for the others too
         end(report(error, debug=False))
 
     def conclude(self, status: str, *, finish: bool = True) -> None:
@@ -121,7 +122,7 @@ class Engine:
         the run, if it is not done, and is only said.
         """
         last = partial(self.tell_summary, status), partial(self.tell, lambda observer: observer.close())
-        failures = failures_of([self.saving.finish, *last] if finish else last)
+        failures = failures_of([self.saving.finish, self.saver.close, *last] if finish else last)
         if failures and status == "done":
             raise failures[0]
         for error in [] if self.observers and self.saving.place.gone() else failures:

@@ -18,8 +18,9 @@ from launchbay.launch import errors
 from launchbay.launch.checkpoint import resume, storage
 from launchbay.launch.config.assembly import build_task, infer_options, open_sources
 from launchbay.launch.config.data_names import namesake
+from launchbay.launch.config.durations import seconds_of
 from launchbay.launch.config.loading import check_used
-from launchbay.launch.config.options import AnyConfig, all_of, seconds_of
+from launchbay.launch.config.options import AnyConfig, all_of
 from launchbay.launch.config.run_options import with_run_folders
 from launchbay.launch.distributed.accelerator import check_batch, check_precision, create_accelerator
 from launchbay.launch.distributed.collectives import on_main_process, wait_for_all

@@ -20,7 +20,7 @@ from launchbay.launch.checkpoint.optimizer_state import twin_of
 from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import to_device
 from launchbay.launch.distributed.collectives import broadcast
-from launchbay.launch.engine.blocks import blocks, count_blocks
+from launchbay.launch.engine.blocks import count_blocks, find_blocks
 from launchbay.launch.engine.placement import Placement
 from launchbay.models.tensors import is_shared_out, rows_of
 from launchbay.tasks.base import AnyTask
@@ -65,7 +65,7 @@ class Sharded(Placement):
         UserError: one cannot be shared out.
     """
 
-    is_shared_out = True
+    by_rows = True
 
     def __init__(self, networks: Mapping[str, nn.Module], device: torch.device):
         from torch.distributed.device_mesh import init_device_mesh  # 0.4 s
@@ -78,8 +78,9 @@ class Sharded(Placement):
         self.kept: list[FSDPModule] = []
         for name, network in networks.items():
             check_shareable(name, network)
+            bring(network.buffers(), device)
             found = list["FSDPModule"]()
-            for part in (*blocks(network).values(), network):
+            for part in (*find_blocks(network).values(), network):
                 found.append(share_out(part, mesh, device, is_block=part is not network))
                 part.register_forward_hook(partial(self.keep_for_second_derivatives, found[-1]))
             self.parts[id(network)] = found
@@ -133,7 +134,7 @@ class Sharded(Placement):
                 tensor.register_hook(keep)
 
     @contextmanager
-    def whole(self, networks: Iterable[nn.Module]) -> Generator[None]:
+    def whole_networks(self, networks: Iterable[nn.Module]) -> Generator[None]:
         found = [(part, part is not network) for network in networks for part in self.parts[id(network)]]
         for part, _ in found:
             part.set_reshard_after_forward(False, recurse=False)
@@ -166,16 +167,20 @@ def check_shareable(name: str, network: nn.Module) -> None:
 
 
 def share_out(part: nn.Module, mesh: "DeviceMesh", device: torch.device, *, is_block: bool) -> "FSDPModule":
-    """Leave this process its rows of the parameters of `part`, those of blocks in it aside; all of it goes to
-    `device`, as it is on the main process. Return `part`, as torch makes it share out.
+    """Leave this process its rows of the parameters of `part`, those of blocks in it aside, on `device` and as they are
+    on the main process. Return `part`, as torch makes it share out.
     """
     from torch.distributed.fsdp import fully_shard
 
-    for tensor in [*part.parameters(), *part.buffers()]:
-        if not is_shared_out(tensor):
-            tensor.data = tensor.data.to(device).contiguous()
-            broadcast(tensor)
+    bring((one for one in part.parameters() if not is_shared_out(one)), device)
     return fully_shard(part, mesh=mesh, reshard_after_forward=is_block)
+
+
+def bring(tensors: Iterable[Tensor], device: torch.device) -> None:
+    """Bring `tensors` to `device` as they are on the main process."""
+    for tensor in tensors:
+        tensor.data = tensor.data.to(device).contiguous()
+        broadcast(tensor)
 
 
 def whole_parameters(network: nn.Module, parts: Iterable["FSDPModule"]) -> dict[int, Tensor]:

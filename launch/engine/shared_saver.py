@@ -10,9 +10,10 @@ from launchbay.launch.checkpoint import storage
 from launchbay.launch.checkpoint.shards import write_rows
 from launchbay.launch.checkpoint.storage import CheckpointContent, TrainedState
 from launchbay.launch.checkpoint.writer import Saver, refuse_bad
-from launchbay.launch.config.options import TrainOptions, seconds_of
+from launchbay.launch.config.durations import seconds_of
+from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import raise_on_all
-from launchbay.launch.distributed.groups import new_aside
+from launchbay.launch.distributed.groups import leave, new_aside
 from launchbay.launch.engine.step import Learner
 from launchbay.launch.files import Json
 
@@ -39,6 +40,10 @@ class SharedSaver(Saver):
     def save(self, step: int, state: Json, *, best: bool) -> None:
         self.step, content = step, raise_on_all(lambda: self.copy(state), self.accelerator)
         self.pending = self.thread.submit(self.write, step, content, best=best)
+
+    def close(self) -> None:
+        super().close()
+        leave(self.group)
 
     def copy(self, state: Json) -> CheckpointContent:
         if self.rank == 0:
@@ -110,6 +115,6 @@ def saver_for(
 ) -> Saver:
     """Return what writes the checkpoints of what `learner` learns to `folder`, shared out or not."""
     given = folder, learner.trained_state, options.saving.keep, initial
-    if not learner.placed.is_shared_out:
+    if not learner.placed.by_rows:
         return Saver(*given)
     return SharedSaver(*given, accelerator, timeout=seconds_of(options.run.timeout))
