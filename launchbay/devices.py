@@ -49,11 +49,23 @@ def describe(device: torch.device) -> dict[str, str]:
     return {"gpu": name, "cuda": str(torch.version.cuda or torch.version.hip), "cudnn": cudnn, "tf32": tf32()}
 
 
-def gpus() -> list[str]:
-    """Return the names of the GPUs that this process sees."""
+def gpus() -> list[torch.device]:
+    """Return the GPUs that this process sees."""
     kind = torch.accelerator.current_accelerator(check_available=True)
-    numbers = range(torch.accelerator.device_count() if kind else 0)
-    return [describe(torch.device(kind.type, number))["gpu"] for number in numbers if kind]
+    return [torch.device(kind.type, number) for number in range(torch.accelerator.device_count())] if kind else []
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Return whether `device` has instructions for bf16."""
+    if device.type not in NO_GPU:
+        return bool(getattr(torch.get_device_module(device), "is_bf16_supported", lambda: False)())
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def has_graphs(device: torch.device) -> bool:
+    """Return whether torch.compile can replay on `device` what it has recorded there, as CUDA graphs."""
+    return device.type == "cuda"
 
 
 def seed_device(device: torch.device, seed: int) -> None:

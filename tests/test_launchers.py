@@ -162,6 +162,21 @@ def test_doctor_tries_the_way_to_machines_and_gives_each_its_command(
     assert "name at least two machines" in launchbay("doctor", "--machines", "a", "a")[1]
 
 
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("fe80::1", "name the interface that leads there, fe80::1%"),
+        ("a..b", "no machine is known here by the name a..b"),
+        ("a" * 64, "no machine is known here by the name a"),
+    ],
+)
+def test_doctor_has_words_for_what_is_no_address(
+    host: str, said: str, launchbay: Callable[..., tuple[int, str]]
+) -> None:
+    code, output = launchbay("doctor", "--machines", "127.0.0.1", host)
+    assert code == 2 and said in " ".join(output.split())
+
+
 ENGINES = [{"distributed_type": name} for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM")]
 DEVICES = [{"distributed_type": name} for name in ("MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_HPU", "XLA")]
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import ROOT, Command
 
-from launchbay import API_VERSION, __version__
+from launchbay import API_VERSION, __version__, devices
 from launchbay.launch.config.plugins import RENAMED, TASKS, find_source, installed
 from launchbay.launch.config.setup import task_of
 
@@ -249,3 +250,11 @@ def test_doctor_gives_the_commands_of_a_checkout_there_and_otherwise_those_of_an
     assert "launchbay train superres" in said and "accelerate_configs" not in said
     Path("accelerate_configs").symlink_to(ROOT / "accelerate_configs")
     assert "accelerate launch --config_file accelerate_configs/multi_cpu.yaml" in launchbay("doctor")[1]
+
+
+def test_doctor_knows_gpus_of_all_makers(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of NVIDIA's alone is not said of others."""
+    monkeypatch.setattr(devices, "gpus", lambda: [torch.device("mps", 0)])
+    said = launchbay("doctor")[1]
+    assert "GPUs mps CPU" in said and "fast bf16 no" in said and "TF32" not in said
+    assert "one GPU launchbay train" in said

@@ -25,20 +25,19 @@ def examine_machine(console: Console) -> None:
     from launchbay.launch.others import threads_per_process
     from launchbay.launch.record.wandb_mode import wanted_mode
 
-    gpus = torch.cuda.device_count()
-    on_cpu = {name for name, there in getattr(torch.cpu, "get_capabilities", dict)().items() if there}
+    gpus = devices.gpus()
+    about = [devices.describe(one) for one in gpus]
+    tf32 = about[0].get("tf32") if about else None
     config = config_in_force([])
     table = Table(box=None, show_header=False, pad_edge=False)
     rows = {
         "launchbay": f"{__version__} on {platform.platform()}",
         "python": f"{platform.python_version()} at {sys.executable}",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
-        "GPUs": ", ".join(devices.gpus()) or "none",
-        **({"fp32 there": f"{devices.tf32()} in TF32 (NVIDIA_TF32_OVERRIDE=0: nothing)"} if gpus else {}),
+        "GPUs": ", ".join(one["gpu"] for one in about) or "none",
+        **({"fp32 there": f"{tf32} in TF32 (NVIDIA_TF32_OVERRIDE=0: nothing)"} if tf32 else {}),
         "CPU": f"{number_of(threads_per_process(), 'thread')} for one process",
-        "fast bf16": "yes"
-        if (torch.cuda.is_bf16_supported() if gpus else on_cpu & {"avx512_bf16", "amx_bf16"})
-        else "no",
+        "fast bf16": "yes" if devices.has_fast_bf16((*gpus, torch.device("cpu"))[0]) else "no",
         "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file"
         if config
         else "none, so its defaults",
@@ -54,7 +53,7 @@ def examine_machine(console: Console) -> None:
         table.add_row(f"[bold]{name}[/bold]", value)
     console.print(table)
     console.print("\n[bold]commands[/bold]")
-    for what, command in (of_checkout if CONFIGS.is_dir() else of_package)(gpus):
+    for what, command in (of_checkout if CONFIGS.is_dir() else of_package)(len(gpus)):
         console.print(f"  {what:28}{command}", highlight=False, soft_wrap=True)
     console.print("\nfor several machines: launchbay doctor --machines HOST HOST...", highlight=False)
     for variable in ("WORLD_SIZE", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", INTERFACE):

@@ -12,6 +12,7 @@ from rich.table import Table
 from launchbay import UserError, number_of
 from launchbay.launch.commands.doctor import CONFIGS
 from launchbay.launch.distributed.network import (
+    NO_NAME,
     REFUSED,
     address_towards,
     interface_of,
@@ -34,7 +35,7 @@ def examine_machines(hosts: Sequence[str], console: Console) -> int:
     """
     if len(set(hosts)) < max(2, len(hosts)):
         raise UserError(f"--machines {' '.join(hosts)}", "name at least two machines, each once, the first one first")
-    import torch
+    from launchbay import devices
 
     own = [address for found in interfaces().values() for address in found]
     found = {host: addresses_of(host) for host in hosts}
@@ -50,11 +51,11 @@ def examine_machines(hosts: Sequence[str], console: Console) -> int:
         first = next((address for address in own if ":" not in address), first)
         console.print(f"note: {hosts[0]} is a loopback here; the others are given {first}", highlight=False)
     console.print(where_runs_go(Path("runs")), highlight=False, soft_wrap=True)
-    each = torch.accelerator.device_count() if torch.accelerator.is_available() else 1
-    device = "one for each GPU, as many as here" if torch.accelerator.is_available() else "one on each machine"
+    gpus = len(devices.gpus())
+    each, device = (gpus, "one for each GPU, as many as here") if gpus else (1, "one on each machine")
     console.print(f"\n[bold]commands[/bold], for {number_of(each * len(hosts), 'process')}: {device}", highlight=False)
     for rank, host in enumerate(hosts):
-        line = command(rank, len(hosts), each, first, port, gpus=torch.accelerator.is_available())
+        line = command(rank, len(hosts), each, first, port, gpus=gpus > 0)
         console.print(f"  on {host}:\n    {line}", highlight=False, soft_wrap=True, markup=False)
     return DONE if well else USER_MISTAKE
 
@@ -64,7 +65,7 @@ def addresses_of(host: str) -> list[str]:
     try:
         found = socket.getaddrinfo(host, PORT, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(str(place[0]) for *_, place in found))
-    except socket.gaierror:
+    except NO_NAME:
         return []
 
 

@@ -13,9 +13,10 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import distributed
 
 from launchbay import UserError, number_of
-from launchbay.devices import compute_alike
+from launchbay.devices import NO_GPU, compute_alike, has_graphs
 from launchbay.exact import exact_device
-from launchbay.launch.config.options import TrainOptions, seconds_of
+from launchbay.launch.config.durations import seconds_of
+from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.groups import BEFORE_ABORT, addresses, join_processes, meet_aside, watched_connections
 from launchbay.launch.distributed.meeting import meet
 from launchbay.launch.distributed.network import connect_machines
@@ -95,7 +96,7 @@ def check_precision(options: TrainOptions, accelerator: Accelerator) -> None:
     if options.hardware.precision == "fp64" and exact_device(accelerator.device) != accelerator.device:
         hint = "leave it out; or compute on the CPU: accelerate launch --cpu"
         raise UserError(f"--precision fp64: this GPU ({device}) has no float64", hint)
-    compiles, gpu = options.hardware.compile or options.hardware.cuda_graphs, device == "cuda"
+    compiles, gpu = options.hardware.compile or options.hardware.cuda_graphs, device not in NO_GPU
     wanted = ("CC", "clang", "gcc") if gpu else ("CXX", "clang++" if sys.platform == "darwin" else "g++")
     if compiles and sys.platform != "win32" and not has_compiler(*wanted):
         raise UserError(
@@ -144,7 +145,7 @@ def check_graphs(options: TrainOptions, accelerator: Accelerator, networks: int)
     """Replaying rewrites the gradients where they lie, unnoticed: those of an earlier part of the batch, of another
     loss, and those that are on their way to other processes."""
     reasons = {
-        f"the device is {accelerator.device.type}": accelerator.device.type != "cuda",
+        f"the device is {accelerator.device.type}": not has_graphs(accelerator.device),
         f"there are {accelerator.num_processes} processes": accelerator.num_processes > 1,
         f"the task has {networks} networks": networks > 1,
         f"--accumulate is {options.optimization.accumulate}": options.optimization.accumulate > 1,

@@ -19,6 +19,8 @@ INTERFACE = "GLOO_SOCKET_IFNAME"
 LOOPBACK = "127.0.0.1"
 REFUSED = "nothing listens there"
 """What is said of a machine that can be reached, and does not wait for anybody."""
+NO_NAME = (socket.gaierror, UnicodeError)
+"""What Python raises for a name that no machine has here, or none can have."""
 SECONDS_TO_REACH = 10
 """That a machine may take to answer another one."""
 
@@ -99,9 +101,12 @@ def try_way(store: "Store", machines: list[Machine], address: str, verdict: str)
 
 def trouble_at(host: str, port: int, seconds: float) -> str:
     """Return what is wrong with the way to a `port` of `host`, in words; empty if somebody listens there."""
+    if is_of_one_link(host):
+        several = " or ".join(f"{host}%{name}" for name in interfaces())
+        return f"such an address is known in one network only: name the interface that leads there, {several}"
     try:
         socket.create_connection((host, port), timeout=seconds).close()
-    except socket.gaierror:
+    except NO_NAME:
         return f"no machine is known here by the name {host}"
     except ConnectionRefusedError:
         return REFUSED
@@ -114,12 +119,20 @@ def trouble_at(host: str, port: int, seconds: float) -> str:
 
 def address_towards(host: str) -> str:
     """Return this machine's address at the interface by which it reaches `host`; a loopback if it knows no way."""
-    with suppress(OSError):
+    with suppress(OSError, *NO_NAME):
         for family, kind, protocol, _, place in socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM):
             with suppress(OSError), socket.socket(family, kind, protocol) as probe:
                 probe.connect(place)  # sends nothing
                 return str(probe.getsockname()[0])
     return LOOPBACK
+
+
+def is_of_one_link(host: str) -> bool:
+    """Return whether `host` is an address of IPv6 that any network may have, without the interface which tells."""
+    with suppress(ValueError):
+        address = ipaddress.IPv6Address(host)
+        return address.is_link_local and address.scope_id is None
+    return False
 
 
 def is_loopback(address: str) -> bool:
