@@ -233,13 +233,7 @@ def gather_lists(values: list[T]) -> list[T]:
     return [value for some in of_processes for value in some]
 
 
-def whole(_: str, tensor: Tensor) -> Tensor:
-    return tensor
-
-
-def hand_over(
-    read: Callable[[], Mapping[str, Tensor]], keep: Callable[[str, Tensor], Tensor] = whole
-) -> dict[str, Tensor]:
+def hand_over(read: Callable[[], Mapping[str, Tensor]], keep: Callable[[str, Tensor], Tensor]) -> dict[str, Tensor]:
     """Return on all processes the tensors that the main process can `read`, on the CPU; where it cannot, fail on all.
     Each of them, by its name, is given to `keep` as it comes, which returns what is needed of it.
 
@@ -264,3 +258,7 @@ def hand_over(
 def as_bytes(tensor: Tensor) -> Tensor:
     """Return the memory of a contiguous `tensor`: gloo does not know every type of numbers."""
     return tensor.view(-1).view(torch.uint8)
+
+
+WAIT_ASIDE = (on_main_process, largest, wait_for_all, are_same, gather_lists, gather_on_main, hand_over)
+"""What waits for other processes aside of the training: for what may take long."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launchbay.launch import errors, others
+from launchbay.launch.distributed import collectives
 from launchbay.launch.files import Json
 
 if TYPE_CHECKING:
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("launchbay")
 """Writes to the log of this process (see launch/record/log.py)."""
-HERE = "launch/distributed/collectives.py"
-WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", HERE)
+WAITING = ("torch/distributed/", "torch/nn/parallel/", "torch/autograd/graph.py", collectives.__file__)
 """Where a process is that waits for others: in a collective, in the wrapper of a network or a backward pass that shares
 gradients, or where an answer of the others is read."""
-ASIDE = {"on_main_process", "largest", "are_same", "gather_lists", "gather_on_main", "hand_over", "wait_for_all"}
-"""The functions in which a process waits aside of the training, for what may take long."""
+WAIT_ASIDE = {function.__code__ for function in collectives.WAIT_ASIDE}
 LOADER = "torch/utils/data/dataloader.py"
 MOST_SHOWN = 8
 """Processes whose places a report has."""
@@ -98,16 +97,15 @@ class Watch(AbstractContextManager["Watch"]):
         if reported and self.processes > 1:
             self.take_back()
 
-    def frames(self) -> traceback.StackSummary:
-        return traceback.extract_stack(sys._current_frames()[self.trainer])
-
     def waits_for_step(self) -> bool:
         """Return whether the main thread waits for others in a step, not aside of it."""
-        frames = self.frames()
-        return waits(frames) and not any(frame.name in ASIDE and HERE in frame.filename for frame in frames)
+        frame = sys._current_frames()[self.trainer]
+        return waits(traceback.extract_stack(frame)) and not any(
+            called.f_code in WAIT_ASIDE for called, _ in traceback.walk_stack(frame)
+        )
 
     def report(self) -> None:
-        frames = self.frames()
+        frames = traceback.extract_stack(sys._current_frames()[self.trainer])
         if self.logs:
             LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
         answers = self.answers(

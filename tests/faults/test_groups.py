@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from forked import Forked, fork_processes
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from launchbay.launch import others
-from launchbay.launch.distributed import watchdog
+from launchbay.launch.distributed import collectives
 from launchbay.launch.distributed.watchdog import Watch
 
 pytestmark = pytest.mark.fault("a process is gone")
@@ -132,17 +133,18 @@ def test_what_a_stuck_report_asks_grows_with_the_processes_not_their_square(monk
     assert watches[5].lines(answers)[0].startswith("processes 0, 1, 2, 3, 4, 6, 7, 8, ... do not answer")
 
 
-@pytest.mark.parametrize(("place", "left"), [("minimise", True), ("on_main_process", False)])
-def test_what_nothing_interrupts_is_left_in_time(place: str, left: bool) -> None:
+@pytest.mark.parametrize(("wait", "left"), [(lambda wait: wait(), True), (collectives.on_main_process, False)])
+def test_what_nothing_interrupts_is_left_in_time(wait: Callable[[Callable[[], None]], None], left: bool) -> None:
     """Waiting for others in a step, as on GPUs; not what is waited for aside."""
-    gone, names = threading.Event(), dict[str, Any]()
-    exec(compile(f"def {place}(wait): wait(1)", "/x/launch/distributed/collectives.py", "exec"), names)
+    gone, names = threading.Event(), {"sleep": time.sleep}
+    exec(compile("def all_reduce(): sleep(1)", "/x/torch/distributed/distributed_c10d.py", "exec"), names)
     with Watch(60, None, 0, 2, timeout=0.2, leave=gone.set):
-        names[place](time.sleep)
+        wait(names["all_reduce"])
     assert gone.is_set() is left
 
 
 def test_what_waits_aside_is_known_to_the_watchdog() -> None:
     tree = ast.parse((ROOT / "launch/distributed/collectives.py").read_text())
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    assert {function.name for function in functions if "aside()" in ast.unparse(function)} == watchdog.ASIDE
+    waiting = {function.name for function in functions if "aside()" in ast.unparse(function)}
+    assert waiting == {function.__name__ for function in collectives.WAIT_ASIDE}
