@@ -51,8 +51,9 @@ def messages(ranks: list[int], task: list[str]) -> None:
             argv = ["--task", *task, "--run", "it", "--output-dir", folder, "--wandb", "off", *length]
             first = child(world, [*argv, "--steps", str(STEPS)])
             again = child(world, [*argv, "--steps", str(STEPS + 1)])
-        chosen = [one for one in first if one[0] not in ("step", "resume")]
+        chosen = [one for one in first if one[0] not in ("step", "log", "resume")]
         chosen += [one for one in first if one[0] == "step" and one[3] == STEPS - 1]
+        chosen += [one for one in first if one[0] == "log" and one[3] == STEPS]  # the first step has a line, too
         chosen += [one for one in again if one[0] == "resume"]
         found[world] = {
             phase: (len(sizes), sum(sizes))

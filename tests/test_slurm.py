@@ -126,14 +126,16 @@ def test_a_job_that_comes_no_further_does_not_come_again() -> None:
 
 @pytest.mark.usefixtures("stand_in")
 def test_the_jobs_of_an_array_are_the_runs_of_a_sweep() -> None:
-    Path("sweep.txt").write_text("--lr 1e-3\n--lr 3e-3 --note 'two words'\n")
+    lines = ["# rates", "", "--lr 1e-3", "--lr 3e-3 --note 'two # words' --tag run#2 # that's all"]
+    Path("sweep.txt").write_text("\n".join(lines))
     array = {"SLURM_ARRAY_JOB_ID": 40, "FAST": 1}
     with job("superres", "--steps", 9, **array, SLURM_ARRAY_TASK_ID=2, SWEEP="sweep.txt") as process:
         assert process.wait(20) == 0
     said = Path("runs/night-40-2/argv").read_text().splitlines()
-    assert said[1:7] == ["superres", "--steps", "9", "--lr", "3e-3", "--note"] and said[7] == "two words"
+    assert said[1:6] == ["superres", "--steps", "9", "--lr", "3e-3"]
+    assert said[6:11] == ["--note", "two # words", "--tag", "run#2", "--run"]
     with job("superres", **array, SLURM_ARRAY_TASK_ID=3, SWEEP="sweep.txt") as process:
-        assert process.wait(20) == 2 and "sweep.txt has no line 3" in process.communicate()[0]
+        assert process.wait(20) == 2 and "sweep.txt has no line 3 of options" in process.communicate()[0]
     Path("sweep.txt").write_text("--lr 1e-3 --note 'two words\n")
     with job("superres", **array, SLURM_ARRAY_TASK_ID=1, SWEEP="sweep.txt") as process:
         assert process.wait(20) == 2 and "line 1: a quote is not closed" in process.communicate()[0]

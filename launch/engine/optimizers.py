@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from difflib import get_close_matches
 from itertools import chain
 from math import cos, pi
 from typing import Any
@@ -16,6 +15,7 @@ from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_f
 
 from launchbay import UserError
 from launchbay.launch.config.options import OptimizationOptions
+from launchbay.launch.errors import did_you_mean
 from launchbay.models.tensors import rows_of
 from launchbay.tasks.base import AnyTask, Task
 
@@ -61,10 +61,9 @@ def kind_of_timm(name: str) -> Callable[..., Optimizer]:
         return get_optimizer_class(name, bind_defaults=True)
     except ValueError as error:
         known = [*PLAIN, *map(str, list_optimizers())]
-        near = " or ".join(get_close_matches(name, known, cutoff=0.5))
         raise UserError(
-            f"there is no optimizer {name!r}, neither adam, adamw, sgd nor one of timm",
-            f"did you mean {near}?" if near else "python -c 'import timm; print(timm.optim.list_optimizers())'",
+            f"there is no optimizer {name!r}, neither adam, adamw, sgd nor one of timm" + did_you_mean(name, known),
+            "python -c 'import timm; print(timm.optim.list_optimizers())' lists those of timm",
         ) from error
 
 
