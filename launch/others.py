@@ -59,7 +59,7 @@ def threads_per_process() -> int:
     """Return this process' share of the cores: launchers set OMP_NUM_THREADS to 1 where nobody said otherwise, which
     would leave all but one idle."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return max(1, cores // max(1, number("LOCAL_WORLD_SIZE", 1)))
 
 
 def which_process() -> str:

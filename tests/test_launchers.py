@@ -95,6 +95,23 @@ def test_each_machine_tries_the_way_to_the_next(monkeypatch: pytest.MonkeyPatch)
     assert said.startswith("third (127.0.0.3) cannot be reached from ") and "(127.0.0.2): no answer within 10 s" in said
 
 
+def test_what_is_wrong_between_many_machines_is_told_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is: the last of 200 counts as the first."""
+    monkeypatch.setenv("RANK", "0")
+    machines = [Machine(rank, f"n{rank}", "127.0.0.1") for rank in range(200)]
+    for wrong, said in (
+        (range(199, 200), "way 199"),
+        (range(190, 200), "; ".join(f"way {n}" for n in range(190, 198))),
+    ):
+        store = HashStore()
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            store.set("verdict/door/1", json.dumps(door.getsockname()))
+            for rank in range(1, 200):
+                store.set(f"verdict/way/{rank}", f"way {rank}" if rank in wrong else "")
+            network.try_way(store, machines, "127.0.0.1", "verdict")
+        assert store.get("verdict").decode() == said + "; and 2 more" * (len(wrong) > 8)
+
+
 def test_the_interface_is_that_of_the_way_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name of a machine, which gloo would look up, is often that of a loopback; on the first machine the way to
     process 0 is one too."""

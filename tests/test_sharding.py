@@ -3,26 +3,18 @@
 import shutil
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import deep_toys
 import pytest
 import timm
 import torch
-from accelerate import Accelerator
 from conftest import ROOT, Command, difference
 from safetensors.torch import load_file
-from torch import distributed, nn
-from torch.distributed import distributed_c10d
+from torch import nn
 
-from launchbay import UserError
 from launchbay.launch.checkpoint.shards import join_rows, rows_file, write_rows
-from launchbay.launch.checkpoint.storage import TrainedState
-from launchbay.launch.engine import sharding
 from launchbay.launch.engine.blocks import find_blocks
-from launchbay.launch.engine.sharding import Sharded
-from launchbay.launch.engine.shared_saver import SharedSaver
 
 EXACT = ("--precision", "fp64", "--steps", 20, "--log-every", 1, "--eval-every", 10, "--wandb", "off")
 SUPERRES = ("--task", "superres", "--width", 8, "--blocks", 4, "--patch", 24, "--batch-size", 12, "--ema", 0.9, *EXACT)
@@ -145,34 +137,3 @@ def late(action: Callable[[], object]) -> Generator[None]:
     timer.start()
     yield
     timer.join()
-
-
-@pytest.fixture
-def alone() -> Generator[Accelerator]:
-    """One process that is a group by itself."""
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    yield Accelerator(cpu=True)
-    distributed.destroy_process_group()
-
-
-def test_each_tensor_is_handed_to_the_others_once(alone: Accelerator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of blocks too, buffers among them."""
-    brought = list[int]()
-    network = deep_toys.deep(3, 3, 0.0, nn.BatchNorm2d)
-    expected = sorted(map(id, [*network.parameters(), *network.buffers()]))
-    monkeypatch.setattr(sharding, "broadcast", lambda tensor: brought.append(id(tensor)))
-    Sharded({"model": network}, alone.device)
-    assert sorted(brought) == expected
-
-
-def test_a_training_leaves_no_group_or_thread_behind_for_the_next(alone: Accelerator) -> None:
-    network = nn.Linear(2, 2)
-    state = TrainedState(nn.Module(), {"model": network}, {}, {"model": torch.optim.Adam(network.parameters())})
-    groups, threads = set(distributed_c10d._world.pg_map), threading.active_count()
-    saver = SharedSaver(Path("checkpoints"), state, 1, None, alone, timeout=5)
-    saver.save(1, {}, best=False)
-    assert set(distributed_c10d._world.pg_map) > groups
-    saver.close()
-    assert set(distributed_c10d._world.pg_map) == groups and threading.active_count() == threads
-    with suppress(UserError):  # no run could go on from so little
-        saver.finish()

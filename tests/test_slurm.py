@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT, lines
 from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 
+import launchbay
 from launchbay import UserError
 from launchbay.launch import others
 from launchbay.launch.distributed import slurm
@@ -188,14 +189,23 @@ def test_tasks_of_srun_become_processes(monkeypatch: pytest.MonkeyPatch) -> None
     assert slurm.describe_tasks() == [
         f"the processes are the 7 tasks of srun, on 4 nodes; they met at gpu007:{15000 + 1232}"
     ]
-    for gpus, local in (("2", "0"), ("0,1", "1")):  # --gpus-per-task=1: each sees one, its first
+    makers = [(name, *case) for name in slurm.VISIBLE for case in (("2", "0"), ("0,1", "1"))]
+    for name, gpus, local in makers:  # --gpus-per-task=1: each sees one, its first
         tasks(monkeypatch, **{**STEP, **listed, "LOCALID": 1})
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+        for other in slurm.VISIBLE:
+            monkeypatch.delenv(other, raising=False)
+        monkeypatch.setenv(name, gpus)
         slurm.join_tasks()
         assert os.environ["LOCAL_RANK"] == local and not others.speaks()
     for names, first in (("a1,b[2-3]", "a1"), ("rack[1-2]node[04,06]", "rack1node04"), ("n[3]-ib", "n3-ib")):
         monkeypatch.setenv("SLURM_STEP_NODELIST", names)
         assert slurm.first_node() == first
+
+
+def test_tasks_of_srun_whose_program_calls_launchbay_become_processes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks(monkeypatch, STEP_ID=0, PROCID=5, STEP_NUM_TASKS=2)
+    with pytest.raises(UserError, match="RANK=5, but WORLD_SIZE=2"):
+        launchbay.train("superres", steps=1, wandb="off")
 
 
 def test_a_task_that_comes_to_the_store_of_another_job_does_not_join_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,27 +17,45 @@ LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm
 
 
 def examine_machine(console: Console) -> None:
+    from launchbay.devices import gpus
+    from launchbay.launch.distributed.network import INTERFACE
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in facts().items():
+        table.add_row(f"[bold]{name}[/bold]", value)
+    console.print(table)
+    console.print("\n[bold]commands[/bold]")
+    for what, command in (of_checkout if CONFIGS.is_dir() else of_package)(len(gpus())):
+        console.print(f"  {what:28}{command}", highlight=False, soft_wrap=True)
+    console.print("\nfor several machines: launchbay doctor --machines HOST HOST...", highlight=False)
+    for variable in ("WORLD_SIZE", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", INTERFACE):
+        if variable in os.environ:
+            console.print(
+                f"note: {variable}={os.environ[variable]} is set here and changes what is started", highlight=False
+            )
+
+
+def facts() -> dict[str, str]:
+    """Return what is here and what is in force, by name."""
     import torch
 
-    from launchbay import devices
-    from launchbay.launch.distributed.network import INTERFACE
+    from launchbay.devices import describe, gpus, has_fast_bf16
     from launchbay.launch.distributed.settings import config_in_force
     from launchbay.launch.others import threads_per_process
     from launchbay.launch.record.wandb_mode import wanted_mode
 
-    gpus = devices.gpus()
-    about = [devices.describe(one) for one in gpus]
+    found = gpus()
+    about = [describe(one) for one in found]
     tf32 = about[0].get("tf32") if about else None
     config = config_in_force([])
-    table = Table(box=None, show_header=False, pad_edge=False)
-    rows = {
+    return {
         "launchbay": f"{__version__} on {platform.platform()}",
         "python": f"{platform.python_version()} at {sys.executable}",
         "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
         "GPUs": ", ".join(one["gpu"] for one in about) or "none",
         **({"fp32 there": f"{tf32} in TF32 (NVIDIA_TF32_OVERRIDE=0: nothing)"} if tf32 else {}),
         "CPU": f"{number_of(threads_per_process(), 'thread')} for one process",
-        "fast bf16": "yes" if devices.has_fast_bf16((*gpus, torch.device("cpu"))[0]) else "no",
+        "fast bf16": "yes" if has_fast_bf16((*found, torch.device("cpu"))[0]) else "no",
         "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file"
         if config
         else "none, so its defaults",
@@ -49,18 +67,6 @@ def examine_machine(console: Console) -> None:
         ),
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free in {Path.cwd()}",
     }
-    for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/bold]", value)
-    console.print(table)
-    console.print("\n[bold]commands[/bold]")
-    for what, command in (of_checkout if CONFIGS.is_dir() else of_package)(len(gpus)):
-        console.print(f"  {what:28}{command}", highlight=False, soft_wrap=True)
-    console.print("\nfor several machines: launchbay doctor --machines HOST HOST...", highlight=False)
-    for variable in ("WORLD_SIZE", "ACCELERATE_USE_CPU", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", INTERFACE):
-        if variable in os.environ:
-            console.print(
-                f"note: {variable}={os.environ[variable]} is set here and changes what is started", highlight=False
-            )
 
 
 def of_package(gpus: int) -> list[tuple[str, str]]:

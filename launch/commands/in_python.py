@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from PIL import Image
 
 from launchbay import UserError
+from launchbay.launch.config.durations import seconds_of
 from launchbay.launch.config.plugins import TASKS, installed
 from launchbay.launch.config.run_options import find_run
+from launchbay.launch.distributed.ranks import find_rank
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.errors import Signalled, Stopped, out_of_memory
 from launchbay.launch.files import Json
@@ -218,10 +220,10 @@ def train(task: "str | type[AnyTask]", file: str | Path | None, options: Mapping
         UserError: it cannot be trained so.
         KeyboardInterrupt: it was interrupted, and goes on if it is called again with the same `run`.
     """
-    from launchbay.launch.config.durations import seconds_of
     from launchbay.launch.config.keywords import configure
     from launchbay.launch.config.setup import task_of
 
+    find_rank()
     name = name_of(task)
     NAMED.add(name)
     with warnings.catch_warnings():

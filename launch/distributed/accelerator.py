@@ -56,7 +56,7 @@ def create_accelerator(options: TrainOptions) -> Accelerator:
     if accelerator.num_processes > 1:
         introduce(addresses())
     if accelerator.device.type == "cpu":
-        tune_malloc(give_back=options.hardware.shard)
+        tune_malloc(give_back=options.hardware.shard and accelerator.num_processes > 1)
         if launcher and not threads_were_said(launcher):
             torch.set_num_threads(threads_per_process())
     return accelerator
@@ -169,6 +169,7 @@ def check_accumulate(options: TrainOptions, networks: Collection[str]) -> None:
 
 
 def check_batch(options: TrainOptions, processes: int) -> None:
+    """Raise a UserError if a batch cannot be divided among so many `processes`."""
     size, accumulate = options.optimization.batch_size, options.optimization.accumulate
     parts = processes * accumulate
     if size % parts:

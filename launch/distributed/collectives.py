@@ -146,7 +146,7 @@ def broadcast(value: Tensor) -> None:
     """Give `value` what it is on the main process."""
     whole = value.detach().contiguous()
     if whole.numel():
-        distributed.broadcast(whole.view(-1).view(torch.uint8), 0)  # gloo does not know every type
+        distributed.broadcast(as_bytes(whole), 0)
     value.detach().copy_(whole)
 
 

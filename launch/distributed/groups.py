@@ -36,8 +36,8 @@ def join_processes(store: TCPStore, timeout: float) -> None:
     processes that are gone; so too in a second training of the same processes.
     """
     of_attempt = PrefixStore(f"launchbay/attempt-{attempt()}-{next(MEETINGS)}", store)
-    time_out, (rank, count) = timedelta(seconds=timeout), (process_rank(), process_count())
-    distributed.init_process_group("gloo", timeout=time_out, store=of_attempt, rank=rank, world_size=count)
+    time_out, place = timedelta(seconds=timeout), {"rank": process_rank(), "world_size": process_count()}
+    distributed.init_process_group("gloo", timeout=time_out, store=of_attempt, **place)
 
 
 def aborts() -> bool:
@@ -97,12 +97,12 @@ def watch(connection: socket.socket, timeout: float) -> None:
     """Let a TCP `connection` fail after `timeout` seconds without an answer of the other kernel."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     settings = {
-        "TCP_USER_TIMEOUT": min(1000 * timeout, 2**31 - 1),
-        "TCP_KEEPIDLE": min(timeout / 4, LONGEST_IDLE),
-        "TCP_KEEPINTVL": min(timeout / 8, LONGEST_IDLE),
+        socket.TCP_USER_TIMEOUT: min(1000 * timeout, 2**31 - 1),
+        socket.TCP_KEEPIDLE: min(timeout / 4, LONGEST_IDLE),
+        socket.TCP_KEEPINTVL: min(timeout / 8, LONGEST_IDLE),
     }
-    for name, value in settings.items():
-        connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), max(1, round(value)))
+    for setting, value in settings.items():
+        connection.setsockopt(socket.IPPROTO_TCP, setting, max(1, round(value)))
 
 
 def connections() -> set[tuple[int, str]]:

@@ -31,8 +31,8 @@ def as_guest() -> Generator[None]:
         for state, before in zip(STATES, kept, strict=True):
             state._shared_state.clear()
             state._shared_state.update(before)
+        leave_aside()
         if torch.distributed.is_initialized() and not had_group:
-            leave_aside()
             torch.distributed.destroy_process_group()
         torch.set_default_dtype(dtype)
         torch.backends.cudnn.deterministic = alike

@@ -47,7 +47,7 @@ def check_same_data(fingerprints: Mapping[str, str], accelerator: Accelerator) -
     if accelerator.num_processes == 1 or are_same(sha256(repr(sorted(fingerprints.items())).encode()).hexdigest()):
         return
     found = gather_lists([(platform.node(), dict(fingerprints))])
-    for split in found[0][1]:
+    for split in dict.fromkeys(split for _, own in found for split in own):
         if others := [rank for rank, (_, own) in enumerate(found) if own.get(split) != found[0][1].get(split)]:
             who = f"{named(others)} ({', '.join(dict.fromkeys(found[rank][0] for rank in others))})"
             tell_all(f"the {split} pictures of {who} are not those of process 0", "put the same on each machine")

@@ -108,11 +108,11 @@ def all_are_here(store: Store) -> bool:
 
 def place_to_meet() -> Place:
     lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    remedy = "start it with accelerate launch, or unset WORLD_SIZE to train in one process"
     if lacking:
-        raise UserError(f"WORLD_SIZE is {process_count()}, but {' and '.join(lacking)} not set", remedy)
-    if not 0 <= process_rank() < process_count():
-        raise UserError(f"RANK is {process_rank()}, and WORLD_SIZE {process_count()}: ranks begin with 0", remedy)
+        raise UserError(
+            f"WORLD_SIZE is {process_count()}, but {' and '.join(lacking)} not set",
+            "start it with accelerate launch, or unset WORLD_SIZE to train in one process",
+        )
     address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
     if not port.isdecimal() or not 0 < int(port) < 2**16:
         raise UserError(f"MASTER_PORT is {port!r}", "set it to the number of a free port, such as 29500")

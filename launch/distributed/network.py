@@ -23,6 +23,8 @@ NO_NAME = (socket.gaierror, UnicodeError)
 """What Python raises for a name that no machine has here, or none can have."""
 SECONDS_TO_REACH = 10
 """That a machine may take to answer another one."""
+MOST_SAID = 8
+"""Ways between machines of which a message tells what is wrong."""
 
 
 class Machine(NamedTuple):
@@ -95,7 +97,9 @@ def try_way(store: "Store", machines: list[Machine], address: str, verdict: str)
         store.set(f"{verdict}/way/{place}", said if trouble else "")
         if place == 0:
             all_said = [store.get(f"{verdict}/way/{number}").decode() for number in range(len(machines))]
-            store.set(verdict, "; ".join(dict.fromkeys(filter(None, all_said[:99]))))
+            troubles = list(dict.fromkeys(filter(None, all_said)))
+            rest = [f"and {len(troubles) - MOST_SAID} more"] if len(troubles) > MOST_SAID else []
+            store.set(verdict, "; ".join([*troubles[:MOST_SAID], *rest]))
         store.get(verdict)
 
 

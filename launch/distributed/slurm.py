@@ -8,6 +8,8 @@ from launchbay.launch.others import process_count, threads_per_process
 
 FIRST_PORT, PORTS = 15_000, 15_000
 """Below those that Linux gives to connections by itself (32768 and more)."""
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+"""By which SLURM shows a task its GPUs: NVIDIA's, AMD's and Intel's."""
 
 
 def join_tasks() -> None:
@@ -47,7 +49,7 @@ def tasks_of_step() -> int:
 
 def sees_one_gpu() -> bool:
     """Return whether srun shows this task one GPU (--gpus-per-task=1), which then is the first for each of them."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    visible = next((value for name in VISIBLE if (value := os.environ.get(name))), "")
     return bool(visible) and "," not in visible
 
 

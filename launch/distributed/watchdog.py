@@ -11,11 +11,10 @@ from contextlib import AbstractContextManager, suppress
 from math import inf
 from multiprocessing import active_children
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from launchbay.launch import errors, others
 from launchbay.launch.distributed import collectives
-from launchbay.launch.files import Json
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
@@ -31,6 +30,14 @@ MOST_SHOWN = 8
 """Processes whose places a report has."""
 TIME_TO_ANSWER = 1.0
 """Seconds, beside those between two looks."""
+
+
+class Answer(TypedDict):
+    """What a process says of itself."""
+
+    waits: bool
+    """For other processes."""
+    place: list[str]
 
 
 class Watch(AbstractContextManager["Watch"]):
@@ -108,17 +115,13 @@ class Watch(AbstractContextManager["Watch"]):
         frames = traceback.extract_stack(sys._current_frames()[self.trainer])
         if self.logs:
             LOGGER.warning("no progress for %g s\n%s", self.limit, "".join(traceback.format_list(frames)))
-        answers = self.answers(
-            {
-                "waits": self.processes > 1 and waits(frames),
-                "place": [*errors.places(frames), *state_of_workers(frames)],
-            }
-        )
+        place = [*errors.places(frames), *state_of_workers(frames)]
+        answers = self.answers({"waits": self.processes > 1 and waits(frames), "place": place})
         if answers:
             where = f" in {self.phase}" * bool(self.phase)
             errors.panel(f"no progress for {self.limit:g} s{where}", self.lines(answers), self.hint(), "yellow")
 
-    def lines(self, answers: dict[int, Json]) -> list[str]:
+    def lines(self, answers: dict[int, Answer]) -> list[str]:
         """Return who holds the run up: those that are silent or busy; if all wait, where they do."""
         if self.processes == 1:
             return answers[0]["place"]
@@ -136,7 +139,7 @@ class Watch(AbstractContextManager["Watch"]):
         where = f"the whole stack of each process is in {self.logs}; " if self.logs else ""
         return f"{where}Ctrl-C ends the run, --stuck-after {2 * self.limit:g}s reports later"
 
-    def answers(self, mine: Json) -> dict[int, Json]:
+    def answers(self, mine: Answer) -> dict[int, Answer]:
         """Return what each process that answers says of itself, if this one is to speak for all; otherwise nothing.
 
         All that are held up say so under one name, and the first of them reads it: what they ask of the store grows

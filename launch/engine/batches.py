@@ -27,6 +27,8 @@ class TrainingBatches:
     ):
         self.images, self.options, self.accelerator = images, optimization, accelerator
         self.workers, self.window = data.workers, checked_window(images, data.shuffle_window)
+        parts = optimization.accumulate * accelerator.num_processes
+        self.share = max(1, optimization.batch_size // parts)  # samples that a process computes at once
         self.steps = optimization.steps or ceil((optimization.epochs or 1) * len(images) / optimization.batch_size)
 
     def after(self, step: int) -> Generator[list[Batch]]:

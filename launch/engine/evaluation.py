@@ -140,14 +140,9 @@ def evaluate(
     told = counted(beat, sum(1 for _ in order.positions()))
     with closing(loaded):  # ends its workers, also where it breaks off
         sums, rest, values = raise_on_all(lambda: ask_for_all(task, batches, device, told, each=each), accelerator)
-    means: dict[str, float] = {}
-    if sums:
-        total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
-        means = dict(zip(sums, (total / len(images)).tolist(), strict=True))
+    means = means_of(sums, len(images), accelerator)
     collected = {name: collect_on_main(rows, len(images), accelerator) for name, rows in rest.items()}
-    together = [torch.cat(rows, dim=1) for rows in zip(*values.values(), strict=True)]
-    columns = collect_rows(together, len(images), accelerator).unbind(dim=1) if together else ()
-    of_each = dict(zip(values, columns, strict=True))
+    of_each = collect_columns(values, len(images), accelerator)
     beat("summarize", None)
     figures = on_main_process(lambda: with_summary(task, means, collected))
     return Evaluation(Figures.from_named(figures), collected, Figures.from_named(of_each))
@@ -218,6 +213,21 @@ def with_summary(task: AnyTask, means: Mapping[str, float], collected: Mapping[s
             task, "summarize", f"gives {min(twice)!r}, as evaluate does", "give one of them another name"
         )
     return {**means, **whole}
+
+
+def means_of(sums: Mapping[str, Tensor], size: int, accelerator: Accelerator) -> dict[str, float]:
+    """Return the means over a set of that `size` from the `sums` of each process."""
+    if not sums:
+        return {}
+    total = reduce(torch.stack([*sums.values()]), "sum", accelerator)
+    return dict(zip(sums, (total / size).tolist(), strict=True))
+
+
+def collect_columns(values: Mapping[str, list[Tensor]], size: int, accelerator: Accelerator) -> dict[str, Tensor]:
+    """Return `collect_rows` of the N×1 of each name, exchanged together, as one row of numbers each."""
+    together = [torch.cat(rows, dim=1) for rows in zip(*values.values(), strict=True)]
+    columns = collect_rows(together, size, accelerator).unbind(dim=1) if together else ()
+    return dict(zip(values, columns, strict=True))
 
 
 def collect_rows(batches: list[Tensor], size: int, accelerator: Accelerator) -> Tensor:

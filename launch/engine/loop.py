@@ -1,7 +1,5 @@
 """The training loop: takes the steps that a task yields, and stops now and then to evaluate, to show and to save."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -23,11 +21,11 @@ from launchbay.launch.distributed.handed import Handed
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
-from launchbay.launch.engine.evaluation import evaluate_sets, is_best, monitored
+from launchbay.launch.engine.evaluation import evaluate_sets, is_best
 from launchbay.launch.engine.finite import NotFinite
 from launchbay.launch.engine.interval import TENTHS, eval_every
 from launchbay.launch.engine.opened import open_data
-from launchbay.launch.engine.outcome import failures_of, how_it_ended, stopped, use_of
+from launchbay.launch.engine.outcome import about_task, failures_of, how_it_ended, stopped
 from launchbay.launch.engine.pictures import Pictures
 from launchbay.launch.engine.profiling import DATA, Profile, labelled, profiler
 from launchbay.launch.engine.saving import Saving
@@ -229,13 +227,10 @@ class Engine:
 
     def validate(self) -> bool:
         """Evaluate, draw samples, record. Returns whether the network is the best so far."""
-        options = self.options.optimization
-        share = max(1, options.batch_size // (options.accumulate * self.accelerator.num_processes))
-        given, moment = (self.task, self.validation_sets), self.batches.moment(self.state.step)
+        given = self.task, self.validation_sets, self.accelerator, self.batches.share, self.options
+        moment = self.batches.moment(self.state.step)
         with self.learner.evaluating():
-            figures, found = evaluate_sets(
-                *given, self.accelerator, share, self.options, moment=moment, beat=self.beat, each=self.may_be_last()
-            )
+            figures, found = evaluate_sets(*given, moment=moment, beat=self.beat, each=self.may_be_last())
             self.pictures.draw_sets(found, moment, self.beat)
         state, sets = self.state, self.validation_sets
         improved = on_main_process(lambda: is_best(self.task, state.step, figures.own, state.best, sets))
@@ -257,8 +252,7 @@ class Engine:
         self.tell(lambda observer: observer.phase(phase, share))
 
     def record_pictures(self, pictures: dict[str, Image]) -> None:
-        if pictures:
-            self.tell(lambda observer: observer.samples(self.state.step, pictures))
+        self.tell(lambda observer: observer.samples(self.state.step, pictures))
 
     def save(self, best: bool, *, wait: bool) -> None:
         """Begin to write a checkpoint; with `wait`, be done with it."""
@@ -287,10 +281,7 @@ class Engine:
             "reason": self.reason,
             "steps": self.steps,
             **asdict(self.state),
-            "best_by": monitored(self.task, self.state.final, self.validation_sets) if self.state.best else "",
-            "lower_is_better": self.task.monitor.startswith("-"),
-            "baseline_name": self.task.baseline_name,
-            "use": use_of(self.task),
+            **about_task(self.task, self.state, self.validation_sets),
             "device": str(self.accelerator.device),
             **peak_memory(self.accelerator.device),
             **surroundings(self.accelerator.num_processes, self.accelerator.device),

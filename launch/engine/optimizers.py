@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from itertools import chain
 from math import cos, pi
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +28,10 @@ def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, 
     A group's "lr_scale" multiplies its learning rate. It is torch's fused kind, which goes over the weights once: on
     CPUs three to five times as fast as the others.
     """
-    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay, **own}
+    settings: dict[str, object] = {"lr": options.lr, "weight_decay": options.weight_decay, **own}
     if options.optimizer == "sgd":
         settings = {"momentum": 0.9, **settings}
+    kind: Callable[..., Optimizer]
     if options.optimizer in PLAIN:
         kind, settings = without_dynamo(PLAIN[options.optimizer]), {"fused": True, **settings}
     else:

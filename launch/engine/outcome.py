@@ -1,11 +1,14 @@
 """How a run has ended, and what it is good for: what its summary says in words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from launchbay import printable
 from launchbay.launch.distributed.signals import reason
+from launchbay.launch.engine.evaluation import monitored
+from launchbay.launch.engine.state import State
 from launchbay.launch.errors import Gone, Signalled, Stopped
+from launchbay.launch.files import Json
 from launchbay.tasks.base import AnyTask, Task
 from launchbay.tasks.generative import Generative
 from launchbay.tasks.image_to_image import ImageToImage
@@ -30,6 +33,18 @@ def how_it_ended(error: BaseException) -> tuple[str, str]:
 
 def one_line(text: str) -> str:
     return printable(text.strip().partition("\n")[0], MOST)
+
+
+def about_task(task: AnyTask, state: State, sets: Iterable[str]) -> Json:
+    """Return what a summary has of `task`: by which of its figures on the validation `sets` it is judged, beside what,
+    and what it is good for.
+    """
+    return {
+        "best_by": monitored(task, state.final, sets) if state.best else "",
+        "lower_is_better": task.monitor.startswith("-"),
+        "baseline_name": task.baseline_name,
+        "use": use_of(task),
+    }
 
 
 def use_of(task: AnyTask) -> str:

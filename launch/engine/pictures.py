@@ -113,7 +113,8 @@ class Pictures:
 
     def show_here(self, draw: Draw) -> None:
         try:
-            self.record(draw())
+            if pictures := draw():
+                self.record(pictures)
         except Exception as error:
             memory = out_of_memory(error)
             if memory is None and not isinstance(error, CannotDraw):

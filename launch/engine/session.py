@@ -7,7 +7,6 @@ from math import inf
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 
 from launchbay import devices, number_of
 from launchbay.data import ImageSet, key
@@ -82,13 +81,8 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
         told = describe_all(sources.values(), choosable=hasattr(config.options, "channels"))
         told += begin(engine, start)
         if accelerator.is_main_process:
-            data = options.data.data if engine.data == options.data.validation_data() else engine.data
-            told += [*on_trackers, *describe_settings()]
-            names = [options.data.data, *all_of(options.data.val_data)]
-            told += [line for name in names if (line := namesake(name))]
-            told += [OWN_COURSE] if has_own_course(engine.task) else []
-            told += overlaps(engine) if start is None else []
-            print(run_header(config, data, accelerator, folder, engine.steps), *changes, *told, sep="\n  ")
+            told += [*on_trackers, *remarks(engine), *(overlaps(engine) if start is None else ())]
+            print(run_header(config, engine, folder), *changes, *told, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
         if not engine.is_over() or on_main_process(lambda: not run_folder.is_done(folder)):
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
@@ -121,6 +115,13 @@ def begin(engine: Engine, start: Path | None) -> list[str]:
             moment = engine.batches.moment(engine.state.step)
             rehearse(engine.task, engine.validation_sets, accelerator, options, moment)
     return told
+
+
+def remarks(engine: Engine) -> list[str]:
+    """Return lines on what is in force that the options do not say, and on what they may be taken to say."""
+    data = engine.options.data
+    lines = [line for name in (data.data, *all_of(data.val_data)) if (line := namesake(name))]
+    return [*describe_settings(), *lines, *([OWN_COURSE] if has_own_course(engine.task) else ())]
 
 
 def overlaps(engine: Engine) -> list[str]:
@@ -194,8 +195,10 @@ def track(
     ]
 
 
-def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: Path, steps: int) -> str:
+def run_header(config: AnyConfig, engine: Engine, folder: Path) -> str:
     """Return the first lines of a run: what, on what data, on what hardware, where."""
+    options, accelerator = config.train.data, engine.accelerator
+    data = options.data if engine.data == options.validation_data() else engine.data
     on_cpu, processes = accelerator.device.type == "cpu", accelerator.num_processes
     threads = torch.get_num_threads()
     gpu = devices.describe(accelerator.device)
@@ -205,7 +208,7 @@ def run_header(config: AnyConfig, data: str, accelerator: Accelerator, folder: P
     )
     precision += f" ({gpu['tf32']} in TF32)" if precision == "fp32" and gpu.get("tf32", "nothing") != "nothing" else ""
     line = (
-        f"{config.task} on {data}: {number_of(steps, 'step')} of "
+        f"{config.task} on {data}: {number_of(engine.steps, 'step')} of "
         f"{number_of(config.train.optimization.batch_size, 'sample')}, "
         f"{number_of(processes, 'process')} ({device}), {precision} -> {folder}"
     )

@@ -108,13 +108,17 @@ class Learner:
         self.optimizers = dict(self.plain)
         if accelerator.scaler is not None:  # otherwise accelerate's would only take time
             self.optimizers = {name: accelerator.prepare(optimizer) for name, optimizer in self.plain.items()}
-        if options.optimization.sync_batchnorm and accelerator.num_processes > 1:
-            for network in self.networks.values():
-                synchronize_batchnorm(network)
-        if options.hardware.compile or options.hardware.cuda_graphs:
-            for network in self.networks.values():
+        self.wrapped = self.wrap()
+
+    def wrap(self) -> dict[str, nn.Module]:
+        """Return the networks as they are trained: synchronised, compiled and wrapped as the options say."""
+        options = self.options
+        for name, network in self.networks.items():
+            if options.optimization.sync_batchnorm and self.accelerator.num_processes > 1:
+                synchronize_batchnorm(name, network)
+            if options.hardware.compile or options.hardware.cuda_graphs:
                 network.compile(mode="reduce-overhead" if options.hardware.cuda_graphs else "default")
-        self.wrapped = self.placed.wrapped(self.networks, accelerator)
+        return self.placed.wrapped(self.networks, self.accelerator)
 
     def step(self, number: int, micro_batches: list[Batch]) -> dict[str, Tensor]:
         """Take step `number`, from 1: minimise each loss that the task yields, in turn. Return each term, averaged over

@@ -1,22 +1,37 @@
 """Batch normalisation over all processes (--sync-batchnorm): statistics of the whole batch, on CPUs and GPUs alike."""
 
+from functools import cache
+
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from launchbay import UserError
 from launchbay.launch.distributed.collectives import sum_with_gradients
 
 
-def synchronize_batchnorm(network: nn.Module) -> None:
-    """Make each BatchNorm of `network` one over all processes. It stays the same module, with the same weights.
+def synchronize_batchnorm(name: str, network: nn.Module) -> None:
+    """Make each BatchNorm of `network`, the one of that `name`, one over all processes. It stays the same module, with
+    the same weights.
 
     torch's own SyncBatchNorm works on GPUs only.
+
+    Raises:
+        UserError: one is of a class that may do more than torch's, and would not be synchronised.
     """
-    for module in network.modules():
-        if type(module) in SYNCHRONISED:
-            module.__class__ = SYNCHRONISED[type(module)]
+    for place, module in network.named_modules(prefix=name):
+        if not isinstance(module, _BatchNorm) or isinstance(module, Synchronised | nn.SyncBatchNorm):
+            continue
+        own = SYNCHRONISED.get(type(module)) or of_timm().get(type(module))
+        if own is None:
+            raise UserError(
+                f"--sync-batchnorm: {place} is a {type(module).__name__}, which nobody here knows how to synchronise",
+                "use nn.BatchNorm1d, 2d or 3d there, or leave --sync-batchnorm out",
+            )
+        module.__class__ = own
 
 
-class Synchronised(nn.modules.batchnorm._BatchNorm):
+class Synchronised(_BatchNorm):
     """Statistics over all processes in training; what BatchNorm does otherwise."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -54,4 +69,25 @@ class Synchronised2d(Synchronised, nn.BatchNorm2d):
     pass
 
 
-SYNCHRONISED: dict[type, type] = {nn.BatchNorm1d: Synchronised1d, nn.BatchNorm2d: Synchronised2d}
+class Synchronised3d(Synchronised, nn.BatchNorm3d):
+    pass
+
+
+SYNCHRONISED: dict[type, type] = {
+    nn.BatchNorm1d: Synchronised1d,
+    nn.BatchNorm2d: Synchronised2d,
+    nn.BatchNorm3d: Synchronised3d,
+}
+
+
+@cache
+def of_timm() -> dict[type, type]:
+    """Return the same of timm's layer, which goes on with Dropout and an activation."""
+    from timm.layers.norm_act import BatchNormAct2d  # a second, if the network is not timm's
+
+    class SynchronisedAct2d(Synchronised, BatchNormAct2d):
+        def forward(self, input: Tensor) -> Tensor:
+            normal = super().forward(input)
+            return self.act(self.drop(normal)) if self.training else normal  # where timm's own has both
+
+    return {BatchNormAct2d: SynchronisedAct2d}
