@@ -21,7 +21,8 @@ from launchbay.launch.check.suite import outcome
 from launchbay.launch.config.assembly import validation_sets
 from launchbay.launch.config.options import DataOptions, TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
-from launchbay.launch.engine.evaluation import evaluate, evaluate_sets, is_best
+from launchbay.launch.engine.best import is_best
+from launchbay.launch.engine.evaluation import evaluate, evaluate_sets
 from launchbay.launch.record.tracker_writer import to_row
 from launchbay.tasks import Batch, Datasets
 

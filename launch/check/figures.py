@@ -10,7 +10,7 @@ from launchbay import UserError
 from launchbay.launch.check.bench import Bench
 from launchbay.launch.check.options import it_can_be_built
 from launchbay.launch.check.results import Broken, NotApplicable, needs
-from launchbay.launch.engine.evaluation import is_best
+from launchbay.launch.engine.best import is_best
 from launchbay.launch.engine.pictures import preview
 from launchbay.launch.record.grids import DRAWABLE, grid
 from launchbay.tasks.image_to_image import ImageToImage

@@ -16,6 +16,7 @@ from launchbay import UserError
 from launchbay.launch.config.durations import seconds_of
 from launchbay.launch.config.plugins import TASKS, installed
 from launchbay.launch.config.run_options import find_run
+from launchbay.launch.config.setup import task_of
 from launchbay.launch.distributed.ranks import find_rank
 from launchbay.launch.distributed.signals import Stop
 from launchbay.launch.errors import Signalled, Stopped, out_of_memory
@@ -204,7 +205,6 @@ def check_options_of_use(run: Run, task: str, options: Json) -> None:
     """
     from launchbay.launch.config.option_file import read_options
     from launchbay.launch.config.run_options import with_values_of_use
-    from launchbay.launch.config.setup import task_of
 
     if task and (":" not in task or task in NAMED):
         config, _ = read_options(config_file(run.folder), task_of(task)[1])
@@ -221,7 +221,6 @@ def train(task: "str | type[AnyTask]", file: str | Path | None, options: Mapping
         KeyboardInterrupt: it was interrupted, and goes on if it is called again with the same `run`.
     """
     from launchbay.launch.config.keywords import configure
-    from launchbay.launch.config.setup import task_of
 
     find_rank()
     name = name_of(task)

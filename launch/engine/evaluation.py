@@ -1,11 +1,10 @@
 """The validation set: exact figures (every sample counts once, on any number of processes), and samples to look at."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
-from math import isnan
 
 import torch
 from accelerate import Accelerator
@@ -22,6 +21,7 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.collectives import gather, gather_on_main, on_main_process, raise_on_all, reduce
 from launchbay.launch.distributed.signals import check, interruptible
 from launchbay.launch.engine.batches import refuse_in_validation, to_batch
+from launchbay.launch.engine.best import monitored
 from launchbay.launch.record.figures import Figures
 from launchbay.tasks.authors import raise_author_error
 from launchbay.tasks.base import AnyTask, Batch, Moment, Task
@@ -245,43 +245,6 @@ def collect_on_main(batches: list[Tensor], size: int, accelerator: Accelerator) 
 def in_order(everyone: Tensor, size: int) -> Tensor:
     """size×D from processes × batches × N × D."""
     return everyone.transpose(0, 1).flatten(0, 2)[:size]
-
-
-def is_best(
-    task: AnyTask, step: int, figures: Mapping[str, float], best: Mapping[str, float], sets: Iterable[str] = ("",)
-) -> bool:
-    """Return whether `figures` are at least as good as `best` (empty at first) by what `task.monitor` says. Of several
-    validation `sets` that is the figure of the first, unless it names another.
-
-    Raises:
-        UserError: that is not among the figures, or nan.
-    """
-    if not task.monitor:
-        return True  # nothing to compare: the newest is the best
-    name, sign = monitored(task, figures, sets), -1 if task.monitor.startswith("-") else 1
-    if isnan(figures[name]):
-        raise UserError(
-            f"{name} is nan at step {step}",
-            f"lower --lr if the losses grew before; otherwise look at how {type(task).__name__} computes {name}. "
-            "Checkpoints already saved are intact",
-        )
-    return name not in best or sign * figures[name] >= sign * best[name]
-
-
-def monitored(task: AnyTask, figures: Collection[str], sets: Iterable[str]) -> str:
-    """Return which of `figures`, of validation `sets`, `task.monitor` means; empty if it means none.
-
-    Raises:
-        AuthorError: none of them.
-    """
-    wanted = task.monitor.removeprefix("-")
-    if not wanted:
-        return ""
-    for name in (wanted, *(f"{each}/{wanted}" for each in sets)):
-        if name in figures:
-            return name
-    said = f"is {task.monitor!r}, but the figures are {', '.join(figures) or 'none'}"
-    raise_author_error(task, "monitor", said, 'set it to the name of one ("-" before it: lower is better), or to ""')
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ from launchbay.launch.distributed.handed import Handed
 from launchbay.launch.distributed.signals import SAVE_FAILED, Stop, reason
 from launchbay.launch.distributed.watchdog import Watch
 from launchbay.launch.engine.batches import TrainingBatches
-from launchbay.launch.engine.evaluation import evaluate_sets, is_best
+from launchbay.launch.engine.best import is_best
+from launchbay.launch.engine.evaluation import evaluate_sets
 from launchbay.launch.engine.finite import NotFinite
 from launchbay.launch.engine.interval import TENTHS, eval_every
 from launchbay.launch.engine.opened import open_data

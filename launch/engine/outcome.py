@@ -5,7 +5,7 @@ from pathlib import Path
 
 from launchbay import printable
 from launchbay.launch.distributed.signals import reason
-from launchbay.launch.engine.evaluation import monitored
+from launchbay.launch.engine.best import monitored
 from launchbay.launch.engine.state import State
 from launchbay.launch.errors import Gone, Signalled, Stopped
 from launchbay.launch.files import Json

@@ -69,8 +69,8 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     sources = open_sources(options.data)
     config = infer_options(task_type, config, next(iter(sources.values())))
     torch.manual_seed(key(options.optimization.seed, "weights"))
-    rank, processes = accelerator.process_index, accelerator.num_processes
-    with Watch(seconds_of(options.run.stuck_after), None, rank, processes, "building the networks"):
+    place = accelerator.process_index, accelerator.num_processes
+    with Watch(seconds_of(options.run.stuck_after), None, *place, "building the networks"):
         task = build_task(task_type, config.options)
     engine = Engine(task, config, accelerator, sources)
     check_used(sources)
@@ -78,24 +78,32 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
     with ExitStack() as stack:
         start = on_main_process(lambda: acquire_run(folder, config, engine.fingerprints, engine.steps, stack))
         check_same_folder(folder, accelerator)
-        told = describe_all(sources.values(), choosable=hasattr(config.options, "channels"))
-        told += begin(engine, start)
+        told = describe_all(sources.values(), choosable=hasattr(config.options, "channels")) + begin(engine, start)
         if accelerator.is_main_process:
-            told += [*on_trackers, *remarks(engine), *(overlaps(engine) if start is None else ())]
-            print(run_header(config, engine, folder), *changes, *told, sep="\n  ")
+            told = [*changes, *told, *on_trackers, *remarks(engine), *(overlaps(engine) if start is None else ())]
+            print(run_header(config, engine, folder), *told, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
         if not engine.is_over() or on_main_process(lambda: not run_folder.is_done(folder)):
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             stack.enter_context(log(folder, accelerator.process_index, first_line))
-            try:
-                engine.fit(folder, observers(config, folder, engine, stop, tracked), stop)
-            except errors.Stopped:
-                wait_for_all()  # the launcher ends all processes when the first is gone
-                raise
+            fit(engine, folder, observers(config, folder, engine, stop, tracked), stop)
         elif accelerator.is_main_process:
             for tracker in track(tracked, config, folder, Earlier(folder, inf), stop):
                 tracker.complete()
     return folder
+
+
+def fit(engine: Engine, folder: Path, observers: list[tracking.Observer], stop: Stop) -> None:
+    """Train to the last step.
+
+    Raises:
+        Stopped: `stop` has ended it early; on all processes, once all have come so far.
+    """
+    try:
+        engine.fit(folder, observers, stop)
+    except errors.Stopped:
+        wait_for_all()  # the launcher ends all processes when the first is gone
+        raise
 
 
 def begin(engine: Engine, start: Path | None) -> list[str]:
