@@ -12,7 +12,10 @@ import torch
 from accelerate import Accelerator
 from timm.layers.norm_act import BatchNormAct2d
 from torch import distributed, nn
-from torch.distributed import distributed_c10d
+from torch.distributed import (
+    HashStore,  # pyright: ignore[reportPrivateImportUsage]
+    distributed_c10d,
+)
 
 from launchbay import UserError
 from launchbay.launch.checkpoint.storage import TrainedState
@@ -27,7 +30,7 @@ from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
 @pytest.fixture
 def alone() -> Generator[Accelerator]:
     """One process that is a group by itself."""
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    distributed.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
     yield Accelerator(cpu=True)
     distributed.destroy_process_group()
 

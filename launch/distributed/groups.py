@@ -36,8 +36,8 @@ def join_processes(store: TCPStore, timeout: float) -> None:
     processes that are gone; so too in a second training of the same processes.
     """
     of_attempt = PrefixStore(f"launchbay/attempt-{attempt()}-{next(MEETINGS)}", store)
-    time_out, place = timedelta(seconds=timeout), {"rank": process_rank(), "world_size": process_count()}
-    distributed.init_process_group("gloo", timeout=time_out, store=of_attempt, **place)
+    time_out, rank, processes = timedelta(seconds=timeout), process_rank(), process_count()
+    distributed.init_process_group("gloo", timeout=time_out, store=of_attempt, rank=rank, world_size=processes)
 
 
 def aborts() -> bool:

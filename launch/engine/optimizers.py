@@ -31,7 +31,6 @@ def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, 
     settings: dict[str, object] = {"lr": options.lr, "weight_decay": options.weight_decay, **own}
     if options.optimizer == "sgd":
         settings = {"momentum": 0.9, **settings}
-    kind: Callable[..., Optimizer]
     if options.optimizer in PLAIN:
         kind, settings = without_dynamo(PLAIN[options.optimizer]), {"fused": True, **settings}
     else:
@@ -67,7 +66,7 @@ def kind_of_timm(name: str) -> Callable[..., Optimizer]:
         ) from error
 
 
-def without_dynamo(kind: type[Optimizer]) -> type[Optimizer]:
+def without_dynamo(kind: type[Optimizer]) -> Callable[..., Optimizer]:
     """Return `kind` without what torch wraps around it for compiling optimizers, which is not done here: the first call
     of a wrapper imports torch._dynamo, as long as importing torch itself takes.
     """

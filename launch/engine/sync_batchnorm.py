@@ -1,6 +1,7 @@
 """Batch normalisation over all processes (--sync-batchnorm): statistics of the whole batch, on CPUs and GPUs alike."""
 
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -87,7 +88,9 @@ def of_timm() -> dict[type, type]:
 
     class SynchronisedAct2d(Synchronised, BatchNormAct2d):
         def forward(self, input: Tensor) -> Tensor:
-            normal = super().forward(input)
-            return self.act(self.drop(normal)) if self.training else normal  # where timm's own has both
+            normal, activate = super().forward(input), cast(nn.Module, self.act)
+            return (
+                activate(cast(nn.Module, self.drop)(normal)) if self.training else normal
+            )  # where timm's own has both
 
     return {BatchNormAct2d: SynchronisedAct2d}

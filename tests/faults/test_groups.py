@@ -136,7 +136,7 @@ def test_what_a_stuck_report_asks_grows_with_the_processes_not_their_square(monk
 @pytest.mark.parametrize(("wait", "left"), [(lambda wait: wait(), True), (collectives.on_main_process, False)])
 def test_what_nothing_interrupts_is_left_in_time(wait: Callable[[Callable[[], None]], None], left: bool) -> None:
     """Waiting for others in a step, as on GPUs; not what is waited for aside."""
-    gone, names = threading.Event(), {"sleep": time.sleep}
+    gone, names = threading.Event(), dict[str, Any](sleep=time.sleep)
     exec(compile("def all_reduce(): sleep(1)", "/x/torch/distributed/distributed_c10d.py", "exec"), names)
     with Watch(60, None, 0, 2, timeout=0.2, leave=gone.set):
         wait(names["all_reduce"])
