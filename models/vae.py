@@ -109,6 +109,11 @@ def convolutional(channels: int, size: int, latent: int, classes: int, width: in
     return VAE(trunk, 256, latent, classes, hidden=hidden, activation=nn.SiLU(), tail=tail)
 
 
+BOUND = 5.0
+"""Of a ladder's posterior means and log variances, softly: one outlier would be infinite (Vahdat and Kautz, "NVAE",
+2020, and their code)."""
+
+
 class LadderVAE(nn.Module):
     """Latents in several levels, each of them maps, coarse ones first (Sønderby et al., "Ladder Variational
     Autoencoders", 2016; residual, as in Child, "Very Deep VAEs", 2021). Pictures go up to features of a half and a
@@ -187,7 +192,7 @@ class Level(nn.Module):
         mean = log_variance = torch.zeros_like(noise)
         if seen is not None:
             features = silu(self.look(silu(torch.cat([state, seen], dim=1))))
-            mean, log_variance = self.posterior(features).chunk(2, dim=1)
+            mean, log_variance = (BOUND * (values / BOUND).tanh() for values in self.posterior(features).chunk(2, dim=1))
         latents = mean + noise * (log_variance / 2).exp()
         return self.blocks(state + self.add(latents)), mean, log_variance
 
