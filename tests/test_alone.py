@@ -22,7 +22,7 @@ from launchbay.launch.checkpoint.storage import TrainedState
 from launchbay.launch.distributed import groups
 from launchbay.launch.distributed.guest import as_guest
 from launchbay.launch.engine import sharding
-from launchbay.launch.engine.sharding import Sharded
+from launchbay.launch.engine.sharding import Sharded, check_shareable
 from launchbay.launch.engine.shared_saver import SharedSaver
 from launchbay.launch.engine.sync_batchnorm import synchronize_batchnorm
 
@@ -88,3 +88,12 @@ def test_a_batchnorm_that_nobody_knows_is_refused() -> None:
 
     with pytest.raises(UserError, match=r"--sync-batchnorm: model\.1 is a Own"):
         synchronize_batchnorm("model", nn.Sequential(nn.ReLU(), Own(3)))
+
+
+def test_parameters_that_have_no_rows_in_common_are_refused() -> None:
+    network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).bfloat16())
+    with pytest.raises(UserError, match=r"'model' has parameters of several types \(bfloat16, float32\)"):
+        check_shareable("model", network)
+    network.register_parameter("gain", nn.Parameter(torch.ones(())))
+    with pytest.raises(UserError, match=r"--shard: model\.gain is a single number"):
+        check_shareable("model", network)

@@ -146,6 +146,11 @@ def test_what_is_wrong_with_the_way_to_process_0_is_said(monkeypatch: pytest.Mon
         port = server.getsockname()[1]
     place = meeting.Place("127.0.0.1", port)
     assert "nothing listens there" in meeting.line(place.open(), place)  # pyright: ignore[reportArgumentType]
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(UserError) as error:
+        monkeypatch.setenv("RANK", "0")
+        meeting.Place("127.0.0.1", taken.getsockname()[1]).open()
+    assert error.value.message.startswith("process 0 cannot wait for the others at 127.0.0.1:")
+    assert "MASTER_PORT to a free port" in error.value.hint
     for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500x"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="MASTER_PORT is '29500x'"):
