@@ -20,7 +20,7 @@ def walk_once(root: Path, walk: Callable[[Path], Listing]) -> Listing:
     Raises:
         UserError: what `walk` raises.
     """
-    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("LOCAL_WORLD_SIZE") or 1) == 1:
         return walk(root)
     asked, file = time.time_ns(), index_file(root, "", "walk").with_suffix(".json")
     with alone(file):
