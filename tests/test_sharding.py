@@ -65,6 +65,17 @@ def test_a_run_that_is_shared_out_is_the_same_and_goes_on_on_any_number(
             assert found == 0 if (run, processes, more) == (shared, 2, ("--shard",)) else found < 1e-9, name
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["superres", "toys:Gan"])
+def test_a_network_that_is_shared_out_may_be_compiled(task: str, accelerate: Command) -> None:
+    small = ("--width", 8, "--blocks", 2, "--patch", 24, "--batch-size", 8, "--shown", 1) if task == "superres" else ()
+    options = ("--task", task, *small, *EXACT, "--steps", 4, "--eval-every", 4)
+    for name, more in (("whole", ()), ("compiled", ("--shard", "--compile"))):
+        done = accelerate("multi_cpu", ROOT / "launch/run.py", *options, "--run", name, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert difference(Path("runs/whole"), Path("runs/compiled")) < 1e-9
+
+
 def test_blocks_computed_twice_learn_the_same_bits(train: Callable[..., Path]) -> None:
     """Dropout, BatchNorm, spectral normalisation and a penalty on a gradient among them."""
     options = ("deep_toys:DeepGan", "--dropout", 0.3, "--steps", 4, "--eval-every", 4)
@@ -93,7 +104,6 @@ def test_which_parts_are_blocks() -> None:
         (("--task", "toys:Single", "--recompute"), "--recompute: no block is in model"),
         (("--task", "superres", "--recompute", "--compile"), "--recompute and --compile do not go together"),
         (("--task", "superres", "--shard", "--cuda-graphs"), "--shard and --cuda-graphs do not go together"),
-        (("--task", "superres", "--shard", "--compile"), "--shard and --compile do not go together"),
     ],
 )
 def test_what_does_not_go_together_is_refused(argv: tuple[str, ...], said: str, mistake: Callable[..., str]) -> None:

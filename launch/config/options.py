@@ -207,11 +207,12 @@ class HardwareOptions:
     """Profile this many steps: report where their time goes, and write a trace for Chrome."""
 
     def __post_init__(self) -> None:
-        compiling = [name for name in ("cuda_graphs", "compile") if getattr(self, name)]
-        for name in ("shard", "recompute"):
-            if getattr(self, name) and compiling:
-                said = f"{flag(name)} and {flag(compiling[0])} do not go together: what is compiled is a whole network"
-                raise UserError(said, f"leave one of them out: {flag(name)} saves memory, the other may save time")
+        other, compiled = "--cuda-graphs" if self.cuda_graphs else "--compile", self.cuda_graphs or self.compile
+        clashes = {"--shard": self.shard and self.cuda_graphs, "--recompute": self.recompute and compiled}
+        if found := [name for name, clash in clashes.items() if clash]:
+            why = "torch compiles nothing for both"
+            hint = f"leave one of them out: {found[0]} saves memory, the other may save time"
+            raise UserError(f"{found[0]} and {other} do not go together: {why}", hint)
 
 
 @dataclass(frozen=True)
