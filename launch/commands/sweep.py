@@ -89,6 +89,8 @@ class Trainings(AbstractContextManager["Trainings"]):
             process = subprocess.Popen([*self.begin, *run.argv], stdout=output, stderr=subprocess.STDOUT)
             self.running.add(process)
             pruned = False
+            if self.stopped:  # meanwhile, by the main thread, which did not see it yet
+                process.terminate()
             while (code := wait(process, SECONDS_BETWEEN_LOOKS)) is None:
                 if not pruned and not self.stopped and is_hopeless():
                     pruned = True
