@@ -1,5 +1,8 @@
-"""Generator and discriminator of the DCGAN kind (Radford et al., 2016), without batch normalisation."""
+"""Generators and discriminators of the DCGAN kind (Radford et al., 2016). A generator takes the class that is asked for
+as more numbers beside the latents; a discriminator is told the picture's.
+"""
 
+from itertools import pairwise
 from math import expm1, log
 
 import torch
@@ -53,17 +56,73 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int, size: int, dropout: float, spectral: bool):
         super().__init__()
-
-        def limited(layer: nn.Module) -> nn.Module:
-            return spectral_norm(layer) if spectral else layer  # Miyato et al., 2018
-
         layers: list[nn.Module] = []
         widths = (channels, 2 * size, 4 * size, 8 * size)
         for before, after, stride in zip(widths, widths[1:], (1, 2, 2), strict=False):
-            layers += [limited(nn.Conv2d(before, after, 3, stride=stride, padding=1)), nn.LeakyReLU(SLOPE)]
+            layers += [limited(nn.Conv2d(before, after, 3, stride=stride, padding=1), spectral), nn.LeakyReLU(SLOPE)]
             layers += [nn.Dropout(dropout)]
         features = 8 * size * (size // 4) ** 2
-        self.layers = nn.Sequential(*layers, nn.Flatten(), limited(nn.Linear(features, 1)))
+        self.layers = nn.Sequential(*layers, nn.Flatten(), limited(nn.Linear(features, 1), spectral))
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        """Return N logits; `condition` is N×0, since it is told no classes."""
         return self.layers(image).flatten()
+
+
+class PyramidGenerator(nn.Module):
+    """N×`latent` numbers to N×C×S×S pictures in [-1, 1] as Radford et al. do it: the smallest maps have most channels,
+    each transposed convolution of 4×4 doubles the sides and halves the channels, down to `width`, with BatchNorm and
+    ReLU; at last a convolution, tanh. Sides begin at 4 pixels, or at what is no longer even: 7 of 28.
+    """
+
+    def __init__(self, channels: int, size: int, latent: int, width: int):
+        super().__init__()
+        widths, side = pyramid(size, width)
+        first = widths[-1]
+        layers: list[nn.Module] = [nn.Linear(latent, first * side**2), nn.Unflatten(1, (first, side, side))]
+        layers += [nn.BatchNorm2d(first), nn.ReLU()]
+        for before, after in pairwise(reversed(widths)):
+            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return self.layers(latent)
+
+
+class PyramidDiscriminator(nn.Module):
+    """N×C×S×S pictures in [-1, 1] to N logits of being real: the pyramid the other way round, with LeakyReLU and, where
+    `spectral`, each layer's slope bounded, as in SNGAN (Miyato et al., "Spectral Normalization", 2018, table 3). Where
+    the class is told, features are also compared with a vector of it (Miyato and Koyama, "cGANs with Projection
+    Discriminator", 2018).
+    """
+
+    def __init__(self, channels: int, size: int, width: int, spectral: bool, classes: int):
+        super().__init__()
+        widths, side = pyramid(size, width)
+        layers = [limited(nn.Conv2d(channels, width, 3, padding=1), spectral), nn.LeakyReLU(SLOPE)]
+        for before, after in pairwise(widths):
+            layers += [limited(nn.Conv2d(before, after, 4, stride=2, padding=1), spectral), nn.LeakyReLU(SLOPE)]
+        features = widths[-1] * side**2
+        self.layers, self.verdict = nn.Sequential(*layers, nn.Flatten()), limited(nn.Linear(features, 1), spectral)
+        self.told = limited(nn.Linear(classes, features, bias=False), spectral) if classes else None
+
+    def forward(self, image: Tensor, condition: Tensor) -> Tensor:
+        """Return N logits; `condition` is N×classes, one-hot."""
+        features = self.layers(image)
+        logits = self.verdict(features).flatten()
+        return logits if self.told is None else logits + (self.told(condition) * features).sum(dim=1)
+
+
+def limited(layer: nn.Module, spectral: bool) -> nn.Module:
+    """Return `layer`, its slope bounded if `spectral` (Miyato et al., 2018)."""
+    return spectral_norm(layer) if spectral else layer
+
+
+def pyramid(size: int, width: int) -> tuple[list[int], int]:
+    """Return (channels of the maps, from those as large as the picture on, side of the last ones) while sides are
+    halved.
+    """
+    widths = [width]
+    while size % 2 == 0 and size > 4:
+        size, widths = size // 2, [*widths, 2 * widths[-1]]
+    return widths, size

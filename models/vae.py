@@ -3,9 +3,13 @@ pixels. `condition` is N×K, one-hot classes or, with K = 0, nothing: conditiona
 """
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from launchbay.models.initial import start_at_zero
 
 
 class VAE(nn.Module):
@@ -103,3 +107,103 @@ def convolutional(channels: int, size: int, latent: int, classes: int, width: in
     )  # fmt: skip
     hidden = (256, wide * quarter**2)
     return VAE(trunk, 256, latent, classes, hidden=hidden, activation=nn.SiLU(), tail=tail)
+
+
+BOUND = 5.0
+"""Of a ladder's posterior means and log variances, softly: one outlier would be infinite (Vahdat and Kautz, "NVAE",
+2020, and their code)."""
+
+
+class LadderVAE(nn.Module):
+    """Latents in several levels, each of them maps, coarse ones first (Sønderby et al., "Ladder Variational
+    Autoencoders", 2016; residual, as in Child, "Very Deep VAEs", 2021). Pictures go up to features of a half and a
+    quarter of the size. On the way down each level's posterior sees these and what the levels above have drawn. All
+    priors are standard normal: what a level makes of its latents depends on the levels above.
+
+    `width` maps at half the size, twice as many at a quarter of it.
+    """
+
+    LEVELS = ((4, 3, 8), (2, 1, 2))
+    """What the size is divided by, levels there, and maps of latents of each."""
+
+    def __init__(self, channels: int, size: int, classes: int, width: int):
+        super().__init__()
+        widths = {2: width, 4: 2 * width}
+        self.shapes = [(maps, size // part, size // part) for part, levels, maps in self.LEVELS for _ in range(levels)]
+        self.latent = sum(prod(shape) for shape in self.shapes)
+        self.up = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, 4, stride=2, padding=1), Block(after), Block(after))
+            for before, after in ((channels, width), (width, 2 * width))
+        )
+        self.top = nn.Parameter(torch.zeros(widths[4], size // 4, size // 4))
+        self.told = nn.Linear(classes, widths[4], bias=False) if classes else None
+        self.levels = nn.ModuleList(
+            nn.ModuleList(Level(widths[part], maps) for _ in range(levels)) for part, levels, maps in self.LEVELS
+        )
+        self.enlarge = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1)
+        self.tail = nn.Sequential(
+            nn.SiLU(),
+            nn.ConvTranspose2d(width, width, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, channels, 3, padding=1),
+        )
+
+    def forward(self, image: Tensor, condition: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (logits of a reconstruction, posterior mean, posterior log variance), the latter N×L; `noise` is
+        standard normal, N×L.
+        """
+        half = self.up[0](image)
+        return self.down(condition, noise, (self.up[1](half), half))
+
+    def decode(self, latent: Tensor, condition: Tensor) -> Tensor:
+        """Return the logits of pictures of latents, N×L, standard normal where they are drawn."""
+        return self.down(condition, latent, None)[0]
+
+    def down(
+        self, condition: Tensor, noise: Tensor, seen: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        state = self.top.expand(len(noise), -1, -1, -1)
+        if self.told is not None:
+            state = state + self.told(condition)[:, :, None, None]
+        parts = iter(noise.split([prod(shape) for shape in self.shapes], dim=1))
+        shapes, means, log_variances = iter(self.shapes), [], []
+        for place, levels in enumerate(self.levels):
+            state = self.enlarge(state) if place else state
+            for level in levels:
+                part = next(parts).unflatten(1, next(shapes))
+                state, mean, log_variance = level(state, part, None if seen is None else seen[place])
+                means.append(mean.flatten(1))
+                log_variances.append(log_variance.flatten(1))
+        return self.tail(state), torch.cat(means, dim=1), torch.cat(log_variances, dim=1)
+
+
+class Level(nn.Module):
+    """Draw latents, N×`maps`×H×W, and add what they make of the state, N×`width`×H×W."""
+
+    def __init__(self, width: int, maps: int):
+        super().__init__()
+        self.look = nn.Conv2d(2 * width, width, 3, padding=1)
+        self.posterior = nn.Conv2d(width, 2 * maps, 3, padding=1)
+        self.add = nn.Conv2d(maps, width, 3, padding=1)
+        self.blocks = nn.Sequential(Block(width), Block(width))
+
+    def forward(self, state: Tensor, noise: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (state, posterior mean, posterior log variance). Where nothing is `seen`, `noise` are the latents."""
+        mean = log_variance = torch.zeros_like(noise)
+        if seen is not None:
+            features = silu(self.look(silu(torch.cat([state, seen], dim=1))))
+            mean, log_variance = (BOUND * (values / BOUND).tanh() for values in self.posterior(features).chunk(2, dim=1))
+        latents = mean + noise * (log_variance / 2).exp()
+        return self.blocks(state + self.add(latents)), mean, log_variance
+
+
+class Block(nn.Module):
+    """A residual block, N×`width`×H×W to the same, that starts as the identity."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = start_at_zero(nn.Conv2d(width, width, 3, padding=1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.second(silu(self.first(silu(features))))

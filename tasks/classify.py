@@ -30,11 +30,12 @@ from launchbay.tasks.options import Mark, SizeOptions, check_unused
 @dataclass(frozen=True)
 class ClassifyConfig(SizeOptions):
     model: str = "cnn"
-    """cnn: three blocks of convolution and pooling, two fully connected layers. resnet9: small and residual, in the
-    manner of the fast CIFAR-10 records. timm/NAME: any network of timm, such as timm/resnet18 (--weights timm/resnet18
-    starts it from its published weights)."""
+    """cnn: three blocks of convolution and pooling, two fully connected layers. resnet9: small and residual.
+    airbench: the network of the fast CIFAR-10 records. timm/NAME: any network of timm, such as timm/resnet18
+    (--weights timm/resnet18 starts it from its published weights)."""
     width: Annotated[int, Gt(0)] = 32
-    """Channels of resnet9's first layer; it has four times as many in the end."""
+    """Channels of resnet9's first layer, which has four times as many in the end; airbench has twice, and eight times
+    as many."""
     flip: bool | None = None
     """Mirror half of the training pictures. Default: where pictures have colours; digits stay as they are."""
     shift: Annotated[int, Ge(0)] = 2
@@ -88,7 +89,7 @@ class Classify(Task[ClassifyConfig]):
 
     def __init__(self, config: ClassifyConfig):
         super().__init__(config)
-        check_unused(config, "model", {"width": ["resnet9"]})
+        check_unused(config, "model", {"width": ["resnet9", "airbench"]})
         assert config.channels and config.size and config.classes
         if config.jitter and config.channels != 3:
             raise UserError("--jitter changes colours, and these pictures have none", "leave it out")

@@ -9,7 +9,7 @@ from math import log, pi
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -24,12 +24,13 @@ from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, Mark, Size
 
 @dataclass(frozen=True)
 class VAEConfig(ImageMetricOptions, JudgeOptions, SizeOptions):
-    model: Literal["dense", "conv"] = "conv"
-    """dense: three fully connected layers in, three out. conv: strided convolutions, mirrored."""
+    model: Literal["dense", "conv", "ladder"] = "conv"
+    """dense: three fully connected layers in, three out. conv: strided convolutions, mirrored. ladder: latents in four
+    levels, from coarse to fine, each drawn in view of those before; better, and slower."""
     latent: Annotated[int, Gt(0)] = 32
-    """Numbers that describe a picture."""
+    """Numbers that describe a picture. ladder has as many as its levels need, 1,568 for 28×28 pixels."""
     width: Annotated[int, Gt(0)] = 32
-    """Channels of conv's first layers; its inner ones have twice as many."""
+    """Channels of conv's and ladder's first layers; their inner ones have twice as many."""
     loss: Literal["bernoulli", "mse", "l1"] = "bernoulli"
     """What a pixel is: bernoulli, the probability of white; mse, a Gaussian of variance 1/2; l1, a Laplacian of scale
     1. With the latter two a smaller --beta gives sharper pictures."""
@@ -39,8 +40,14 @@ class VAEConfig(ImageMetricOptions, JudgeOptions, SizeOptions):
     lower and no likelihoods."""
     beta: Annotated[float, Ge(0)] = 1.0
     """Weight of the divergence from the prior (Higgins et al., 2017)."""
+    kl_warmup: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of the training in which that weight rises from 0, so that latents are used before they cost (Sønderby et
+    al., 2016)."""
     classes: Annotated[int, Ge(0)] = 0
     """Number of classes: makes the model conditional, it then draws pictures of a class. 0: it is not told."""
+    importance_samples: Annotated[int, Ge(0), Mark.EVALUATION] = 0
+    """Draws of the latents for each validation picture, of which a closer bound of its log-likelihood is made beside
+    the ELBO (importance_bound: Burda et al., 2016). It takes so many times as long. 0: none."""
     sample_metrics: Annotated[tuple[SampleMetric, ...], Mark.EVALUATION] = ()
     """Figures of samples, by the judge's features."""
 
@@ -58,15 +65,20 @@ class VAE(Generative[VAEConfig]):
     def __init__(self, config: VAEConfig):
         super().__init__(config)
         channels, size = config.channels or 1, config.size or 28
-        check_unused(config, "model", {"width": ["conv"]})
-        if config.model == "conv" and size % 4:
-            raise UserError(f"--size {size} does not divide by 4, as --model conv needs", f"try {size // 4 * 4 + 4}")
+        check_unused(config, "model", {"width": ["conv", "ladder"], "latent": ["dense", "conv"]})
+        if config.model != "dense" and size % 4:
+            said = f"--size {size} does not divide by 4, as --model {config.model} needs"
+            raise UserError(said, f"try {size // 4 * 4 + 4}")
         self.latent, self.classes = config.latent, config.classes
         self.sample_metrics = config.sample_metrics
-        if config.model == "dense":
-            self.model = vae.dense(channels, size, config.latent, config.classes)
-        else:
-            self.model = vae.convolutional(channels, size, config.latent, config.classes, config.width)
+        match config.model:
+            case "dense":
+                self.model = vae.dense(channels, size, config.latent, config.classes)
+            case "conv":
+                self.model = vae.convolutional(channels, size, config.latent, config.classes, config.width)
+            case "ladder":
+                self.model = vae.LadderVAE(channels, size, config.classes, config.width)
+                self.latent = self.model.latent
         self.register_buffer("mean_picture", torch.full((channels, size, size), 0.5), persistent=False)
 
     def datasets(self, load: Load) -> Datasets:
@@ -85,11 +97,9 @@ class VAE(Generative[VAEConfig]):
     def training_step(self, batch: Batch) -> Losses:
         image = self.target(batch)
         logits, mean, log_variance = self.model(image, self.condition(batch), batch.randn(self.latent))
-        kl = divergence(mean, log_variance).mean()
-        yield (
-            "model",
-            {"reconstruction": self.negative_log_likelihood(logits, image).mean(), "kl": self.config.beta * kl},
-        )
+        weight = self.config.beta * min(1.0, batch.progress / self.config.kl_warmup if self.config.kl_warmup else 1.0)
+        kl = weight * divergence(mean, log_variance).mean()
+        yield "model", {"reconstruction": self.negative_log_likelihood(logits, image).mean(), "kl": kl}
 
     def negative_log_likelihood(self, logits: Tensor, image: Tensor) -> Tensor:
         """Negative log-likelihood of each picture in nats, for mse and l1 as a density of grey values in [0, 1]."""
@@ -107,18 +117,38 @@ class VAE(Generative[VAEConfig]):
         reconstruction, kl = self.negative_log_likelihood(logits, image), divergence(mean, log_variance)
         mean_logits = torch.logit(self.mean_picture).expand_as(image)
         baseline = self.negative_log_likelihood(mean_logits, image)
-        output = quantize(self.model.decode(mean, condition).sigmoid())
+        output = quantize(self.of_mean(image, condition))
         of_mean = image_figures(self.config.metrics, quantize(self.mean_picture.expand_as(image)), image)
         figures = {"elbo": -reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
         figures |= {"baseline/elbo": -baseline, "baseline/reconstruction": baseline}
+        if self.config.importance_samples:
+            figures |= {"importance_bound": self.importance_bound(batch, image), "baseline/importance_bound": -baseline}
         figures |= image_figures(self.config.metrics, output, image)
         figures |= {f"baseline/{name}": value for name, value in of_mean.items()}
         return figures | super().evaluate(batch)
 
+    def importance_bound(self, batch: Batch, image: Tensor) -> Tensor:
+        """Return, of each picture, the logarithm of the mean of p(x, z) / q(z | x) over draws of z from the posterior
+        q (Burda et al., "Importance Weighted Autoencoders", 2016, equation 8), in nats: at most its log-likelihood, and
+        on average the closer to it the more draws.
+        """
+        condition, bounds = self.condition(batch), []
+        for _ in range(self.config.importance_samples):
+            noise = batch.randn(self.latent)
+            logits, mean, log_variance = self.model(image, condition, noise)
+            latent = mean + noise * (log_variance / 2).exp()
+            ratio = (log_variance + noise.square() - latent.square()).sum(dim=1) / 2
+            bounds.append(ratio - self.negative_log_likelihood(logits, image))
+        return torch.stack(bounds).logsumexp(dim=0) - log(len(bounds))
+
+    def of_mean(self, image: Tensor, condition: Tensor) -> Tensor:
+        """Return what the network makes of the posterior's mean: pictures in [0, 1]."""
+        logits, _, _ = self.model(image, condition, image.new_zeros(len(image), self.latent))
+        return logits.sigmoid()
+
     def preview(self, batch: Batch) -> dict[str, Tensor]:
         image, condition = self.target(batch), self.condition(batch)
-        mean, _ = self.model.encode(image, condition)
-        return {"input": image, "reconstruction": self.model.decode(mean, condition).sigmoid()}
+        return {"input": image, "reconstruction": self.of_mean(image, condition)}
 
     def generate(self, latent: Tensor, condition: Tensor) -> Tensor:
         return self.model.decode(latent, condition).sigmoid()

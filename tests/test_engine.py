@@ -16,7 +16,9 @@ from toys import Gan, GanConfig, Noise, NoOptions, Single
 
 from launchbay.data import key
 from launchbay.data.loader import TrainingOrder, fetch
+from launchbay.launch.config.options import OptimizationOptions
 from launchbay.launch.engine.batches import to_batch
+from launchbay.launch.engine.optimizers import create
 
 Train = Callable[..., Path]
 Launchbay = Callable[..., tuple[int, str]]
@@ -214,6 +216,13 @@ def test_what_would_not_be_done_as_told_is_refused(
 )
 def test_mistakes_of_task_authors_are_named(mistake: Mistake, task: str, said: str) -> None:
     assert said in mistake("--task", f"wrong_toys:{task}", "--steps", 2)
+
+
+def test_what_is_given_to_an_optimizer_wins_over_what_a_task_sets() -> None:
+    options = OptimizationOptions(optimizer="muon", optimizer_options=("momentum=0.5", "nesterov=true", "eps=1e-5"))
+    own = {"momentum": 0.1, "betas": (0.5, 0.999)}
+    (group,) = create(options, [torch.zeros(4, 4, requires_grad=True)], own).param_groups
+    assert [group[name] for name in ("momentum", "nesterov", "eps", "betas")] == [0.5, True, 1e-5, (0.5, 0.999)]
 
 
 @pytest.mark.parametrize("task", ["StrangeOptimizer", "ListsOptimizer"])

@@ -11,6 +11,7 @@ import torch
 from conftest import lines
 from scipy.stats import entropy
 from torch import Tensor
+from torch.nn.functional import one_hot
 from toys import Digits
 
 from launchbay import UserError
@@ -20,9 +21,9 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate
 from launchbay.models import inception
-from launchbay.models.dcgan import Discriminator, Generator
+from launchbay.models.dcgan import Discriminator, Generator, PyramidDiscriminator, PyramidGenerator
 from launchbay.models.entropy import LatentSampler
-from launchbay.tasks import Batch, Datasets, Generative, Losses
+from launchbay.tasks import Batch, Datasets, Generative, Losses, Moment
 from launchbay.tasks.dcgan import DCGAN, DCGANConfig, differentiable_augment
 from launchbay.tasks.figures.judge import (
     Judge,
@@ -57,7 +58,7 @@ def test_gan_networks_are_the_tabled_ones(
     assert (count(judging), count(drawing)) == (discriminator, generator)
     image = drawing(torch.randn(1, 100))
     assert image.shape == (1, channels, size, size) and image.abs().max() <= 1
-    assert judging(image).shape == (1,)
+    assert judging(image, torch.zeros(1, 0)).shape == (1,)
 
 
 class LinearGenerator(torch.nn.Module):
@@ -150,6 +151,39 @@ def test_divergence_is_torchs() -> None:
     posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
     expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum(dim=1)
     assert torch.allclose(divergence(mean, log_variance), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "side"), [(28, 7), (32, 4), (12, 3)])
+def test_a_pyramid_draws_pictures_of_its_size_by_class(size: int, side: int) -> None:
+    drawing, judging = PyramidGenerator(3, size, 5 + 2, 4), PyramidDiscriminator(3, size, 4, spectral=True, classes=2)
+    image = drawing(torch.randn(6, 7))
+    assert image.shape == (6, 3, size, size) and image.abs().max() <= 1
+    assert drawing.layers[1].unflattened_size[1:] == (side, side)
+    told = [judging.eval()(image, one_hot(torch.full((6,), label), 2).float()) for label in (0, 1)]
+    assert told[0].shape == (6,) and not torch.allclose(*told)
+
+
+def test_an_importance_bound_of_many_draws_is_the_likelihood() -> None:
+    """Of a decoder that ignores its latents that is known; the ELBO lacks the divergence of the posterior."""
+    task = VAE(VAEConfig(model="dense", channels=1, size=4, latent=2, importance_samples=3000, metrics=("mse",)))
+    last: Any = task.model.tail[0]
+    for layer in (last, task.model.posterior.linear):
+        torch.nn.init.zeros_(layer.weight)
+    batch = Batch({"image": torch.rand(3, 1, 4, 4).round()}, range(3))
+    with torch.no_grad():
+        task.model.posterior.linear.bias[:] = torch.tensor([0.5, -0.5, 0.3, -0.6])
+        figures = task.evaluate(batch)
+    assert torch.allclose(figures["importance_bound"], -figures["reconstruction"], atol=0.1)
+    assert (figures["kl"] > 0.3).all() and torch.equal(figures["elbo"], -figures["reconstruction"] - figures["kl"])
+
+
+def test_the_divergence_costs_nothing_at_first_where_it_is_warmed_up() -> None:
+    task = VAE(VAEConfig(model="dense", channels=1, size=4, kl_warmup=0.5, beta=2.0))
+    image, costs = torch.rand(3, 1, 4, 4), []
+    for progress in (0.0, 0.25, 0.5, 1.0):
+        batch = Batch({"image": image}, range(3), moment=Moment(progress=progress))
+        costs.append(dict(task.training_step(batch))["model"]["kl"].item())
+    assert costs[0] == 0 and costs[2] == costs[3] == pytest.approx(2 * costs[1], rel=1e-5) and costs[1] > 0
 
 
 @pytest.mark.parametrize("loss", ["bernoulli", "mse", "l1"])

@@ -10,16 +10,18 @@ import pytest
 import torch
 from conftest import lines
 from PIL import Image
+from torch.nn.functional import conv2d, interpolate
 from toys import Digits, Patches
 
 from launchbay.data import ImageSet, Index
 from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import fetch
+from launchbay.data.photos import Photos
 from launchbay.launch.config.assembly import open_dataset
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.engine.batches import to_batch
 from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, four_convolutions, unpadded
-from launchbay.models.classify import build_classifier
+from launchbay.models.classify import build_classifier, whitening
 from launchbay.models.residual import DnCNN, UNet
 from launchbay.tasks.base import Task
 from launchbay.tasks.classify import Classify, ClassifyConfig
@@ -30,6 +32,7 @@ Mistake = Callable[..., str]
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "cnn": ("classify", {"rotate": 20.0, "cutout": 4}),
     "resnet9": ("classify", {"model": "resnet9", "width": 8, "label_smoothing": 0.1}),
+    "airbench": ("classify", {"model": "airbench", "width": 4, "shift": 0}),
     "timm": ("classify", {"model": "timm/resnet18", "shift": 0}),
     "upsampling": ("denoise", {"model": "upsampling"}),
     "transposed": ("denoise", {"model": "transposed"}),
@@ -40,7 +43,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "vae-conv": ("vae", {"width": 8, "binarize": True}),
     "vae-dense": ("vae", {"model": "dense", "loss": "mse"}),
     "cvae": ("vae", {"model": "dense", "classes": 10, "loss": "l1", "beta": 0.5}),
+    "vae-ladder": ("vae", {"model": "ladder", "width": 8, "importance_samples": 2}),
     "dcgan": ("dcgan", {"dropout": 0.0}),
+    "pyramid": ("dcgan", {"model": "pyramid", "width": 8, "classes": 10}),
     "hinge": ("dcgan", {"loss": "hinge", "spectral_norm": True, "r1": 1.0, "augment": ("translation", "cutout")}),
     "presgan": ("dcgan", {"regularize": "presgan", "augment": ("color",)}),
     "unmix": ("unmix", {"second": "subtract"}),
@@ -72,7 +77,7 @@ def train_on(task: Task[Any], batch: Callable[[], Any], steps: int, lr: float = 
         losses = {}
         for name, terms in task.training_step(batch()):
             loss = torch.stack(tuple(terms.values())).sum()
-            parameters = list(task.networks()[name].parameters())
+            parameters = [one for one in task.networks()[name].parameters() if one.requires_grad]
             gradients = torch.autograd.grad(loss, parameters, retain_graph=True)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
@@ -147,6 +152,17 @@ def test_the_cnn_is_the_tabled_one(size: int, features: int) -> None:
     convolutions = 3 * 32 * 9 + 32 + 32 * 64 * 9 + 64 + 64 * 128 * 9 + 128
     assert sum(p.numel() for p in network.parameters()) == convolutions + features * 128 + 128 + 128 * 10 + 10
     assert network(torch.rand(1, 3, size, size)).shape == (1, 10)
+
+
+def test_whitened_photographs_have_unit_variance_and_little_correlation() -> None:
+    small = interpolate(torch.stack([photo[:, :256, :256] for photo in Photos("train").regions]) / 255, 32, mode="area")
+    small = (small - small.mean()) / small.std()
+    filters = whitening(3)
+    assert filters.shape == (24, 3, 2, 2) and torch.equal(filters[:12], -filters[12:])
+    maps = conv2d(small, filters[:12]).transpose(0, 1).flatten(1)
+    assert (maps.std(dim=1) > 0.3).all() and (maps.std(dim=1) < 3).all()
+    assert (maps.corrcoef() - torch.eye(12)).abs().mean() < 0.15, "eleven photographs have colours of their own"
+    assert whitening(1).shape == (8, 1, 2, 2)
 
 
 def test_tta_averages_the_eight_positions() -> None:
@@ -234,6 +250,11 @@ def test_data_that_do_not_fit_the_task(mistake: Mistake, folder: Path, monkeypat
     assert "is not a pair of data sets" in said("unmix", "--data", "glyphs+")
     assert "as this task sets betas: " in said("dcgan", "--optimizer", "sgd", "--data", "toys:Digits")
     assert "no optimizer 'muno', neither" in (muno := said("classify", "--optimizer", "muno")) and "muon" in muno
+    with_option = ("classify", "--optimizer", "muon", "--optimizer-options")
+    assert "momentun=1 cannot be built" not in (unknown := said(*with_option, "momentun=1")) and "momentun" in unknown
+    assert "momentum: not NAME=VALUE" in said(*with_option, "momentum")
+    assert "lr=1: that is --lr" in said(*with_option, "lr=1")
+    assert "eps=1: set twice" in said(*with_option, "eps=2", "eps=1")
     assert "no classifier 'alexnett'" in said("classify", "--model", "alexnett")
     assert "timm has no network 'resnt18'; did you mean resnet18 or" in said("classify", "--model", "timm/resnt18")
     assert "gone.safetensors: there is no such file or folder" in said("unmix", "--weights", "gone.safetensors")

@@ -80,6 +80,8 @@ class OptimizationOptions:
     optimizer: str = "adam"
     """Optimizer of the networks: adam, adamw or sgd (with momentum 0.9) of PyTorch, or one of timm by its name, such as
     muon, lamb or lion, with timm's settings but for --lr and --weight-decay."""
+    optimizer_options: tuple[str, ...] = ()
+    """Other settings of the optimizer, as it calls them: momentum=0.8 nesterov=true "betas=[0.9, 0.99]"."""
     weight_decay: Annotated[float, Ge(0)] = 0.0
     """Weight decay of the optimizer."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -1,7 +1,7 @@
 """Optimizers as the options ask for, the schedule of their learning rates, and averages of the weights."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from itertools import chain
@@ -9,6 +9,7 @@ from math import cos, pi
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.optimizer import ParamsT
@@ -18,18 +19,21 @@ from launchbay import UserError
 from launchbay.launch.config.options import OptimizationOptions
 from launchbay.models.tensors import rows_of
 from launchbay.tasks.base import AnyTask, Task
+from launchbay.yaml12 import Loader
 
 PLAIN: dict[str, type[Optimizer]] = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 """Optimizers of PyTorch, by what `--optimizer` calls them."""
 
 
 def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, object]) -> Optimizer:
-    """Return `--optimizer` with `--lr` and `--weight-decay`; what a task sets as its `own` wins.
+    """Return `--optimizer` with `--lr` and `--weight-decay`; what a task sets as its `own` wins, and what
+    `--optimizer-options` set wins over that.
 
     A group's "lr_scale" multiplies its learning rate. It is torch's fused kind, which goes over the weights once: on
     CPUs three to five times as fast as the others.
     """
-    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay, **own}
+    given = settings_of(options.optimizer_options)
+    settings: dict[str, Any] = {"lr": options.lr, "weight_decay": options.weight_decay, **own, **given}
     if options.optimizer == "sgd":
         settings = {"momentum": 0.9, **settings}
     if options.optimizer in PLAIN:
@@ -38,15 +42,38 @@ def create(options: OptimizationOptions, parameters: ParamsT, own: Mapping[str, 
         kind = kind_of_timm(options.optimizer)
     try:
         optimizer = kind(parameters, **settings)
-    except (TypeError, ValueError, AssertionError, ImportError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, ImportError) as error:
+        with_given = f" with {' '.join(options.optimizer_options)}" if given else ""
         set_by_task = f", as this task sets {' and '.join(own)}" if own else ""
         raise UserError(
-            f"--optimizer {options.optimizer} cannot be built{set_by_task}: {str(error).splitlines()[0]}",
+            f"--optimizer {options.optimizer} cannot be built{with_given}{set_by_task}: {str(error).splitlines()[0]}",
             "--optimizer adam, adamw and sgd are PyTorch's; other names are timm's",
         ) from error
     for group in optimizer.param_groups:
         group["lr"] *= group.get("lr_scale", 1.0)
     return optimizer
+
+
+def settings_of(given: Sequence[str]) -> dict[str, object]:
+    """Return settings by name from lines such as "momentum=0.8", values in YAML.
+
+    Raises:
+        UserError: a line is none, or sets what has an option of its own.
+    """
+    settings: dict[str, object] = {}
+    for line in given:
+        name, equals, value = line.partition("=")
+        if not equals or not name.isidentifier() or name in settings:
+            said = f"--optimizer-options {line}: {'set twice' if equals and name in settings else 'not NAME=VALUE'}"
+            raise UserError(said, "such as --optimizer-options momentum=0.8 nesterov=true")
+        if name in ("lr", "weight_decay"):
+            option = "--" + name.replace("_", "-")
+            raise UserError(f"--optimizer-options {line}: that is {option}", f"write {option} {value}")
+        try:
+            settings[name] = (loader := Loader(value, name)).value_of(loader.get_single_node())
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            raise UserError(f"--optimizer-options {line}: no value of YAML", 'such as "betas=[0.9, 0.99]"') from error
+    return settings
 
 
 def kind_of_timm(name: str) -> Callable[..., Optimizer]:
