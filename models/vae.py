@@ -192,7 +192,7 @@ class Level(nn.Module):
         mean = log_variance = torch.zeros_like(noise)
         if seen is not None:
             features = silu(self.look(silu(torch.cat([state, seen], dim=1))))
-            mean, log_variance = (BOUND * (values / BOUND).tanh() for values in self.posterior(features).chunk(2, dim=1))
+            mean, log_variance = (BOUND * (self.posterior(features) / BOUND).tanh()).chunk(2, dim=1)
         latents = mean + noise * (log_variance / 2).exp()
         return self.blocks(state + self.add(latents)), mean, log_variance
 

@@ -16,11 +16,13 @@ from PIL import Image
 
 from launchbay.launch.engine.outcome import how_it_ended
 from launchbay.launch.errors import Signalled, Stopped
+from launchbay.launch.record.reader import read_run_folder
 from launchbay.launch.record.report import album, observer
 from launchbay.launch.record.report.album import spread
 from launchbay.launch.record.report.content import read_recorded
 from launchbay.launch.record.report.page import page_of
 from launchbay.launch.record.report.spans import MOST_SPANS, Curves
+from launchbay.launch.record.report.tables import figures_table
 from launchbay.launch.record.report.words import against, commands, verdict
 
 pytestmark = pytest.mark.usefixtures("with_report")
@@ -142,6 +144,30 @@ def test_runs_beside_each_other(runs: list[Path], launchbay: Verb) -> None:
     assert "Best of 3 is three: psnr 7.00 dB" in page and "That is 0.50 dB better than the next, two." in page
     folder, said = launchbay("report", "runs", "-o", "all.html")
     assert folder == 0 and data_of(Path("all.html"))["runs"] == ["one", "three", "two"]
+    Path("runs/rates").mkdir()
+    runs[1].rename("runs/rates/two")
+    assert "all.html: 3 runs" in launchbay("report", "runs", "-o", "all.html")[1], "those of a sweep in it too"
+
+
+def test_the_baseline_that_runs_have_in_common_comes_first(runs: list[Path]) -> None:
+    """As far as it is the same, but for rounding; otherwise each run says what it differs from its own."""
+    file = runs[1] / "summary.json"
+    summary = json.loads(file.read_text())
+    names, own = [run.name for run in runs], summary["baseline"]
+    own["psnr"] += 1e-8
+    file.write_text(json.dumps(summary))
+    table = figures_table([read_run_folder(run) for run in runs], names)
+    assert table and (table.columns[0].note or table.rows[0][0].note) == "baseline"
+    assert not any(cell.note for _, cells in table.rows for cell in cells)
+    own["psnr"] += 1
+    file.write_text(json.dumps(summary))
+    table = figures_table([read_run_folder(run) for run in runs], names)
+    assert table
+    notes = [cell.note for _, cells in table.rows for cell in cells if cell.note]
+    assert notes == [
+        f"{value - baseline:+.4f}"
+        for value, baseline in zip((6, 6.5, 7), (own["psnr"] - 1, own["psnr"], own["psnr"] - 1), strict=True)
+    ]
 
 
 def test_where_a_report_is_written(runs: list[Path], launchbay: Verb) -> None:

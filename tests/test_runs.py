@@ -41,6 +41,10 @@ def test_runs_are_listed_with_what_differs(runs: Path, launchbay: Launchbay) -> 
     assert code == 0 and "slow: --lr 1e-05" in said and "fast: --lr 0.01" in said
     assert all(f"{name} done 3 {figure:.4f} error" in said for name, figure in figures.items()), said
     assert "--run" not in said and "--wandb" not in said
+    config = runs / "fast/config.yaml"
+    config.write_text(config.read_text().replace("eval_first: false", "eval_first: true"))
+    said = launchbay("runs")[1]
+    assert "fast: --lr 0.01 --eval-first" in said and "slow: --lr 1e-05 --no-eval-first" in said, "as they are typed"
 
 
 def test_the_best_comes_first_also_where_less_is_better(runs: Path, launchbay: Launchbay) -> None:
@@ -48,6 +52,11 @@ def test_the_best_comes_first_also_where_less_is_better(runs: Path, launchbay: L
     found = json.loads(said)
     assert [run["best"]["error"] for run in found] == sorted(run["best"]["error"] for run in found)
     assert found[0]["run"] == "fast" and found[0]["options"]["lr"] == 0.01
+    for run, mse, ssim in (("slow", 0.2, 0.7), ("middle", 0.1, 0.9), ("fast", 0.3, 0.8)):
+        summary(runs / run, best={"step": 3, "error": 1.0, "mse": mse, "ssim": ssim})
+    for figure, best in (("mse", ["middle", "slow", "fast"]), ("ssim", ["middle", "fast", "slow"])):
+        found = json.loads(launchbay("runs", "--sort", figure, "--json")[1])
+        assert [run["run"] for run in found] == best, "though no checkpoint was chosen by it"
     code, said = launchbay("runs", "--sort", "psnr")
     assert code == 2 and "no run has the figure 'psnr'" in said and "they have error" in said
 

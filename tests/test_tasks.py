@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import lines
+from conftest import ROOT, lines
 from PIL import Image
 from torch.nn.functional import conv2d, interpolate
 from toys import Digits, Patches
@@ -18,6 +18,7 @@ from launchbay.data.glyphs import Glyphs
 from launchbay.data.loader import fetch
 from launchbay.data.photos import Photos
 from launchbay.launch.config.assembly import open_dataset
+from launchbay.launch.config.option_file import read_options, read_task
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.engine.batches import to_batch
 from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, four_convolutions, unpadded
@@ -52,6 +53,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "unmix-transposed": ("unmix", {"decoder": "transposed", "second": "subtract-untrained"}),
     "superres": ("superres", {"model": "espcn", "tta": True, "metrics": ("mse", "mae")}),
 }
+RECORDS = sorted((ROOT / "examples/records").glob("*.yaml"))
 
 
 def build_task(variant: str) -> tuple[Task[Any], ImageSet]:
@@ -192,6 +194,16 @@ def test_classify_answers_by_the_mean_over_moved_and_mirrored_pictures(*, flip: 
             expected += weight / 8 * task.model(torch.from_numpy(side))
     torch.testing.assert_close(task.answer(image), expected)
     assert not torch.allclose(task.answer(image), task.model(image))
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.stem)
+def test_records_are_options_of_today_and_have_their_row(file: Path) -> None:
+    name = read_task(file, (), "launchbay train")
+    assert name is not None and f"examples/records/{file.name} " in (ROOT / "benchmarks/quality.md").read_text("utf-8")
+    kind, default = task_of(name)
+    config, _ = read_options(file, default)
+    images = {"unmix": open_dataset("toys:Digits+toys:Patches"), "superres": Patches}.get(name, Digits)("train")
+    assert kind(kind.infer_options(config.options, images)).networks()
 
 
 @pytest.mark.usefixtures("with_curves")

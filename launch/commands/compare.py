@@ -17,6 +17,7 @@ from launchbay.launch.commands.figures import figures_of
 from launchbay.launch.commands.runs import differing
 from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json
+from launchbay.launch.record.beside import ABSENT
 from launchbay.launch.record.lines import Line, read_record
 from launchbay.launch.record.reader import RunFolder, read_run_folder
 from launchbay.launch.record.run_folder import SUMMARY, config_file
@@ -28,7 +29,6 @@ PLACE = {"run", "output_dir"}
 """Options that only say where a run is kept."""
 TIMINGS = {"samples_per_s"}
 """Figures that are another each time."""
-ABSENT = "–"
 MOST_OF_VALUE = 300
 """Characters of a value that a table shows."""
 

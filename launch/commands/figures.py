@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from launchbay import printable
-from launchbay.launch.commands.runs import ABSENT, shown
-from launchbay.launch.record.beside import repeated
+from launchbay.launch.commands.runs import shown
+from launchbay.launch.record.beside import ABSENT, common_baseline, repeated
 from launchbay.launch.record.reader import RunFolder
 
 SEED = re.compile(r"(^|,|(?<=/))seed=[^,/]*")
@@ -25,9 +25,8 @@ def figures_of(rows: Sequence[RunFolder]) -> Table:
     table.add_column("best step of", overflow="fold")
     for name in ("step", *names):
         table.add_column(Text(printable(name)), justify="right", no_wrap=True)
-    baselines = [row.summary.baseline for row in rows if row.summary and row.summary.baseline]
-    if baselines and all(baseline == baselines[0] for baseline in baselines):
-        table.add_row("the baseline", ABSENT, *(shown(baselines[0].get(name)) for name in names))
+    if baseline := common_baseline(rows):
+        table.add_row("the baseline", ABSENT, *(shown(baseline.get(name)) for name in names))
     for row in rows:
         step = row.best("step")
         cells = [ABSENT if step is None else f"{step:,.0f}", *(shown(row.best(name)) for name in names)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from launchbay import UserError, number_of, printable
+from launchbay.launch.commands.runs import names_in
 from launchbay.launch.config.run_options import find_run
 from launchbay.launch.files import write_text, writing
 from launchbay.launch.record.report.content import Recorded, read_recorded
@@ -58,14 +59,12 @@ def damage_of(one: Recorded) -> list[str]:
 
 
 def runs_of(folder: Path) -> list[Path]:
-    """Return the run `folder`; or the runs in it, where it is a folder of runs.
+    """Return the run `folder`; or the runs in it, where it is a folder of runs, and of sweeps in it.
 
     Raises:
         UserError: it is neither.
     """
-    inside = (
-        sorted(path.parent for path in folder.glob("*/config.yaml")) if not (folder / "config.yaml").exists() else []
-    )
+    inside = [] if (folder / "config.yaml").exists() else [folder / name for name in names_in(folder)]
     for run in inside or [folder]:
         config_file(run)
     return inside or [folder]

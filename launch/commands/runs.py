@@ -1,6 +1,7 @@
 """`launchbay runs`: the runs of a folder in one table, each with its best figure, its state and what is its own."""
 
 import csv
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -12,11 +13,11 @@ from rich.text import Text
 
 from launchbay import UserError, printable
 from launchbay.launch.config.options import flag
+from launchbay.launch.config.typed import typed
 from launchbay.launch.files import Json, to_json
-from launchbay.launch.record.beside import differing_options
+from launchbay.launch.record.beside import ABSENT, differing_options
 from launchbay.launch.record.reader import RunFolder, ago, read_run_folder
-
-ABSENT = "–"
+from launchbay.launch.record.report.words import better
 
 
 def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -> bool:
@@ -60,7 +61,8 @@ def names_in(folder: Path) -> list[str]:
 
 
 def sorted_by(rows: Sequence[RunFolder], figure: str) -> list[RunFolder]:
-    """Return those of `rows` that have `figure`, the best first, and then the others.
+    """Return those of `rows` that have `figure`, the best first, and then the others. Where it is not known what is
+    better, the highest is first.
 
     Raises:
         UserError: none has it.
@@ -68,9 +70,10 @@ def sorted_by(rows: Sequence[RunFolder], figure: str) -> list[RunFolder]:
     known = sorted({name for row in rows if row.summary for name in row.summary.best if name != "step"})
     if figure not in known:
         raise UserError(f"no run has the figure {figure!r}", f"they have {', '.join(known) or 'none yet'}")
-    lower = any(row.summary.lower_is_better for row in rows if row.summary and row.summary.best_by == figure)
+    judged = [row for row in rows if row.summary and row.summary.best_by == figure]
+    sign = better((judged or rows)[0], figure) or 1
     with_it = [row for row in rows if row.best(figure) is not None]
-    with_it.sort(key=lambda row: (row.best(figure) or 0) * (1 if lower else -1))
+    with_it.sort(key=lambda row: -sign * (row.best(figure) or 0))
     return with_it + [row for row in rows if row not in with_it]
 
 
@@ -112,8 +115,9 @@ def differing(rows: Sequence[RunFolder]) -> dict[str, str]:
         names = [
             name for name in differing_options([other for other in rows if other.task == row.task]) if name != "data"
         ]
-        given = [(flag(name), words(row.options[name])) for name in names if name in row.options]
-        said[row.name] = " ".join(f"{name} {value}" for name, value in given)
+        said[row.name] = shlex.join(
+            word for name in names if name in row.options for word in typed(name, row.options[name])
+        )
     return said
 
 

@@ -2,12 +2,9 @@
 
 import re
 import shlex
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, product
@@ -21,7 +18,8 @@ from launchbay import UserError, number_of, printable
 from launchbay.launch import errors
 from launchbay.launch.commands.figures import figures_of
 from launchbay.launch.commands.report import write_report
-from launchbay.launch.commands.runs import shown, sorted_by
+from launchbay.launch.commands.runs import sorted_by
+from launchbay.launch.commands.trainings import Planned, Trainings
 from launchbay.launch.commands.trials import Axis, Range, Search, each_once, read_range
 from launchbay.launch.config.command_line import parse, read_first
 from launchbay.launch.config.options import AnyConfig, RunOptions, declaring_class, flag
@@ -29,7 +27,7 @@ from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import write_text
 from launchbay.launch.record.reader import FLATTERED, read_run_folder
 from launchbay.launch.record.report.page import REPORT
-from launchbay.launch.record.run_folder import SWEEP, is_done
+from launchbay.launch.record.run_folder import SWEEP
 
 OWN = ("run", "output_dir", "resume")
 """Options that a sweep gives its runs itself."""
@@ -37,17 +35,8 @@ ODD = re.compile(r"[^\w.+-]")
 """What a value may have, such as a path, that the name of a folder has not."""
 LONG = re.compile(r"\d+\.\d{5,}(e-?\d+)?")
 """A number that is drawn, whose digits make no name."""
-SECONDS_BETWEEN_LOOKS = 1.0
 MOST = 10_000
 """Runs that a sweep may have."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A run of a sweep: its name, from the values that are its own, and the command that trains it."""
-
-    name: str
-    argv: list[str]
 
 
 @dataclass(frozen=True)
@@ -62,57 +51,6 @@ class How:
     """What starts a run, before -m launchbay.launch.run."""
     trials: int | None = None
     """How many runs choose their values by how well those before did; None: a run for each combination."""
-
-
-class Trainings(AbstractContextManager["Trainings"]):
-    """The runs that are trained at the moment. Within it SIGTERM, and a terminal that is closed, are as Ctrl-C."""
-
-    def __init__(self, folder: Path, begin: Sequence[str], console: Console):
-        self.folder, self.begin, self.console = folder, begin, console
-        self.running: set[subprocess.Popen[bytes]] = set()
-        self.stopped = False
-
-    def __enter__(self) -> "Trainings":
-        numbers = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if name in signal.Signals.__members__]
-        self.before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def train(self, run: Planned, is_hopeless: Callable[[], bool] = bool) -> int:
-        """Train `run`, unless it is done, and stop it where it `is_hopeless`. Return its exit code."""
-        if self.stopped or is_done(self.folder / run.name):
-            return errors.DONE
-        with (self.folder / f"{run.name}.log").open("w") as output:
-            process = subprocess.Popen([*self.begin, *run.argv], stdout=output, stderr=subprocess.STDOUT)
-            self.running.add(process)
-            pruned = False
-            while (code := wait(process, SECONDS_BETWEEN_LOOKS)) is None:
-                if not pruned and not self.stopped and is_hopeless():
-                    pruned = True
-                    process.terminate()
-            self.running.discard(process)
-        if pruned and code == errors.STOPPED:
-            self.console.print(f"{run.name}: stopped early, others are better", highlight=False, markup=False)
-            return errors.DONE
-        if not self.stopped:
-            self.console.print(line_on(self.folder, run.name, code), highlight=False, markup=False)
-        return code
-
-    def stop(self) -> None:
-        """Have all save and end, and wait for them."""
-        self.stopped = True
-        for process in list(self.running):
-            process.terminate()
-
-
-def wait(process: subprocess.Popen[bytes], seconds: float) -> int | None:
-    """Return the exit code of `process`; None if it does not end in so many `seconds`."""
-    with suppress(subprocess.TimeoutExpired):
-        return process.wait(seconds)
-    return None
 
 
 def sweep(argv: Sequence[str], how: How, console: Console) -> int:
@@ -134,9 +72,7 @@ def sweep(argv: Sequence[str], how: How, console: Console) -> int:
         search = Search(folder, axes)
         train = [partial(try_next, search, trainings, task, fixed)] * max(0, how.trials - search.finished)
     else:
-        choices = [values for values in axes.values() if not isinstance(values, Range)]
-        runs = [planned(task, fixed, dict(zip(axes, values, strict=True)), folder) for values in product(*choices)]
-        train = [partial(train_one, trainings, run) for run in runs]
+        train = [partial(train_one, trainings, run) for run in grid(task, fixed, axes, folder)]
     console.print(f"{number_of(len(train), 'run')} of {task}, {how.jobs} at a time -> {folder}", highlight=False)
     with trainings, ThreadPoolExecutor(how.jobs) as pool:
         waiting = [pool.submit(one) for one in train]
@@ -257,6 +193,16 @@ def words(values: dict[str, str]) -> list[str]:
     return [word for pair in values.items() for word in pair]
 
 
+def grid(task: str, fixed: Sequence[str], axes: Mapping[str, Axis], folder: Path) -> list[Planned]:
+    """Return a run for each combination of values; numbered, where two of them would have the same name."""
+    choices = [values for values in axes.values() if not isinstance(values, Range)]
+    combinations = [dict(zip(axes, values, strict=True)) for values in product(*choices)]
+    runs = [planned(task, fixed, one, folder) for one in combinations]
+    if len({run.name for run in runs}) == len(runs):
+        return runs
+    return [planned(task, fixed, one, folder, f"{place:03d},") for place, one in enumerate(combinations)]
+
+
 def planned(task: str, fixed: Sequence[str], values: dict[str, str], folder: Path, prefix: str = "") -> Planned:
     """Return the run that has `values` of its own."""
     shortened = {word: f"{float(value):.4g}" if LONG.fullmatch(value) else value for word, value in values.items()}
@@ -285,13 +231,3 @@ def open_sweep(name: str, task: str, command: str) -> Path:
             f"{folder} was begun with {printable(before, 500)}", "go on with that, or choose another --name"
         )
     return folder
-
-
-def line_on(folder: Path, name: str, code: int) -> str:
-    """Return how a run ended, and its best figure beside the baseline's."""
-    row = read_run_folder(folder / name) if (folder / name).is_dir() else None
-    if code or row is None or row.summary is None:
-        return f"{name}: exit code {code}, see {folder / name}.log"
-    figure, baseline = row.summary.best_by, row.summary.baseline.get(row.summary.best_by)
-    beside = f" ({shown(baseline)})" * (baseline is not None)
-    return f"{name}: {figure} {shown(row.best())}{beside}" if figure else f"{name}: done"

@@ -170,8 +170,8 @@ class SavingOptions:
     """How often to validate and to save checkpoints, and how many to keep."""
 
     eval_every: Annotated[int | None, Gt(0)] = None
-    """Steps between two validations. Default: a tenth of the training, or so many tenths that validations cost at most
-    a tenth of the time."""
+    """Steps between two validations. Default: a tenth of the training, or so many more that validations take at most a
+    tenth of its work, counted in pixels that pass through networks."""
     patience: Annotated[int | None, Gt(0)] = None
     """End the training early, after this many validations in a row that are no better than the best one before, by
     the figure that chooses the best checkpoint. Default: train to the last step."""

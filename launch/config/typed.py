@@ -21,10 +21,12 @@ def words_of(
     for name, value in config.flat().items():
         if value == before[name] or name in ("task", *but) or (value is None and name in LENGTHS):
             continue
-        if isinstance(value, bool):
-            words.append(flag(name) if value else f"--no-{flag(name).removeprefix('--')}")
-        elif name in instead:
-            words += [flag(name), instead[name]]
-        else:
-            words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
+        words += [flag(name), instead[name]] if name in instead else typed(name, value)
     return words
+
+
+def typed(name: str, value: object) -> list[str]:
+    """Return the words of a command line that give the option `name` this value."""
+    if isinstance(value, bool):
+        return [flag(name) if value else f"--no-{flag(name).removeprefix('--')}"]
+    return [flag(name), *map(str, value if isinstance(value, tuple | list) else (value,))]

@@ -1,10 +1,29 @@
 """Runs beside each other: what options are their own, and which of them repeat each other."""
 
 from collections.abc import Sequence
+from math import isclose
 
 from launchbay.launch.files import Json, to_json
 from launchbay.launch.record.reader import RunFolder
 from launchbay.launch.record.run_folder import PLACE_OPTIONS
+
+ABSENT = "–"
+"""What tables have where there is nothing."""
+ROUNDING = 1e-5
+"""By which a figure may differ where other pictures were computed at once."""
+
+
+def common_baseline(rows: Sequence[RunFolder]) -> dict[str, float]:
+    """Return those figures of the baseline that are the same for all of `rows` that have them, but for rounding."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        for name, value in row.figures().baseline.items():
+            found.setdefault(name, []).append(value)
+    return {
+        name: values[0]
+        for name, values in found.items()
+        if all(isclose(value, values[0], rel_tol=ROUNDING, abs_tol=ROUNDING) for value in values)
+    }
 
 
 def differing_options(rows: Sequence[RunFolder]) -> list[str]:

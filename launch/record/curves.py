@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from launchbay.launch.files import Json, replacing
-from launchbay.launch.record.figures import BASELINE, NO_LOSS
+from launchbay.launch.record.figures import BASELINE, NO_FIGURE, NO_LOSS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NO_CURVE = {"step", "epoch", "split", "lr", "samples_per_s"}
 TRAINING = "training loss"
 MOST_POINTS = 2000
 """That a curve is drawn with: more than a panel has columns of pixels."""
@@ -83,7 +82,7 @@ def collect_curves(lines: Iterable[Json], baseline_name: str) -> dict[str, dict[
     @cache
     def place(name: str, split: str) -> tuple[str, str] | None:
         """Return the panel and the label of a value, or None if it is none to draw."""
-        if name in NO_CURVE or name.endswith(NO_LOSS):
+        if name in NO_FIGURE or name.endswith(NO_LOSS):
             return None
         if name.startswith(BASELINE):
             return name.removeprefix(BASELINE), baseline_name

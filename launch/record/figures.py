@@ -7,6 +7,8 @@ from typing import Generic, TypeVar
 V = TypeVar("V")
 NO_LOSS = ("/grad_norm", "/steps", "/lr")
 """What ends the names of those values of a training step that are no losses."""
+NO_FIGURE = ("step", "epoch", "split", "lr", "samples_per_s")
+"""What a line of the record has beside figures and losses."""
 BASELINE = "baseline/"
 """The prefix that authors, metrics.jsonl and W&B give the names of figures that need no network."""
 

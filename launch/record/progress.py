@@ -11,7 +11,7 @@ from rich.text import Text
 
 from launchbay import number_of, printable
 from launchbay.launch.files import Json
-from launchbay.launch.record.figures import NO_LOSS, Figures
+from launchbay.launch.record.figures import NO_FIGURE, NO_LOSS, Figures
 from launchbay.launch.record.tracking import Line, Observer
 
 SECONDS_BETWEEN_LINES = 10
@@ -24,7 +24,6 @@ PHASES = {
 """What goes on in a validation, by the names of a task's methods."""
 FIELDS: dict[str, Any] = {"train": "", "val": "", "speed": "", "left": "", "at": ""}
 """What a bar shows beside itself."""
-NO_FIGURE = {"step", "epoch", "split", "samples_per_s", "lr"}
 
 
 class Clock(Observer):

@@ -5,7 +5,7 @@ by default mlflow.db in the current folder, which `mlflow ui` shows.
 import os
 from contextlib import suppress
 
-from mlflow.entities import Metric, Param  # pyright: ignore[reportMissingImports]
+from mlflow.entities import Metric, Param, Run  # pyright: ignore[reportMissingImports]
 from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
 from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 from PIL import Image
@@ -27,28 +27,29 @@ class MLflow(Tracker):
         self.client, id = MlflowClient(), self.run.folder / "mlflow_id"
         if id.exists():
             with suppress(MlflowException):  # another server, or somebody has removed it
-                self.id = self.client.get_run(id.read_text(encoding="utf-8")).info.run_id
+                self.take(self.client.get_run(id.read_text(encoding="utf-8")))
                 self.client.update_run(self.id, status="RUNNING")
                 return self.rows()
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "launchbay")
         known = self.client.get_experiment_by_name(name)
         experiment = known.experiment_id if known else self.client.create_experiment(name)
         tags = {"task": self.run.task, "data": self.run.data, "group": self.run.group}
-        self.id = self.client.create_run(experiment, run_name=self.run.folder.name, tags=tags).info.run_id
+        self.take(self.client.create_run(experiment, run_name=self.run.folder.name, tags=tags))
         parameters = [Param(name, str(value)) for name, value in self.run.options.items()]
         for start in range(0, len(parameters), AT_ONCE):
             self.client.log_batch(self.id, params=parameters[start : start + AT_ONCE])
         write_text(id, self.id)
         return 0
 
+    def take(self, run: Run) -> None:
+        self.id, self.began = run.info.run_id, run.info.start_time
+
     def rows(self) -> int:
         last = self.client.get_run(self.id).data.metrics.get(ROW)
         return 0 if last is None else int(last) + 1
 
     def write(self, row: Row) -> None:
-        when = (
-            self.client.get_run(self.id).info.start_time + row.number
-        )  # the same each time: a second one is no double
+        when = self.began + row.number  # the same each time: a second one is no double
         figures = {**row.figures, ROW: row.number}
         self.client.log_batch(self.id, [Metric(name, value, when, row.step) for name, value in figures.items()])
         for name, file in row.pictures.items():

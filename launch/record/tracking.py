@@ -23,6 +23,9 @@ from launchbay.launch.record.log import say
 from launchbay.launch.record.place import Place
 from launchbay.launch.record.run_folder import SUMMARY
 
+COMPRESSION = 4
+"""Of PNG: takes half as long as the default, 6, for 5 % more bytes."""
+
 
 class Observer:
     """Is told what happens in a run. Observers live on the main process only, and decide nothing."""
@@ -73,7 +76,7 @@ class Record(Observer):
             file = picture_file(self.folder, step, name)
             file.parent.mkdir(exist_ok=True)
             with drawing(), replacing(file) as temporary:
-                picture.save(temporary, pnginfo=texts(picture))
+                picture.save(temporary, compress_level=COMPRESSION, pnginfo=texts(picture))
 
     def check_place(self) -> None:
         """Raise an OSError if there is another folder now, or none: what is not this run's is left alone."""

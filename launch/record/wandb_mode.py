@@ -19,7 +19,7 @@ UNUSED = {
 """W&B's environment variables that are not used, and why. All others are W&B's business."""
 AS_IT_IS = {"WANDB_RESUME": "allow", "WANDB_CONSOLE": "off", "WANDB_SILENT": "true"}
 """Values of some that say what is done anyway."""
-SWEEP = "WANDB_SWEEP_ID"
+SWEEP_ID = "WANDB_SWEEP_ID"
 """Is set by `wandb agent`, whose sweep waits for the figures of a run: they have to reach it."""
 
 
@@ -31,9 +31,9 @@ def wanted_mode(option: str | None, environment: Mapping[str, str]) -> tuple[str
         UserError: WANDB_MODE is none of W&B's modes.
     """
     name, value = "WANDB_MODE", environment.get("WANDB_MODE", "")
-    if not value and environment.get(SWEEP):
-        name, value = SWEEP, environment[SWEEP]
-    mode = "online" if name == SWEEP else MODES.get(value or "offline")
+    if not value and environment.get(SWEEP_ID):
+        name, value = SWEEP_ID, environment[SWEEP_ID]
+    mode = "online" if name == SWEEP_ID else MODES.get(value or "offline")
     if environment.get("WANDB_DISABLED", "").lower() in YES:
         name, value, mode = "WANDB_DISABLED", environment["WANDB_DISABLED"], "off"
     if mode is None and option is None:
@@ -43,7 +43,7 @@ def wanted_mode(option: str | None, environment: Mapping[str, str]) -> tuple[str
         )
     chosen = option or mode or "offline"
     # `wandb agent` sets WANDB_DIR for each run that it starts: nobody has asked for it.
-    asked = [n for n in UNUSED if environment.get(n, "").lower() not in ("", AS_IT_IS.get(n)) and name != SWEEP]
+    asked = [n for n in UNUSED if environment.get(n, "").lower() not in ("", AS_IT_IS.get(n)) and name != SWEEP_ID]
     told = [] if chosen == "off" else [f"{n}={environment[n]} is not used: {UNUSED[n]}" for n in asked]
     if option and value and mode != option:
         told.append(f"{name}={value} is not used: --wandb {option}")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import StringConstraints
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from launchbay import UserError
 from launchbay.exact import exact, exact_device
@@ -18,6 +19,9 @@ IDENTICAL = 1e-10
 """Mean squared error that identical pictures are given: 100 dB instead of infinity, so that averages stay finite."""
 
 WINDOW = 11
+PLACES = 54
+"""Of SSIM's window that are computed at once, by a product with a banded matrix: 25 times as fast as a convolution on
+small pictures, and on large ones 10 times as fast as one product for all places."""
 SCALES = 5
 """Of MS-SSIM, each half as large as the one before."""
 
@@ -85,13 +89,11 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
             f"{output.shape[-1]}×{output.shape[-2]}",
             "leave it out of the validation pictures",
         )
-    maps = torch.stack([output, target, output * output, target * target, output * target])
-    # A separable blur as two products with banded matrices: 25 times as fast on small pictures as a convolution.
-    down, across = (window_matrix(side, maps) for side in maps.shape[-2:])
-    mean_o, mean_t, square_o, square_t, product = down @ maps @ across.T
+    maps = torch.stack([output, target, output * output + target * target, output * target])
+    mean_o, mean_t, squares, product = weigh(weigh(maps, -2), -1)
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_o * mean_t + c1) / (mean_o.square() + mean_t.square() + c1)
-    variances = square_o - mean_o.square() + square_t - mean_t.square()
+    variances = squares - mean_o.square() - mean_t.square()
     structure = (2 * (product - mean_o * mean_t) + c2) / (variances + c2)
     return (luminance * structure).mean(dim=(1, 2, 3))
 
@@ -118,14 +120,25 @@ def ms_ssim(output: Tensor, target: Tensor) -> Tensor:
     )
 
 
+def weigh(maps: Tensor, dim: int) -> Tensor:
+    """Return the means over SSIM's Gaussian window at each place along `dim`, -2 or -1, where all of it fits: 10 places
+    fewer.
+    """
+    parts, side = list[Tensor](), maps.shape[dim]
+    for start in range(0, side - WINDOW + 1, PLACES):
+        part = maps.narrow(dim, start, min(PLACES + WINDOW - 1, side - start))
+        matrix = window_matrix(part.shape[dim], maps)
+        parts.append(matrix @ part if dim == -2 else part @ matrix.T)
+    return torch.cat(parts, dim)
+
+
 def window_matrix(side: int, like: Tensor) -> Tensor:
     """Return SSIM's Gaussian window at each place of a row of `side` pixels where all of it fits: (side - 10)×side."""
     distance = torch.arange(WINDOW, dtype=like.dtype, device=like.device) - WINDOW // 2
     window = torch.exp(-distance.square() / (2 * 1.5**2))
-    matrix = torch.zeros(side - WINDOW + 1, side, dtype=like.dtype, device=like.device)
-    for place, row in enumerate(matrix):
-        row[place : place + WINDOW] = window / window.sum()
-    return matrix
+    places = side - WINDOW + 1
+    rows = pad((window / window.sum()).expand(places, -1), (0, places))
+    return rows.flatten()[: places * side].view(places, side)  # rows shorter by one: each begins one further right
 
 
 def mse(output: Tensor, target: Tensor) -> Tensor:

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from test_stop import started
 
-from launchbay.launch.commands.sweep import planned
+from launchbay.launch.commands import trainings
+from launchbay.launch.commands.sweep import grid
+from launchbay.launch.commands.trainings import Planned, Trainings
 
 Launchbay = Callable[..., tuple[int, str]]
 SWEEP = ("sweep", "toys:Single", "--lr", "1e-3", "1e-1", "--seed", 0, 1, "--steps", 3, "--wandb", "off")
@@ -53,8 +56,23 @@ def test_what_is_no_sweep_is_refused_before_anything_is_trained(
 
 
 def test_each_path_is_a_run_of_its_own() -> None:
-    values = [{"--data": "a/imgs"}, {"--data": "b/imgs"}]
-    assert [planned("superres", [], one, Path("runs")).name for one in values] == ["data=a_imgs", "data=b_imgs"]
+    """Also where their names would be the same: the second would be taken for the first."""
+    for paths, names in (
+        (["a/imgs", "b/imgs"], ["data=a_imgs", "data=b_imgs"]),
+        (["a/imgs", "a_imgs"], ["000,data=a_imgs", "001,data=a_imgs"]),
+    ):
+        assert [run.name for run in grid("superres", [], {"--data": paths}, Path("runs"))] == names
+
+
+def test_a_run_that_begins_while_all_are_stopped_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    all_of_them = Trainings(Path(), [sys.executable, "-c", "import time; time.sleep(600)"], Console())
+
+    def stop_meanwhile(run: Path) -> bool:
+        all_of_them.stop()
+        return False
+
+    monkeypatch.setattr(trainings, "is_done", stop_meanwhile)
+    assert all_of_them.train(Planned("late", [])) == -signal.SIGTERM
 
 
 def test_a_wrong_value_is_found_before_the_first_run(launchbay: Launchbay) -> None:

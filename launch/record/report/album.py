@@ -26,7 +26,10 @@ LARGEST_CELL = 1000
 """Pixels of the longer side of a cell."""
 SMALL = 96
 """Pixels of a side up to which a cell is kept without loss."""
-QUALITY = 82
+QUALITY, EFFORT = 82, 20
+"""Of WebP that loses something, and of that which does not: with the second METHOD a quarter of the time of the default
+one, for 2 to 4 % more bytes."""
+METHOD = 2
 MOST_SHEETS = 36
 """Of one name that are encoded for a page."""
 MOST_CELLS = 1000
@@ -215,9 +218,9 @@ def encode(picture: Image.Image) -> Cell:
     picture.thumbnail((LARGEST_CELL, LARGEST_CELL))
     small, file = unenlarged(picture), BytesIO()
     if max(small.size) <= SMALL or small.getcolors(64):
-        small.save(file, "WEBP", lossless=True)
+        small.save(file, "WEBP", lossless=True, quality=EFFORT, method=METHOD)
     else:
-        small.save(file, "WEBP", quality=QUALITY)
+        small.save(file, "WEBP", quality=QUALITY, method=METHOD)
     return Cell(file.getvalue(), *picture.size)
 
 

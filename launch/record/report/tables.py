@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 
 from launchbay.launch.config.options import flag
-from launchbay.launch.record.beside import differing_options, repeated
+from launchbay.launch.record.beside import ABSENT, common_baseline, differing_options, repeated
 from launchbay.launch.record.reader import RunFolder
 from launchbay.launch.record.report.words import better, chosen_by, number, span
 
-ABSENT = "–"
 MIB = 2**20
 MOST_FIGURES = 200
 """Rows of figures; 10,000 classes may have some each."""
@@ -50,19 +49,19 @@ class Table:
 
 
 def figures_table(runs: Sequence[RunFolder], names: Sequence[str]) -> Table | None:
-    """Return the figures of `runs` at their best steps: the baseline first, then each run, then those of repeats as
-    mean ± standard deviation. The best are marked. None if there are none.
+    """Return the figures of `runs` at their best steps: the baseline first, as far as it is the same for all, then each
+    run, then those of repeats as mean ± standard deviation. The best are marked. None if there are none.
     """
     figures = figures_of(runs)[:MOST_FIGURES]
     if not figures:
         return None
     columns: list[tuple[Head, Mapping[str, Cell]]] = []
-    baselines = [run.figures().baseline for run in runs if run.figures().baseline]
-    if baselines and all(baseline == baselines[0] for baseline in baselines):
+    baseline = common_baseline(runs)
+    if baseline:
         heading = next(run.baseline_name for run in runs if run.figures().baseline)
-        columns.append((Head(heading, note="baseline"), {name: Cell(number(v)) for name, v in baselines[0].items()}))
+        columns.append((Head(heading, note="baseline"), {name: Cell(number(v)) for name, v in baseline.items()}))
     for place, (run, name) in enumerate(zip(runs, names, strict=True)):
-        columns.append((Head(name, place, note_on(run)), cells_of(run, len(runs) == 1)))
+        columns.append((Head(name, place, note_on(run)), cells_of(run, {} if len(runs) == 1 else baseline)))
     if len(runs) == 1 and runs[0].figures("last").own != runs[0].figures("best").own:
         last = runs[0].figures("last").own
         columns.append((Head("last step"), {name: Cell(number(value)) for name, value in last.items()}))
@@ -115,15 +114,15 @@ def note_on(run: RunFolder) -> str:
     return "" if step is None else f"step {step:,.0f}"
 
 
-def cells_of(run: RunFolder, alone: bool) -> dict[str, Cell]:
-    """Return the cells of a run, with what each differs from the baseline."""
+def cells_of(run: RunFolder, beside: Mapping[str, float]) -> dict[str, Cell]:
+    """Return the cells of a run, with what each differs from its baseline, unless that stands `beside` it."""
     figures = run.figures()
     gaps = {
         name: f"{value - figures.baseline[name]:+z.4f}"
         for name, value in figures.own.items()
-        if name in figures.baseline
+        if name in figures.baseline and name not in beside
     }
-    return {name: Cell(number(value), gaps.get(name, "") if alone else "") for name, value in figures.own.items()}
+    return {name: Cell(number(value), gaps.get(name, "")) for name, value in figures.own.items()}
 
 
 def marked(name: str, runs: Sequence[RunFolder], cells: list[Cell]) -> list[Cell]:

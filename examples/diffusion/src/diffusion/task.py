@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le
@@ -33,6 +33,8 @@ class DiffusionConfig:
     """Run folder of a classify task on the same data, which judges the samples. Default: none."""
     samples: Annotated[int, Ge(2)] = 100
     """Samples to draw in each validation."""
+    metrics: tuple[Literal["fid", "kid", "inception_score", "precision_recall"], ...] = ()
+    """Figures of these samples, by the judge's features; they need thousands."""
     channels: int | None = None
     """Channels of the pictures. Default: those of the training pictures; folders are read in colour."""
     size: int | None = None
@@ -62,6 +64,7 @@ class Diffusion(Generative[DiffusionConfig]):
         if size % 4:
             raise UserError(f"--size {size} does not divide by 4", f"try --size {size // 4 * 4 + 4}")
         self.shape, self.latent = (channels, size, size), channels * size**2
+        self.sample_metrics = config.metrics
         self.model = UNet(channels, self.classes, config.width)
 
     @classmethod
