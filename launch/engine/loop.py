@@ -52,12 +52,11 @@ class Engine:
         opened = open_data(task, config.train, accelerator, loads)
         self.data, self.fingerprints = opened.name, opened.fingerprints
         self.training_set, self.validation_sets = opened.training, opened.validation
-        self.batches = TrainingBatches(self.training_set, self.options.data, self.options.optimization, accelerator)
+        optimization, saving = self.options.optimization, self.options.saving
+        self.batches = TrainingBatches(self.training_set, self.options.data, optimization, accelerator)
         self.steps = self.batches.steps
-        saving = self.options.saving
-        optimization, networks = self.options.optimization, len(task.networks())
         self.eval_every = saving.eval_every or on_main_process(
-            lambda: eval_every(self.steps, networks, optimization, self.training_set, self.validation_sets)
+            lambda: eval_every(self.steps, len(task.networks()), optimization, self.training_set, self.validation_sets)
         )
         self.save_every = saving.save_every or saving.eval_every or ceil(self.steps / TENTHS)
         self.state, self.validation_pending = State(), False
