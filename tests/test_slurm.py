@@ -205,7 +205,7 @@ def test_tasks_of_srun_become_processes(monkeypatch: pytest.MonkeyPatch) -> None
 def test_tasks_of_srun_whose_program_calls_launchbay_become_processes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     tasks(monkeypatch, STEP_ID=0, PROCID=5, STEP_NUM_TASKS=2)
     with pytest.raises(UserError, match="RANK=5, but WORLD_SIZE=2"):
-        launchbay.train("superres", steps=1, wandb="off")
+        launchbay.train("toys:Single", steps=1, wandb="off")
 
 
 def test_a_task_that_comes_to_the_store_of_another_job_does_not_join_it(monkeypatch: pytest.MonkeyPatch) -> None:
