@@ -138,7 +138,7 @@ class LadderVAE(nn.Module):
         self.top = nn.Parameter(torch.zeros(widths[4], size // 4, size // 4))
         self.told = nn.Linear(classes, widths[4], bias=False) if classes else None
         self.levels = nn.ModuleList(
-            nn.ModuleList(Level(widths[part], maps) for _ in range(levels)) for part, levels, maps in self.LEVELS
+            Level(widths[part], maps) for part, levels, maps in self.LEVELS for _ in range(levels)
         )
         self.enlarge = nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1)
         self.tail = nn.Sequential(
@@ -165,15 +165,14 @@ class LadderVAE(nn.Module):
         state = self.top.expand(len(noise), -1, -1, -1)
         if self.told is not None:
             state = state + self.told(condition)[:, :, None, None]
-        parts = iter(noise.split([prod(shape) for shape in self.shapes], dim=1))
-        shapes, means, log_variances = iter(self.shapes), [], []
-        for place, levels in enumerate(self.levels):
-            state = self.enlarge(state) if place else state
-            for level in levels:
-                part = next(parts).unflatten(1, next(shapes))
-                state, mean, log_variance = level(state, part, None if seen is None else seen[place])
-                means.append(mean.flatten(1))
-                log_variances.append(log_variance.flatten(1))
+        parts = noise.split([prod(shape) for shape in self.shapes], dim=1)
+        means, log_variances = [], []
+        for level, shape, part in zip(self.levels, self.shapes, parts, strict=True):
+            state = state if state.shape[-1] == shape[-1] else self.enlarge(state)
+            features = None if seen is None else next(one for one in seen if one.shape[-1] == shape[-1])
+            state, mean, log_variance = level(state, part.unflatten(1, shape), features)
+            means.append(mean.flatten(1))
+            log_variances.append(log_variance.flatten(1))
         return self.tail(state), torch.cat(means, dim=1), torch.cat(log_variances, dim=1)
 
 

@@ -77,8 +77,10 @@ class DCGAN(Generative[DCGANConfig]):
         self.latent, self.classes, self.sample_metrics = config.latent, config.classes, config.metrics
         self.monitor = "-fid" if "fid" in config.metrics else ""  # pyright: ignore[reportAttributeAccessIssue]
         self.prescribed, numbers = config.regularize == "presgan", config.latent + config.classes
+        self.plain_generator: list[Generator] = []  # in a list it is no second network, and stays without a wrapper
         if config.model == "plain":
-            self.generator = Generator(channels, size, numbers, noisy=self.prescribed)
+            self.generator = plain = Generator(channels, size, numbers, noisy=self.prescribed)
+            self.plain_generator.append(plain)
             self.discriminator = Discriminator(channels, size, config.dropout, config.spectral_norm)
         else:
             self.generator = PyramidGenerator(channels, size, numbers, config.width)
@@ -87,7 +89,6 @@ class DCGAN(Generative[DCGANConfig]):
             )
         if self.prescribed:
             self.sampler = LatentSampler(config.latent)
-        self.plain_generator = [self.generator]  # in a list it is no second network, and stays without a wrapper
 
     def optimizers(self, create: CreateOptimizer) -> Mapping[str, Optimizer]:
         rates = {"generator": self.config.generator_lr, "discriminator": self.config.discriminator_lr}

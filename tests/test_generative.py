@@ -158,7 +158,8 @@ def test_a_pyramid_draws_pictures_of_its_size_by_class(size: int, side: int) -> 
     drawing, judging = PyramidGenerator(3, size, 5 + 2, 4), PyramidDiscriminator(3, size, 4, spectral=True, classes=2)
     image = drawing(torch.randn(6, 7))
     assert image.shape == (6, 3, size, size) and image.abs().max() <= 1
-    assert drawing.layers[1].unflattened_size[1:] == (side, side)
+    places: Any = drawing.layers[1]
+    assert places.unflattened_size[1:] == (side, side)
     told = [judging.eval()(image, one_hot(torch.full((6,), label), 2).float()) for label in (0, 1)]
     assert told[0].shape == (6,) and not torch.allclose(*told)
 
@@ -166,12 +167,12 @@ def test_a_pyramid_draws_pictures_of_its_size_by_class(size: int, side: int) -> 
 def test_an_importance_bound_of_many_draws_is_the_likelihood() -> None:
     """Of a decoder that ignores its latents that is known; the ELBO lacks the divergence of the posterior."""
     task = VAE(VAEConfig(model="dense", channels=1, size=4, latent=2, importance_samples=3000, metrics=("mse",)))
-    last: Any = task.model.tail[0]
-    for layer in (last, task.model.posterior.linear):
+    model: Any = task.model
+    for layer in (model.tail[0], model.posterior.linear):
         torch.nn.init.zeros_(layer.weight)
     batch = Batch({"image": torch.rand(3, 1, 4, 4).round()}, range(3))
     with torch.no_grad():
-        task.model.posterior.linear.bias[:] = torch.tensor([0.5, -0.5, 0.3, -0.6])
+        model.posterior.linear.bias[:] = torch.tensor([0.5, -0.5, 0.3, -0.6])
         figures = task.evaluate(batch)
     assert torch.allclose(figures["importance_bound"], -figures["reconstruction"], atol=0.1)
     assert (figures["kl"] > 0.3).all() and torch.equal(figures["elbo"], -figures["reconstruction"] - figures["kl"])
