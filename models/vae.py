@@ -162,7 +162,7 @@ class LadderVAE(nn.Module):
     def down(
         self, condition: Tensor, noise: Tensor, seen: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        state = self.top.expand(len(noise), -1, -1, -1)
+        state = self.top.expand(noise.shape[0], -1, -1, -1)
         if self.told is not None:
             state = state + self.told(condition)[:, :, None, None]
         parts = noise.split([prod(shape) for shape in self.shapes], dim=1)
