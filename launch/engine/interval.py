@@ -20,9 +20,9 @@ PASSES = 3
 LOOKS = 1.5
 """Passes that evaluating a pixel takes: forward, and figures."""
 DRAWN = 1_300_000
-"""Passes of one pixel that a validation costs besides: pictures, their files, the report. This and LOOKS were measured
-with `python benchmarks/validation.py`, and are so large that small networks keep to SHARE. Of one pixel, a pass through
-them takes some 130 ns on a core of a CPU, through the largest of the built-in tasks 5 µs.
+"""Passes of one pixel that a validation costs besides: pictures, their files, the report. This and LOOKS are
+fitted to what `python benchmarks/validation.py` measures, so that the built-in tasks keep to SHARE. A pass of one pixel
+through the smallest takes some 130 ns on a core of a CPU, through the largest 5 µs.
 """
 
 
