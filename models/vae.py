@@ -41,12 +41,8 @@ class VAE(nn.Module):
         """Return (logits of a reconstruction, posterior mean, posterior log variance); `noise` is
         standard normal, N×L.
         """
-        mean, log_variance = self.encode(image, condition)
-        return self.decode(mean + noise * (log_variance / 2).exp(), condition), mean, log_variance
-
-    def encode(self, image: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.posterior(self.trunk(image), condition).chunk(2, dim=1)
-        return mean, log_variance
+        return self.decode(mean + noise * (log_variance / 2).exp(), condition), mean, log_variance
 
     def decode(self, latent: Tensor, condition: Tensor) -> Tensor:
         features = latent
