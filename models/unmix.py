@@ -1,5 +1,6 @@
 """Networks that take a mixture of two pictures apart: N×3×32×32 in, N×6×32×32 out (first picture, second picture)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ class Unmixer(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, decoder: type[nn.Module], subtract: bool):
+    def __init__(self, decoder: Callable[[], nn.Module], subtract: bool):
         super().__init__()
         # All scales, of which `Transposed` uses none but the last: one network, so that weights fit both.
         self.encoder = timm_network(ENCODER, num_classes=0)
@@ -60,20 +61,22 @@ class Transposed(nn.Module):
 
 class Multiscale(nn.Module):
     """From the encoder's coarsest map upwards: enlarge, lay the encoder's map of that scale beside, convolve. The last
-    scale is that of the mixture itself, so that edges stay where they are. Adds to the mixture.
+    scale is that of the mixture itself, so that edges stay where they are: it has `width` maps and `blocks` residual
+    blocks. Adds to the mixture.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 48, blocks: int = 1) -> None:
         super().__init__()
         encoder, widths = (512, 256, 128, 64, 64), (192, 128, 96, 64)
         self.look = nn.Conv2d(3, 32, 3, padding=1)
         before = (encoder[0], *widths)
         beside = (*encoder[1:], 32)
-        after = (*widths, 48)
+        after = (*widths, width)
         self.merge = nn.ModuleList(
             nn.Conv2d(b + s, a, 3, padding=1) for b, s, a in zip(before, beside, after, strict=True)
         )
         self.refine = nn.ModuleList(ResidualBlock(a) for a in after)
+        self.more = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks - 1)))
         self.tail = nn.Conv2d(after[-1], 3, 3, padding=1)
 
     def forward(self, mixture: Tensor, scales: list[Tensor]) -> Tensor:
@@ -81,4 +84,4 @@ class Multiscale(nn.Module):
         for merge, refine, beside in zip(self.merge, self.refine, (*finer, self.look(mixture)), strict=True):
             enlarged = interpolate(features, size=beside.shape[-2:])
             features = refine(merge(torch.cat([enlarged, beside], dim=1)).relu())
-        return mixture + self.tail(features)
+        return mixture + self.tail(self.more(features))

@@ -7,10 +7,11 @@ encoder: 28.8 dB for the digits and 28.6 dB for the photographs; 30.9 dB for bot
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 from torch.nn.functional import mse_loss
 from torch.optim import Optimizer
@@ -25,7 +26,7 @@ from launchbay.tasks.base import Batch, CreateOptimizer, Datasets
 from launchbay.tasks.figures.metrics import check_side, image_figures, load_metric_networks, quantize
 from launchbay.tasks.figures.plots import text_picture
 from launchbay.tasks.image_to_image import ImageToImage
-from launchbay.tasks.options import ImageMetricOptions
+from launchbay.tasks.options import ImageMetricOptions, check_unused
 
 OUTPUTS = ("first", "second")
 Decay = Annotated[float, Ge(0), Lt(1)]
@@ -36,6 +37,10 @@ class UnmixConfig(ImageMetricOptions):
     decoder: Literal["transposed", "multiscale"] = "multiscale"
     """transposed: four transposed convolutions from the encoder's 512 features, which say little of where things are.
     multiscale: from the maps of all of the encoder's scales."""
+    width: Annotated[int, Gt(0)] = 48
+    """Channels of multiscale's maps of the pictures' own size."""
+    blocks: Annotated[int, Gt(0)] = 1
+    """Residual blocks of multiscale at that size."""
     second: Literal["decode", "subtract", "subtract-untrained"] = "decode"
     """decode: a decoder for each picture. subtract: one for the first; the second is 2·mean - first.
     subtract-untrained: the same, but only the first is learned."""
@@ -55,7 +60,8 @@ class Unmix(ImageToImage[UnmixConfig]):
 
     def __init__(self, config: UnmixConfig):
         super().__init__(config)
-        decoder = {"transposed": Transposed, "multiscale": Multiscale}[config.decoder]
+        check_unused(config, "decoder", {"width": ["multiscale"], "blocks": ["multiscale"]})
+        decoder = Transposed if config.decoder == "transposed" else partial(Multiscale, config.width, config.blocks)
         self.classes: dict[str, tuple[str, ...]] = {}
         self.model = Unmixer(decoder, config.second != "decode")
 
