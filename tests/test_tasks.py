@@ -19,7 +19,7 @@ from launchbay.data.loader import fetch
 from launchbay.data.photos import Photos
 from launchbay.launch.config.assembly import open_dataset
 from launchbay.launch.config.option_file import read_options, read_task
-from launchbay.launch.config.setup import task_of
+from launchbay.launch.config.setup import default_config, task_of
 from launchbay.launch.engine.batches import to_batch
 from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, four_convolutions, unpadded
 from launchbay.models.classify import build_classifier, whitening
@@ -215,11 +215,12 @@ def test_figures_of_a_classifier_are_those_of_their_definitions(monkeypatch: pyt
 
 
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.stem)
-def test_records_are_options_of_today_and_have_their_row(file: Path) -> None:
+def test_records_are_options_of_today_and_have_their_row(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples/diffusion/src")
     name = read_task(file, (), "launchbay train")
-    assert name is not None and f"examples/records/{file.name} " in (ROOT / "benchmarks/quality.md").read_text("utf-8")
-    kind, default = task_of(name)
-    config, _ = read_options(file, default)
+    assert name is not None and f"examples/records/{file.name}` " in (ROOT / "benchmarks/quality.md").read_text("utf-8")
+    kind, _ = task_of({"diffusion": "diffusion.task:Diffusion"}.get(name, name))
+    config, _ = read_options(file, default_config(name, kind))
     images = {"unmix": open_dataset("toys:Digits+toys:Patches"), "superres": Patches}.get(name, Digits)("train")
     assert kind(kind.infer_options(config.options, images)).networks()
 
