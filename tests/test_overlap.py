@@ -18,11 +18,11 @@ from launchbay.data.resident import Resident
 Train = Callable[..., Path]
 
 
-def save(name: str, index: int, *, side: int = 96, suffix: str = ".png") -> None:
+def save(name: str, index: int, *, side: int = 96, suffix: str = ".png", mirrored: bool = False) -> None:
     pixels = Photos("train").image(index)[:, :256, :256].permute(1, 2, 0).numpy()
     path = Path(name) / f"{index}{suffix}"
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(pixels).resize((side, side)).save(path)
+    Image.fromarray(pixels[:, :: -1 if mirrored else 1]).resize((side, side)).save(path)
 
 
 def test_a_picture_is_found_at_another_size_and_in_another_format(
@@ -40,12 +40,12 @@ def test_a_picture_is_found_at_another_size_and_in_another_format(
     assert "validation pictures that are trained on: 1, such as" in said and "2.jpg" in said
 
 
-def test_the_command_compares_all_of_two_folders(
+def test_the_command_compares_all_of_two_folders_also_mirrored(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for index in range(3):
         save("training", index)
-    save("validation", 1, side=69, suffix=".jpg")
+    save("validation", 1, side=69, suffix=".jpg", mirrored=True)
     save("validation", 5)
     monkeypatch.setattr(sys, "argv", ["overlap.py", "validation", "training"])
     run_path(str(ROOT / "benchmarks/overlap.py"), run_name="__main__")
