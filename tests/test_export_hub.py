@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from stand_in_hub import TOKEN, Hub, stand_in
 
-from launchbay.launch.commands.evaluate import HELD_OUT_CHOSE
+from launchbay.launch.commands.evaluate import FLATTERED, HELD_OUT_CHOSE
 from launchbay.launch.record.reader import read_run_folder
 
 Train = Callable[..., Path]
@@ -113,6 +113,7 @@ def test_a_folder_is_pushed(train: Train, launchbay: Verb, hub: Hub, monkeypatch
     files = hub.repositories["me/brighten"]
     written = {path.relative_to("model").as_posix(): path.read_bytes() for path in Path("model").rglob("*.*")}
     assert {name: files[name] for name in written} == written and files["model.safetensors"] in hub.large.values()
+    assert f"Note: {FLATTERED}." in files["README.md"].decode()
     Path("back.safetensors").write_bytes(files["model.safetensors"])
     assert load_file("back.safetensors").keys() == {"weight", "bias"}
 
