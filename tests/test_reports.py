@@ -91,7 +91,7 @@ def test_the_denoising_report_has_a_decoder_that_widens() -> None:
     for channels, weight, bias in ((16, *weights[4:6]), (32, *weights[6:8])):
         maps = silu(conv_transpose2d(maps, weight, bias, stride=2, padding=1, output_padding=1))
         assert maps.shape[1] == channels
-    output = conv2d(silu(maps), *weights[8:], padding=1)
+    output = conv2d(silu(maps), *weights[8:], stride=1, padding=1)
     assert maps.shape[2:] == image.shape[2:] and [*weights[4].shape] == [8, 16, 3, 3] and len(weights) == 10
     torch.testing.assert_close(network(image), output)
 
@@ -105,7 +105,7 @@ def test_the_unmixing_report_has_a_decoder_of_threes_whose_channels_rise() -> No
     ]  # fmt: skip
     maps = conv_transpose2d(features.view(2, 2, 16, 16), *weights[:2], stride=2, padding=1, output_padding=1)
     for place in (2, 4, 6):
-        maps = conv_transpose2d(relu(maps), *weights[place : place + 2], padding=1)
+        maps = conv_transpose2d(relu(maps), *weights[place : place + 2], stride=1, padding=1)
     torch.testing.assert_close(network(torch.zeros(2, 3, 32, 32), [features.expand(-1, -1, 2, 2)]), maps)
 
 
