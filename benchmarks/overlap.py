@@ -1,4 +1,4 @@
-"""Which pictures two folders, or data sets, have in common, also resized or saved anew.
+"""Which pictures two folders, or data sets, have in common, also resized, mirrored or saved anew.
 
 python benchmarks/overlap.py DATA/Set5 DATA/BSDS200
 python benchmarks/overlap.py DATA/Set5 photos

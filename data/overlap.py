@@ -1,5 +1,5 @@
-"""Pictures that two data sets have in common: the same pixels, or, of photographs, the same at another size or saved
-anew, found by their thumbnails.
+"""Pictures that two data sets have in common: the same pixels, or, of photographs, the same at another size, mirrored
+or saved anew, found by their thumbnails.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from launchbay.data.randomness import Index
 
 THUMBNAIL, ALIKE = 16, 0.95
 """Side in pixels, and the correlation from which photographs are alike. Of some 300 of super-resolution, the same one
-at another size correlates by 0.99, no two others by more than 0.9."""
+at another size correlates by 0.99, no two others by more than 0.9, mirrored either."""
 SMALLEST = 48
 """Pixels that a photograph's side has at least. Smaller pictures, as of digits, are alike by nature."""
 OPENING = 64 * 64
@@ -32,7 +32,9 @@ def find_alike(images: ImageSet, others: ImageSet, budget: float = float("inf"))
         known = {row: index for index, row in bytes_of(others, share)}
         return [(index, known[row]) for index, row in bytes_of(images, share) if row in known]
     (of_images, mine), (of_others, theirs) = (thumbnails(one, share) for one in (images, others))
-    return [(of_images[row], of_others[column]) for row, column in (mine @ theirs.T > ALIKE).nonzero().tolist()]
+    mirrored = mine.unflatten(1, (THUMBNAIL, THUMBNAIL)).flip(-1).flatten(1)
+    alike = torch.maximum(mine @ theirs.T, mirrored @ theirs.T) > ALIKE
+    return [(of_images[row], of_others[column]) for row, column in alike.nonzero().tolist()]
 
 
 def count_pixels(images: ImageSet) -> int:

@@ -54,7 +54,8 @@ class DCGANConfig(JudgeOptions, SizeOptions):
     discriminator_lr: Annotated[float | None, Gt(0)] = None
     """Learning rate of the discriminator. Default: --lr. Two time scales: some four times the generator's."""
     regularize: Literal["none", "presgan"] = "none"
-    """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; ten times slower."""
+    """presgan: reward the entropy of what is generated (Dieng et al., 2019), against collapse; five to
+    seven times slower."""
     entropy: Annotated[float, Gt(0)] = 0.01
     """Weight of the entropy, with --regularize presgan."""
     metrics: Annotated[tuple[SampleMetric, ...], Mark.EVALUATION] = ()

@@ -4,12 +4,19 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import lines
+from rich.console import Console
 from toys import Digits
 
 from launchbay.data import ImageSet
 from launchbay.data.held_out import split
+from launchbay.launch.commands.showing import html_of
+from launchbay.launch.commands.sweep import CHOSEN, show_outcome
+from launchbay.launch.commands.trainings import line_on
+from launchbay.launch.record.reader import FLATTERED, read_run_folder
+from launchbay.launch.record.report.words import verdict
 
 Train = Callable[..., Path]
 Launchbay = Callable[..., tuple[int, str]]
@@ -38,4 +45,54 @@ def test_what_is_held_out_chooses(train: Train, launchbay: Launchbay) -> None:
     best = max(validations, key=lambda line: (line["held-out/accuracy"], line["step"]))
     assert summary["best"]["step"] == best["step"]
     code, said = launchbay("evaluate", run, "--data", "toys:Digits")
-    assert code == 0 and "held-out/accuracy" in said and "flatter" not in said
+    assert code == 0 and "held-out/accuracy" in said and "chosen on the pictures of held-out, whose figures" in said
+    code, said = launchbay("evaluate", run, "--data", "toys:Digits", "--val-data", "toys:Digits")
+    assert code == 0 and "flatter" not in said
+
+
+def test_what_is_reported_of_a_run_are_pictures_that_have_not_chosen(train: Train, launchbay: Launchbay) -> None:
+    """Wherever one figure speaks for a run it is none of the held-out pictures, which only decide which run is best."""
+    for seed in (0, 1):
+        train("classify", "--data", "toys:Digits", "--hold-out", 0.25, "--steps", 1, "--seed", seed).rename(
+            f"runs/{seed}"
+        )
+        file = Path(f"runs/{seed}/summary.json")
+        chosen = {"step": 1, "held-out/accuracy": 0.8 + seed / 10, "toys:Digits/accuracy": 0.7 - seed / 10}
+        file.write_text(json.dumps({**json.loads(file.read_text()), "best": chosen}))
+    first, second = (read_run_folder(Path(f"runs/{seed}"), str(seed)) for seed in (0, 1))
+    assert first.reported == "toys:Digits/accuracy" and first.best() == 0.7
+    assert "toys:Digits/accuracy 0.7000, 0.6000 better than chance" in verdict([first], ["0"])[0]
+    best, gap, *_ = verdict([first, second], ["0", "1"])
+    assert best.startswith("Best of 2, by held-out/accuracy, is 1: toys:Digits/accuracy 0.6000")
+    assert gap == "That is 0.1000 worse than the next, 0."
+    said = launchbay("runs")[1]
+    assert "0.7000 toys:Digits/accuracy" in said and "flatter" not in said
+    assert line_on(Path("runs"), "0", 0).startswith("0: toys:Digits/accuracy 0.7000 (0.1000)")
+
+
+def test_it_is_said_wherever_the_reported_pictures_have_chosen(
+    train: Train, launchbay: Launchbay, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        train("Turns", "--patience", 2, "--seed", seed).rename(f"runs/{seed}")
+    said = " ".join(capfd.readouterr().out.split())
+    assert "2 validations in a row no better by error of the pictures in the table" in said
+    assert FLATTERED in launchbay("runs")[1] and FLATTERED in launchbay("compare", "0", "1")[1]
+    found = json.loads(launchbay("runs", "--json")[1])
+    assert [run["flatters"] for run in found] == [True, True]
+    show_outcome(Path("runs"), Console())  # of a sweep
+    assert CHOSEN in " ".join(capfd.readouterr().out.split())
+    record = read_run_folder(Path("runs/0"))
+    assert "which was chosen by these figures" in html_of(record, "best")
+    assert "which was chosen" not in html_of(record, "last")
+    given = ("--task", "toys:Turns")
+    assert "chosen on these pictures, and its figures flatter" in launchbay("evaluate", "runs/0", *given)[1]
+    assert "flatter" not in launchbay("evaluate", "runs/0", *given, "--checkpoint", "last")[1]
+
+
+def test_naming_the_pictures_that_have_chosen_makes_no_others_of_them(train: Train, launchbay: Launchbay) -> None:
+    data = ("--data", "toys:Patches", "--val-data", "toys:Patches")
+    run = train("denoise", *data, "--model", "conv4", "--steps", 1)
+    for other, told in (("toys:Patches", True), ("toys:Digits", False)):
+        code, said = launchbay("evaluate", run, "--data", "toys:Patches", "--val-data", other)
+        assert code == 0 and ("chosen on these pictures" in said) == told, said

@@ -10,9 +10,15 @@ import torch
 from conftest import ROOT, lines
 from pages import DOCS, blocks, commands, options_of
 from PIL import Image
+from torch.nn.functional import conv2d, conv_transpose2d, relu, silu
 
+from launchbay.models.autoencoders import WideningAutoencoder
+from launchbay.models.dcgan import Generator
+from launchbay.models.unmix import Transposed
 from launchbay.tasks import Batch
 from launchbay.tasks.classify import Classify, ClassifyConfig
+from launchbay.tasks.dcgan import DCGANConfig
+from launchbay.tasks.superres import SuperResConfig, build_network
 
 Train = Callable[..., Path]
 STAND_IN = {
@@ -72,6 +78,65 @@ def test_half_of_the_pictures_are_turned_upside_down() -> None:
     changed = task.augment(Batch({"image": images}, range(400))).image
     flipped = (changed == images.flip(-2)).flatten(1).all(dim=1)
     assert torch.equal(changed[~flipped], images[~flipped]) and 160 < flipped.sum() < 240
+
+
+@torch.no_grad()
+def test_the_denoising_report_has_a_decoder_that_widens() -> None:
+    """8, 16, 32 maps, each twice as large as before; the last ones go through SiLU twice."""
+    network, image = WideningAutoencoder(3), torch.rand(2, 3, 12, 8)
+    weights = [*network.parameters()]
+    maps = image
+    for weight, bias in (weights[0:2], weights[2:4]):
+        maps = silu(conv2d(maps, weight, bias, stride=2, padding=1))
+    for channels, weight, bias in ((16, *weights[4:6]), (32, *weights[6:8])):
+        maps = silu(conv_transpose2d(maps, weight, bias, stride=2, padding=1, output_padding=1))
+        assert maps.shape[1] == channels
+    output = conv2d(silu(maps), *weights[8:], stride=1, padding=1)
+    assert maps.shape[2:] == image.shape[2:] and [*weights[4].shape] == [8, 16, 3, 3] and len(weights) == 10
+    torch.testing.assert_close(network(image), output)
+
+
+@torch.no_grad()
+def test_the_unmixing_report_has_a_decoder_of_threes_whose_channels_rise() -> None:
+    network, features = Transposed(), torch.randn(2, 512, 1, 1)
+    weights = [*network.parameters()]
+    assert [tuple(weight.shape) for weight in weights[::2]] == [
+        (2, 16, 3, 3), (16, 32, 3, 3), (32, 64, 3, 3), (64, 3, 3, 3),
+    ]  # fmt: skip
+    maps = conv_transpose2d(features.view(2, 2, 16, 16), *weights[:2], stride=2, padding=1, output_padding=1)
+    for place in (2, 4, 6):
+        maps = conv_transpose2d(relu(maps), *weights[place : place + 2], stride=1, padding=1)
+    torch.testing.assert_close(network(torch.zeros(2, 3, 32, 32), [features.expand(-1, -1, 2, 2)]), maps)
+
+
+@torch.no_grad()
+def test_the_superresolution_report_has_three_layers_after_a_sharp_bicubic() -> None:
+    """Keys' kernel by its formula, with a = -0.75: what a line of one brighter column becomes."""
+    a, scale, width = -0.75, 4, 9
+    network = build_network(SuperResConfig(model="srcnn", resampling="torch"))
+    assert {name.partition(".")[0] for name in network.state_dict()} == {"conv1", "conv2", "conv3"}
+    image = torch.full((1, 3, width, width), 0.5)
+    image[..., 4] = 0.9
+    x = ((torch.arange(width * scale, dtype=torch.float64) + 0.5) / scale - 0.5 - 4).abs()
+    near, far = (a + 2) * x**3 - (a + 3) * x**2 + 1, a * x**3 - 5 * a * x**2 + 8 * a * x - 4 * a
+    expected = 0.5 + 0.4 * torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))
+    torch.testing.assert_close(network(image)[0, 1, 20].double(), expected, atol=1e-5, rtol=0)
+    smoother = build_network(SuperResConfig(model="srcnn"))(image)[0, 1, 20].double()
+    assert (smoother - expected).abs().max() > 0.005
+
+
+def test_presgan_starts_as_its_authors_do() -> None:
+    """With their weight and their noise, softplus(-1), which a step brings to between 0.01 and 0.3."""
+    assert DCGANConfig().entropy == 0.01
+    generator = Generator(1, 8, 5, noisy=True)
+    assert generator.deviation().flatten().tolist() == pytest.approx([0.3132617] * 64)
+    with torch.no_grad():
+        generator.raw_deviation[0, 0] = -9.0
+    generator.bound_deviation()
+    assert (
+        generator.deviation().min().item() == pytest.approx(0.01)
+        and generator.deviation()[0, 1:].tolist() == [pytest.approx([0.3] * 8)] * 7
+    )
 
 
 @pytest.mark.parametrize("line", [marked(line) for line in PAGE])

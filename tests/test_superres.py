@@ -13,6 +13,7 @@ from conftest import lines
 from PIL import Image
 from scipy.ndimage import convolve1d, gaussian_filter
 from skimage.color import rgb2gray
+from skimage.data import camera
 from skimage.measure import shannon_entropy
 from skimage.metrics import structural_similarity
 
@@ -138,6 +139,8 @@ def test_entropy_is_scikit_images() -> None:
     assert entropy(picture[:, :1]).item() == pytest.approx(shannon_entropy((picture[0, 0] * 255).round().numpy()))
     assert entropy(picture).item() == pytest.approx(shannon_entropy(grey), abs=0.05), "other weights of the colours"
     assert entropy(torch.full((1, 1, 4, 4), 0.5)).item() == 0
+    theirs = 7.231695011055706  # in scikit-image's documentation of `shannon_entropy`
+    assert entropy(torch.from_numpy(camera())[None, None] / 255).item() == pytest.approx(theirs)
 
 
 def test_precision_and_recall_of_masks() -> None:

@@ -24,7 +24,7 @@ from launchbay.launch.engine.batches import to_batch
 from launchbay.models.autoencoders import ConvAutoencoder, WideningAutoencoder, four_convolutions, unpadded
 from launchbay.models.classify import build_classifier, whitening
 from launchbay.models.residual import DnCNN, UNet
-from launchbay.tasks.base import Task
+from launchbay.tasks.base import Batch, Task
 from launchbay.tasks.classify import Classify, ClassifyConfig
 
 Train = Callable[..., Path]
@@ -194,6 +194,24 @@ def test_classify_answers_by_the_mean_over_moved_and_mirrored_pictures(*, flip: 
             expected += weight / 8 * task.model(torch.from_numpy(side))
     torch.testing.assert_close(task.answer(image), expected)
     assert not torch.allclose(task.answer(image), task.model(image))
+
+
+def test_figures_of_a_classifier_are_those_of_their_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Top five by sorting, precision and recall by counting; of a class that is never answered, precision is 0."""
+    classes, random = 8, torch.Generator().manual_seed(0)
+    config = ClassifyConfig(channels=1, size=8, classes=classes, metrics=("top5", "precision", "recall"))
+    task, logits = Classify(config), torch.randn(60, classes, generator=random)
+    logits[:, 7] = -9
+    label = torch.randint(0, classes, (60,), generator=random)
+    monkeypatch.setattr(task, "answer", lambda image: logits)
+    figures = task.evaluate(Batch({"image": torch.zeros(60, 1, 8, 8), "label": label}, range(60)))
+    order = np.argsort(-logits.numpy(), axis=1)
+    assert figures["top5"].tolist() == [float(of in row[:5]) for row, of in zip(order, label.tolist(), strict=True)]
+    assert 0.5 < figures["top5"].mean() < 1 and figures["baseline/top5"].tolist() == pytest.approx([5 / 8] * 60)
+    answer, whole = order[:, 0], task.summarize(figures)
+    for name, of in {"precision": answer, "recall": label.numpy()}.items():
+        right = [((answer == k) & (label.numpy() == k)).sum() / max(1, (of == k).sum()) for k in range(classes)]
+        assert whole[name] == pytest.approx(np.mean(right)), name
 
 
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.stem)

@@ -101,5 +101,6 @@ def test_a_sweep_of_trials_that_is_stopped_goes_on(launchbay: Launchbay, monkeyp
     runs = [path.parent.name for path in Path("runs").glob("*/*/summary.json")]
     assert code == 0 and sorted(name[:4] for name in runs) == ["000,", "001,", "002,"], said
     assert "the best one, by error, is runs/single-sweep-1/00" in said
+    assert "the best run and each best step were chosen by these figures" in said
     code, said = launchbay(*TRIALS, "--trials", 3, "--name", "single-sweep-1")
     assert code == 0 and "0 runs of toys:Single" in said

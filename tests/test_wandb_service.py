@@ -49,6 +49,7 @@ def test_a_run_as_people_look_at_it(service: Service, command: Command) -> None:
     check_whole(service, run)
     summary, about = json.loads((run / "summary.json").read_text()), sent.about
     assert sent.summary["best/psnr"] == summary["best"]["psnr"] and sent.summary["best/step"] == summary["best"]["step"]
+    assert sent.summary["best/chosen_by"] == summary["best_by"] == "psnr"
     assert sent.summary["baseline/psnr"] == summary["baseline"]["psnr"] and sent.exit_code == 0
     assert (about["displayName"], about["groupName"], about["tags"]) == ("it", "denoise", ["denoise", "photos"])
     assert about["project"] == "launchbay" and json.loads(about["config"])["lr"]["value"] == 1e-3

@@ -19,7 +19,7 @@ from launchbay.launch.config.options import flag
 from launchbay.launch.files import Json
 from launchbay.launch.record.beside import ABSENT
 from launchbay.launch.record.lines import Line, read_record
-from launchbay.launch.record.reader import RunFolder, read_run_folder
+from launchbay.launch.record.reader import FLATTERED, RunFolder, read_run_folder
 from launchbay.launch.record.run_folder import SUMMARY, config_file
 from launchbay.models import checkpoints
 from launchbay.models.saved import State
@@ -61,6 +61,8 @@ def compare(folders: Sequence[Path], console: Console) -> bool:
         config_file(folder)
     rows = [read_run_folder(folder, str(folder)) for folder in folders]
     console.print(figures_of(rows), highlight=False)
+    if any(row.flatters for row in rows):
+        print_line(FLATTERED, console)
     if len(rows) == 2:
         return compare_runs(rows[0], rows[1], console)
     for row in rows:

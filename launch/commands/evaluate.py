@@ -24,19 +24,19 @@ from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config import data_names
 from launchbay.launch.config.assembly import open_sources
 from launchbay.launch.config.loading import check_used, datasets
-from launchbay.launch.config.options import OWN_DATA, AnyConfig, TrainOptions
+from launchbay.launch.config.options import HELD_OUT, OWN_DATA, AnyConfig, TrainOptions
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.engine.evaluation import Beat, evaluate_sets, figures_of_each
+from launchbay.models.checkpoints import read_state
 from launchbay.tasks.base import AnyTask, Moment
 
 BATCH_VALUES, LARGEST_PICTURE = 2**24, 2**28
 """Values in the pictures of a batch and in one picture. What a run says was meant for the machine that trained it, or
 is what a stranger likes."""
 
-FLATTERED = (
-    "this checkpoint was chosen on these pictures, and its figures flatter it a little: see --checkpoint last, other "
-    "pictures (--val-data), or a run with --hold-out 0.1, where others choose"
-)
+FLATTERED = "this checkpoint was chosen on these pictures, and its figures flatter it a little"
+HELD_OUT_CHOSE = f"this checkpoint was chosen on the pictures of {HELD_OUT}, whose figures flatter it a little"
+INSTEAD = "see --checkpoint last, other pictures (--val-data), or a run with --hold-out 0.1, where others choose"
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Evaluated:
     moment: Moment
     sets: Mapping[str, ImageSet]
     sources: Mapping[str, Source]
+    data: Mapping[str, str]
+    """The fingerprints of the pictures that the run was trained with."""
 
     def data_name(self) -> str:
         """Return the name of the data that figures are of."""
@@ -107,8 +109,7 @@ def evaluate_run(
     for line in describe_all(opened.sources.values()):
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
     of_sets = [Part(name or opened.data_name(), len(sets[name]), found[name].figures) for name in sets]
-    others = named.data or named.roots or config.train.data.hold_out
-    note = FLATTERED if pointer == "best" and task.monitor and not others else ""
+    note = note_on_choice(opened) if pointer == "best" else ""
     outcome = Outcome(run.resolve().name, config.task, pointer, opened.moment.step, task.baseline_name, of_sets, note)
     if main:
         show(outcome, wanted.form, console)
@@ -138,7 +139,25 @@ def open_sets(run: Path, pointer: str, named: Named, argv: Sequence[str]) -> Eva
     _, sets = datasets(task, {name: on_demand(source) for name, source in sources.items()})
     check_used(sources)
     moment = restore(task, checkpoint, accelerator.device, strict=True)  # what `datasets` sets, too
-    return Evaluated(task, config, accelerator, moment, sets, sources)
+    return Evaluated(task, config, accelerator, moment, sets, sources, read_state(checkpoint).data)
+
+
+def note_on_choice(opened: Evaluated) -> str:
+    """Return what a reader of the figures of the best checkpoint has to know: of which of these sets the pictures have
+    chosen it. Empty if those of none.
+    """
+    sets, wanted = opened.sets, opened.task.monitor.removeprefix("-")
+    of_run = {name.removesuffix("validation").strip(): of for name, of in opened.data.items() if name != "training"}
+    if not wanted or not of_run:
+        return ""
+    chooser = next((name for name in of_run if name and wanted.startswith(f"{name}/")), next(iter(of_run)))
+    chosen = [name for name, images in sets.items() if images.fingerprint() == of_run[chooser]]
+    if not chosen:
+        return ""
+    if HELD_OUT in chosen:
+        return HELD_OUT_CHOSE
+    which = "these pictures" if len(chosen) == len(sets) else f"the pictures of {chosen[0]}"
+    return f"{FLATTERED.replace('these pictures', which)}: {INSTEAD}"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import isfinite
 
-from launchbay.launch.commands.evaluate import FLATTERED
 from launchbay.launch.commands.export_weights import Weights, has_path
 from launchbay.launch.config.data_names import DATA, placeless
 from launchbay.launch.config.options import AnyConfig, all_of
@@ -54,8 +53,8 @@ class Described:
     pictures: Sequence[str]
     """Files in the folder samples/."""
     license: str | None
-    chosen: bool
-    """Whether the checkpoint was chosen on the pictures that the figures are of."""
+    note: str
+    """On which pictures the checkpoint was chosen; empty if it was not."""
 
 
 def card(of: Described) -> str:
@@ -148,7 +147,7 @@ def table(of: Described) -> str:
     ]
     head = [f"## Figures\n\nOn {validated_on(of)}, at step {of.weights.state.step}.\n"]
     head += [f"| figure | this model | {baseline} |", "|---|--:|--:|"]
-    return "\n".join([*head, *rows, *([f"\nNote: {FLATTERED}."] if of.chosen else [])])
+    return "\n".join([*head, *rows, *([f"\nNote: {of.note}."] if of.note else [])])
 
 
 def samples(of: Described) -> str:

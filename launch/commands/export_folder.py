@@ -13,6 +13,7 @@ from secrets import token_hex
 import yaml
 
 from launchbay import UserError
+from launchbay.launch.commands.evaluate import FLATTERED, HELD_OUT_CHOSE
 from launchbay.launch.commands.export_card import OWN, Described, Used, card
 from launchbay.launch.commands.export_graph import first_answer
 from launchbay.launch.commands.export_weights import read_weights, without_paths, write_weights
@@ -47,7 +48,7 @@ def write_folder(
     task, config, checkpoint = trained
     weights = read_weights(checkpoint)
     step = weights.state.step
-    chosen = best and bool(task.monitor) and not config.train.data.hold_out
+    note = (HELD_OUT_CHOSE if config.train.data.hold_out else FLATTERED) if best and task.monitor else ""
     values = without_paths({name: plain(value) for name, value in config.flat().items()})
     half = out.with_name(f".tmp-{token_hex(8)}")
     try:
@@ -58,7 +59,7 @@ def write_folder(
         pictures = copy_pictures(run, step, half / SAMPLES, sets)
         what = Used(task, config, task_of(config.task)[1], first_answer(task, config.options))
         figures = Figures.from_named({renamed(name, sets): value for name, value in figures_at(run, step).items()})
-        described = Described(out.name, what, weights, figures, pictures, license, chosen)
+        described = Described(out.name, what, weights, figures, pictures, license, note)
         write_text(half / CARD, card(described))
         if not pictures:
             (half / SAMPLES).rmdir()

@@ -16,7 +16,7 @@ from launchbay.launch.config.options import flag
 from launchbay.launch.config.typed import typed
 from launchbay.launch.files import Json, to_json
 from launchbay.launch.record.beside import ABSENT, differing_options
-from launchbay.launch.record.reader import RunFolder, ago, read_run_folder
+from launchbay.launch.record.reader import FLATTERED, RunFolder, ago, read_run_folder
 from launchbay.launch.record.report.words import better
 
 
@@ -50,6 +50,8 @@ def show_runs(folder: Path, sort: str, task: str, form: str, console: Console) -
         for row in rows:
             for said in filter(None, (special[row.name], row.damage)):
                 console.print(Text(printable(f"{row.name}: {said}")))
+        if any(row.flatters for row in rows):
+            console.print(FLATTERED, highlight=False, soft_wrap=True)
     return not any(row.damage for row in rows)
 
 
@@ -70,7 +72,7 @@ def sorted_by(rows: Sequence[RunFolder], figure: str) -> list[RunFolder]:
     known = sorted({name for row in rows if row.summary for name in row.summary.best if name != "step"})
     if figure not in known:
         raise UserError(f"no run has the figure {figure!r}", f"they have {', '.join(known) or 'none yet'}")
-    judged = [row for row in rows if row.summary and row.summary.best_by == figure]
+    judged = [row for row in rows if row.summary and figure in (row.summary.best_by, row.reported)]
     sign = better((judged or rows)[0], figure) or 1
     with_it = [row for row in rows if row.best(figure) is not None]
     with_it.sort(key=lambda row: -sign * (row.best(figure) or 0))
@@ -86,7 +88,7 @@ def table_of(rows: Sequence[RunFolder], figure: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     columns: dict[str, list[str]] = {}
     for row in rows:
-        summary, name = row.summary, figure or (row.summary.best_by if row.summary else "")
+        summary, name = row.summary, figure or row.reported
         cells = {"run": row.name, "task": row.task, "data": str(row.data or ABSENT), "status": row.status}
         cells |= {"step": f"{summary.step:,}" if summary else ABSENT, "best": f"{shown(row.best(name))} {name}"}
         cells |= {"baseline": shown(summary.baseline.get(name) if summary else None)}

@@ -41,7 +41,8 @@ def headline(run: RunFolder, checkpoint: str) -> str:
     summary = run.summary
     said += f" at step {summary.step:,} of {summary.steps:,} after {ago(summary.seconds)}"
     at = summary.best.get("step") if checkpoint == "best" else None
-    return said + (f"; figures of the best checkpoint, that of step {at:,.0f}" if at is not None else "")
+    chosen = ", which was chosen by these figures" * run.flatters
+    return said + (f"; figures of the best checkpoint, that of step {at:,.0f}{chosen}" if at is not None else "")
 
 
 def table(figures: Figures[float], baseline_name: str) -> str:

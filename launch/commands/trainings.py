@@ -83,6 +83,6 @@ def line_on(folder: Path, name: str, code: int) -> str:
     row = read_run_folder(folder / name) if (folder / name).is_dir() else None
     if code or row is None or row.summary is None:
         return f"{name}: exit code {code}, see {folder / name}.log"
-    figure, baseline = row.summary.best_by, row.summary.baseline.get(row.summary.best_by)
+    figure, baseline = row.reported, row.summary.baseline.get(row.reported)
     beside = f" ({shown(baseline)})" * (baseline is not None)
     return f"{name}: {figure} {shown(row.best())}{beside}" if figure else f"{name}: done"

@@ -15,7 +15,7 @@ from launchbay.data.held_out import split
 from launchbay.data.mixture import pair
 from launchbay.data.sources import Open, Source
 from launchbay.launch.config import data_names, plugins
-from launchbay.launch.config.options import AnyConfig, Dataclass, DataOptions, all_of
+from launchbay.launch.config.options import HELD_OUT, AnyConfig, Dataclass, DataOptions, all_of
 from launchbay.tasks.authors import (
     attribute_errors_to,
     check_arguments,
@@ -23,9 +23,6 @@ from launchbay.tasks.authors import (
     describe_value,
 )
 from launchbay.tasks.base import AnyTask, Task
-
-HELD_OUT = "held-out"
-"""The name of the validation set that is a part of the training pictures."""
 
 
 def infer_options(task_type: type[AnyTask], config: AnyConfig, source: Source) -> AnyConfig:

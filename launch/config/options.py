@@ -27,6 +27,8 @@ class Dataclass(Protocol):
 
 OWN_DATA = "data of its own"
 """What the figures of a task are of that opens its data itself."""
+HELD_OUT = "held-out"
+"""The name of the validation set that is a part of the training pictures."""
 C_co = TypeVar("C_co", bound=Dataclass, covariant=True)
 V = TypeVar("V")
 
@@ -53,7 +55,6 @@ class DataOptions:
     """Leave out pictures that cannot be read, with the pair or the row that they are of, and count them."""
     workers: Annotated[int, Ge(0)] = 0
     """Worker processes that decode pictures in advance, per training process. Data kept in memory needs none."""
-
     shuffle_window: Annotated[int | None, Gt(0)] = None
     """Shuffle a pack (see launchbay pack) by its shards, and samples only within so many of them at a time: for one
     that is larger than memory or the disk that it is fetched to. None: all samples."""

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launchbay import number_of, printable
+from launchbay.launch.config.options import HELD_OUT
 from launchbay.launch.files import Json
 from launchbay.launch.record.figures import NO_FIGURE, NO_LOSS, Figures
 from launchbay.launch.record.tracking import Line, Observer
@@ -146,13 +147,12 @@ class Outcome(Observer):
                     self.last["data"],
                 )
             )
-        best, waited = self.last["best"], self.last["waited"]
+        best, waited, by = self.last["best"], self.last["waited"], self.last["best_by"]
+        by += " of the pictures in the table" * (not by.startswith(f"{HELD_OUT}/"))
         if self.last["step"] < self.last["steps"]:
-            said = f"ended early: {number_of(waited, 'validation')} in a row no better by {self.last['best_by']}"
+            said = f"ended early: {number_of(waited, 'validation')} in a row no better by {by}"
             self.console.print(said, highlight=False)
         if best and best["step"] != self.last["step"]:
-            by = self.last["best_by"]
-            by += " of the pictures in the table" * (not by.startswith("held-out/"))
             self.console.print(f"the best checkpoint, by {by}, is that of step {best['step']}", highlight=False)
         seconds, speed = self.last["seconds"], self.last["samples_per_s"]
         step = self.last["step"]

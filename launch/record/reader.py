@@ -9,6 +9,7 @@ from pathlib import Path
 
 from launchbay import UserError, printable
 from launchbay.launch.config.option_file import read_values
+from launchbay.launch.config.options import HELD_OUT
 from launchbay.launch.files import Json
 from launchbay.launch.record.curves import Curve, collect_curves
 from launchbay.launch.record.drawing import SAMPLES
@@ -59,7 +60,19 @@ class RunFolder:
     @property
     def flatters(self) -> bool:
         """Whether the figures of its best checkpoint are of the pictures that have chosen it."""
-        return self.summary is not None and bool(self.summary.best_by) and not self.options.get("hold_out")
+        chosen = self.summary.best_by if self.summary else ""
+        return bool(chosen) and not chosen.startswith(f"{HELD_OUT}/")
+
+    @property
+    def reported(self) -> str:
+        """The figure that says how good the run is: the one that chooses its best checkpoint, or, where held-out
+        pictures choose, the same figure of the first of the others. Empty if none chooses.
+        """
+        chosen = self.summary.best_by if self.summary else ""
+        name = chosen.removeprefix(f"{HELD_OUT}/")
+        if self.summary is None or name == chosen:
+            return chosen
+        return next((other for other in self.summary.best if other != chosen and other.endswith(f"/{name}")), chosen)
 
     @property
     def baseline_name(self) -> str:
@@ -74,8 +87,8 @@ class RunFolder:
         return Figures({name: value for name, value in own.items() if name != "step"}, dict(self.summary.baseline))
 
     def best(self, figure: str = "") -> float | None:
-        """Return the best value of `figure`, by default of that by which the best checkpoint is chosen."""
-        return self.summary.best.get(figure or self.summary.best_by) if self.summary else None
+        """Return the value of `figure` at the best checkpoint, by default of that which is `reported`."""
+        return self.summary.best.get(figure or self.reported) if self.summary else None
 
     def curves(self, tell: Callable[[str], object] = lambda said: None) -> dict[str, dict[str, Curve]]:
         """Return {panel: {label: curve}}: "training loss" with a curve for each loss, and a panel for each figure with
@@ -112,6 +125,7 @@ class RunFolder:
             "step": summary.step if summary else None,
             "steps": summary.steps if summary else None,
             "best_by": summary.best_by if summary else "",
+            "flatters": self.flatters,
             "best": dict(summary.best) if summary else {},
             "baseline": dict(summary.baseline) if summary else {},
             "changed": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(self.changed)),

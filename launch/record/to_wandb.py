@@ -122,9 +122,11 @@ class WandB(Tracker):
             self.summarize()
 
     def summarize(self) -> None:
-        """Have the summary say how good the best checkpoint is, and how good the baseline."""
+        """Have the summary say how good the best checkpoint is, by what it was chosen, and how good the baseline is."""
         said = self.run.summary()
         found = {f"{of}/{name}": value for of in ("best", "baseline") for name, value in said.get(of, {}).items()}
+        if chosen_by := said.get("best_by"):
+            found["best/chosen_by"] = chosen_by
         self.wandb.summary.update(found)
 
     def end(self, status: str) -> None:

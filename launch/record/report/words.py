@@ -27,14 +27,14 @@ def said(name: str, value: float, *, bare: bool = False) -> str:
 
 
 def chosen_by(run: RunFolder) -> str:
-    """Return the figure that a run is judged by: the monitored one, or else its first; empty if it has none."""
+    """Return the figure that a run is judged by: the reported one, or else its first; empty if it has none."""
     own = run.figures("best").own or run.figures("last").own
-    return run.summary.best_by if run.summary and run.summary.best_by else next(iter(own), "")
+    return run.reported or next(iter(own), "")
 
 
 def better(run: RunFolder, name: str) -> int:
     """Return 1 if higher values of `name` are better, -1 if lower are, 0 if that is not known."""
-    if run.summary and name and name == run.summary.best_by:
+    if run.summary and name and name in (run.summary.best_by, run.reported):
         return -1 if run.summary.lower_is_better else 1
     return which_is_better(name)
 
@@ -113,20 +113,29 @@ def verdict(runs: Sequence[RunFolder], names: Sequence[str]) -> list[str]:
         chosen = FLATTERED if runs[0].flatters else ""
         return [sentence(result(runs[0])), *map(sentence, filter(None, (course(runs[0]), state(runs[0]), chosen)))]
     name = chosen_by(runs[0])
-    ranked = [(value, row) for row, run in enumerate(runs) if (value := run.best(name)) is not None]
+    by = (runs[0].summary.best_by if runs[0].summary else "") or name
+    ranked = [
+        (value, row)
+        for row, run in enumerate(runs)
+        if (value := run.best(by)) is not None and run.best(name) is not None
+    ]
     sign = better(runs[0], name)
     if not sign or len(ranked) < 2 or any(chosen_by(run) != name for run in runs):
         return [f"{own}: {result(run)}." for own, run in zip(names, runs, strict=True)]
-    (first, row), (second, other), *_ = sorted(ranked, key=lambda one: -sign * one[0])
-    said = [sentence(f"best of {len(runs)} is {names[row]}: {result(runs[row])}")]
-    said.append(sentence(f"that is {against(first, second, name, sign)} the next, {names[other]}"))
+    row, other, *_ = (row for _, row in sorted(ranked, key=lambda one: -sign * one[0]))
+    said = [sentence(f"best of {len(runs)}{f', by {by},' * (by != name)} is {names[row]}: {result(runs[row])}")]
+    gap = against(runs[row].figures().own[name], runs[other].figures().own[name], name, sign)
+    said.append(sentence(f"that is {gap} the next, {names[other]}"))
     unfinished = [own for own, run in zip(names, runs, strict=True) if run.status != "done"]
     said += [sentence(f"not done: {', '.join(unfinished)}")] if unfinished else []
     return [*said, *([sentence(FLATTERED)] if any(run.flatters for run in runs) else [])]
 
 
 def sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}." if not text.startswith(("psnr", "ssim")) else f"{text}."
+    """Return text as a sentence. It begins with a capital, but for names of figures that would not be theirs then."""
+    first = text.partition(" ")[0]
+    keeps = "/" in first or first.startswith(("psnr", "ssim"))
+    return f"{text}." if keeps else f"{text[:1].upper()}{text[1:]}."
 
 
 def commands(run: RunFolder) -> list[tuple[str, str]]:
