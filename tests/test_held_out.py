@@ -12,9 +12,11 @@ from toys import Digits
 
 from launchbay.data import ImageSet
 from launchbay.data.held_out import split
+from launchbay.launch.commands.evaluate import Named, note_on_training
 from launchbay.launch.commands.showing import html_of
 from launchbay.launch.commands.sweep import CHOSEN, show_outcome
 from launchbay.launch.commands.trainings import line_on
+from launchbay.launch.config.options import DataOptions
 from launchbay.launch.record.reader import FLATTERED, read_run_folder
 from launchbay.launch.record.report.words import verdict
 
@@ -90,9 +92,28 @@ def test_it_is_said_wherever_the_reported_pictures_have_chosen(
     assert "flatter" not in launchbay("evaluate", "runs/0", *given, "--checkpoint", "last")[1]
 
 
-def test_naming_the_pictures_that_have_chosen_makes_no_others_of_them(train: Train, launchbay: Launchbay) -> None:
+def test_naming_pictures_that_have_chosen_or_were_trained_on_makes_no_others_of_them(
+    train: Train, launchbay: Launchbay
+) -> None:
     data = ("--data", "toys:Patches", "--val-data", "toys:Patches")
     run = train("denoise", *data, "--model", "conv4", "--steps", 1)
     for other, told in (("toys:Patches", True), ("toys:Digits", False)):
         code, said = launchbay("evaluate", run, "--data", "toys:Patches", "--val-data", other)
-        assert code == 0 and ("chosen on these pictures" in said) == told, said
+        both = "chosen on these pictures" in said, "trained on most pictures of toys:Patches" in said
+        assert code == 0 and both == (told, told), said
+
+
+def test_what_was_trained_on_is_told_by_its_name_or_its_folder() -> None:
+    trained = DataOptions(data="folder", data_root=Path("here/imgs"))
+    for named, told in (
+        (Named(roots=[Path("here/../here/imgs")]), True),
+        (Named(data=["here/imgs"]), True),
+        (Named(data=["glyphs", "folder"], roots=[Path("no"), Path("here/imgs")]), True),
+        (Named(data=["folder", "pairs"], roots=[Path("there")]), False),
+        (Named(roots=[Path("here/imgs/test")]), False),
+        (Named(data=["glyphs"]), False),
+        (Named(), False),
+    ):
+        assert bool(note_on_training(trained, named)) == told, named
+    elsewhere = Named(data=["mnist"], roots=[Path("two")])
+    assert note_on_training(DataOptions(data="mnist", data_root=Path("one")), elsewhere), "it is the same everywhere"

@@ -24,7 +24,7 @@ from launchbay.launch.commands.trained import build_trained, restore
 from launchbay.launch.config import data_names
 from launchbay.launch.config.assembly import open_sources
 from launchbay.launch.config.loading import check_used, datasets
-from launchbay.launch.config.options import HELD_OUT, OWN_DATA, AnyConfig, TrainOptions
+from launchbay.launch.config.options import HELD_OUT, OWN_DATA, AnyConfig, DataOptions, TrainOptions
 from launchbay.launch.distributed.collectives import on_main_process
 from launchbay.launch.engine.evaluation import Beat, evaluate_sets, figures_of_each
 from launchbay.models.checkpoints import read_state
@@ -109,7 +109,8 @@ def evaluate_run(
     for line in describe_all(opened.sources.values()):
         notes.print(line, highlight=False, markup=False, soft_wrap=True)
     of_sets = [Part(name or opened.data_name(), len(sets[name]), found[name].figures) for name in sets]
-    note = note_on_choice(opened) if pointer == "best" else ""
+    chosen = note_on_choice(opened) if pointer == "best" else ""
+    note = "; ".join(filter(None, (chosen, note_on_training(config.train.data, named))))
     outcome = Outcome(run.resolve().name, config.task, pointer, opened.moment.step, task.baseline_name, of_sets, note)
     if main:
         show(outcome, wanted.form, console)
@@ -118,7 +119,7 @@ def evaluate_run(
     if wanted.extremes:
         on_main_process(lambda: draw_extremes(opened, found, of_sets, wanted, notes))
     if note:
-        notes.print(note, highlight=False)
+        notes.print(note, highlight=False, markup=False)
 
 
 def open_sets(run: Path, pointer: str, named: Named, argv: Sequence[str]) -> Evaluated:
@@ -158,6 +159,25 @@ def note_on_choice(opened: Evaluated) -> str:
         return HELD_OUT_CHOSE
     which = "these pictures" if len(chosen) == len(sets) else f"the pictures of {chosen[0]}"
     return f"{FLATTERED.replace('these pictures', which)}: {INSTEAD}"
+
+
+def note_on_training(data: DataOptions, named: Named) -> str:
+    """Return that sets which the command line names have the pictures that the run was trained on, too, as far as their
+    names say so; empty if they do not.
+    """
+    kinds, roots = named.data or ["folder"] * len(named.roots), named.roots
+    each = roots if len(roots) == len(kinds) else [roots[0] if roots else None] * len(kinds)
+    trained = place_of(data.data, data.data_root)
+    known = [place for place in map(place_of, kinds, each) if place == trained]
+    name = known[0].name if known and isinstance(known[0], Path) else "".join(map(str, known[:1]))
+    return f"the run was trained on most pictures of {name}: their figures say little of new ones" if known else ""
+
+
+def place_of(kind: str, root: Path | None) -> str | Path:
+    """Return what tells one data set from another: its name, or where its files are."""
+    if kind in ("folder", "pairs") and root is not None:
+        return root.resolve()
+    return Path(kind).resolve() if data_names.sort_of(kind) == "path" and "://" not in kind else kind
 
 
 @contextmanager
