@@ -1,8 +1,8 @@
 """Unmixing: recover two pictures, a digit and a photograph, from their mean.
 
 Reached on MNIST and CIFAR-10 after 8 minutes (800 steps) on 2 CPU cores, with --second subtract and a pretrained
-encoder: 28.8 dB for the digits and 28.6 dB for the photographs; 30.9 dB for both with examples/records/unmix.yaml, in
-17 minutes; the mean taken for both has 12.1 dB.
+encoder: 28.8 dB for the digits and 28.6 dB for the photographs; 32.8 and 32.7 dB with examples/records/unmix.yaml, in
+15 minutes; the mean taken for both has 12.1 dB.
 """
 
 from collections.abc import Mapping
