@@ -1,7 +1,7 @@
 """Variational autoencoder: learn a few numbers that describe a picture, and draw new pictures from them.
 
 Reached on binarised MNIST, 10,000 test digits, after 8 epochs (13 minutes on one CPU core): an ELBO of -91.7 nats, with
-classes -88.6; -84.8 with examples/records/vae-mnist.yaml (16 minutes); the mean digit alone has -210.1. Of digits drawn
+classes -88.6; -84.7 with examples/records/vae-mnist.yaml (16 minutes); the mean digit alone has -210.1. Of digits drawn
 by class, 95 % are taken for that class by a judge.
 """
 
