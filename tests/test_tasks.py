@@ -49,7 +49,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "pyramid": ("dcgan", {"model": "pyramid", "width": 8, "classes": 10}),
     "hinge": ("dcgan", {"loss": "hinge", "spectral_norm": True, "r1": 1.0, "augment": ("translation", "cutout")}),
     "presgan": ("dcgan", {"regularize": "presgan", "augment": ("color",)}),
-    "unmix": ("unmix", {"second": "subtract"}),
+    "unmix": ("unmix", {"second": "subtract", "width": 16, "blocks": 2}),
     "unmix-transposed": ("unmix", {"decoder": "transposed", "second": "subtract-untrained"}),
     "superres": ("superres", {"model": "espcn", "tta": True, "metrics": ("mse", "mae")}),
 }
