@@ -65,7 +65,7 @@ class Multiscale(nn.Module):
     blocks. Adds to the mixture.
     """
 
-    def __init__(self, width: int = 48, blocks: int = 1) -> None:
+    def __init__(self, width: int, blocks: int):
         super().__init__()
         encoder, widths = (512, 256, 128, 64, 64), (192, 128, 96, 64)
         self.look = nn.Conv2d(3, 32, 3, padding=1)

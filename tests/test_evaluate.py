@@ -47,7 +47,7 @@ def test_each_form_has_all_sets(sets: Path, capfd: pytest.CaptureFixture[str], m
         (name, "error", part["figures"]["error"]) for name, part in found["sets"].items()
     ]
     table = said_of("--latex", sets, capfd, monkeypatch)
-    note = f"{evaluate.FLATTERED.replace('these pictures', 'the pictures of few')}: {evaluate.INSTEAD}"
+    note = f"{evaluate.chosen_on('few')}: {evaluate.INSTEAD}"
     assert found["note"] == rows[0]["note"] == note and table.startswith(f"% {note}\n"), "those of more have not"
     assert r"\multicolumn{1}{c}{few}" in table and f"it & {last['few/error']:.4f} & {last['more/error']:.4f}" in table
 

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from stand_in_hub import TOKEN, Hub, stand_in
 
-from launchbay.launch.commands.evaluate import FLATTERED, HELD_OUT_CHOSE
+from launchbay.launch.commands.evaluate import chosen_on
 from launchbay.launch.record.reader import read_run_folder
 
 Train = Callable[..., Path]
@@ -56,7 +56,7 @@ def test_a_folder_describes_the_run_and_can_be_used(train: Train, launchbay: Ver
     assert results["own pictures/psnr_y"].dataset_name == "own pictures"
     assert results["own pictures/psnr_y, bicubic"].metric_value == baseline
     assert f"| own pictures/psnr_y | {own:.4f} | {baseline:.4f} |" in card.text
-    assert f"Note: {HELD_OUT_CHOSE}." in card.text
+    assert f"Note: {chosen_on('held-out')}." in card.text
     assert (
         "launchbay train superres --data DIR --hold-out 0.2 --steps 2 --batch-size 2 --lr 0.01 --warmup 0" in card.text
     )
@@ -113,7 +113,7 @@ def test_a_folder_is_pushed(train: Train, launchbay: Verb, hub: Hub, monkeypatch
     files = hub.repositories["me/brighten"]
     written = {path.relative_to("model").as_posix(): path.read_bytes() for path in Path("model").rglob("*.*")}
     assert {name: files[name] for name in written} == written and files["model.safetensors"] in hub.large.values()
-    assert f"Note: {FLATTERED}." in files["README.md"].decode()
+    assert f"Note: {chosen_on('')}." in files["README.md"].decode()
     Path("back.safetensors").write_bytes(files["model.safetensors"])
     assert load_file("back.safetensors").keys() == {"weight", "bias"}
 

@@ -88,7 +88,7 @@ def test_it_is_said_wherever_the_reported_pictures_have_chosen(
     assert "which was chosen by these figures" in html_of(record, "best")
     assert "which was chosen" not in html_of(record, "last")
     given = ("--task", "toys:Turns")
-    assert "chosen on these pictures, and its figures flatter" in launchbay("evaluate", "runs/0", *given)[1]
+    assert "chosen on these pictures, whose figures flatter" in launchbay("evaluate", "runs/0", *given)[1]
     assert "flatter" not in launchbay("evaluate", "runs/0", *given, "--checkpoint", "last")[1]
 
 

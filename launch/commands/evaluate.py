@@ -34,8 +34,6 @@ BATCH_VALUES, LARGEST_PICTURE = 2**24, 2**28
 """Values in the pictures of a batch and in one picture. What a run says was meant for the machine that trained it, or
 is what a stranger likes."""
 
-FLATTERED = "this checkpoint was chosen on these pictures, and its figures flatter it a little"
-HELD_OUT_CHOSE = f"this checkpoint was chosen on the pictures of {HELD_OUT}, whose figures flatter it a little"
 INSTEAD = "see --checkpoint last, other pictures (--val-data), or a run with --hold-out 0.1, where others choose"
 
 
@@ -156,9 +154,14 @@ def note_on_choice(opened: Evaluated) -> str:
     if not chosen:
         return ""
     if HELD_OUT in chosen:
-        return HELD_OUT_CHOSE
-    which = "these pictures" if len(chosen) == len(sets) else f"the pictures of {chosen[0]}"
-    return f"{FLATTERED.replace('these pictures', which)}: {INSTEAD}"
+        return chosen_on(HELD_OUT)
+    return f"{chosen_on('' if len(chosen) == len(sets) else chosen[0])}: {INSTEAD}"
+
+
+def chosen_on(name: str) -> str:
+    """Return that the pictures of the set `name` have chosen the checkpoint; of all sets where it is empty."""
+    pictures = f"the pictures of {name}" if name else "these pictures"
+    return f"this checkpoint was chosen on {pictures}, whose figures flatter it a little"
 
 
 def note_on_training(data: DataOptions, named: Named) -> str:

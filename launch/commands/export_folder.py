@@ -13,12 +13,12 @@ from secrets import token_hex
 import yaml
 
 from launchbay import UserError
-from launchbay.launch.commands.evaluate import FLATTERED, HELD_OUT_CHOSE
+from launchbay.launch.commands.evaluate import chosen_on
 from launchbay.launch.commands.export_card import OWN, Described, Used, card
 from launchbay.launch.commands.export_graph import first_answer
 from launchbay.launch.commands.export_weights import read_weights, without_paths, write_weights
 from launchbay.launch.config.data_names import placeless, title_of
-from launchbay.launch.config.options import AnyConfig, all_of, plain
+from launchbay.launch.config.options import HELD_OUT, AnyConfig, all_of, plain
 from launchbay.launch.config.setup import task_of
 from launchbay.launch.files import remedy, write_text
 from launchbay.launch.record.figures import BASELINE, Figures
@@ -48,7 +48,7 @@ def write_folder(
     task, config, checkpoint = trained
     weights = read_weights(checkpoint)
     step = weights.state.step
-    note = (HELD_OUT_CHOSE if config.train.data.hold_out else FLATTERED) if best and task.monitor else ""
+    note = chosen_on(HELD_OUT if config.train.data.hold_out else "") if best and task.monitor else ""
     values = without_paths({name: plain(value) for name, value in config.flat().items()})
     half = out.with_name(f".tmp-{token_hex(8)}")
     try:
