@@ -7,7 +7,7 @@ from math import expm1, log
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import relu, softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
 SLOPE = 0.2
@@ -72,21 +72,43 @@ class Discriminator(nn.Module):
 class PyramidGenerator(nn.Module):
     """N×`latent` numbers to N×C×S×S pictures in [-1, 1] as Radford et al. do it: the smallest maps have most channels,
     each transposed convolution of 4×4 doubles the sides and halves the channels, down to `width`, with BatchNorm and
-    ReLU; at last a convolution, tanh. Sides begin at 4 pixels, or at what is no longer even: 7 of 28.
+    ReLU; at last a convolution, tanh. Sides begin at 4 pixels, or at what is no longer even: 7 of 28. The numbers, the
+    class among them, also choose how each map is scaled and shifted after BatchNorm.
     """
 
     def __init__(self, channels: int, size: int, latent: int, width: int):
         super().__init__()
         widths, side = pyramid(size, width)
         first = widths[-1]
-        layers: list[nn.Module] = [nn.Linear(latent, first * side**2), nn.Unflatten(1, (first, side, side))]
-        layers += [nn.BatchNorm2d(first), nn.ReLU()]
-        for before, after in pairwise(reversed(widths)):
-            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
+        self.begin = nn.Sequential(nn.Linear(latent, first * side**2), nn.Unflatten(1, (first, side, side)))
+        self.norms = nn.ModuleList(Modulation(maps, latent) for maps in reversed(widths))
+        self.doublings = nn.ModuleList(
+            nn.ConvTranspose2d(before, after, 4, stride=2, padding=1) for before, after in pairwise(reversed(widths))
+        )
+        self.draw = nn.Sequential(nn.Conv2d(width, channels, 3, padding=1), nn.Tanh())
 
     def forward(self, latent: Tensor) -> Tensor:
-        return self.layers(latent)
+        maps = relu(self.norms[0](self.begin(latent), latent))
+        for doubled, norm in zip(self.doublings, self.norms[1:], strict=True):
+            maps = relu(norm(doubled(maps), latent))
+        return self.draw(maps)
+
+
+class Modulation(nn.Module):
+    """BatchNorm whose scales and shifts are linear in the numbers that a picture is made of (Chen et al., "On Self
+    Modulation for Generative Adversarial Networks", 2019, with one layer). It starts as plain BatchNorm.
+    """
+
+    def __init__(self, maps: int, numbers: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(maps, affine=False)
+        self.scale_and_shift = nn.Linear(numbers, 2 * maps)
+        nn.init.zeros_(self.scale_and_shift.weight)
+        nn.init.zeros_(self.scale_and_shift.bias)
+
+    def forward(self, maps: Tensor, numbers: Tensor) -> Tensor:
+        scale, shift = self.scale_and_shift(numbers)[..., None, None].chunk(2, dim=1)
+        return self.norm(maps) * (1 + scale) + shift
 
 
 class PyramidDiscriminator(nn.Module):

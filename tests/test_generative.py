@@ -11,7 +11,7 @@ import torch
 from conftest import lines
 from scipy.stats import entropy
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import batch_norm, one_hot
 from toys import Digits
 
 from launchbay import UserError
@@ -21,7 +21,7 @@ from launchbay.launch.config.options import TrainOptions
 from launchbay.launch.distributed.accelerator import create_accelerator
 from launchbay.launch.engine.evaluation import evaluate
 from launchbay.models import inception
-from launchbay.models.dcgan import Discriminator, Generator, PyramidDiscriminator, PyramidGenerator
+from launchbay.models.dcgan import Discriminator, Generator, Modulation, PyramidDiscriminator, PyramidGenerator
 from launchbay.models.entropy import LatentSampler
 from launchbay.tasks import Batch, Datasets, Generative, Losses, Moment
 from launchbay.tasks.dcgan import DCGAN, DCGANConfig, differentiable_augment
@@ -158,10 +158,20 @@ def test_a_pyramid_draws_pictures_of_its_size_by_class(size: int, side: int) -> 
     drawing, judging = PyramidGenerator(3, size, 5 + 2, 4), PyramidDiscriminator(3, size, 4, spectral=True, classes=2)
     image = drawing(torch.randn(6, 7))
     assert image.shape == (6, 3, size, size) and image.abs().max() <= 1
-    places: Any = drawing.layers[1]
+    places: Any = drawing.begin[1]
     assert places.unflattened_size[1:] == (side, side)
     told = [judging.eval()(image, one_hot(torch.full((6,), label), 2).float()) for label in (0, 1)]
     assert told[0].shape == (6,) and not torch.allclose(*told)
+
+
+def test_modulation_is_batchnorm_at_first_and_then_follows_the_numbers() -> None:
+    modulation, maps, numbers = Modulation(4, 3), torch.randn(6, 4, 5, 5), torch.randn(6, 3)
+    normed = batch_norm(maps, None, None, training=True)
+    assert torch.equal(modulation(maps, numbers), normed)
+    layer = modulation.scale_and_shift
+    torch.nn.init.normal_(layer.weight)
+    scale, shift = (numbers @ layer.weight.T).reshape(6, 2, 4, 1, 1).unbind(dim=1)
+    assert torch.allclose(modulation(maps, numbers), normed * (1 + scale) + shift, atol=1e-5)
 
 
 def test_an_importance_bound_of_many_draws_is_the_likelihood() -> None:
