@@ -2,9 +2,9 @@
 
 Reached on MNIST after 1,500 steps (6 minutes on 2 CPU cores), with each of five seeds: all ten classes, as judged by a
 classifier that is right on 99.5 % of the test digits; its features' FID is 202 to 253, where real digits have 1.5; 45
-to 48 with examples/records/dcgan-mnist.yaml, in as long. On CIFAR-10 as many steps (14 minutes on one core) give clouds of
-colour that a judge calls six of the ten classes; examples/records/dcgan-cifar10.yaml draws, in an hour, cars and horses
-that one recognises: FID 97 by the features of a classifier that is right on 94 %.
+to 48 with examples/records/dcgan-mnist.yaml (8 minutes on one core). On CIFAR-10 as many steps (14 minutes on one core)
+give clouds of colour that a judge calls six of the ten classes; examples/records/dcgan-cifar10.yaml draws, in an hour,
+cars and horses that one recognises: FID 97 by the features of a classifier that is right on 94 %.
 """
 
 from collections.abc import Mapping
