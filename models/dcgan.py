@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, softplus
 from torch.nn.utils.parametrizations import spectral_norm
 
+from launchbay.models.initial import start_at_zero
+
 SLOPE = 0.2
 """Of LeakyReLU, where its input is negative."""
 
@@ -102,9 +104,7 @@ class Modulation(nn.Module):
     def __init__(self, maps: int, numbers: int):
         super().__init__()
         self.norm = nn.BatchNorm2d(maps, affine=False)
-        self.scale_and_shift = nn.Linear(numbers, 2 * maps)
-        nn.init.zeros_(self.scale_and_shift.weight)
-        nn.init.zeros_(self.scale_and_shift.bias)
+        self.scale_and_shift = start_at_zero(nn.Linear(numbers, 2 * maps))
 
     def forward(self, maps: Tensor, numbers: Tensor) -> Tensor:
         scale, shift = self.scale_and_shift(numbers)[..., None, None].chunk(2, dim=1)

@@ -1,11 +1,15 @@
 """How layers start: at zero, or passing pictures on, so that training begins with a picture and not with noise."""
 
+from typing import TypeVar
+
 import torch
 from torch import nn
 
+L = TypeVar("L", nn.Conv2d, nn.Linear)
+
 
 @torch.no_grad()
-def start_at_zero(layer: nn.Conv2d) -> nn.Conv2d:
+def start_at_zero(layer: L) -> L:
     """Make training start where nothing is corrected."""
     layer.weight.zero_()
     assert layer.bias is not None
