@@ -1,6 +1,7 @@
 """Plugins of other packages: listed without importing, loaded alone, named when broken."""
 
 import importlib
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -258,3 +259,11 @@ def test_doctor_knows_gpus_of_all_makers(launchbay: Launchbay, monkeypatch: pyte
     said = launchbay("doctor")[1]
     assert "GPUs mps CPU" in said and "fast bf16 no" in said and "TF32" not in said
     assert "one GPU launchbay train" in said
+
+
+def test_doctor_measures_whether_bf16_pays(launchbay: Launchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor may have instructions for it and be slower in it; a GPU may emulate it."""
+    assert re.search(r"fast bf16 (yes|no): a convolution ran [\d.]+ times as fast as in fp32", launchbay("doctor")[1])
+    for speedup, expected in ((0.7, "no: a convolution ran 0.7 times"), (1.9, "yes: a convolution ran 1.9 times")):
+        monkeypatch.setattr(devices, "bf16_speedup", lambda _, it=speedup: it)
+        assert f"fast bf16 {expected}" in launchbay("doctor")[1]

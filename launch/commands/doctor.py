@@ -39,7 +39,7 @@ def facts() -> dict[str, str]:
     """Return what is here and what is in force, by name."""
     import torch
 
-    from launchbay.devices import describe, gpus, has_fast_bf16
+    from launchbay.devices import bf16_speedup, describe, gpus
     from launchbay.launch.distributed.settings import config_in_force
     from launchbay.launch.others import threads_per_process
     from launchbay.launch.record.wandb_mode import wanted_mode
@@ -55,7 +55,7 @@ def facts() -> dict[str, str]:
         "GPUs": ", ".join(one["gpu"] for one in about) or "none",
         **({"fp32 there": f"{tf32} in TF32 (NVIDIA_TF32_OVERRIDE=0: nothing)"} if tf32 else {}),
         "CPU": f"{number_of(threads_per_process(), 'thread')} for one process",
-        "fast bf16": "yes" if has_fast_bf16((*found, torch.device("cpu"))[0]) else "no",
+        "fast bf16": judge_bf16(bf16_speedup((*found, torch.device("cpu"))[0])),
         "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file"
         if config
         else "none, so its defaults",
@@ -67,6 +67,13 @@ def facts() -> dict[str, str]:
         ),
         "disk": f"{shutil.disk_usage(Path.cwd()).free / 2**30:.0f} GiB free in {Path.cwd()}",
     }
+
+
+def judge_bf16(speedup: float) -> str:
+    """Say whether --precision bf16 pays where a convolution is `speedup` times as fast in it as in fp32."""
+    if speedup == 0:
+        return "no: this device does not compute in it"
+    return f"{'yes' if speedup > 1.1 else 'no'}: a convolution ran {speedup:.2g} times as fast as in fp32, just now"
 
 
 def of_package(gpus: int) -> list[tuple[str, str]]:
