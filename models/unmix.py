@@ -76,7 +76,7 @@ class Multiscale(nn.Module):
             nn.Conv2d(b + s, a, 3, padding=1) for b, s, a in zip(before, beside, after, strict=True)
         )
         self.refine = nn.ModuleList(ResidualBlock(a) for a in after)
-        self.more = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks - 1)))
+        self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks - 1)))
         self.tail = nn.Conv2d(after[-1], 3, 3, padding=1)
 
     def forward(self, mixture: Tensor, scales: list[Tensor]) -> Tensor:
@@ -84,4 +84,4 @@ class Multiscale(nn.Module):
         for merge, refine, beside in zip(self.merge, self.refine, (*finer, self.look(mixture)), strict=True):
             enlarged = interpolate(features, size=beside.shape[-2:])
             features = refine(merge(torch.cat([enlarged, beside], dim=1)).relu())
-        return mixture + self.tail(self.more(features))
+        return mixture + self.tail(self.blocks(features))
