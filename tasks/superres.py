@@ -2,7 +2,8 @@
 
 Reached ×4 with the defaults, after two minutes (4,000 steps) on 2 CPU cores: 31.84 dB / 0.806 on the Y channel of the
 embedded photographs' held-out regions (bicubic: 30.14 dB / 0.750); 30.64 dB / 0.868 on Set5 (bicubic: 28.42 / 0.810).
-With examples/records/superres-x4.yaml and 261 photographs, after 16 minutes: 31.83 dB / 0.890 on Set5.
+With examples/records/superres-x4.yaml and 261 photographs, after 16 minutes: 31.83 dB / 0.890 on Set5; with
+superres-x4-hour.yaml, 20,000 steps: 31.87 dB / 0.891.
 benchmarks/quality.md has more, with the commands.
 """
 
