@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from faults_table import CountFaults
 
-CASES = 60
-"""In the default suite: what a core tries in some twenty seconds."""
+CASES = 30
+"""In the default suite: what a core tries in some ten seconds."""
 
 
 pytestmark = pytest.mark.fault("strangers' runs")
