@@ -58,9 +58,12 @@ def gpus() -> list[torch.device]:
 
 
 def bf16_speedup(device: torch.device) -> float:
-    """Measure how many times as fast as in fp32 `device` computes a convolution and its gradients in bf16; 0 if it
-    cannot. That there are instructions for bf16 says little: an Intel CPU with avx512_bf16 and without AMX was slower
-    in it, and torch emulates it on NVIDIA's GPUs before Ampere.
+    """Measure how many times as fast as in fp32 `device` computes a convolution and its gradients in bf16. That there
+    are instructions for bf16 says little: an Intel CPU with avx512_bf16 and without AMX was slower in it, and torch
+    emulates it on NVIDIA's GPUs before Ampere.
+
+    Raises:
+        RuntimeError, TypeError: the device cannot compute in it, or has no memory left.
     """
 
     def seconds(dtype: torch.dtype) -> float:
@@ -78,10 +81,8 @@ def bf16_speedup(device: torch.device) -> float:
         if device.type not in NO_GPU:
             torch.accelerator.synchronize(device)
 
-    try:  # in turns, because others may use the machine too
-        return statistics.median(seconds(torch.float32) / seconds(torch.bfloat16) for _ in range(7))
-    except RuntimeError:  # NotImplementedError among them
-        return 0.0
+    # In turns, because others may use the machine too.
+    return statistics.median(seconds(torch.float32) / seconds(torch.bfloat16) for _ in range(7))
 
 
 def has_graphs(device: torch.device) -> bool:

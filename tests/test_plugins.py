@@ -257,7 +257,7 @@ def test_doctor_knows_gpus_of_all_makers(launchbay: Launchbay, monkeypatch: pyte
     """What is said of NVIDIA's alone is not said of others."""
     monkeypatch.setattr(devices, "gpus", lambda: [torch.device("mps", 0)])
     said = launchbay("doctor")[1]
-    assert "GPUs mps CPU" in said and "fast bf16 no" in said and "TF32" not in said
+    assert "GPUs mps CPU" in said and "fast bf16 not measured: " in said and "TF32" not in said
     assert "one GPU launchbay train" in said
 
 
@@ -267,3 +267,9 @@ def test_doctor_measures_whether_bf16_pays(launchbay: Launchbay, monkeypatch: py
     for speedup, expected in ((0.7, "no: a convolution ran 0.7 times"), (1.9, "yes: a convolution ran 1.9 times")):
         monkeypatch.setattr(devices, "bf16_speedup", lambda _, it=speedup: it)
         assert f"fast bf16 {expected}" in launchbay("doctor")[1]
+    monkeypatch.setattr(devices, "bf16_speedup", no_memory)
+    assert "fast bf16 not measured: out of [GPU] memory " in launchbay("doctor")[1]
+
+
+def no_memory(device: torch.device) -> float:
+    raise torch.OutOfMemoryError(f"out of [GPU] memory\non {device}")

@@ -6,11 +6,16 @@ import shutil
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from launchbay import __version__, number_of
+
+if TYPE_CHECKING:
+    import torch
 
 CONFIGS = Path("accelerate_configs")
 LIBRARIES = ("torch", "torchvision", "accelerate", "safetensors", "wandb", "timm")
@@ -22,7 +27,7 @@ def examine_machine(console: Console) -> None:
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in facts().items():
-        table.add_row(f"[bold]{name}[/bold]", value)
+        table.add_row(f"[bold]{name}[/bold]", escape(value))
     console.print(table)
     console.print("\n[bold]commands[/bold]")
     for what, command in (of_checkout if CONFIGS.is_dir() else of_package)(len(gpus())):
@@ -39,7 +44,7 @@ def facts() -> dict[str, str]:
     """Return what is here and what is in force, by name."""
     import torch
 
-    from launchbay.devices import bf16_speedup, describe, gpus
+    from launchbay.devices import describe, gpus
     from launchbay.launch.distributed.settings import config_in_force
     from launchbay.launch.others import threads_per_process
     from launchbay.launch.record.wandb_mode import wanted_mode
@@ -55,7 +60,7 @@ def facts() -> dict[str, str]:
         "GPUs": ", ".join(one["gpu"] for one in about) or "none",
         **({"fp32 there": f"{tf32} in TF32 (NVIDIA_TF32_OVERRIDE=0: nothing)"} if tf32 else {}),
         "CPU": f"{number_of(threads_per_process(), 'thread')} for one process",
-        "fast bf16": judge_bf16(bf16_speedup((*found, torch.device("cpu"))[0])),
+        "fast bf16": judge_bf16((*found, torch.device("cpu"))[0]),
         "accelerate config": f"{config}: it changes every `accelerate launch` without --config_file"
         if config
         else "none, so its defaults",
@@ -69,10 +74,14 @@ def facts() -> dict[str, str]:
     }
 
 
-def judge_bf16(speedup: float) -> str:
-    """Say whether --precision bf16 pays where a convolution is `speedup` times as fast in it as in fp32."""
-    if speedup == 0:
-        return "no: this device does not compute in it"
+def judge_bf16(device: "torch.device") -> str:
+    """Say whether --precision bf16 pays on `device`: whether a convolution is faster in it than in fp32."""
+    from launchbay.devices import bf16_speedup
+
+    try:
+        speedup = bf16_speedup(device)
+    except (RuntimeError, TypeError) as error:
+        return f"not measured: {str(error).splitlines()[0]}"
     return f"{'yes' if speedup > 1.1 else 'no'}: a convolution ran {speedup:.2g} times as fast as in fp32, just now"
 
 
