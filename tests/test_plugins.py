@@ -271,5 +271,20 @@ def test_doctor_measures_whether_bf16_pays(launchbay: Launchbay, monkeypatch: py
     assert "fast bf16 not measured: out of [GPU] memory " in launchbay("doctor")[1]
 
 
+@pytest.mark.parametrize(("options", "said"), [(("--precision", "bf16"), (True, False)), ((), (False, False))])
+def test_a_training_says_where_bf16_is_slow(
+    options: tuple[str, ...],
+    said: tuple[bool, bool],
+    train: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for number, speedup in enumerate((0.6, 1.2)):
+        monkeypatch.setattr(devices, "bf16_speedup", lambda _, it=speedup: it)
+        train("Single", "--steps", 1, *options).rename(f"runs/{number}")
+        expected = "bf16 is slow on this CPU, a convolution 0.6 times as fast as in fp32: --precision fp32 is faster"
+        assert (expected in capfd.readouterr().out) is said[number]
+
+
 def no_memory(device: torch.device) -> float:
     raise torch.OutOfMemoryError(f"out of [GPU] memory\non {device}")

@@ -62,6 +62,7 @@ TASKS = {"classify", "augmented", "degraded", "denoise", "reconstruct", "vae", "
 
 ALIKE = {
     "superres-fp32",
+    "superres-fp64",
     "noticing-fp64",
     "queue-fp64",
     "critics-fp64",
@@ -104,9 +105,7 @@ def test_one_process_and_more_learn_the_same(
         one, more = Path("one", name), Path("more", name)
         assert json.loads((more / "summary.json").read_text())["world_size"] == processes
         assert difference(one, more) < TOLERANCE[name], name
-        assert len(lines(one, "train")) == {"superres-fp64": 50, "gan-fp64": 50, "contrast-fp64": 20}.get(
-            name, 4 if name in TASKS else 10
-        )
+        assert len(lines(one, "train")) == STEPS.get(name, 4 if name in TASKS else 10)
 
 
 @pytest.mark.slow

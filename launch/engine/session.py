@@ -7,6 +7,7 @@ from math import inf
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 
 from launchbay import devices, number_of
 from launchbay.data import ImageSet, key
@@ -50,6 +51,8 @@ EMBEDDED = {
 """Notes on the data that come along, printed where a run begins."""
 PIXELS_COMPARED = 50_000_000
 """Of training and validation pictures together, to find those that are alike: a second or two."""
+SLOW = 0.9
+"""Times as fast as fp32 below which bf16 is said to be slow: closer ones may be chance."""
 OWN_COURSE = "the task decides on the course of its learning rates, which may leave --schedule and --warmup out"
 
 
@@ -129,7 +132,17 @@ def remarks(engine: Engine) -> list[str]:
     """Return lines on what is in force that the options do not say, and on what they may be taken to say."""
     data = engine.options.data
     lines = [line for name in (data.data, *all_of(data.val_data)) if (line := namesake(name))]
-    return [*describe_settings(), *lines, *([OWN_COURSE] if has_own_course(engine.task) else ())]
+    own = [OWN_COURSE] * has_own_course(engine.task)
+    return [*describe_settings(), *lines, *slow_bf16(engine.accelerator), *own]
+
+
+def slow_bf16(accelerator: Accelerator) -> list[str]:
+    """Say by how much bf16 is slower than fp32 on this CPU, if it is. GPUs are not measured: they are in use by now."""
+    if accelerator.device.type != "cpu" or accelerator.mixed_precision != "bf16":
+        return []
+    speedup = devices.bf16_speedup(accelerator.device)
+    said = f"bf16 is slow on this CPU, a convolution {speedup:.2g} times as fast as in fp32: --precision fp32 is faster"
+    return [said] if speedup < SLOW else []
 
 
 def overlaps(engine: Engine) -> list[str]:
