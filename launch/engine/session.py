@@ -137,11 +137,14 @@ def remarks(engine: Engine) -> list[str]:
 
 
 def slow_bf16(accelerator: Accelerator) -> list[str]:
-    """Say by how much bf16 is slower than fp32 on this CPU, if it is. GPUs are not measured: they are in use by now."""
+    """Say by how much a convolution is slower in bf16 than in fp32 on this CPU, if it is.
+
+    GPUs are not measured: they are in use by now.
+    """
     if accelerator.device.type != "cpu" or accelerator.mixed_precision != "bf16":
         return []
     speedup = devices.bf16_speedup(accelerator.device)
-    said = f"bf16 is slow on this CPU, a convolution {speedup:.2g} times as fast as in fp32: --precision fp32 is faster"
+    said = f"bf16 is slow on this CPU, a convolution {speedup:.2g} times as fast as in fp32: try --precision fp32"
     return [said] if speedup < SLOW else []
 
 
