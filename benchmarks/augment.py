@@ -76,7 +76,7 @@ def main() -> None:
     arguments = parser.parse_args()
     size, batch = arguments.size, arguments.batch
     torch.set_num_threads(1)
-    tune_malloc()  # as in a run
+    tune_malloc(give_back=False)  # as in a run
     images = Resident(
         torch.randint(0, 256, (1024, 3, size, size), dtype=torch.uint8), torch.arange(1024) % 10, "0123456789"
     )

@@ -2,11 +2,11 @@
 
     python benchmarks/bare.py --data DATA [--work denoise] [--precision bf16] [--rounds 9]
 
-DATA has cifar-10-batches-py and MNIST, and photographs in photos_png (benchmarks/speed.py makes them). `ours` is what
-a run does at each step: data, augmentation, noise, guards, clipping, optimizer. `tuned` is the least that learns, with
-the same settings: the task's losses of a staged batch whose augmentation and random numbers were made before, backward,
-clipping, optimizer. `plain` is that as it is usually written: torch's default memory format, Adam and precision, no
-clipping; no peer that does the same arithmetic can be faster, since all that loads and augments comes on top.
+DATA has cifar-10-batches-py and MNIST; photographs are made there, in photos_png. `ours` is what a run does at each
+step: data, augmentation, noise, guards, clipping, optimizer. `tuned` is the least that learns, with the same settings:
+the task's losses of a staged batch whose augmentation and random numbers were made before, backward, clipping,
+optimizer. `plain` is that as it is usually written: torch's default memory format, Adam and precision, no clipping; no
+peer that does the same arithmetic can be faster, since all that loads and augments comes on top.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from speed import make_photographs
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -100,9 +101,9 @@ def bare(made: Engine, task: Any, *, plain: bool) -> Callable[[], None]:
         setattr(task, name, made.accelerator.unwrap_model(network, keep_fp32_wrapper=False))
     if plain:
         task.to(memory_format=torch.contiguous_format)
-    create = torch.optim.Adam if plain else lambda parameters, **o: torch.optim.Adam(parameters, **o, fused=True)
-    rate = made.options.optimization.lr
-    optimizers = task.optimizers(lambda parameters, **options: create(parameters, **{"lr": rate, **options}))
+    rate: dict[str, Any] = {"lr": made.options.optimization.lr}
+    fused = None if plain else True
+    optimizers = task.optimizers(lambda parameters, **own: torch.optim.Adam(parameters, **rate | own, fused=fused))
     parameters = {name: list(network.parameters()) for name, network in task.networks().items()}
     source = made.batches.after(0)
     batches = [Staged(batch, contiguous=plain) for batch in augmented(task, [next(source)[0] for _ in range(STAGED)])]
@@ -167,6 +168,8 @@ def main() -> None:
         f"{precision}, {torch.get_num_threads()} threads", "samples/s", "to tuned", "to plain", "least … most"
     )
     for work in arguments.work or WORKS:
+        if work == "superres":
+            make_photographs(arguments.data.resolve(), "png")
         made = engine(work, arguments.data.resolve(), arguments.precision)
         tasks = copy.deepcopy(made.task), copy.deepcopy(made.task)
         steps = {

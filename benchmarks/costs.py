@@ -19,6 +19,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 ROOT = Path(__file__).parents[1]
 TASKS = ("classify", "denoise", "reconstruct", "vae", "dcgan", "unmix", "superres")
@@ -96,15 +97,15 @@ def child_first_step(argv: list[str]) -> None:
             print("\n" + json.dumps({"whole": age(), **spent, "heavy": heavy}), flush=True)
             os._exit(0)
 
-        Learner.step = first
-        whole(task_type, *rest)
+        with patch.object(Learner, "step", first):
+            whole(task_type, *rest)
 
-    session.train = watched
-    train.main(argv)
+    with patch.object(session, "train", watched):
+        train.main(argv)
 
 
 def first_step(arguments: argparse.Namespace) -> None:
-    works = {task: ["--task", task, "--steps", "2"] for task in TASKS}
+    works = {task: ["--task", task, "--steps", "2"] for task in arguments.task or TASKS}
     if arguments.data:
         root = ["--data", "cifar10", "--data-root", str(arguments.data.resolve())]
         works["classify, CIFAR-10"] = ["--task", "classify", "--steps", "2", *root]
@@ -154,8 +155,12 @@ def child_checkpoint(argv: list[str]) -> None:
         ends.append(time.perf_counter())
         end_step(self, *positional)
 
-    loop.Engine.save, storage.save, loop.Engine.end_step = watched_save, watched_write, watched_end
-    assert train.main(argv) == 0
+    with (
+        patch.object(loop.Engine, "save", watched_save),
+        patch.object(storage, "save", watched_write),
+        patch.object(loop.Engine, "end_step", watched_end),
+    ):
+        assert train.main(argv) == 0
     waited = dict(waits)
     steps = [(a, b, b - a - waited.get(number, 0)) for number, (a, b) in enumerate(pairwise(ends), start=1)][5:]
     beside = [taken for a, b, taken in steps if any(begin < b and a < end for begin, end in writes)]
@@ -190,7 +195,7 @@ def child_step(argv: list[str]) -> None:
     spent: dict[str, list[float]] = {"engine": [], "learner": [], "bare": []}
     make = session.observers
 
-    def observers(config: Any, folder: Path, engine: Any, stop: Any) -> list[Any]:
+    def observers(config: Any, folder: Path, engine: Any, *rest: Any) -> list[Any]:
         class Turns(tracking.Observer):
             def step(self, step: int) -> None:
                 if step % BLOCK or step + BLOCK > engine.steps:
@@ -204,10 +209,10 @@ def child_step(argv: list[str]) -> None:
                     spent[name].append(time.perf_counter() - begin)
                 self.begin = time.perf_counter()
 
-        return [*make(config, folder, engine, stop), Turns()]
+        return [*make(config, folder, engine, *rest), Turns()]
 
-    session.observers = observers
-    assert train.main(argv) == 0
+    with patch.object(session, "observers", observers):
+        assert train.main(argv) == 0
     print("\n" + json.dumps({name: 1000 * statistics.median(blocks[1:]) / BLOCK for name, blocks in spent.items()}))
 
 
@@ -244,7 +249,9 @@ def bare_steps(engine: Any) -> None:
             for n, t in images.__getitems__(chosen).items()
         }
         for name, terms in engine.task.training_step(Unkeyed(tensors, chosen)):
-            sum(terms.values()).backward(inputs=learner.parameters[name] if len(learner.plain) > 1 else None)
+            torch.stack(tuple(terms.values())).sum().backward(
+                inputs=learner.parameters[name] if len(learner.plain) > 1 else None
+            )
             if engine.options.optimization.clip_norm:
                 clip_grad_norm_(learner.parameters[name], engine.options.optimization.clip_norm)
             learner.plain[name].step()
@@ -290,7 +297,7 @@ def main() -> None:
     tables = {"first-step": first_step, "checkpoint": checkpoints, "step": steps, "answers": answers}
     parser.add_argument("table", choices=tables)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--task", action="append", help="step: which tasks (default: all)")
+    parser.add_argument("--task", action="append", help="step, first-step: which tasks (default: all)")
     parser.add_argument("--blocks", type=int, default=12, help=f"step: blocks of {BLOCK} steps")
     parser.add_argument("--data", type=Path, help="first-step: the folder above cifar-10-batches-py")
     tables[(arguments := parser.parse_args()).table](arguments)

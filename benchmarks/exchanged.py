@@ -4,7 +4,7 @@ every collective, and sends nothing. Used by scaling.py and the tests.
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,9 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed import GradBucket  # pyright: ignore[reportPrivateImportUsage]
 from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -76,7 +78,7 @@ class Exchange(TorchDispatchMode):
     def wrapping(self, create: Callable[..., None]) -> Callable[..., None]:
         """`create`, the making of a Learner, whose buckets of gradients are noted too."""
 
-        def send(_: None, bucket: distributed.GradBucket) -> Future[Tensor]:
+        def send(_: None, bucket: GradBucket) -> Future[Tensor]:
             self.note("bucket", bucket.buffer().nbytes)
             done = Future[Tensor]()
             done.set_result(bucket.buffer())
@@ -85,13 +87,14 @@ class Exchange(TorchDispatchMode):
         def created(learner: Learner, *args: Any, **kwargs: Any) -> None:
             create(learner, *args, **kwargs)
             for wrapper in learner.wrapped.values():
+                assert isinstance(wrapper, DistributedDataParallel)
                 wrapper.register_comm_hook(None, send)
 
         return created
 
 
 @contextmanager
-def first_of(world: int) -> Iterator[Exchange]:
+def first_of(world: int) -> Generator[Exchange]:
     """Within it, a run in this process takes itself for the first of `world`."""
     exchange = Exchange()
     told = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": min(8, world)}
@@ -100,6 +103,7 @@ def first_of(world: int) -> Iterator[Exchange]:
         told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": nobody.getsockname()[1], "ACCELERATE_USE_CPU": "true"}
         distributed.init_process_group("fake", store=FakeStore(), rank=0, world_size=world)
         aside = distributed.new_group(backend="fake")
+        assert isinstance(aside, distributed.ProcessGroup)
         try:
             with ExitStack() as stack:
                 stack.enter_context(patch.dict(os.environ, {name: str(value) for name, value in told.items()}))

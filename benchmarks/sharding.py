@@ -17,12 +17,13 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from costs import ROOT, show
 
 LAUNCH = ("-m", "accelerate.commands.launch", "--config_file", str(ROOT / "accelerate_configs/multi_cpu.yaml"))
 WIDE = ("--task", "superres", "--width", "512", "--blocks", "10", "--patch", "24", "--batch-size", "12")
-NETWORKS = {"vit_small_patch16_224": {"img_size": 96}, "resnet50": {}}
+NETWORKS: dict[str, dict[str, Any]] = {"vit_small_patch16_224": {"img_size": 96}, "resnet50": {}}
 STEPS = ("--steps", "4", "--log-every", "1", "--eval-every", "4", "--shown", "1", "--wandb", "off")
 
 

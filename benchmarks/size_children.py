@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from costs import age
 
@@ -93,9 +94,12 @@ def set_in_memory(argv: list[str]) -> None:
         first.append(age())
         return step(self, *rest)
 
-    Learner.step = watched
-    assembly.open_dataset = lambda name, **how: lambda split, root=None: opened if split == "train" else Random(split)
-    assert train.main(["--task", "classify", "--batch-size", "128", "--steps", "40", "--eval-every", "40", *PLAIN]) == 0
+    def sets(name: str, **how: Any) -> Any:
+        return lambda split, root=None: opened if split == "train" else Random(split)
+
+    argv = ["--task", "classify", "--batch-size", "128", "--steps", "40", "--eval-every", "40", *PLAIN]
+    with patch.object(Learner, "step", watched), patch.object(assembly, "open_dataset", sets):
+        assert train.main(argv) == 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"start": first[0] - ready, "step": 1000 * (first[-1] - first[9]) / 30, "memory": peak,
                       "pictures": opened.pixels.nbytes / 2**20}))  # fmt: skip

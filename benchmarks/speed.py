@@ -91,7 +91,7 @@ def opening(photographs: Path) -> float:
         "begin = time.perf_counter(); Folder('train', Path(sys.argv[1])); print(time.perf_counter() - begin)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(photographs)], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+    return float(done.stdout.splitlines()[-1])  # after a line of progress
 
 
 def quiet() -> None:

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from math import ceil
 from typing import NoReturn
+from unittest.mock import patch
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -62,7 +63,7 @@ def measure(task: str, trained: int, lengths: list[int], data: str | None) -> Me
     argv = ["--task", task, "--wandb", "off"]
     if data and task in REAL:
         argv += ["--data", REAL[task], "--data-root", data]
-    found, fit, validate = Measured(trained), Engine.fit, Engine.validate
+    found, validate = Measured(trained), Engine.validate
 
     def plan(engine: Engine, *_: object) -> NoReturn:
         """Say where runs of all lengths validate, instead of training."""
@@ -78,11 +79,10 @@ def measure(task: str, trained: int, lengths: list[int], data: str | None) -> Me
             found.ended.append(time.process_time())
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        Engine.fit, Engine.validate = plan, timed
-        code = main(argv)
-        Engine.fit = fit
-        code = code or main([*argv, "--steps", str(trained), "--eval-every", str(trained // 2)])
-    Engine.validate = validate
+        with patch.object(Engine, "fit", plan):
+            code = main(argv)
+        with patch.object(Engine, "validate", timed):
+            code = code or main([*argv, "--steps", str(trained), "--eval-every", str(trained // 2)])
     if code:
         sys.exit(code)
     return found
