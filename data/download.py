@@ -180,10 +180,10 @@ def read_or_explain(name: str, folder: str, files: Path, open: Callable[[], T]) 
         downloaded = next((path for path in (files, files.parent) if path.name == folder), None)
         reason = str(error).partition(" You can ")[0]  # torchvision goes on: use download=True
         raise UserError(
-            f"{name} in {plain_name(files)} is damaged or not complete: {reason}",
+            f"{name} in {plain_name(files)} is damaged, incomplete or other data: {reason}",
             f"move {plain_name(downloaded)} away, and it will be downloaded again"
             if downloaded
-            else "put the original files there, or name another --data-root",
+            else "put the original files there, or name another --data-root; for pictures of your own: --data DIR",
         ) from error
 
 

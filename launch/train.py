@@ -3,6 +3,7 @@ mistakes, are answered at once."""
 
 import os
 import sys
+from pathlib import Path
 
 from launchbay import UserError
 from launchbay.launch import errors
@@ -65,7 +66,8 @@ def run(argv: list[str], stop: Stop) -> None:
         return
     check_given(rest)
     task_type, default = task_of(name)
-    command = "run.py --task" if argv[0].startswith("-") else "launchbay train"
+    is_launchbay = Path(sys.argv[0]).stem == "launchbay" or not argv[0].startswith("-")
+    command = "launchbay train" if is_launchbay else "run.py --task"
     config, changes = parse(default, rest, file, quiet=process_rank() > 0, command=command)
     if config.train.run.max_time:
         stop.limit(seconds_of(config.train.run.max_time))

@@ -232,6 +232,12 @@ def test_launchbay_alone_begins_with_commands_to_copy(launchbay: Launchbay, capf
     assert ended.value.code == 0 and said.index("launchbay train superres") < said.index("Look at runs")
 
 
+def test_an_unknown_option_names_the_help_of_the_command_that_was_given(launchbay: Launchbay) -> None:
+    Path("options.yaml").write_text("task: denoise\n")
+    code, said = launchbay("train", "--config", "options.yaml", "--val-limit", "5")
+    assert code == 2 and "run launchbay train denoise --help" in said
+
+
 def test_what_was_said_before_an_error_stands_before_it() -> None:
     """Also where both go to one file: a library that begins a download prints to a buffer."""
     script = "from launchbay.launch.errors import panel; print('Downloading'); panel('error', ['it'], '', 'red')"

@@ -219,7 +219,7 @@ def test_cifar10_is_found_in_its_folder_above_it_and_two_above(root: str, mistak
     Path("data/cifar-10-batches-py").mkdir(parents=True)
     Path("data/cifar-10-batches-py/data_batch_1").touch()
     said = mistake("--task", "classify", "--data", "cifar10", "--data-root", Path("data", root).resolve())
-    assert "cifar-10-batches-py is damaged or not complete: data_batch_1 is not the original → move" in said
+    assert "cifar-10-batches-py is damaged, incomplete or other data: data_batch_1 is not the original → move" in said
 
 
 @contextmanager

@@ -108,9 +108,10 @@ def test_the_learning_rate_warms_up_and_follows_its_schedule(train: Train) -> No
     assert rates == pytest.approx([0.5, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
 
 
-def test_the_first_step_is_as_long_as_the_learning_rate_says(train: Train) -> None:
+def test_the_first_step_is_as_long_as_the_learning_rate_says(train: Train, capfd: pytest.CaptureFixture[str]) -> None:
     """Adam's first step moves every weight by the learning rate, here a tenth of --lr."""
     moved = train("Single", "--steps", 1, "--warmup", 10, "--lr", 0.01)
+    assert "--warmup 10 is longer than this training: it ends at 10 % of --lr" in capfd.readouterr().out
     torch.manual_seed(key(0, "weights"))
     start = Single(NoOptions()).model.state_dict()["weight"]
     end = load_file(moved / "checkpoints/step-00000001/model.safetensors")["weight"]

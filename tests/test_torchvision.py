@@ -359,7 +359,7 @@ def test_the_successors_of_mnist_are_read_packed_or_not(name: str, packed: str) 
         assert folder == "QMNIST" or images.classes == tuple(name for name in names if name != "N/A")
     picture = Path("data", folder, "raw", next(iter(known.val)) + packed)
     picture.write_bytes(picture.read_bytes()[:-9] if packed else picture.read_bytes()[:-1])
-    with pytest.raises(UserError, match=f"{folder} in data/{folder}/raw is damaged or not complete"):
+    with pytest.raises(UserError, match=f"{folder} in data/{folder}/raw is damaged, incomplete or other data"):
         open_torchvision(name, "val", Path("data"))
 
 

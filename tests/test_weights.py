@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_listed_and_may_be_left_out(
     train("test_weights:Tuned", "--steps", 1).rename("runs/first")
     command = ("test_weights:Tuned", "--weights", "runs/first", "--classes", 5)
     said = mistake("--task", *command)
-    assert "does not fit 'model': 7 of its 9 tensors are in them" in said
+    assert "does not fit 'model': they have 7 of the 9 tensors that it needs" in said
     assert "of another shape (2): head.weight 2×4×1×1 instead of 5×4×1×1, head.bias 2 instead of 5" in said
     assert "--weights-except head leaves out what is named" in said
     said = mistake("--task", *command, "--weights-except", "head", "haed")
@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_listed_and_may_be_left_out(
     said = capfd.readouterr().out
     assert "7 tensors of runs/first/checkpoints/step-00000001; left as initialised: head (weight, bias)" in said
     assert same(weights_of(Path("runs/first"), 1), weights_of(run, 1), "encoder.0")
-    assert "does not fit 'model': 0 of its 9" in mistake(
+    assert "does not fit 'model': they have 0 of the 9" in mistake(
         "--task", *command[:2], "--weights", one_file({"x": torch.ones(1)})
     )
 

@@ -54,10 +54,12 @@ def check_same(
     config: Json,
     data: Mapping[str, str],
     where: Path,
-    steps: int | None = None,
+    steps: int,
+    *,
+    its_own: bool,
 ) -> None:
-    """Raise a UserError if a run with these options, on these data, cannot go on from the state `saved` in checkpoint
-    `where`: its own, or, for a run of so many `steps` that has just begun, another's.
+    """Raise a UserError if a run of so many `steps` with these options, on these data, cannot go on from the state
+    `saved` in checkpoint `where`: its own, or, for a run that has just begun, another's.
 
     Raises:
         UserError: it is not; says what differs.
@@ -67,17 +69,18 @@ def check_same(
         raise UserError(
             f"{where} is of task {before['task']!r}, not {config['task']!r}", "choose another --run or --resume"
         )
-    free = MAY_CHANGE | (NEW_RUN_MAY_CHANGE if steps is not None else set())
+    free = MAY_CHANGE | (set() if its_own else NEW_RUN_MAY_CHANGE)
     names = [name for name in {**before, **config} if name not in free and differs(name, before, config)]
     if names:
         told = [f"{flag(name)} was {before.get(name)}, is now {config.get(name)}" for name in names]
         raise UserError(
             "\n".join([f"{where} is of a run with other options:", *told]),
             "give the same ones (config.yaml in the run's folder has them all), or "
-            + ("choose another --run" if steps is None else "leave --resume out"),
+            + ("choose another --run" if its_own else "leave --resume out"),
         )
-    if steps is not None and saved.step >= steps:
-        raise UserError(f"{where} has taken {saved.step} steps, this run is to have {steps}", "give more --steps")
+    if saved.step > steps or (saved.step == steps and not its_own):
+        said = f"{where} has taken {saved.step} steps, this run is to have {steps}"
+        raise UserError(said, "give more --steps or --epochs" + ", or another --run" * its_own)
     changed = [split for split in {**saved.data, **data} if saved.data.get(split) != data.get(split)]
     if changed:
         raise UserError(

@@ -109,7 +109,7 @@ def read_options(file: Path, default: Config[C]) -> tuple[Config[C], dict[str, s
         if name not in default.flat():
             raise UserError(
                 f"{origins[name]}: {name} is not an option of task {default.task}" + did_you_mean(name, default.flat()),
-                f"run.py --task {default.task} --help lists them",
+                f"launchbay train {default.task} --help lists them",
             )
     return with_options(default, values, {name: f"{where}: {name}" for name, where in origins.items()}), origins
 

@@ -181,7 +181,8 @@ class SavingOptions:
     shown: Annotated[int, Gt(0)] = 6
     """Validation samples in the sample grid."""
     save_every: Annotated[int | None, Gt(0)] = None
-    """Steps between two checkpoints. Default: as --eval-every, or else a tenth of the training; each best one too."""
+    """Steps between two checkpoints. Default: as --eval-every, but at most a tenth of the training; each best one
+    too."""
     keep: Annotated[int, Gt(0)] = 3
     """Checkpoints to keep. The last and the best are always kept."""
 

@@ -58,7 +58,7 @@ class Engine:
         self.eval_every = saving.eval_every or on_main_process(
             lambda: eval_every(self.steps, len(task.networks()), optimization, self.training_set, self.validation_sets)
         )
-        self.save_every = saving.save_every or saving.eval_every or ceil(self.steps / TENTHS)
+        self.save_every = saving.save_every or min(saving.eval_every or self.steps, ceil(self.steps / TENTHS))
         self.state, self.validation_pending = State(), False
         self.initial: dict[str, str] | None = None  # digests of the task's own state when the run began
         self.pictures = Pictures(task, self.validation_sets, accelerator, self.options, self.record_pictures)
@@ -69,7 +69,8 @@ class Engine:
         with closing(self.batches.after(0)) as batches:
             state = self.learner.restore(Handed(where), next(batches) if self.accelerator.num_processes > 2 else None)
         self.state = State(**asdict(state.progress))
-        self.validation_pending = state.owes_validation
+        ends_here_now = self.state.step == self.steps and state.steps not in (None, self.steps)
+        self.validation_pending = state.owes_validation or ends_here_now
         self.initial = state.initial
 
     def fit(self, folder: Path, observers: Sequence[Observer], stop: Stop) -> None:
@@ -174,6 +175,8 @@ class Engine:
             check_shared_state(self.task, self.learner.networks, state.step, self.accelerator)
             self.saving.check_place(state.step, self.saved_state)
         if self.validation_pending:
+            if state.step == self.steps and not owed:
+                self.save(False, wait=False)  # so that a kill in the last validation, which can be long, costs no step
             improved = self.validate_or_save()
             self.validation_pending = False
         if self.saver.failed():

@@ -86,7 +86,8 @@ def train(task_type: type[AnyTask], config: AnyConfig, changes: list[str], stop:
             told = [*changes, *told, *on_trackers, *remarks(engine), *(overlaps(engine) if start is None else ())]
             print(run_header(config, engine, folder), *told, sep="\n  ")
             print(*resume_message(config, engine, start), sep="\n", end="", flush=True)
-        if not engine.is_over() or on_main_process(lambda: not run_folder.is_done(folder)):
+        is_over = engine.is_over() and not engine.validation_pending
+        if not is_over or on_main_process(lambda: not run_folder.is_done(folder)):
             first_line = f"{config.task} from step {engine.state.step} of {engine.steps}"
             stack.enter_context(log(folder, accelerator.process_index, first_line))
             fit(engine, folder, observers(config, folder, engine, stop, tracked), stop)
@@ -133,7 +134,14 @@ def remarks(engine: Engine) -> list[str]:
     data = engine.options.data
     lines = [line for name in (data.data, *all_of(data.val_data)) if (line := namesake(name))]
     own = [OWN_COURSE] * has_own_course(engine.task)
-    return [*describe_settings(), *lines, *slow_bf16(engine.accelerator), *own]
+    return [*describe_settings(), *lines, *slow_bf16(engine.accelerator), *(own or long_warmup(engine))]
+
+
+def long_warmup(engine: Engine) -> list[str]:
+    """Say what of the learning rate is reached, where the training ends in its warm-up."""
+    warmup, steps = engine.options.optimization.warmup, engine.steps
+    share = f"{100 * steps / warmup:.2g} %" if warmup else ""
+    return [f"--warmup {warmup} is longer than this training: it ends at {share} of --lr"] if warmup > steps else []
 
 
 def slow_bf16(accelerator: Accelerator) -> list[str]:
@@ -174,7 +182,7 @@ def acquire_run(folder: Path, config: AnyConfig, data: dict[str, str], steps: in
     start = resume.find_start(folder, config.train.run.resume)
     if start is not None:
         saved, its_own = checkpoints.read_state(start), start.parent == folder / "checkpoints"
-        resume.check_same(saved, config.plain(), data, start, steps=None if its_own else steps)
+        resume.check_same(saved, config.plain(), data, start, steps, its_own=its_own)
         if its_own:  # the run may have ended before these names were written
             with writing(folder):
                 storage.update_pointers(start, best=saved.progress.best.get("step") == saved.step)

@@ -219,7 +219,8 @@ def check_fit(name: str, source: str, given: Tensors, wanted: Tensors, fresh: Se
     if given and not (missing or left_over or other):
         return
     alike = len(given) - len(left_over) - len(other)
-    lines = [f"--weights {source} does not fit {name!r}: {alike} of its {len(wanted)} tensors are in them"]
+    needed = len(wanted) - (len(fresh) - len(missing))
+    lines = [f"--weights {source} does not fit {name!r}: they have {alike} of the {needed} tensors that it needs"]
     lines += [f"missing ({len(missing)}): {listed(missing)}"] if missing else []
     lines += [f"left over ({len(left_over)}): {listed(left_over)}"] if left_over else []
     shapes = [f"{key} {form(given[key])} instead of {form(wanted[key])}" for key in other[:SHOWN]]

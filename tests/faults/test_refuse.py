@@ -16,6 +16,7 @@ from conftest import lines
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from launchbay.launch.engine.loop import Engine
 from launchbay.models import checkpoints
 
 Train = Callable[..., Path]
@@ -54,6 +55,36 @@ def test_a_finished_run_says_so(train: Train, capfd: pytest.CaptureFixture[str])
     assert {path: path.read_bytes() for path in files} == files
     train("Single", "--steps", 8, "--save-every", 2, "--eval-every", 6)
     assert lines(run)[-1]["step"] == 8
+
+
+def test_a_run_is_not_shortened_to_less_than_it_has(train: Train, mistake: Mistake, run: Path) -> None:
+    before = (run / "config.yaml").read_bytes()
+    said = mistake(*AGAIN, "--steps", 3)
+    assert "step-00000004 has taken 4 steps, this run is to have 3" in said and "another --run" in said
+    assert (run / "config.yaml").read_bytes() == before
+    train("Single", *OPTIONS, "--steps", 4)
+    assert (lines(run)[-1]["step"], lines(run)[-1]["split"]) == (4, "val")
+    assert json.loads((run / "summary.json").read_text())["status"] == "done"
+
+
+def test_a_run_that_validates_at_its_end_only_is_saved_each_tenth_and_before_that_validation(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    validate = Engine.validate
+
+    def watched(engine: Engine) -> bool:
+        engine.saving.finish()
+        shutil.copytree(engine.folder, "runs/killed")
+        return validate(engine)
+
+    options = ("--steps", 20, "--eval-every", 20, "--keep", 99)
+    with monkeypatch.context() as during:
+        during.setattr(Engine, "validate", watched)
+        whole = train("Single", *options)
+    assert [int(path.name[5:]) for path in checkpoints.list_checkpoints(whole / "checkpoints")] == [*range(2, 21, 2)]
+    killed = train("Single", *options, "--run", "killed").with_name("killed")
+    assert "continues from step 20" in capfd.readouterr().out
+    assert lines(killed)[-1]["split"] == "val" and lines(killed, "val") == lines(whole, "val")
 
 
 def test_other_options_are_refused(mistake: Mistake, run: Path) -> None:
