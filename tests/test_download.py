@@ -92,7 +92,7 @@ def test_a_download_is_checked_and_happens_once(
     whole = file.read_bytes()
     for damaged in (b"short", whole[:-1] + b"x"):
         file.write_bytes(damaged)
-        with pytest.raises(UserError, match=f"complete: {file.name} is not the original") as refused:
+        with pytest.raises(UserError, match=f"other data: {file.name} is not the original") as refused:
             MNIST("val")
         assert f"move {own} away, and" in refused.value.hint, "that of MNIST alone, not what lies beside it"
     assert len(MNIST("train")) == 6

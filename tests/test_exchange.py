@@ -7,7 +7,7 @@ import torch
 import toys
 from conftest import ROOT, forget_accelerator
 
-OPTIONS = ("--wandb", "off", "--steps", "4", "--log-every", "4", "--eval-every", "4")
+OPTIONS = ("--wandb", "off", "--steps", "4", "--log-every", "4", "--eval-every", "4", "--save-every", "4")
 LOSS = WHETHER_TO_STOP = ("allreduce", 4)
 
 

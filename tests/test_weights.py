@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_listed_and_may_be_left_out(
     said = capfd.readouterr().out
     assert "7 tensors of runs/first/checkpoints/step-00000001; left as initialised: head (weight, bias)" in said
     assert same(weights_of(Path("runs/first"), 1), weights_of(run, 1), "encoder.0")
-    assert "does not fit 'model': they have 0 of the 9" in mistake(
+    assert "does not fit 'model': they have 0 of the 8" in mistake(
         "--task", *command[:2], "--weights", one_file({"x": torch.ones(1)})
     )
 
