@@ -71,13 +71,15 @@ def test_a_table_for_other_programs(runs: Path, capfd: pytest.CaptureFixture[str
 
 def test_how_it_stands_with_each(runs: Path, launchbay: Launchbay) -> None:
     """A run whose process is gone without a word is not running; one that writes nothing has stalled."""
-    summary(runs / "slow", status="running")
+    summary(runs / "slow", status="running", step=0)  # as before its first validation
+    with (runs / "slow/metrics.jsonl").open("a") as record:
+        record.write('{"step": 4, "epoch": 1.0, "sp')  # killed as it wrote
     summary(runs / "middle", status="stopped")
     (runs / "broken").mkdir()
     (runs / "broken/config.yaml").write_text("lr: [")
     code, said = launchbay("runs")
     assert code == 2 and "broken: runs/broken/config.yaml" in said
-    assert all(f"{name} toys:Single data of its own {status}" in said for name, status in STATES.items()), said
+    assert all(f"{name} toys:Single data of its own {status} 3 " in said for name, status in STATES.items()), said
     long_ago = time.time() - 7200
     with lock(runs / "slow"):
         assert "own running" in launchbay("runs")[1]

@@ -90,7 +90,7 @@ def table_of(rows: Sequence[RunFolder], figure: str) -> Table:
     for row in rows:
         summary, name = row.summary, figure or row.reported
         cells = {"run": row.name, "task": row.task, "data": str(row.data or ABSENT), "status": row.status}
-        cells |= {"step": f"{summary.step:,}" if summary else ABSENT, "best": f"{shown(row.best(name))} {name}"}
+        cells |= {"step": f"{row.step:,}" if summary else ABSENT, "best": f"{shown(row.best(name))} {name}"}
         cells |= {"baseline": shown(summary.baseline.get(name) if summary else None)}
         cells |= {"age": ago(time.time() - row.changed), "MiB": f"{row.bytes() / 2**20:,.0f}"}
         for heading, cell in cells.items():

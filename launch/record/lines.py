@@ -1,9 +1,11 @@
 """The lines of metrics.jsonl, as they are read: one after the other, each checked."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from itertools import islice
 from math import inf
+from os import SEEK_END
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +23,8 @@ Line = Json
 METRICS = "metrics.jsonl"
 LINE_BYTES = 4 << 20
 """The most that a line may have: figures of 10,000 classes have 2 MB."""
+TAIL_BYTES = 1 << 16
+"""Of the record, in which its last step is looked for."""
 LARGEST_STEP = 10**15
 SPLITS = ("train", "val")
 KNOWN: set[tuple[object, ...]] = set()
@@ -73,6 +77,16 @@ def read_record(folder: Path, last: float = inf, tell: Callable[[str], object] =
         tell(f"damaged: {file} {error}")
     if damaged:
         tell(f"damaged, and left out: {number_of(damaged, 'line')} of {file}; {first}")
+
+
+def last_step(folder: Path) -> int:
+    """Return the step of the last line of the record in `folder`, 0 if there is none among its last TAIL_BYTES."""
+    with suppress(Unfit, OSError), open_regular(folder / METRICS) as texts:
+        texts.seek(max(0, texts.seek(0, SEEK_END) - TAIL_BYTES))
+        for text in reversed(texts.read(TAIL_BYTES).split(b"\n")[:-1]):  # what a killed process left has no end
+            with suppress(Unfit):
+                return read_line(text)["step"]
+    return 0
 
 
 def read_line(text: bytes) -> Line:

@@ -14,7 +14,7 @@ from launchbay.launch.files import Json
 from launchbay.launch.record.curves import Curve, collect_curves
 from launchbay.launch.record.drawing import SAMPLES
 from launchbay.launch.record.figures import Figures
-from launchbay.launch.record.lines import METRICS, read_record
+from launchbay.launch.record.lines import METRICS, last_step, read_record
 from launchbay.launch.record.lock import owner_lives
 from launchbay.launch.record.run_folder import PLACE_OPTIONS, SUMMARY, Summary, config_file, read_summary
 from launchbay.models.reading import Unfit
@@ -51,6 +51,11 @@ class RunFolder:
     def data(self) -> str | None:
         """The name of the data that figures are of."""
         return self.summary.data if self.summary else self.options.get("data")
+
+    @property
+    def step(self) -> int:
+        """How far it has come by its record, to which steps are written more often than it validates."""
+        return max(self.summary.step if self.summary else 0, last_step(self.folder))
 
     @property
     def own_options(self) -> Json:
@@ -122,7 +127,7 @@ class RunFolder:
             "data": self.data,
             "status": self.status,
             "damage": self.damage,
-            "step": summary.step if summary else None,
+            "step": self.step if summary else None,
             "steps": summary.steps if summary else None,
             "best_by": summary.best_by if summary else "",
             "flatters": self.flatters,

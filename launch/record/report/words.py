@@ -86,12 +86,12 @@ def state(run: RunFolder) -> str:
             if run.status in ("running", "starting")
             else f"{run.status} before its first line"
         )
-    where = f"step {summary.step:,} of {summary.steps:,}"
+    where = f"step {run.step:,} of {summary.steps:,}"
     if run.status == "done":
         waited = f"no better by {summary.best_by} for {summary.waited} validations (--patience)"
         return "done" if summary.step >= summary.steps else f"ended early at {where}: {waited}"
     if run.status == "running":
-        left = (summary.steps - summary.step) * summary.seconds / summary.step if summary.step else 0
+        left = (summary.steps - run.step) * summary.seconds / summary.step if summary.step else 0
         return f"running: {where}" + (f", about {span(left)} left" if left else "")
     because = f": {summary.reason}" if summary.reason else ""
     return f"{run.status} at {where}{because}"
