@@ -1,7 +1,7 @@
 """Classification: say which kind of thing is in a picture.
 
 Reached on CIFAR-10's test set on 2 CPU cores: 84.1 % with the three-block CNN (24 epochs, 10 minutes; the best of ten
-checkpoints by these pictures, the last is within 0.1 %), 94.2 % with airbench (13 epochs, 13 minutes;
+checkpoints by these pictures, the last is within 0.1 %), 94.0 % with airbench (13 epochs, 13 minutes;
 examples/records/cifar10-94.yaml), 94.7 % with a wider one (17 epochs; cifar10-95.yaml there). On the embedded glyphs
 all answers are right after a minute.
 """
