@@ -1,4 +1,4 @@
-"""What a table of benchmarks/speed.md comes from by one command goes on working: each script in its smallest form."""
+"""The commands that the tables of benchmarks/speed.md come from, each in its smallest form."""
 
 import shutil
 import subprocess

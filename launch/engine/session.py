@@ -140,8 +140,9 @@ def remarks(engine: Engine) -> list[str]:
 def long_warmup(engine: Engine) -> list[str]:
     """Say what of the learning rate is reached, where the training ends in its warm-up."""
     warmup, steps = engine.options.optimization.warmup, engine.steps
-    share = f"{100 * steps / warmup:.3g} %" if warmup else ""
-    return [f"--warmup {warmup} is longer than this training: it ends at {share} of --lr"] if warmup > steps else []
+    if warmup <= steps:
+        return []
+    return [f"--warmup {warmup} is longer than this training: it ends at {100 * steps / warmup:.3g} % of --lr"]
 
 
 def slow_bf16(accelerator: Accelerator) -> list[str]:
