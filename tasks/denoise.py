@@ -19,9 +19,10 @@ from launchbay.models.spandrel_names import Size, SpandrelDenoise
 from launchbay.models.spandrel_networks import build
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import load_metric_networks, smallest_for
-from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.tasks.image_to_image import ImageToImage, self_ensemble
 from launchbay.tasks.options import (
     DegradeOptions,
+    EnsembleOptions,
     ImageMetricOptions,
     PatchOptions,
     check_sizes,
@@ -38,7 +39,7 @@ OWN = Size(32, 2)
 
 
 @dataclass(frozen=True)
-class DenoiseConfig(ImageMetricOptions, PatchOptions, DegradeOptions):
+class DenoiseConfig(ImageMetricOptions, PatchOptions, DegradeOptions, EnsembleOptions):
     sigma: Annotated[float, Gt(0)] = 0.1
     """Standard deviation of the noise, in units of `pixels`."""
     pixels: Literal["signed", "unit"] = "signed"
@@ -93,6 +94,9 @@ class Denoise(ImageToImage[DenoiseConfig]):
             return batch["input"]
         deviation = self.config.sigma / (2 if self.config.pixels == "signed" else 1)
         return batch.image + deviation * batch.randn(*batch.image.shape[1:])
+
+    def restore(self, degraded: Tensor) -> Tensor:
+        return self_ensemble(self.model, degraded) if self.config.tta else self.model(degraded)
 
     def loss(self, output: Tensor, target: Tensor) -> dict[str, Tensor]:
         return {"mse": mse_loss(output, target)} if self.config.loss == "mse" else {"l1": l1_loss(output, target)}

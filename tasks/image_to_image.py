@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
@@ -131,3 +132,17 @@ class ImageToImage(Task[C]):
         degraded, target = self._training_pair(batch)
         columns = {"input": degraded, "target": target}
         return {heading: quantize(pictures) for heading, pictures in columns.items() if pictures.shape[1] in (1, 3)}
+
+
+def self_ensemble(model: nn.Module, degraded: Tensor) -> Tensor:
+    """Return the mean of what `model` makes of N×C×H×W pictures in their eight positions, each brought back (Lim et
+    al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", 2017, section 3.4).
+    """
+    # Each flip is its own inverse, and so is a turn about the diagonal, which comes last: undone first.
+    positions = [(code & 4, [dim for bit, dim in ((1, -2), (2, -1)) if code & bit]) for code in range(8)]
+    outputs = []
+    for swap, flips in positions:
+        turned = degraded.flip(flips).transpose(-2, -1) if swap else degraded.flip(flips)
+        output = model(turned)
+        outputs.append((output.transpose(-2, -1) if swap else output).flip(flips))
+    return torch.stack(outputs).mean(dim=0)

@@ -77,6 +77,15 @@ class DegradeOptions:
 
 
 @dataclass(frozen=True)
+class EnsembleOptions:
+    """For tasks whose network restores a picture in any position."""
+
+    tta: Annotated[bool, Mark.EVALUATION, Mark.APPLY] = False
+    """Self-ensemble: in validation and use, average what the network makes of the picture in its eight positions (Lim
+    et al., 2017). Eight times the work; `launchbay apply` takes it too."""
+
+
+@dataclass(frozen=True)
 class JudgeOptions:
     """For tasks that draw samples, which a classifier can judge."""
 

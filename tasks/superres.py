@@ -10,7 +10,6 @@ benchmarks/quality.md has more, with the commands.
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
@@ -23,11 +22,11 @@ from launchbay.models.spandrel_networks import build
 from launchbay.models.superres import ESPCN, SRCNN, SRResNet
 from launchbay.tasks.base import Batch, Datasets
 from launchbay.tasks.figures.metrics import WINDOW, load_metric_networks, luma, psnr, smallest_for, ssim
-from launchbay.tasks.image_to_image import ImageToImage
+from launchbay.tasks.image_to_image import ImageToImage, self_ensemble
 from launchbay.tasks.options import (
     DegradeOptions,
+    EnsembleOptions,
     ImageMetricOptions,
-    Mark,
     check_sizes,
     degraded,
     infer_degrade,
@@ -40,7 +39,7 @@ OWN = Size(32, 8)
 
 
 @dataclass(frozen=True)
-class SuperResConfig(ImageMetricOptions, DegradeOptions):
+class SuperResConfig(ImageMetricOptions, DegradeOptions, EnsembleOptions):
     scale: Literal[2, 3, 4] = 4
     """How many times larger the output is, in width and in height."""
     model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] | SpandrelSuperRes = "srresnet"
@@ -60,9 +59,6 @@ class SuperResConfig(ImageMetricOptions, DegradeOptions):
     pillow: the same kernel, other borders. torch: sharper (a = -0.75), not antialiased, in the network as well."""
     patch: Annotated[int, Gt(0)] = 72
     """Side of the square cropped from each photograph, in pixels of the large image; a multiple of the scale."""
-    tta: Annotated[bool, Mark.EVALUATION, Mark.APPLY] = False
-    """Self-ensemble: in validation and use, average what the network makes of the picture in its eight positions (Lim
-    et al., 2017). Eight times the work; `launchbay apply` takes it too."""
 
 
 class SuperRes(ImageToImage[SuperResConfig]):
@@ -108,16 +104,7 @@ class SuperRes(ImageToImage[SuperResConfig]):
         return resample(batch.image, size, self.config.resampling)
 
     def restore(self, degraded: Tensor) -> Tensor:
-        if not self.config.tta:
-            return self.model(degraded)
-        # Each flip is its own inverse, and so is a turn about the diagonal, which comes last: undone first.
-        positions = [(code & 4, [dim for bit, dim in ((1, -2), (2, -1)) if code & bit]) for code in range(8)]
-        outputs = []
-        for swap, flips in positions:
-            turned = degraded.flip(flips).transpose(-2, -1) if swap else degraded.flip(flips)
-            output = self.model(turned)
-            outputs.append((output.transpose(-2, -1) if swap else output).flip(flips))
-        return torch.stack(outputs).mean(dim=0)
+        return self_ensemble(self.model, degraded) if self.config.tta else self.model(degraded)
 
     def baseline(self, degraded: Tensor) -> Tensor:
         height, width = degraded.shape[-2:]

@@ -39,7 +39,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "transposed": ("denoise", {"model": "transposed"}),
     "conv4": ("denoise", {"model": "conv4", "loss": "l1"}),
     "dncnn": ("denoise", {"model": "dncnn", "depth": 3, "pixels": "unit"}),
-    "unet": ("denoise", {"width": 8, "blocks": 1}),
+    "unet": ("denoise", {"width": 8, "blocks": 1, "tta": True}),
     "reconstruct": ("reconstruct", {}),
     "vae-conv": ("vae", {"width": 8, "binarize": True}),
     "vae-dense": ("vae", {"model": "dense", "loss": "mse"}),
@@ -167,9 +167,13 @@ def test_whitened_photographs_have_unit_variance_and_little_correlation() -> Non
     assert whitening(1).shape == (8, 1, 2, 2)
 
 
-def test_tta_averages_the_eight_positions() -> None:
-    task: Any = build_task("superres")[0]
-    image = torch.rand(1, 3, 12, 9)
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["superres", "unet"])
+def test_tta_averages_the_eight_positions(variant: str) -> None:
+    task: Any = build_task(variant)[0]
+    for weight in task.model.parameters():  # a new network gives the picture back: the same in all positions
+        weight += 0.1 * torch.randn_like(weight)
+    image = torch.rand(1, task.config.channels, 12, 9)
     expected = []
     for turns in range(4):
         for mirror in (False, True):

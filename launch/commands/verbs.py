@@ -45,8 +45,8 @@ VERBS = {
 CODE = "what the run was trained {}, if that is not installed: module:Class, seen from this folder"
 USES = """A task that makes pictures of pictures writes them to OUT, which is a file, or a folder if there are several.
 One that draws pictures takes no IN: OUT is a grid, or a folder for a file each. One that tells pictures apart takes no
-OUT, and prints. Also options of its task that this depends on: --tta of superres or classify. Exit code: 1 if a picture
-cannot be read; the others are done then."""
+OUT, and prints. Also options of its task that this depends on: --tta of superres, denoise or classify. Exit code:
+1 if a picture cannot be read; the others are done then."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -126,7 +126,7 @@ def add_options_of_compare(verb: argparse.ArgumentParser) -> None:
 def add_options_of_evaluate(verb: argparse.ArgumentParser) -> None:
     verb.epilog = (
         "After RUN also those options of its task that training does not depend on, as for training: --metrics of most "
-        "tasks, --tta of superres and classify, --judge and --samples of dcgan and vae."
+        "tasks, --tta of superres, denoise and classify, --judge and --samples of dcgan and vae."
     )
     verb.add_argument("run", type=Path, metavar="RUN", help=RUN)
     whole = "data sets, all of each, named as for training: a name, a path (default: the run's validation sets)"
