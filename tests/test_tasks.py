@@ -172,7 +172,7 @@ def test_whitened_photographs_have_unit_variance_and_little_correlation() -> Non
 def test_tta_averages_the_eight_positions(variant: str) -> None:
     task: Any = build_task(variant)[0]
     for weight in task.model.parameters():  # a new network gives the picture back: the same in all positions
-        weight += 0.1 * torch.randn_like(weight)
+        weight.add_(torch.randn_like(weight), alpha=0.1)
     image = torch.rand(1, task.config.channels, 12, 9)
     expected = []
     for turns in range(4):
