@@ -40,7 +40,7 @@ OWN = Size(32, 2)
 
 
 @dataclass(frozen=True)
-class DenoiseConfig(ImageMetricOptions, PatchOptions, DegradeOptions, EnsembleOptions):
+class DenoiseConfig(EnsembleOptions, ImageMetricOptions, PatchOptions, DegradeOptions):
     sigma: Annotated[float, Gt(0)] = 0.1
     """Standard deviation of the noise, in units of `pixels`."""
     pixels: Literal["signed", "unit"] = "signed"

@@ -39,7 +39,7 @@ OWN = Size(32, 8)
 
 
 @dataclass(frozen=True)
-class SuperResConfig(ImageMetricOptions, DegradeOptions, EnsembleOptions):
+class SuperResConfig(EnsembleOptions, ImageMetricOptions, DegradeOptions):
     scale: Literal[2, 3, 4] = 4
     """How many times larger the output is, in width and in height."""
     model: Literal["srcnn", "srcnn-post", "espcn", "srresnet"] | SpandrelSuperRes = "srresnet"
