@@ -114,12 +114,13 @@ class LadderVAE(nn.Module):
     """Latents in several levels, each of them maps, coarse ones first (Sønderby et al., "Ladder Variational
     Autoencoders", 2016; residual, as in Child, "Very Deep VAEs", 2021). Pictures go up to features of a half and a
     quarter of the size. On the way down each level's posterior sees these and what the levels above have drawn. All
-    priors are standard normal: what a level makes of its latents depends on the levels above.
+    priors are standard normal: what a level makes of its latents, and how large it makes them, depends on the levels
+    above, which is as much as if their mean and variance did (as in Child's).
 
     `width` maps at half the size, twice as many at a quarter of it.
     """
 
-    LEVELS = ((4, 3, 8), (2, 1, 2))
+    LEVELS = ((4, 5, 8), (2, 1, 2))
     """What the size is divided by, levels there, and maps of latents of each."""
 
     def __init__(self, channels: int, size: int, classes: int, width: int):
@@ -173,14 +174,15 @@ class LadderVAE(nn.Module):
 
 
 class Level(nn.Module):
-    """Draw latents, N×`maps`×H×W, and add what they make of the state, N×`width`×H×W."""
+    """Draw latents, N×`maps`×H×W, scale them by what the state says, and add what they make of it, N×`width`×H×W."""
 
     def __init__(self, width: int, maps: int):
         super().__init__()
         self.look = nn.Conv2d(2 * width, width, 3, padding=1)
         self.posterior = nn.Conv2d(width, 2 * maps, 3, padding=1)
+        self.log_scale = start_at_zero(nn.Conv2d(width, maps, 3, padding=1))
         self.add = nn.Conv2d(maps, width, 3, padding=1)
-        self.blocks = nn.Sequential(Block(width), Block(width))
+        self.block = Block(width)
 
     def forward(self, state: Tensor, noise: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return (state, posterior mean, posterior log variance). Where nothing is `seen`, `noise` are the latents."""
@@ -189,7 +191,8 @@ class Level(nn.Module):
             features = silu(self.look(silu(torch.cat([state, seen], dim=1))))
             mean, log_variance = (BOUND * (self.posterior(features) / BOUND).tanh()).chunk(2, dim=1)
         latents = mean + noise * (log_variance / 2).exp()
-        return self.blocks(state + self.add(latents)), mean, log_variance
+        scaled = latents * self.log_scale(silu(state)).exp()
+        return self.block(state + self.add(scaled)), mean, log_variance
 
 
 class Block(nn.Module):

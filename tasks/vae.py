@@ -1,7 +1,7 @@
 """Variational autoencoder: learn a few numbers that describe a picture, and draw new pictures from them.
 
 Reached on binarised MNIST, 10,000 test digits, after 8 epochs (13 minutes on one CPU core): an ELBO of -91.7 nats, with
-classes -88.6; -84.7 with examples/records/vae-mnist.yaml (16 minutes); the mean digit alone has -210.1. Of digits drawn
+classes -88.6; -83.8 with examples/records/vae-mnist.yaml (10 epochs); the mean digit alone has -210.1. Of digits drawn
 by class, 95 % are taken for that class by a judge.
 """
 
@@ -26,10 +26,10 @@ from launchbay.tasks.options import ImageMetricOptions, JudgeOptions, Mark, Size
 @dataclass(frozen=True)
 class VAEConfig(ImageMetricOptions, JudgeOptions, SizeOptions):
     model: Literal["dense", "conv", "ladder"] = "conv"
-    """dense: three fully connected layers in, three out. conv: strided convolutions, mirrored. ladder: latents in four
+    """dense: three fully connected layers in, three out. conv: strided convolutions, mirrored. ladder: latents in six
     levels, from coarse to fine, each drawn in view of those before; better, and slower."""
     latent: Annotated[int, Gt(0)] = 32
-    """Numbers that describe a picture. ladder has as many as its levels need, 1,568 for 28×28 pixels."""
+    """Numbers that describe a picture. ladder has as many as its levels need, 2,352 for 28×28 pixels."""
     width: Annotated[int, Gt(0)] = 32
     """Channels of conv's and ladder's first layers; their inner ones have twice as many."""
     loss: Literal["bernoulli", "mse", "l1"] = "bernoulli"
