@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 
 from torch import Tensor, nn
 
@@ -24,6 +25,8 @@ NAME = re.compile(r"step-(\d{8}|[1-9]\d{8,14})", re.ASCII)
 OPTIMIZERS = "optimizers.safetensors"
 POINTER_BYTES = 100
 HINT = "go back to an earlier checkpoint"
+SAID = 500
+"""Characters of an error of torch or of an author that are repeated: one that names all tensors would fill pages."""
 
 
 class DamagedCheckpoint(UserError):
@@ -262,7 +265,8 @@ def load_weights(checkpoint: OpenedCheckpoint, networks: Mapping[str, nn.Module]
         try:
             network.load_state_dict(tensors | own)
         except Exception as error:  # also what an author's set_extra_state makes of what it does not know
-            raise UserError(f"{checkpoint} does not fit network {name!r}: {error}", remedy) from error
+            said = shorten(str(error), SAID, placeholder=" …")
+            raise UserError(f"{checkpoint} does not fit network {name!r}: {said}", remedy) from error
 
 
 def fingerprint(path: Path, expected: int | None = None) -> dict[str, int | str]:

@@ -225,6 +225,10 @@ def test_weights_of_another_shape_are_refused(mistake: Mistake, run: Path) -> No
     save_file({"weight": torch.zeros(1), "bias": torch.zeros(3)}, file)
     seal(file.parent)
     assert "does not fit network 'model'" in mistake(*AGAIN)
+    save_file({f"layers.{number}.weight": torch.zeros(1) for number in range(100)}, file)
+    seal(file.parent)
+    said = mistake(*AGAIN)
+    assert "layers.0.weight" in said and len(said) < 1000
 
 
 def test_a_format_of_the_future_is_refused(mistake: Mistake, run: Path) -> None:
