@@ -26,7 +26,7 @@ OPTIMIZERS = "optimizers.safetensors"
 POINTER_BYTES = 100
 HINT = "go back to an earlier checkpoint"
 SAID = 500
-"""Characters of an error of torch or of an author that are repeated: one that names all tensors would fill pages."""
+"""Characters of an error of torch or of an author that are repeated."""
 
 
 class DamagedCheckpoint(UserError):
@@ -265,8 +265,12 @@ def load_weights(checkpoint: OpenedCheckpoint, networks: Mapping[str, nn.Module]
         try:
             network.load_state_dict(tensors | own)
         except Exception as error:  # also what an author's set_extra_state makes of what it does not know
-            said = shorten(str(error), SAID, placeholder=" …")
-            raise UserError(f"{checkpoint} does not fit network {name!r}: {said}", remedy) from error
+            raise UserError(f"{checkpoint} does not fit network {name!r}: {cut(error)}", remedy) from error
+
+
+def cut(error: Exception) -> str:
+    """Return what torch, or an author, says of weights that do not fit: one that names all tensors would fill pages."""
+    return shorten(str(error), SAID, placeholder=" …")
 
 
 def fingerprint(path: Path, expected: int | None = None) -> dict[str, int | str]:

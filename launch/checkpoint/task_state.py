@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from launchbay import UserError, printable
 from launchbay.devices import to_host
 from launchbay.launch.files import Json, to_json
+from launchbay.models.checkpoints import cut
 from launchbay.models.tensors import FLOATS, check_finite, check_kinds
 
 
@@ -91,7 +92,7 @@ def load_own_state(
     try:
         task.load_state_dict(given, strict=False)  # the networks have files of their own
     except Exception as error:  # also what an author's set_extra_state makes of what it does not know
-        raise UserError(f"{where} does not fit the task's own state: {error}", remedy) from error
+        raise UserError(f"{where} does not fit the task's own state: {cut(error)}", remedy) from error
 
 
 def adopt_buffers(task: nn.Module, given: Mapping[str, Tensor], where: str) -> None:
